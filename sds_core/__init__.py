@@ -1,0 +1,6 @@
+"""SDS Studio's engine: Sparse-Dense-Sparse pruning of causal language models (Li et al., arXiv 2408.10473).
+
+Imports only go down: `maths` (tensors) → `models` (Hugging Face) → `sds` (the method) → `runs` (folders and processes).
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,29 @@
+"""What a user can cause, said in one sentence: what is wrong, what was given, what is allowed, how to go on."""
+
+from typing import Any
+
+
+class SDSError(Exception):
+    """An error the user can cause and mend. Programming mistakes are `assert`s instead.
+
+    Args:
+        what: the fault, as a short clause without a full stop.
+        got: the offending value.
+        allowed: what would have been accepted.
+        cure: what to do about it, as a sentence without a full stop.
+    """
+
+    def __init__(self, what: str, *, got: Any = None, allowed: str | None = None, cure: str | None = None):
+        self.what, self.got, self.allowed, self.cure = what, got, allowed, cure
+        parts = [what]
+        if got is not None:
+            parts[0] += f": got {str(got)[:200]!r}"
+        if allowed:
+            parts[0] += f"; allowed: {allowed}"
+        if cure:
+            parts.append(cure[0].upper() + cure[1:])
+        super().__init__(". ".join(part.rstrip(".") for part in parts) + ".")
+
+
+class Cancelled(SDSError):
+    """The user asked the run to stop; what was finished before stays on disk."""

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: patterns, pruners, reconstruction. No Hugging Face, no files, no printing."""

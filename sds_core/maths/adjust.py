@@ -1,0 +1,57 @@
+"""Phase 3, *sparse again*: adjust the weights of the second prune towards the dense layer's outputs."""
+
+import torch
+
+from sds_core.maths.pattern import Pattern
+from sds_core.maths.problem import LayerProblem, Pruned
+from sds_core.maths.solve import masked_conjugate_gradients
+
+
+def solve_kept(problem: LayerProblem, pruned: Pruned) -> Pruned:
+    """The same mask with the weights that minimise f on it: masked, Jacobi-preconditioned conjugate gradients.
+
+    At most 20 steps, less where the relative residual falls below 1e-4 (`solve.masked_conjugate_gradients`).
+    """
+    gram = problem.gram
+    start = pruned.weight * gram.scale
+    solution = masked_conjugate_gradients(gram.scaled, problem.scaled_rhs, pruned.mask, start)
+    return Pruned(solution / gram.scale, pruned.mask)
+
+
+def straight_through(
+    problem: LayerProblem, start: Pruned, pattern: Pattern, *, iterations: int, learning_rate: float
+) -> Pruned:
+    """Gradient steps in which the mask may still move (Li et al., §3.3, weight adjustment).
+
+    Each iteration takes the mask from the current |W| (magnitude over the layer, whatever the base pruner),
+    evaluates f with the masked weights, and applies that gradient to *all* weights, so a masked weight can grow
+    until it returns. The iteration may diverge, hence the best masked iterate is kept; the start counts as one.
+
+    Args:
+        problem: the layer, weight (R, C).
+        start: the second prune.
+        pattern: what every mask obeys.
+        iterations: number of steps.
+        learning_rate: step length in units of 1/λ_max(H̃), in Jacobi coordinates.
+    """
+    gram, rhs = problem.gram, problem.scaled_rhs
+    step = learning_rate / gram.top_eigenvalue
+    weights = start.weight * gram.scale
+    mask, masked = start.mask, weights
+    best, lowest = start, torch.inf
+    for iteration in range(iterations + 1):
+        if iteration:
+            mask = pattern.mask((weights / gram.scale).abs(), "layer")
+            masked = weights * mask
+        curved = masked @ gram.scaled
+        objective = float(((curved - 2 * rhs) * masked).sum())  # f(V) up to a constant
+        if objective < lowest:
+            best, lowest = Pruned(masked / gram.scale, mask), objective
+        weights = weights - step * (curved - rhs)
+    return best
+
+
+def better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:
+    """Early exit: the candidate with the lowest loss on the problem, with its name; of equals, the first."""
+    name = min(candidates, key=lambda key: problem.loss(candidates[key].weight))
+    return name, candidates[name]

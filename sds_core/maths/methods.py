@@ -1,0 +1,206 @@
+"""What happens to one layer: the base pruner alone, with its weights adjusted, and the two ways of SDS.
+
+A method is a frozen dataclass whose fields are its options. Every method starts from a base pruner's result on the
+dense weight (phase 1) and may then `redense` (phase 2) and `finish` (phase 3). All of them see the problem with its
+Gram matrix shrunk by `alpha`, and may aim at the dense stream's outputs by `beta`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from sds_core.errors import SDSError
+from sds_core.maths.adjust import better, solve_kept, straight_through
+from sds_core.maths.pattern import Pattern
+from sds_core.maths.problem import LayerProblem, Pruned
+from sds_core.maths.pruners import Pruner
+from sds_core.maths.redense import Round, gradient_redense, memory_rounds
+
+
+def _check(option: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise SDSError(f"option {option} out of range", got=value, allowed=f"{low:g} to {high:g}")
+
+
+class Method(Protocol):
+    """A way to go on from the base pruner's result."""
+
+    title: ClassVar[str]
+    """Its name where people read it."""
+    redenses: ClassVar[bool]
+    """Whether it has a phase 2."""
+    finishes: ClassVar[bool]
+    """Whether it has a phase 3."""
+
+    @property
+    def alpha(self) -> float: ...
+
+    @property
+    def beta(self) -> float: ...
+
+    def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
+        """Phase 2 on the shrunk problem: the rounds to look at; the last one's dense weight goes on."""
+        ...
+
+    def finish(
+        self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
+    ) -> tuple[str, Pruned]:
+        """Phase 3 on the shrunk problem: the final weight, and which candidate won the early exit."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The base pruner alone."""
+
+    title: ClassVar[str] = "base pruner"
+    redenses: ClassVar[bool] = False
+    finishes: ClassVar[bool] = False
+    alpha: ClassVar[float] = 0.0
+    beta: ClassVar[float] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjusted:
+    """The control without a dense phase: the base pruner's mask, its weights solved for."""
+
+    title: ClassVar[str] = "base + adjustment"
+    redenses: ClassVar[bool] = False
+    finishes: ClassVar[bool] = True
+
+    alpha: float = 0.2
+    """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
+    beta: float = 0.0
+    """Share of the teacher in the target: 0 aims at the dense layer on the sparse model's inputs (SD), 1 at the
+    dense layer on the dense model's inputs (KD)."""
+
+    def __post_init__(self) -> None:
+        _check("alpha", self.alpha, 0, 1)
+        _check("beta", self.beta, 0, 1)
+
+    def finish(
+        self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
+    ) -> tuple[str, Pruned]:
+        return "adjusted", solve_kept(problem, sparse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDS:
+    """Sparse-Dense-Sparse as in the paper (Li et al., arXiv 2408.10473).
+
+    Phase 2: gradient steps with L1 and L2 from the sparse weight. Phase 3: the base pruner again, then
+    straight-through adjustment towards the dense layer, skipped where the second prune alone is better.
+    """
+
+    title: ClassVar[str] = "SDS"
+    redenses: ClassVar[bool] = True
+    finishes: ClassVar[bool] = True
+
+    iterations: int = 20
+    """Gradient steps of phase 2."""
+    learning_rate: float = 1.0
+    """Step length of phases 2 and 3, in units of the longest stable step 1/λ_max; 0 (excluded) to 1."""
+    l1: float = 0.01
+    """L1 regularisation of phase 2, relative to the mean weight."""
+    l2: float = 0.001
+    """L2 regularisation of phase 2."""
+    adjust_iterations: int = 60
+    """Straight-through steps of phase 3."""
+    alpha: float = 0.2
+    """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
+    beta: float = 0.0
+    """Share of the teacher in the target: 0 is the paper's SD, 1 its KD."""
+
+    def __post_init__(self) -> None:
+        _check("iterations", self.iterations, 1, 10_000)
+        _check("learning_rate", self.learning_rate, 1e-6, 1)
+        _check("l1", self.l1, 0, 100)
+        _check("l2", self.l2, 0, 100)
+        _check("adjust_iterations", self.adjust_iterations, 0, 10_000)
+        _check("alpha", self.alpha, 0, 1)
+        _check("beta", self.beta, 0, 1)
+
+    def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
+        dense = gradient_redense(
+            problem,
+            sparse.weight,
+            iterations=self.iterations,
+            learning_rate=self.learning_rate,
+            l1=self.l1,
+            l2=self.l2,
+        )
+        yield Round(1, dense, sparse)
+
+    def finish(
+        self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
+    ) -> tuple[str, Pruned]:
+        assert dense is not None
+        second = pruner.solve(LayerProblem(dense, problem.gram), pattern)
+        adjusted = straight_through(
+            problem, second, pattern, iterations=self.adjust_iterations, learning_rate=self.learning_rate
+        )
+        return better(problem, {"second prune": second, "adjusted": adjusted})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDSMemory:
+    """Sparse-Dense-Sparse in rounds, with a memory of what each prune threw away (ADMM; ours).
+
+    Phase 2: rounds of dense solve and prune. Phase 3: the base pruner again, the kept weights solved for; the
+    base pruner's first result with its weights solved for is kept instead where it is better.
+    """
+
+    title: ClassVar[str] = "SDS with memory"
+    redenses: ClassVar[bool] = True
+    finishes: ClassVar[bool] = True
+
+    rounds: int = 12
+    """Rounds of phase 2; stopping early (2 to 6) is worse than not starting."""
+    stiffness: float = 0.1
+    """How strongly the first dense solve is held near the sparse weight, ρ."""
+    growth: float = 1.3
+    """Factor on the stiffness after every round; more rounds want less growth (25 rounds: 1.15)."""
+    alpha: float = 0.2
+    """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
+    beta: float = 0.2
+    """Share of the teacher in the target, 0 to 1; costs a second, dense stream through the model."""
+
+    def __post_init__(self) -> None:
+        _check("rounds", self.rounds, 1, 1000)
+        _check("stiffness", self.stiffness, 1e-6, 1e6)
+        _check("growth", self.growth, 1, 10)
+        _check("alpha", self.alpha, 0, 1)
+        _check("beta", self.beta, 0, 1)
+
+    def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
+        return memory_rounds(
+            problem, sparse.weight, pattern, rounds=self.rounds, stiffness=self.stiffness, growth=self.growth
+        )
+
+    def finish(
+        self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
+    ) -> tuple[str, Pruned]:
+        assert dense is not None
+        second = pruner.solve(LayerProblem(dense, problem.gram), pattern)
+        candidates = {"second prune": solve_kept(problem, second), "first prune": solve_kept(problem, sparse)}
+        return better(problem, candidates)
+
+
+METHODS: dict[str, Any] = {"base": Base, "adjusted": Adjusted, "sds": SDS, "sds-memory": SDSMemory}
+
+
+def make_method(name: str, options: dict[str, float]) -> Method:
+    """The named method with some of its options set.
+
+    Raises:
+        SDSError: no method has that name, it has no such option, or a value is out of range.
+    """
+    if name not in METHODS:
+        raise SDSError("unknown method", got=name, allowed=", ".join(METHODS))
+    known = METHODS[name].__dataclass_fields__
+    for option in options:
+        if option not in known:
+            raise SDSError(f"method {name} has no option {option}", allowed=", ".join(known) or "none")
+    return METHODS[name](**options)

@@ -1,0 +1,123 @@
+"""Sparsity patterns: the only place where scores become a mask, with exact counts.
+
+Everywhere in this package, of equal scores the lower index is kept, and a mask is True where a weight is kept.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sds_core.errors import SDSError
+
+Within = Literal["row", "layer"]
+"""Which weights compete with each other in an unstructured pattern: those of an output row, or the whole layer."""
+
+ALLOWED = "a ratio of pruned weights such as 0.5 or 50%, or KEPT:GROUP such as 2:4"
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Prune exactly ⌊ratio · count⌋ weights in every comparison group, wherever they lie."""
+
+    ratio: Fraction
+    """Share of weights to prune, an exact fraction in [0, 1); a float or string is read as its decimal digits."""
+
+    def __post_init__(self) -> None:
+        try:
+            ratio = Fraction(str(self.ratio))
+        except (ValueError, ZeroDivisionError):
+            raise SDSError("not a sparsity pattern", got=self.ratio, allowed=ALLOWED) from None
+        if not 0 <= ratio < 1:
+            raise SDSError("sparsity ratio out of range", got=self.ratio, allowed="0 up to, but not including, 1")
+        object.__setattr__(self, "ratio", ratio)
+
+    def check(self, columns: int, layer: str) -> None:
+        """Every layer can take an unstructured pattern."""
+
+    def mask(self, scores: Tensor, within: Within) -> Tensor:
+        """The mask (R, C) that keeps the highest scores (R, C) within each row, or within the whole layer."""
+        groups = scores if within == "row" else scores.reshape(1, -1)
+        drop = math.floor(self.ratio * groups.shape[1])
+        return _keep_highest(groups, groups.shape[1] - drop).view(scores.shape)
+
+    def __str__(self) -> str:
+        return f"{float(self.ratio * 100):g}%"
+
+
+@dataclass(frozen=True)
+class NM:
+    """N:M semi-structured sparsity: of every `group` consecutive inputs of a row, exactly `keep` are kept."""
+
+    keep: int
+    """N, the number of weights *kept* (some reference codes count the pruned ones)."""
+    group: int
+    """M, the number of consecutive inputs that compete."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep < self.group:
+            raise SDSError("not an N:M pattern", got=str(self), allowed="KEPT:GROUP with 0 < KEPT < GROUP, such as 2:4")
+
+    def check(self, columns: int, layer: str) -> None:
+        """Refuse a layer whose inputs do not divide into groups."""
+        if columns % self.group:
+            raise SDSError(
+                f"the pattern {self} does not divide the {columns} inputs of layer {layer}",
+                allowed=f"a GROUP that divides {columns}",
+                cure="choose another pattern, or an unstructured ratio such as 0.5",
+            )
+
+    def mask(self, scores: Tensor, within: Within = "row") -> Tensor:
+        """The mask (R, C) that keeps the highest scores (R, C) of each group; `within` changes nothing here.
+
+        Each score's rank in its group is counted by comparing all pairs, which for groups this small is several
+        times faster than sorting.
+        """
+        assert scores.shape[1] % self.group == 0 and not scores.isnan().any()
+        grouped = scores.reshape(-1, self.group)
+        rank = torch.zeros(grouped.shape, dtype=torch.int16, device=scores.device)
+        for i in range(self.group):
+            for j in range(i + 1, self.group):
+                first_wins = grouped[:, i] >= grouped[:, j]
+                rank[:, j] += first_wins
+                rank[:, i] += ~first_wins
+        return (rank < self.keep).view(scores.shape)
+
+    def __str__(self) -> str:
+        return f"{self.keep}:{self.group}"
+
+
+Pattern = Unstructured | NM
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Read `2:4`, `0.5` or `50%`.
+
+    Raises:
+        SDSError: anything else, or numbers out of range.
+    """
+    text = text.strip()
+    if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text):
+        return NM(keep=int(match[1]), group=int(match[2]))
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)%", text):
+        return Unstructured(Fraction(match[1]) / 100)
+    if not re.fullmatch(r"\d*\.?\d+", text):
+        raise SDSError("not a sparsity pattern", got=text, allowed=ALLOWED)
+    return Unstructured(Fraction(text))
+
+
+def _keep_highest(groups: Tensor, keep: int) -> Tensor:
+    """Mask (G, n) of the `keep` highest scores in each of G rows, ties to the lower index, by selection."""
+    assert not groups.isnan().any(), "scores must be numbers"
+    count = groups.shape[1]
+    if keep == count:
+        return torch.ones_like(groups, dtype=torch.bool)
+    threshold = groups.kthvalue(count - keep + 1, dim=1, keepdim=True).values  # the lowest score that may stay
+    above = groups > threshold
+    tied = groups == threshold
+    room = keep - above.sum(dim=1, keepdim=True)
+    return above | (tied & (tied.cumsum(dim=1) <= room))

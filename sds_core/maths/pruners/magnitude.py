@@ -1,0 +1,15 @@
+"""Magnitude pruning: small weights go, whatever flows through them."""
+
+from dataclasses import dataclass
+
+from sds_core.maths.pattern import Pattern
+from sds_core.maths.problem import LayerProblem, Pruned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Magnitude:
+    """Score |W_ij|, compared over the whole layer; kept weights do not change."""
+
+    def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
+        mask = pattern.mask(problem.weight.abs(), "layer")
+        return Pruned(problem.weight * mask, mask)

@@ -1,0 +1,59 @@
+"""Linear algebra on symmetric positive semi-definite matrices; knows nothing of pruning."""
+
+import torch
+from torch import Tensor
+
+
+def upper_inverse_factor(matrix: Tensor, damping: float) -> Tensor:
+    """Upper triangular U with UᵀU = (A + damping·I)⁻¹ for a float64 matrix A (C, C).
+
+    Raises:
+        torch.linalg.LinAlgError: A + damping·I is not positive definite.
+    """
+    assert matrix.dtype == torch.float64
+    lower = torch.linalg.cholesky(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
+    return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
+
+
+def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
+    """Largest eigenvalue of a positive semi-definite matrix (C, C) by power iteration: low by a few per cent."""
+    generator = torch.Generator().manual_seed(0)
+    vector = torch.rand(len(matrix), generator=generator, dtype=matrix.dtype).to(matrix.device)
+    for _ in range(steps):
+        vector = matrix @ vector
+        norm = vector.norm()
+        if norm == 0:
+            return 1.0
+        vector = vector / norm
+    return float(norm)
+
+
+def masked_conjugate_gradients(
+    matrix: Tensor, rhs: Tensor, support: Tensor, start: Tensor, max_steps: int = 20, tolerance: float = 1e-4
+) -> Tensor:
+    """Minimise tr(V A Vᵀ) − 2 tr(V Bᵀ) over V (R, C) that vanishes outside `support`, each row by conjugate gradients.
+
+    Args:
+        matrix: A (C, C), symmetric positive semi-definite, best with a unit diagonal.
+        rhs: B (R, C).
+        support: bool (R, C), where V may differ from zero.
+        start: first guess (R, C); its part outside the support is dropped.
+        max_steps: most iterations; each costs one product with A.
+        tolerance: stop once ‖residual‖ / ‖B on the support‖ over all rows falls below this.
+    """
+    solution = start * support
+    residual = torch.where(support, rhs - solution @ matrix, 0)
+    direction = residual
+    square = residual.square().sum(dim=1, keepdim=True)
+    enough = tolerance**2 * torch.where(support, rhs, 0).square().sum()
+    tiny = torch.finfo(rhs.dtype).tiny
+    for _ in range(max_steps):
+        if square.sum() <= enough:
+            break
+        curved = torch.where(support, direction @ matrix, 0)
+        step = square / (direction * curved).sum(dim=1, keepdim=True).clamp_min(tiny)
+        solution = solution + step * direction
+        residual = residual - step * curved
+        previous, square = square, residual.square().sum(dim=1, keepdim=True)
+        direction = residual + square / previous.clamp_min(tiny) * direction
+    return solution

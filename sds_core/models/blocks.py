@@ -1,0 +1,193 @@
+"""Find a model's decoder blocks and their prunable linears by what they do, not by what they are called."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from sds_core.errors import SDSError
+
+PROBE_TOKENS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A prunable linear map inside a block, read and written as (R, C) = (outputs, inputs)."""
+
+    name: str
+    """Full dotted name inside the model."""
+    label: str
+    """Name inside its block, such as `self_attn.q_proj`."""
+    module: nn.Linear | Conv1D
+    input: str
+    """Label of the first linear in the block that receives the very same input tensor; its Gram matrix is shared."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The live weight seen as (R, C), in the model's precision."""
+        return self.module.weight.data.T if isinstance(self.module, Conv1D) else self.module.weight.data
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, C)."""
+        rows, columns = self.weight.shape
+        return rows, columns
+
+    def read(self) -> Tensor:
+        """The weight (R, C) as a float32 copy."""
+        return self.weight.float().clone()
+
+    def write(self, weight: Tensor) -> None:
+        """Replace the weight by (R, C), cast once to the model's precision."""
+        assert tuple(weight.shape) == self.shape
+        self.weight.copy_(weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One decoder block."""
+
+    index: int
+    name: str
+    """Dotted name inside the model."""
+    module: nn.Module
+    linears: tuple[Linear, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A model, its decoder blocks in order, and how hidden states enter and leave them."""
+
+    model: PreTrainedModel
+    blocks: tuple[Block, ...]
+    slot: int | str
+    """Where a block takes hidden states: a position among its arguments, or a keyword."""
+    output: tuple | list | None
+    """What else a block returns behind the hidden states, as a template; None where it returns them alone."""
+
+    @property
+    def prunable(self) -> int:
+        """Number of weights in prunable linears."""
+        return sum(linear.weight.numel() for block in self.blocks for linear in block.linears)
+
+    @property
+    def total(self) -> int:
+        """Number of weights in the whole model, shared ones once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def wrap(self, hidden: Tensor) -> Any:
+        """Hidden states in the container that the blocks return."""
+        return hidden if self.output is None else type(self.output)([hidden, *self.output])
+
+
+@dataclass
+class _Called:
+    """What one module received and returned during the probe."""
+
+    module: nn.Module
+    args: tuple
+    kwargs: dict[str, Any]
+    result: Any
+
+    def receives(self, hidden: Tensor) -> int | str | None:
+        """Where `hidden` itself arrived among the arguments."""
+        for position, value in enumerate(self.args):
+            if value is hidden:
+                return position
+        return next((key for key, value in self.kwargs.items() if value is hidden), None)
+
+
+def hidden_of(output: Any) -> Tensor:
+    """The hidden states in whatever a block returns: a tensor, or the first item of a tuple or list."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+@contextmanager
+def hooked(modules: list[nn.Module], hook: Callable[[nn.Module, tuple, dict, Any], None]) -> Iterator[None]:
+    """Call `hook(module, args, kwargs, result)` after each call of the modules, inside the `with` only."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+def dissect(model: PreTrainedModel) -> Anatomy:
+    """Find the decoder blocks: the largest `ModuleList` whose items are called once each, each fed by the one before.
+
+    One short forward pass with hooks, then a look at who called whom; no class or attribute name is relied upon.
+
+    Raises:
+        SDSError: no list behaves like that.
+    """
+    lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+    linears = {m: name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
+    calls: list[_Called] = []  # holds every tensor alive, so that identity means sameness
+
+    def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
+        calls.append(_Called(module, args, kwargs, result))
+
+    watched = dict.fromkeys([*(item for items in lists.values() for item in items), *linears])
+    tokens = torch.arange(PROBE_TOKENS, device=model.device)[None] % model.config.get_text_config().vocab_size
+    with torch.inference_mode(), hooked(list(watched), note):
+        model(tokens, use_cache=False)
+
+    chains = {name: chain for name, items in lists.items() if (chain := _chain(items, calls))}
+    if not chains:
+        raise SDSError(
+            f"no decoder blocks were found in {type(model).__name__}",
+            allowed="a causal model with a list of blocks that feed each other",
+            cure=f"lists that were looked at: {', '.join(lists) or 'none'}",
+        )
+    name = max(chains, key=lambda key: sum(p.numel() for p in lists[key].parameters()))
+    chain = chains[name]
+    slot = chain[1].receives(hidden_of(chain[0].result)) if len(chain) > 1 else 0
+    assert slot is not None
+    first = chain[0].result
+    seen: set[int] = set()
+    blocks = tuple(
+        Block(i, f"{name}.{i}", item, _prunable(f"{name}.{i}", item, linears, calls, seen))
+        for i, item in enumerate(lists[name])
+    )
+    return Anatomy(model, blocks, slot, None if isinstance(first, Tensor) else first[1:])
+
+
+def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:
+    """The items' calls in order, if each was called exactly once and receives what the one before returned."""
+    ids = {id(item) for item in items}
+    chain = [call for call in calls if id(call.module) in ids]
+    if [id(call.module) for call in chain] != [id(item) for item in items]:
+        return None
+    if not all(isinstance(call.result, Tensor | tuple | list) for call in chain):
+        return None
+    for before, after in zip(chain, chain[1:], strict=False):
+        if after.receives(hidden_of(before.result)) is None:
+            return None
+    return chain
+
+
+def _prunable(
+    block: str, module: nn.Module, names: dict[nn.Linear | Conv1D, str], calls: list[_Called], seen: set[int]
+) -> tuple[Linear, ...]:
+    """The linears of a block that were called, have more than one output, and were not met in an earlier block."""
+    inside = {id(m) for m in module.modules()}
+    owner: dict[tuple, str] = {}
+    found: dict[str, Linear] = {}
+    for call in calls:
+        linear_module = call.module
+        if id(linear_module) not in inside or not isinstance(linear_module, nn.Linear | Conv1D) or not call.args:
+            continue
+        name = names[linear_module]
+        label = name.removeprefix(f"{block}.")
+        tensor = call.args[0]
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        linear = Linear(name, label, linear_module, owner.setdefault(key, label))
+        weight = id(linear_module.weight)
+        if label not in found and linear.shape[0] > 1 and weight not in seen:
+            found[label] = linear
+            seen.add(weight)
+    return tuple(found.values())

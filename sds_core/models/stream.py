@@ -1,0 +1,232 @@
+"""Calibration data flowing through a model one block at a time: one block's weights and one window on the device.
+
+`capture` runs the model once with its blocks replaced by stand-ins and keeps the call that each block received, per
+window; `Stream` then replays the real blocks one after the other, feeding each the hidden states of the one before.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sds_core.maths.gram import Gram, GramAccumulator
+from sds_core.models.blocks import Anatomy, Block, hidden_of, hooked
+
+
+class _AllCaptured(Exception):
+    """The last block was reached; what comes after it is not needed."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of one block for one window; hidden states excluded."""
+
+    args: tuple
+    kwargs: dict[str, Any]
+
+
+class _OneCopy:
+    """Keeps one copy of tensors that are equal: masks and rotary embeddings repeat from window to window."""
+
+    LOOKED_AT = 8  # candidates compared, so that tensors that do differ by window do not cost quadratic time
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, list[Tensor]] = {}
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        known = self._known.setdefault((tensor.shape, tensor.dtype), [])
+        for other in known[: self.LOOKED_AT]:
+            if other is tensor or torch.equal(other, tensor):
+                return other
+        known.append(tensor)
+        return tensor
+
+
+def _map_tensors(change: Any, value: Any) -> Any:
+    """Apply `change` to every tensor in nested tuples and lists and plain dicts; other containers stay shared.
+
+    Some families fill a container in one block and read it in a later one, so containers of their own classes must
+    be passed on by reference.
+    """
+    if isinstance(value, Tensor):
+        return change(value)
+    if type(value) in (tuple, list):
+        return type(value)(_map_tensors(change, item) for item in value)
+    return value
+
+
+class Stream:
+    """The hidden states of all windows in front of block `position`, and the calls to go on with."""
+
+    def __init__(self, anatomy: Anatomy, hidden: list[Tensor], calls: list[list[_Call]], device: torch.device):
+        self.anatomy, self.hidden, self.device = anatomy, hidden, device
+        self.position = 0
+        self._calls = calls
+
+    def fork(self) -> "Stream":
+        """A second stream from the same point, to be fed by other weights."""
+        other = Stream(self.anatomy, list(self.hidden), self._calls, self.device)
+        other.position = self.position
+        return other
+
+    def replay(self, window: int, module: nn.Module | None = None) -> Tensor:
+        """What the next block (or a stand-in for it with other weights) makes of one window; nothing is advanced."""
+        call = self._calls[self.position][window]
+        to_device = lambda tensor: tensor.to(self.device)
+        args = list(_map_tensors(to_device, call.args))
+        kwargs = {key: _map_tensors(to_device, value) for key, value in call.kwargs.items()}
+        hidden = self.hidden[window].to(self.device)
+        if isinstance(self.anatomy.slot, int):
+            args.insert(self.anatomy.slot, hidden)
+        else:
+            kwargs[self.anatomy.slot] = hidden
+        block = module or self.anatomy.blocks[self.position].module
+        with torch.inference_mode():
+            return hidden_of(block(*args, **kwargs))
+
+    def move_on(self, outputs: list[Tensor]) -> None:
+        """Step behind the block, whose outputs for all windows these are."""
+        assert len(outputs) == len(self.hidden)
+        self.hidden = outputs
+        self.position += 1
+
+    def advance(self, module: nn.Module | None = None) -> None:
+        """Step behind the next block with the weights it has now, or those of a stand-in."""
+        block = module or self.anatomy.blocks[self.position].module
+        with on_device(block, self.device):
+            for window in range(len(self.hidden)):
+                self.hidden[window] = self.replay(window, block).cpu()
+        self.position += 1
+
+
+@contextmanager
+def on_device(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """The module's weights are on `device` inside the `with`, and back on the CPU behind it."""
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to("cpu")
+
+
+@contextmanager
+def _forwards(anatomy: Anatomy, stand_in: Any) -> Iterator[None]:
+    """Every block's `forward` is `stand_in(block, args, kwargs)` inside the `with`."""
+    with ExitStack() as stack:
+        for block in anatomy.blocks:
+            block.module.forward = lambda *args, _block=block, **kwargs: stand_in(_block, args, kwargs)
+            stack.callback(delattr, block.module, "forward")
+        yield
+
+
+def _split(anatomy: Anatomy, args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, tuple, dict[str, Any]]:
+    """Hidden states apart from a block's other arguments."""
+    if isinstance(anatomy.slot, int) and anatomy.slot < len(args):
+        return args[anatomy.slot], args[: anatomy.slot] + args[anatomy.slot + 1 :], kwargs
+    key = "hidden_states" if isinstance(anatomy.slot, int) else anatomy.slot
+    return kwargs[key], args, {k: v for k, v in kwargs.items() if k != key}
+
+
+def capture(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Stream:
+    """Start a stream for windows of token ids (n, T): embeddings computed, no block run.
+
+    Blocks are replaced by stand-ins that hand on what they receive, so this costs next to nothing; it rests on
+    blocks' other arguments not depending on what earlier blocks compute.
+    """
+    one_copy = _OneCopy()
+    hidden: list[Tensor] = []
+    calls: list[list[_Call]] = [[] for _ in anatomy.blocks]
+
+    def note(block: Block, args: tuple, kwargs: dict[str, Any]) -> Any:
+        state, args, kwargs = _split(anatomy, args, kwargs)
+        if block.index == 0:
+            hidden.append(state)
+        calls[block.index].append(
+            _Call(_map_tensors(one_copy, args), {k: _map_tensors(one_copy, v) for k, v in kwargs.items()})
+        )
+        if block.index == len(anatomy.blocks) - 1:
+            raise _AllCaptured
+        return anatomy.wrap(state)
+
+    with torch.inference_mode(), _forwards(anatomy, note):
+        for window in windows:
+            try:
+                anatomy.model(window[None], use_cache=False)
+            except _AllCaptured:
+                continue
+    return Stream(anatomy, hidden, calls, device)
+
+
+def logits(stream: Stream, windows: Tensor) -> Iterator[Tensor]:
+    """The model's logits (T, V) window by window, from hidden states that have passed all blocks."""
+    anatomy = stream.anatomy
+    assert stream.position == len(anatomy.blocks)
+    last = len(anatomy.blocks) - 1
+    for tokens, final in zip(windows, stream.hidden, strict=True):
+
+        def hand_over(block: Block, args: tuple, kwargs: dict[str, Any], final: Tensor = final) -> Any:
+            return anatomy.wrap(final if block.index == last else _split(anatomy, args, kwargs)[0])
+
+        with torch.inference_mode(), _forwards(anatomy, hand_over):
+            yield anatomy.model(tokens[None], use_cache=False).logits[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What one linear input saw during calibration."""
+
+    gram: Gram
+    pull: Tensor | None
+    """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream was watched beside."""
+
+
+def observe(stream: Stream, teacher: Stream | None = None, teacher_block: nn.Module | None = None):
+    """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
+
+    Args:
+        stream: the calibration windows; not advanced.
+        teacher: the same windows in the untouched model, advanced one block on the way.
+        teacher_block: the untouched block, where the model's own block has changed already.
+
+    Returns:
+        Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`.
+    """
+    block = stream.anatomy.blocks[stream.position]
+    heads = [linear for linear in block.linears if linear.label == linear.input]
+    sums = {
+        linear.label: GramAccumulator(linear.shape[1], stream.device, cross=teacher is not None) for linear in heads
+    }
+    outputs, teacher_outputs = [], []
+    with on_device(block.module, stream.device):
+        for window in range(len(stream.hidden)):
+            dense_inputs: dict[str, Tensor] = {}
+            if teacher is not None:
+                dense = teacher_block or block.module
+                modules = {linear.label: dense.get_submodule(linear.label) for linear in heads}
+                with _inputs(modules, dense_inputs):
+                    teacher_outputs.append(teacher.replay(window, dense).cpu())
+            inputs: dict[str, Tensor] = {}
+            with _inputs({linear.label: linear.module for linear in heads}, inputs):
+                outputs.append(stream.replay(window).cpu())
+            for label, accumulator in sums.items():
+                if label in inputs:
+                    accumulator.add(inputs[label], dense_inputs.get(label))
+    if teacher is not None:
+        teacher.move_on(teacher_outputs)
+    seen = {linear.label: Observed(sums[linear.label].gram(linear.name), sums[linear.label].pull()) for linear in heads}
+    return seen, outputs
+
+
+@contextmanager
+def _inputs(modules: dict[str, nn.Module], into: dict[str, Tensor]) -> Iterator[None]:
+    """Put each module's input into `into` by label when it is called."""
+    labels = {id(module): label for label, module in modules.items()}
+
+    def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
+        into[labels[id(module)]] = args[0]
+
+    with hooked(list(modules.values()), note):
+        yield

@@ -1,0 +1,217 @@
+"""Sparse-Dense-Sparse over a whole model, as one reads it in the paper (Li et al., arXiv 2408.10473).
+
+1. *Sparse.* Prune the model block after block; each block sees the outputs of the pruned blocks before it.
+2. *Dense.* Let every connection move again, until the weights are friendly to pruning.
+3. *Sparse again.* Prune once more and adjust the weights towards the dense layer.
+
+*Staged*: each phase goes over the whole model before the next begins, so that one can stop and look. *Fused*: one
+walk, in which each block goes through all three phases and sees a model whose earlier blocks are already final. Both
+call the same functions per layer.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from sds_core.maths.methods import Method
+from sds_core.maths.pattern import Pattern
+from sds_core.maths.problem import LayerProblem, Pruned
+from sds_core.maths.pruners import Pruner
+from sds_core.maths.redense import Round
+from sds_core.models.blocks import Anatomy, Block, Linear
+from sds_core.models.stream import capture, observe
+
+Phase = Literal["fused", "sparse", "dense", "final"]
+"""A walk over the blocks: all phases at once, or the paper's phases 1, 2 and 3."""
+Stage = Literal["dense", "sparse", "redense", "final"]
+"""The four states of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """One layer has gone through one phase, or through all of them."""
+
+    block: int
+    linear: Linear
+    problem: LayerProblem
+    """With the dense weight and the Gram matrix that was seen, not shrunk."""
+    stages: dict[Stage, Pruned | Tensor]
+    """What was computed now."""
+    rounds: list[Round]
+    """What phase 2 went through."""
+    winner: str
+    """Which candidate the early exit kept; empty where there was no choice."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """All layers of a block are solved and written."""
+
+    block: int
+
+
+class Past(Protocol):
+    """What lies on disk from earlier phases, and from this one if it was interrupted."""
+
+    @property
+    def finished(self) -> int:
+        """How many blocks of this phase are done already, counted from the first."""
+        ...
+
+    def restore(self, block: Block) -> None:
+        """Write a done block's result into the model."""
+        ...
+
+    def sparse(self, linear: Linear) -> Pruned:
+        """What phase 1 left of a layer."""
+        ...
+
+    def redense(self, linear: Linear) -> Tensor:
+        """What phase 2 left of a layer (R, C)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One layer's stages, ready to be written."""
+
+    stages: dict[Stage, Pruned | Tensor]
+    rounds: list[Round]
+    winner: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Base pruner, method and pattern: what is done to every layer."""
+
+    pruner: Pruner
+    method: Method
+    pattern: Pattern
+
+    def phase1(self, problem: LayerProblem) -> Result:
+        """Sparse: W_d → W_s."""
+        return Result({"sparse": self.pruner.solve(problem, self.pattern)}, [])
+
+    def phase2(self, problem: LayerProblem, sparse: Pruned) -> Result:
+        """Dense: W_s → W_r."""
+        rounds = list(self.method.redense(problem.shrunk(self.method.alpha), sparse, self.pattern))
+        return Result({"redense": rounds[-1].dense}, rounds)
+
+    def phase3(self, problem: LayerProblem, sparse: Pruned, redense: Tensor | None) -> Result:
+        """Sparse again: W_r → W_f."""
+        fit = problem.shrunk(self.method.alpha)
+        winner, final = self.method.finish(fit, sparse, redense, self.pruner, self.pattern)
+        return Result({"final": final}, [], winner)
+
+    def all_phases(self, problem: LayerProblem) -> Result:
+        """W_d → W_s → W_r → W_f on one and the same problem."""
+        first = self.phase1(problem)
+        sparse = first.stages["sparse"]
+        assert isinstance(sparse, Pruned)
+        second = self.phase2(problem, sparse) if self.method.redenses else Result({}, [])
+        if not self.method.finishes:
+            return first
+        redense = second.stages.get("redense")
+        assert redense is None or isinstance(redense, Tensor)
+        third = self.phase3(problem, sparse, redense)
+        return Result(first.stages | second.stages | third.stages, second.rounds, third.winner)
+
+
+def run_phase(
+    phase: Phase, anatomy: Anatomy, windows: Tensor, recipe: Recipe, device: torch.device, past: Past
+) -> Iterator[Solved | BlockDone]:
+    """One walk over a dense model's blocks, after which it holds what the phase makes of them.
+
+    Args:
+        phase: `fused`, or one of the paper's three.
+        anatomy: the model, its weights dense.
+        windows: calibration token ids (n, T).
+        recipe: base pruner, method and pattern.
+        device: where the work is done.
+        past: results of earlier phases and of an interrupted walk.
+    """
+
+    def redense(linear: Linear) -> Tensor | None:
+        return past.redense(linear) if recipe.method.redenses else None
+
+    def redense_or_sparse(linear: Linear) -> Tensor:
+        dense = redense(linear)
+        return past.sparse(linear).weight if dense is None else dense
+
+    match phase:
+        case "fused":
+            step = Step(lambda problem, linear: recipe.all_phases(problem))
+        case "sparse":
+            step = Step(lambda problem, linear: recipe.phase1(problem))
+        case "dense":
+            step = Step(
+                lambda problem, linear: recipe.phase2(problem, past.sparse(linear)),
+                start=lambda linear: past.sparse(linear).weight,
+                feeds_on="start",
+            )
+        case "final":
+            step = Step(
+                lambda problem, linear: recipe.phase3(problem, past.sparse(linear), redense(linear)),
+                start=redense_or_sparse,
+            )
+    yield from _walk(anatomy, windows, recipe, step, device, past)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a walk does with each layer, and which weights it lets the data flow through."""
+
+    solve: Callable[[LayerProblem, Linear], Result]
+    start: Callable[[Linear], Tensor] | None = None
+    """Weights (R, C) with which a block is observed; the dense ones where there is no function."""
+    feeds_on: Literal["start", "result"] = "result"
+    """Which of its weights a block feeds the later ones with; phase 2 looks at inputs inside the sparse model."""
+
+
+def _walk(
+    anatomy: Anatomy, windows: Tensor, recipe: Recipe, step: Step, device: torch.device, past: Past
+) -> Iterator[Solved | BlockDone]:
+    for block in anatomy.blocks:
+        for linear in block.linears:
+            recipe.pattern.check(linear.shape[1], linear.name)
+    stream = capture(anatomy, windows, device)
+    beta = recipe.method.beta
+    teacher = stream.fork() if beta else None
+    for block in anatomy.blocks:
+        dense = {linear.label: linear.read() for linear in block.linears}
+        dense_block = copy.deepcopy(block.module) if teacher and step.start else None
+        if step.start:
+            for linear in block.linears:
+                linear.write(step.start(linear))
+        if block.index < past.finished:
+            if teacher:
+                teacher.advance(dense_block)
+            if step.feeds_on == "start":
+                stream.advance()
+            past.restore(block)
+            if step.feeds_on == "result":
+                stream.advance()
+            continue
+        seen, outputs = observe(stream, teacher, dense_block)
+        for linear in block.linears:
+            began = time.monotonic()
+            observed = seen[linear.input]
+            weight = dense[linear.label].to(device)
+            shift = None if observed.pull is None else beta * (weight @ observed.pull)
+            problem = LayerProblem(weight, observed.gram, shift)
+            result = step.solve(problem, linear)
+            newest = list(result.stages.values())[-1]
+            linear.write(newest.weight if isinstance(newest, Pruned) else newest)
+            seconds = time.monotonic() - began
+            yield Solved(block.index, linear, problem, result.stages, result.rounds, result.winner, seconds)
+        if step.feeds_on == "start":
+            stream.move_on(outputs)
+        elif block is not anatomy.blocks[-1]:
+            stream.advance()
+        yield BlockDone(block.index)
