@@ -36,7 +36,6 @@ Stage = Literal["dense", "sparse", "redense", "final"]
 class Solved:
     """One layer has gone through one phase, or through all of them."""
 
-    block: int
     linear: Linear
     problem: LayerProblem
     """With the dense weight and the Gram matrix that was seen, not shrunk."""
@@ -209,7 +208,7 @@ def _walk(
             newest = list(result.stages.values())[-1]
             linear.write(newest.weight if isinstance(newest, Pruned) else newest)
             seconds = time.monotonic() - began
-            yield Solved(block.index, linear, problem, result.stages, result.rounds, result.winner, seconds)
+            yield Solved(linear, problem, result.stages, result.rounds, result.winner, seconds)
         if step.feeds_on == "start":
             stream.move_on(outputs)
         elif block is not anatomy.blocks[-1]:

@@ -23,6 +23,8 @@ class Linear:
     """Full dotted name inside the model."""
     label: str
     """Name inside its block, such as `self_attn.q_proj`."""
+    block: int
+    """Index of its block."""
     module: nn.Linear | Conv1D
     input: str
     """Label of the first linear in the block that receives the very same input tensor; its Gram matrix is shared."""
@@ -150,7 +152,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     first = chain[0].result
     seen: set[int] = set()
     blocks = tuple(
-        Block(i, f"{name}.{i}", item, _prunable(f"{name}.{i}", item, linears, calls, seen))
+        Block(i, f"{name}.{i}", item, _prunable(i, f"{name}.{i}", item, linears, calls, seen))
         for i, item in enumerate(lists[name])
     )
     return Anatomy(model, blocks, slot, None if isinstance(first, Tensor) else first[1:])
@@ -171,7 +173,12 @@ def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:
 
 
 def _prunable(
-    block: str, module: nn.Module, names: dict[nn.Linear | Conv1D, str], calls: list[_Called], seen: set[int]
+    index: int,
+    block: str,
+    module: nn.Module,
+    names: dict[nn.Linear | Conv1D, str],
+    calls: list[_Called],
+    seen: set[int],
 ) -> tuple[Linear, ...]:
     """The linears of a block that were called, have more than one output, and were not met in an earlier block."""
     inside = {id(m) for m in module.modules()}
@@ -185,7 +192,7 @@ def _prunable(
         label = name.removeprefix(f"{block}.")
         tensor = call.args[0]
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        linear = Linear(name, label, linear_module, owner.setdefault(key, label))
+        linear = Linear(name, label, index, linear_module, owner.setdefault(key, label))
         weight = id(linear_module.weight)
         if label not in found and linear.shape[0] > 1 and weight not in seen:
             found[label] = linear

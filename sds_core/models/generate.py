@@ -1,9 +1,15 @@
 """Text the model writes itself: calibration without any data set (used as the text source `self`)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
+
+from sds_core.errors import SDSError
+from sds_core.models.device import pick_device
+from sds_core.models.load import load_model
+from sds_core.models.text import save_self_text, self_text_file
 
 BATCH = 32  # windows written side by side; part of the recipe, for it decides which random number lands where
 
@@ -30,3 +36,31 @@ def write_windows(model: PreTrainedModel, start: int, count: int, length: int, s
                 tokens = torch.multinomial(chances, 1, generator=generator)
                 written.append(tokens)
         yield torch.cat(written, dim=1).cpu()
+
+
+def write_self_text(name: str, count: int, length: int, seed: int, out: str | None) -> Iterator[str]:
+    """Let the named model write its calibration text and store it where the source `self` looks, or at `out`.
+
+    Yields:
+        A line of progress after each batch, last the file's name.
+
+    Raises:
+        SDSError: the numbers are out of range, or the model has no token to begin with.
+    """
+    if count < 1 or length < 2:
+        raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")
+    loaded = load_model(name)
+    tokenizer = loaded.tokenizer
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if start is None:
+        raise SDSError(f"the tokenizer of {name} has no token to begin or end a text with")
+    model = loaded.model
+    torch.nn.Module.to(model, pick_device())
+    batches = []
+    for batch in write_windows(model, start, count, length, seed):
+        batches.append(batch)
+        yield f"{sum(map(len, batches))} of {count} windows"
+    path = Path(out) if out else self_text_file(loaded)
+    origin = {"model": name, "seed": str(seed), "start": str(start), "temperature": "1", "torch": torch.__version__}
+    save_self_text(path, torch.cat(batches), origin | {"fingerprint": loaded.fingerprint})
+    yield str(path)

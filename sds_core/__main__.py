@@ -1,0 +1,263 @@
+"""The command line: python -m sds_core run | resume | compare | list | export | write-text | demo."""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.maths.methods import METHODS
+from sds_core.runs.config import PRESETS, RunConfig, describe
+from sds_core.runs.files import Tail
+from sds_core.runs.store import Run, create, ids, open_run
+from sds_core.runs.worker import launch, work
+
+COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-memory:wanda")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0, 1 for an error the user can mend (one sentence on standard error), 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.do(options)
+    except SDSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sds_core", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="prune a model, as a run of its own")
+    _add_options(run)
+    run.add_argument("--from", dest="origin", metavar="RUN", help="the run whose phase this one goes on from")
+    run.set_defaults(do=_run)
+
+    resume = commands.add_parser("resume", help="go on with a run that was cancelled, interrupted or failed")
+    resume.add_argument("run")
+    resume.set_defaults(do=_resume)
+
+    compare = commands.add_parser("compare", help="several methods on one model, text and pattern")
+    _add_options(compare, without=("pruner", "method", "phase", "title"))
+    compare.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD:PRUNER",
+        default=list(COMPARED),
+        help=f"what to compare, such as {' '.join(COMPARED)} (the default)",
+    )
+    compare.set_defaults(do=_compare)
+
+    demo = commands.add_parser("demo", help="compare Wanda, SparseGPT, sds and sds-memory on the demo model in minutes")
+    demo.set_defaults(do=_demo)
+
+    listing = commands.add_parser("list", help="all runs, newest first")
+    listing.set_defaults(do=_list)
+
+    export = commands.add_parser("export", help="a finished run as a model folder that transformers loads")
+    export.add_argument("run")
+    export.add_argument("folder")
+    export.set_defaults(do=_export)
+
+    text = commands.add_parser("write-text", help="let a model write its own calibration text")
+    text.add_argument("--model", default="demo", help=describe(RunConfig)["model"])
+    text.add_argument("--windows", type=int, default=192, help="how many windows (default 192)")
+    text.add_argument("--length", type=int, default=1024, help="tokens in each (default 1024)")
+    text.add_argument("--seed", type=int, default=0, help="chooses the text (default 0)")
+    text.add_argument("--out", help="where to put it (default: where the text source `self` looks)")
+    text.set_defaults(do=_write_text)
+
+    worker = commands.add_parser("work")  # what run, resume, compare and the app start
+    worker.add_argument("runs", nargs="+")
+    worker.add_argument("--locks", required=True)
+    worker.set_defaults(do=_work)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """One flag per field of `RunConfig` and per option of any method; what is not given stays out of the namespace."""
+    parser.add_argument("--preset", choices=PRESETS, help="a named recipe; flags that are given win over it")
+    documented = describe(RunConfig)
+    for f in dataclasses.fields(RunConfig):
+        if f.name in ("options", "parent", *without):
+            continue
+        flag = "--" + f.name.replace("_", "-")
+        about = f"{documented[f.name]} (default: {f.default})"
+        if f.type is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=about)
+        else:
+            parser.add_argument(flag, type=type(f.default), default=argparse.SUPPRESS, help=about, metavar="…")
+    method_options = parser.add_argument_group("options of the methods")
+    for name, option in _method_options().items():
+        flag = "--" + name.replace("_", "-")
+        method_options.add_argument(flag, **option, default=argparse.SUPPRESS, metavar="…")
+
+
+def _method_options() -> dict[str, dict[str, Any]]:
+    """Every option of every method with its documentation and default in each."""
+    found: dict[str, dict[str, Any]] = {}
+    for method, cls in METHODS.items():
+        documented = describe(cls)
+        for f in dataclasses.fields(cls):
+            entry = found.setdefault(f.name, {"type": type(f.default), "help": documented[f.name]})
+            entry["help"] += f" [{method}: {f.default}]"
+    return found
+
+
+def _chosen(options: argparse.Namespace, inherited: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A configuration as plain values: what is inherited, then the preset, then the flags."""
+    given = vars(options)
+    values = dict(inherited or {})
+    preset = dict(PRESETS[given["preset"]]) if given.get("preset") else {}
+    values["options"] = {**values.get("options", {}), **preset.pop("options", {})}
+    values |= preset
+    values |= {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
+    values["options"] |= {name: given[name] for name in _method_options() if name in given}
+    return values
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.origin is None:
+        values = _chosen(options)
+        if values.get("phase"):
+            values["walk"] = "staged"
+        return _follow([create(RunConfig.from_dict(values))])
+    phase = getattr(options, "phase", 0)
+    if phase not in (2, 3):
+        raise SDSError("--from goes with --phase 2 or 3", got=f"--phase {phase}")
+    parent = open_run(options.origin)
+    return _follow([create(parent.config.branch(_chosen(options), parent.as_parent(phase)))])
+
+
+def _resume(options: argparse.Namespace) -> int:
+    return _follow([open_run(options.run)])
+
+
+def _compare(options: argparse.Namespace) -> int:
+    configs = []
+    for name in options.methods:
+        method, _, pruner = name.partition(":")
+        values = _chosen(options)
+        known = {f.name for f in dataclasses.fields(METHODS[method])} if method in METHODS else set()
+        values["options"] = {key: value for key, value in values["options"].items() if key in known}
+        configs.append(RunConfig.from_dict(values | {"method": method, "pruner": pruner or "wanda"}))
+    runs = [create(config) for config in configs]
+    code = _follow(runs)
+    print(_table(runs))
+    return code
+
+
+def _demo(options: argparse.Namespace) -> int:
+    return main(["compare", "--preset", "quick", "--title", "demo"])
+
+
+def _follow(runs: list[Run]) -> int:
+    """Start a worker and show one progress line until it ends; Ctrl-C cancels."""
+    process = launch(runs)
+    try:
+        for run in runs:
+            _show(run, process)
+    except KeyboardInterrupt:
+        for run in runs:
+            run.cancel()
+        print("\ncancelling after the present block …", file=sys.stderr)
+        process.wait()
+    process.wait()
+    return int(any(run.state() != "finished" for run in runs))
+
+
+def _show(run: Run, process: Any) -> None:
+    """Follow one run to its end."""
+    print(f"run {run.id}: {run.config.command()}")
+    tail, shown = Tail(run.folder / "events.jsonl"), 0
+    began = time.monotonic()
+    while True:
+        ended = process.poll() is not None
+        events = tail.read()
+        for event in events[shown:]:
+            _show_event(event)
+        shown = len(events)
+        if events and events[-1]["kind"] in ("finished", "failed", "cancelled"):
+            break
+        if ended:
+            raise SDSError(
+                f"the worker of run {run.id} died with exit code {process.returncode}",
+                cure=f"see {run.folder}/stderr.txt; go on with: python -m sds_core resume {run.id}",
+            )
+        time.sleep(0.2)
+    print(f"  {time.monotonic() - began:.0f} s")
+
+
+def _show_event(event: dict[str, Any]) -> None:
+    width = 78
+    match event["kind"]:
+        case "queued":
+            line, end = f"  waiting behind {event['behind']}", "\n"
+        case "measuring":
+            line, end = f"  measuring {event['stage']}: block {event['block'] + 1} of {event['of']}", "\r"
+        case "block":
+            left = (event["of"] - event["block"] - 1) * event["seconds"]
+            line = f"  phase {event['phase']}: block {event['block'] + 1} of {event['of']}, about {left:.0f} s left"
+            end = "\n" if event["block"] + 1 == event["of"] else "\r"
+        case "perplexity":
+            line, end = f"  perplexity {event['stage']}: {event['value']:.2f}", "\n"
+        case "failed" | "cancelled":
+            print(f"error: {event['message']}".ljust(width), file=sys.stderr)
+            return
+        case _:
+            return
+    print(line.ljust(width), end=end, flush=True)
+
+
+def _table(runs: list[Run]) -> str:
+    """Finished runs beside each other."""
+    lines = [f"{'method':<14}{'pruner':<11}{'pattern':<9}{'sparsity':<10}{'perplexity':<12}{'× dense':<9}± paired"]
+    for run in runs:
+        result, config = run.result(), run.config
+        if result:
+            last = result["perplexity"][result["last"]]
+            ratio = last["value"] / result["perplexity"]["dense"]["value"]
+            lines.append(
+                f"{config.method:<14}{config.pruner:<11}{config.pattern:<9}{result['sparsity']:<10.4%}"
+                f"{last['value']:<12.2f}{ratio:<9.3f}{ratio * last['error']:.3f}"
+            )
+    return "\n".join(lines)
+
+
+def _list(options: argparse.Namespace) -> int:
+    for run in map(open_run, ids()):
+        try:
+            result, state = run.result(), run.state()
+        except SDSError as error:
+            print(f"{run.id:<50} broken: {error}")
+            continue
+        value = f"perplexity {result['perplexity'][result['last']]['value']:.2f}" if result else ""
+        print(f"{run.id:<50} {state:<12} {value}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from sds_core.runs.export import export
+
+    print(export(open_run(options.run), options.folder))
+    return 0
+
+
+def _write_text(options: argparse.Namespace) -> int:
+    from sds_core.models.generate import write_self_text
+
+    for line in write_self_text(options.model, options.windows, options.length, options.seed, options.out):
+        print(line, flush=True)
+    return 0
+
+
+def _work(options: argparse.Namespace) -> int:
+    runs = [open_run(run) for run in options.runs]
+    return int(work(runs, [int(descriptor) for descriptor in options.locks.split(",")]) > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One experiment is a folder and a process: configuration, record, worker, export."""

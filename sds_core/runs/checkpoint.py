@@ -1,0 +1,82 @@
+"""A stage's weights of one block as a file, named with its SHA-256 in the record; what is not named does not count."""
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sds_core.errors import SDSError
+from sds_core.maths.problem import Pruned
+from sds_core.models.blocks import Block, Linear
+from sds_core.models.load import file_sha256
+from sds_core.runs.files import write_atomically
+from sds_core.runs.record import pack, unpack
+from sds_core.runs.store import Run
+from sds_core.sds import Stage
+
+
+def save(run: Run, stage: Stage, block: Block, values: dict[str, Pruned | Tensor]) -> str:
+    """Write a block's weights in the model's precision, masks as bits; returns the file's SHA-256."""
+    tensors = {}
+    for linear in block.linears:
+        value = values[linear.label]
+        weight = value.weight if isinstance(value, Pruned) else value
+        tensors[f"{linear.label}.weight"] = weight.to(linear.weight.dtype).cpu().contiguous()
+        if isinstance(value, Pruned):
+            tensors[f"{linear.label}.mask"] = pack(value.mask.cpu())
+    path = run.checkpoint(stage, block.index)
+    write_atomically(path, lambda partial: save_file(tensors, partial))
+    return file_sha256(path)
+
+
+class Checkpoints:
+    """A run's stored stages: the `Past` of a walk that leaves `stage`."""
+
+    def __init__(self, run: Run, stage: Stage):
+        self._run, self._stage = run, stage
+        self._sums: dict[Stage, dict[int, str]] = {}
+        self._open: dict[Stage, tuple[int, dict[str, Tensor]]] = {}
+        done = self._recorded(stage)
+        self.finished = next(i for i in range(len(done) + 1) if i not in done)
+
+    def restore(self, block: Block) -> None:
+        """Write the stage's weights of a block into the model."""
+        for linear in block.linears:
+            linear.write(self._load(self._stage, block.index)[f"{linear.label}.weight"])
+
+    def sparse(self, linear: Linear) -> Pruned:
+        """Phase 1's weight and mask."""
+        return self._pruned("sparse", linear)
+
+    def redense(self, linear: Linear) -> Tensor:
+        """Phase 2's weight."""
+        return self._load("redense", linear.block)[f"{linear.label}.weight"].float()
+
+    def _pruned(self, stage: Stage, linear: Linear) -> Pruned:
+        tensors = self._load(stage, linear.block)
+        mask = unpack(tensors[f"{linear.label}.mask"], linear.shape)
+        return Pruned(tensors[f"{linear.label}.weight"].float(), mask)
+
+    def _recorded(self, stage: Stage) -> dict[int, str]:
+        if stage not in self._sums:
+            self._sums[stage] = self._run.checkpoints(stage)
+        return self._sums[stage]
+
+    def _load(self, stage: Stage, block: int) -> dict[str, Tensor]:
+        """A block's file, the last one of each stage being kept open.
+
+        Raises:
+            SDSError: the file is gone or not the one in the record.
+        """
+        if self._open.get(stage, (-1,))[0] != block:
+            path = self._run.checkpoint(stage, block)
+            try:
+                if file_sha256(path) != self._recorded(stage).get(block):
+                    raise SDSError(
+                        f"{path} is not what was written", cure="the disk is at fault: delete this run, repeat it"
+                    )
+                self._open[stage] = (block, load_file(path))
+            except FileNotFoundError:
+                raise SDSError(f"the weights in {path} are gone", cure="repeat the run, keeping its weights") from None
+            except SafetensorError as error:
+                raise SDSError(f"the weights in {path} are broken: {error}", cure="repeat the run") from error
+        return self._open[stage][1]

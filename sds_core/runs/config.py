@@ -1,0 +1,236 @@
+"""What a run is asked to do: options, presets, and the command line that equals them."""
+
+import dataclasses
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.maths.methods import METHODS, Method, make_method
+from sds_core.maths.pattern import Pattern, parse_pattern
+from sds_core.maths.pruners import make_pruner
+from sds_core.models.text import Part
+from sds_core.sds import Phase, Stage
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+WALKS = ("fused", "staged")
+PHASES: dict[int, Phase] = {1: "sparse", 2: "dense", 3: "final"}
+FIXED_BY_PARENT = ("model", "dtype", "pattern")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run whose phase this one goes on from."""
+
+    run: str
+    """Its id."""
+    phase: int
+    """Its last finished phase, 1 or 2."""
+    sha256: str
+    """Digest over that phase's checkpoint files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run. Every field but `options` and `parent` is an option of the command line, with this documentation."""
+
+    model: str = "demo"
+    """Hub id, local folder, .gguf file, or demo."""
+    dtype: str = "auto"
+    """Precision of the model: auto (its own), float32, bfloat16 or float16."""
+    pruner: str = "wanda"
+    """Base pruner: magnitude, wanda or sparsegpt."""
+    method: str = "sds-memory"
+    """base, adjusted, sds (the paper's) or sds-memory (with a memory)."""
+    pattern: str = "2:4"
+    """KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5."""
+    walk: str = "fused"
+    """fused (one walk, each block through all phases) or staged (each phase over the whole model)."""
+    phase: int = 0
+    """Only this phase of a staged walk, 1, 2 or 3; 2 and 3 go on from a run; 0 for all."""
+    calibration: str = "self"
+    """Calibration text: self, python-docs, a .txt file or hub:ID:CONFIG:SPLIT:COLUMN; parts as TEXT@0-50%."""
+    samples: int = 16
+    """Number of calibration windows."""
+    length: int = 1024
+    """Tokens in a calibration window."""
+    seed: int = 0
+    """Chooses the calibration windows."""
+    evaluation: str = "python-docs"
+    """Held-out text to measure perplexity on; named like a calibration text."""
+    eval_windows: int = 16
+    """Number of evaluation windows, spread evenly over the text."""
+    eval_length: int = 512
+    """Tokens in an evaluation window."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: int = 0
+    """CPU threads; 0 for all cores."""
+    keep_weights: bool = True
+    """Keep the pruned weights after the run; without them it can be looked at, not exported."""
+    title: str = ""
+    """A name for people."""
+    options: dict[str, float] = field(default_factory=dict)
+    """Options of the method that differ from its defaults."""
+    parent: Parent | None = None
+    """Where phases 2 and 3 go on from."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        for check in (self._check_names, self._check_method, self._check_numbers, self._check_phases):
+            try:
+                check()
+            except SDSError as error:
+                faults.append(error)
+        if len(faults) == 1:
+            raise faults[0]
+        if faults:
+            raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))
+
+    def _check_names(self) -> None:
+        make_pruner(self.pruner)
+        parse_pattern(self.pattern)
+        for text in (self.calibration, self.evaluation):
+            Part.parse(text)
+        if self.dtype not in DTYPES:
+            raise SDSError("unknown precision", got=self.dtype, allowed=", ".join(DTYPES))
+        if not self.model:
+            raise SDSError("no model was named", allowed="a hub id, a folder, a .gguf file or demo")
+
+    def _check_method(self) -> None:
+        make_method(self.method, self.options)
+
+    def _check_numbers(self) -> None:
+        limits = {"samples": 1, "length": 2, "eval_windows": 2, "eval_length": 2, "threads": 0, "seed": 0}
+        for name, least in limits.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise SDSError(f"option {name.replace('_', '-')} out of range", got=value, allowed=f"{least} or more")
+
+    def _check_phases(self) -> None:
+        if self.walk not in WALKS:
+            raise SDSError("unknown walk", got=self.walk, allowed=", ".join(WALKS))
+        if self.phase not in (0, *PHASES):
+            raise SDSError("unknown phase", got=self.phase, allowed="1, 2 or 3")
+        if self.phase and self.walk != "staged":
+            raise SDSError("single phases belong to a staged walk", got=self.walk, cure="drop --walk, or drop --phase")
+        if self.phase > 1 and (self.parent is None or self.parent.phase != self.phase - 1):
+            raise SDSError(
+                f"phase {self.phase} goes on from a run that has finished phase {self.phase - 1}",
+                cure="name it: --from",
+            )
+        if self.phase <= 1 and self.parent is not None:
+            raise SDSError("only phases 2 and 3 go on from a run", got=f"phase {self.phase}")
+        if self.phase > 1 and PHASES[self.phase] not in self._staged():
+            raise SDSError(f"method {self.method} has no phase {self.phase}", allowed="sds or sds-memory")
+
+    def _staged(self) -> list[Phase]:
+        """The phases of this method, one walk each."""
+        method = METHODS.get(self.method)
+        phases: list[Phase] = ["sparse"]
+        if method and method.redenses:
+            phases.append("dense")
+        if method and method.finishes:
+            phases.append("final")
+        return phases
+
+    @property
+    def walks(self) -> list[Phase]:
+        """The walks over the model that this run consists of."""
+        if self.phase:
+            return [PHASES[self.phase]]
+        return ["fused"] if self.walk == "fused" else self._staged()
+
+    def written_by(self, phase: Phase) -> Stage:
+        """The stage of the weights that a walk leaves in the model."""
+        last: Stage = "final" if METHODS[self.method].finishes else "sparse"
+        stages: dict[Phase, Stage] = {"fused": last, "sparse": "sparse", "dense": "redense", "final": "final"}
+        return stages[phase]
+
+    def branch(self, changes: dict[str, Any], parent: Parent) -> "RunConfig":
+        """This run's configuration for the phase after `parent`'s, with some options changed.
+
+        Raises:
+            SDSError: the change would contradict what the parent has done.
+        """
+        if fixed := [name for name in FIXED_BY_PARENT if changes.get(name, getattr(self, name)) != getattr(self, name)]:
+            raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
+        method = changes.get("method", self.method)
+        options = (self.options if method == self.method else {}) | changes.get("options", {})
+        place = {"walk": "staged", "phase": parent.phase + 1, "parent": dataclasses.asdict(parent)}
+        return RunConfig.from_dict(self.to_dict() | changes | {"options": options} | place)
+
+    def parsed_pattern(self) -> Pattern:
+        return parse_pattern(self.pattern)
+
+    def made_method(self) -> Method:
+        return make_method(self.method, self.options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            SDSError: unknown fields, or values that contradict each other.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise SDSError("a run has no such option", got=", ".join(unknown), allowed=", ".join(sorted(known)))
+        parent = values.get("parent")
+        try:
+            return cls(**{**values, "parent": Parent(**parent) if parent else None})
+        except TypeError as error:
+            raise SDSError(f"not a run's configuration: {error}") from error
+
+    def command(self) -> str:
+        """The command line that does the same."""
+        words = ["python", "-m", "sds_core", "run"]
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("options", "parent") or value == f.default or (f.name == "walk" and self.phase):
+                continue
+            flag = "--" + f.name.replace("_", "-")
+            words += [f"--no-{flag[2:]}"] if value is False else [flag, str(value)]
+        for name, value in self.options.items():
+            words += ["--" + name.replace("_", "-"), f"{value:g}" if isinstance(value, float) else str(value)]
+        if self.parent:
+            words += ["--from", self.parent.run]
+        return shlex.join(words)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"samples": 8, "length": 512, "eval_windows": 16, "eval_length": 512},
+    "best": {"samples": 32, "length": 1024, "eval_windows": 64, "eval_length": 1024},
+    "paper": {
+        "method": "sds",
+        "walk": "staged",
+        "calibration": "hub:allenai/c4:en:train:text",
+        "samples": 128,
+        "length": 2048,
+        "evaluation": "hub:Salesforce/wikitext:wikitext-2-raw-v1:test:text",
+        "eval_windows": 64,
+        "eval_length": 2048,
+        "options": {"iterations": 200, "learning_rate": 0.1, "l1": 0.1, "l2": 0.1, "adjust_iterations": 200},
+    },
+}
+"""Named recipes: minutes on a laptop; the best there is; the paper's settings."""
+
+
+def describe(cls: Any) -> dict[str, str]:
+    """The documentation under each field of a dataclass, read from its source."""
+    import ast
+    import inspect
+    import textwrap
+
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for item, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(following, ast.Expr):
+            assert isinstance(following.value, ast.Constant)
+            found[item.target.id] = " ".join(str(following.value.value).split())
+    return found

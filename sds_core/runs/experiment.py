@@ -1,0 +1,202 @@
+"""One run from its configuration to its result: load, measure the dense model, walk, measure again, store."""
+
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import transformers
+
+import sds_core
+from sds_core.errors import SDSError
+from sds_core.maths.problem import Pruned
+from sds_core.maths.pruners import make_pruner
+from sds_core.models.device import allow_fast_matmul
+from sds_core.models.perplexity import Perplexity, compare
+from sds_core.models.text import digest
+from sds_core.runs import checkpoint, record
+from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.files import require_space, write_json
+from sds_core.runs.store import FOLDERS, Run
+from sds_core.runs.workbench import Event, Workbench, use_threads
+from sds_core.sds import Phase, Recipe, Solved, run_phase
+
+
+def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
+    """Do what a run's configuration asks for, going on from what its record says is done.
+
+    Yields:
+        Events for the run's log. Those of kind `measuring` only tell that time passes.
+
+    Raises:
+        SDSError: whatever the user can cause; finished blocks stay on disk.
+    """
+    config, past = run.config, run.log.read()
+    first = next((e for e in past if e["kind"] == "start"), None)
+    threads = use_threads(first["threads"] if first else config.threads)
+    yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(), **_versions()}
+    bench.open(config)
+    identity = _identity(bench)
+    _same_as_before(run, past, identity)
+    yield identity
+    require_space(run.folder, _bytes_needed(bench))
+
+    dense = yield from bench.measure_dense()
+    yield _perplexity("dense", dense)
+    measured = {e["stage"]: Perplexity(tuple(e["losses"]), e["tokens"]) for e in past if e["kind"] == "perplexity"}
+    for phase in config.walks:
+        bench.restore_dense()
+        bench.changed = True
+        yield from _walk(run, bench, phase)
+        stage = config.written_by(phase)
+        if stage not in measured:
+            measured[stage] = yield from bench.measure(stage)
+            yield _perplexity(stage, measured[stage], dense)
+    result = _result(run, bench, measured | {"dense": dense})
+    if not config.keep_weights:
+        for folder in FOLDERS.values():
+            shutil.rmtree(run.folder / folder, ignore_errors=True)
+    write_json(run.folder / "result.json", result)
+    yield {"kind": "finished"}
+
+
+def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
+    """One walk over the blocks, each block's results stored before it is reported."""
+    config, blocks = run.config, bench.anatomy.blocks
+    stage = config.written_by(phase)
+    past = Checkpoints(run, stage)
+    if past.finished == len(blocks):
+        for block in blocks:
+            past.restore(block)
+        return
+    recipe = Recipe(pruner=make_pruner(config.pruner), method=config.made_method(), pattern=config.parsed_pattern())
+    yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks), "from": past.finished}
+    began, solved = time.monotonic(), list[Solved]()
+    for event in run_phase(phase, bench.anatomy, bench.calibration, recipe, bench.device, past):
+        if isinstance(event, Solved):
+            solved.append(event)
+            continue
+        block = blocks[event.block]
+        rows = [row for one in solved for row in record.rows(one)]
+        record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
+        sha256 = checkpoint.save(run, stage, block, {one.linear.label: one.stages[stage] for one in solved})
+        yield {
+            "kind": "block",
+            "phase": phase,
+            "stage": stage,
+            "block": event.block,
+            "of": len(blocks),
+            "seconds": round(time.monotonic() - began, 3),
+            "sha256": sha256,
+            "linears": [_line(one) for one in solved],
+        }
+        began, solved = time.monotonic(), []
+
+
+def _line(solved: Solved) -> dict[str, Any]:
+    """One layer in the log."""
+    line: dict[str, Any] = {"linear": solved.linear.label, "seconds": round(solved.seconds, 3), "winner": solved.winner}
+    for stage, value in solved.stages.items():
+        weight = value.weight if isinstance(value, Pruned) else value
+        line[f"loss_{stage}"] = solved.problem.loss(weight)
+        if isinstance(value, Pruned):
+            line["pruned"], line["count"] = int((~value.mask).sum()), value.mask.numel()
+    return line
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "version": sds_core.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
+    }
+
+
+def _identity(bench: Workbench) -> Event:
+    """What exactly is worked on: files, windows, counts."""
+    anatomy = bench.anatomy
+    return {
+        "kind": "model",
+        "model": bench.loaded.name,
+        "folder": str(bench.loaded.folder),
+        "dtype": str(bench.loaded.model.dtype).removeprefix("torch."),
+        "device": str(bench.device),
+        "sha256": bench.loaded.sha256,
+        "blocks": len(anatomy.blocks),
+        "linears": [linear.label for linear in anatomy.blocks[0].linears],
+        "prunable": anatomy.prunable,
+        "total": anatomy.total,
+        "calibration_sha256": digest(bench.calibration),
+        "evaluation_sha256": digest(bench.evaluation),
+    }
+
+
+def _same_as_before(run: Run, past: list[Event], now: Event) -> None:
+    """A resumed or branched run must find the files it began with.
+
+    Raises:
+        SDSError: a file of the model or a text has changed; it is named.
+    """
+    before = next((e for e in past if e["kind"] == "model"), None)
+    if before is None:
+        return
+    changed = [name for name, sha256 in before["sha256"].items() if now["sha256"].get(name) != sha256]
+    changed += [f"the {text} text" for text in ("calibration", "evaluation") if _moved(text, before, now)]
+    if changed:
+        raise SDSError(
+            f"run {run.id} cannot go on: {', '.join(changed)} changed since it began",
+            cure="put the old files back, or start a new run",
+        )
+
+
+def _moved(text: str, before: Event, now: Event) -> bool:
+    return before[f"{text}_sha256"] != now[f"{text}_sha256"]
+
+
+def _bytes_needed(bench: Workbench) -> int:
+    """Disk space of all checkpoints to come: weights in the model's precision, masks in bits, a little for records."""
+    stages = len(bench.config.walks)
+    return int(stages * bench.anatomy.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8)) + (16 << 20)
+
+
+def _perplexity(stage: str, measured: Perplexity, dense: Perplexity | None = None) -> Event:
+    event: Event = {"kind": "perplexity", "stage": stage, "value": min(measured.value, 1e300), **asdict(measured)}
+    if dense is not None:
+        paired = compare(measured, dense)
+        event |= {"log_ratio": paired.log_ratio, "error": paired.error}
+    return event
+
+
+def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict[str, Any]:
+    """The run in numbers."""
+    events = run.log.read()
+    last = run.config.written_by(run.config.walks[-1])
+    lines = [line for e in events if e["kind"] == "block" and e["stage"] == last for line in e["linears"]]
+    pruned = sum(line.get("pruned", 0) for line in lines)
+    winners: dict[str, int] = {}
+    for line in lines:
+        if line["winner"]:
+            winners[line["winner"]] = winners.get(line["winner"], 0) + 1
+    return {
+        "perplexity": {stage: _perplexity(stage, value, measured["dense"]) for stage, value in measured.items()},
+        "last": last,
+        "pruned": pruned,
+        "prunable": bench.anatomy.prunable,
+        "total": bench.anatomy.total,
+        "sparsity": pruned / bench.anatomy.prunable,
+        "model_sparsity": pruned / bench.anatomy.total,
+        "winners": winners,
+        "seconds": {
+            phase: round(sum(e["seconds"] for e in events if e["kind"] == "block" and e["phase"] == phase), 1)
+            for phase in dict.fromkeys(e["phase"] for e in events if e["kind"] == "block")
+        },
+        "command": run.config.command(),
+        "calibration_sha256": digest(bench.calibration),
+        "evaluation_sha256": digest(bench.evaluation),
+        **_versions(),
+    }

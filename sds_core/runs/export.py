@@ -1,0 +1,87 @@
+"""A finished run as a model folder that `AutoModelForCausalLM.from_pretrained` loads, with a model card."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard, ModelCardData
+
+from sds_core.errors import SDSError
+from sds_core.maths.methods import METHODS
+from sds_core.models.blocks import dissect
+from sds_core.models.load import load_model
+from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.files import disk_error, require_space
+from sds_core.runs.store import Run
+
+
+def export(run: Run, folder: str) -> Path:
+    """Write the pruned model, its tokenizer and a card made from the record into a new folder; returns it.
+
+    Raises:
+        SDSError: the run is not finished or has no weights, the folder is in use, its model has changed.
+    """
+    result, config = run.result(), run.config
+    if result is None:
+        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"python -m sds_core resume {run.id}")
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
+    loaded = load_model(config.model, None if config.dtype == "auto" else getattr(torch, config.dtype))
+    recorded = next(event for event in run.log.read() if event["kind"] == "model")
+    if loaded.sha256 != recorded["sha256"]:
+        raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
+    past = Checkpoints(run, result["last"])
+    for block in dissect(loaded.model).blocks:
+        past.restore(block)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
+        loaded.model.save_pretrained(partial)
+        loaded.tokenizer.save_pretrained(partial)
+        _card(run, result).save(partial / "README.md")
+        if target.exists():
+            target.rmdir()
+        os.replace(partial, target)
+    except OSError as error:
+        raise disk_error(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _card(run: Run, result: dict[str, Any]) -> ModelCard:
+    """What was done to the model, and what came of it, from the record."""
+    config = run.config
+    title = f"{METHODS[config.method].title} ({config.pruner}, {config.pattern}) of {config.model}"
+    lines = [
+        f"# {title}",
+        "",
+        f"Pruned without training by {METHODS[config.method].title} (Sparse-Dense-Sparse: Li et al., arXiv 2408.10473)"
+        if METHODS[config.method].redenses
+        else f"Pruned without training by {config.pruner}, {METHODS[config.method].title}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| pruned weights | {result['pruned']:,} of {result['prunable']:,} prunable ({result['sparsity']:.4%}) |",
+        f"| of all weights | {result['model_sparsity']:.4%} of {result['total']:,} |",
+    ]
+    for stage, measured in result["perplexity"].items():
+        lines.append(f"| perplexity, {stage} | {measured['value']:.3f} |")
+    lines += [
+        f"| measured on | {config.evaluation}, {config.eval_windows} windows of {config.eval_length} tokens |",
+        f"| calibrated on | {config.calibration}, {config.samples} windows of {config.length} tokens |",
+        "",
+        "Zeros are stored like any other weight: the files are as large as the dense model's, and speed needs kernels "
+        "that know the pattern.",
+        "",
+        "```",
+        result["command"],
+        "```",
+    ]
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=["pruning", "sparse"])
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines) + "\n")

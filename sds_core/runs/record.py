@@ -1,0 +1,83 @@
+"""What is kept of every layer: distributions on fixed edges, statistics, losses, masks that changed. Parquet files."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sds_core.errors import SDSError
+from sds_core.maths.distribution import histogram, mask_change, statistics
+from sds_core.maths.problem import Pruned
+from sds_core.runs.files import write_atomically
+from sds_core.sds import Solved
+
+SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
+"""Rounds of phase 2 whose distributions are kept, besides the last."""
+
+
+def rows(solved: Solved) -> list[dict[str, Any]]:
+    """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps)."""
+    dense = solved.problem.weight
+    dense_std = float(dense.std(correction=0))
+    common = {
+        "block": solved.linear.block,
+        "linear": solved.linear.label,
+        "name": solved.linear.name,
+        "dense_std": dense_std,
+    }
+
+    def row(stage: str, value: Pruned | Tensor, number: int = 0) -> dict[str, Any]:
+        weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
+        numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
+        loss = solved.problem.loss(weight)
+        return common | {"stage": stage, "round": number, "loss": loss, "mask_changed": float("nan")} | numbers
+
+    found = [row("dense", dense)] if "sparse" in solved.stages else []
+    found += [row(stage, value) for stage, value in solved.stages.items()]
+    sparse, final = solved.stages.get("sparse"), solved.stages.get("final")
+    if isinstance(sparse, Pruned) and isinstance(final, Pruned):
+        found[-1]["mask_changed"] = mask_change(sparse.mask, final.mask)
+    if len(solved.rounds) > 1:
+        for one in solved.rounds:
+            if one.number in SHOWN_ROUNDS or one is solved.rounds[-1]:
+                found += [row("redense", one.dense, one.number), row("pruned", one.sparse, one.number)]
+    return found
+
+
+def save(path: Path, block_rows: list[dict[str, Any]]) -> None:
+    """Write a block's rows."""
+    frame = pd.DataFrame(block_rows)
+    write_atomically(path, lambda partial: frame.to_parquet(partial, compression="zstd", index=False))
+
+
+def load(folder: Path) -> pd.DataFrame:
+    """All rows of a run so far, a stage's latest where it was computed twice.
+
+    Raises:
+        SDSError: a file is broken.
+    """
+    frames = []
+    for path in sorted((folder / "distributions").glob("*.parquet"), key=lambda p: p.stat().st_mtime_ns):
+        try:
+            frames.append(pd.read_parquet(path))
+        except (OSError, ValueError) as error:
+            raise SDSError(f"the distributions in {path} are broken: {error}") from error
+    if not frames:
+        return pd.DataFrame()
+    together = pd.concat(frames, ignore_index=True)
+    return together.drop_duplicates(["block", "linear", "stage", "round"], keep="last").reset_index(drop=True)
+
+
+def pack(mask: Tensor) -> Tensor:
+    """A mask (R, C) as bits in uint8 (⌈R·C / 8⌉,)."""
+    bits = mask.flatten().to(torch.uint8)
+    bits = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(-1, 8)
+    return (bits << torch.arange(8, dtype=torch.uint8)).sum(dim=1, dtype=torch.uint8)
+
+
+def unpack(bits: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The inverse of `pack`."""
+    flat = ((bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten()
+    return flat[: shape[0] * shape[1]].view(shape).bool()

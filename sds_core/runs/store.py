@@ -1,0 +1,208 @@
+"""The folder of a run: configuration first, events appended, a checkpoint a block, the result last.
+
+runs/<id>/config.json            what was asked for
+          events.jsonl           what happened, one JSON object a line
+          lock                   held by the worker while it lives
+          cancel                 there if the user asked it to stop
+          distributions/         histograms and statistics, one Parquet file a walk and block
+          phase1|2|3/            block-000.safetensors …: sparse, re-dense, final weights
+          result.json            perplexities, counts, seconds
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sds_core.errors import SDSError
+from sds_core.runs import lock
+from sds_core.runs.config import Parent, RunConfig
+from sds_core.runs.files import EventLog, disk_error, write_json
+from sds_core.sds import Stage
+
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
+FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3"}
+
+
+def root() -> Path:
+    """Where runs lie: `SDS_RUNS`, or `runs` in the current folder."""
+    return Path(os.environ.get("SDS_RUNS") or "runs").resolve()
+
+
+def ids() -> list[str]:
+    """Ids of all runs, newest first."""
+    found = [p for p in root().glob("*/config.json") if ID.fullmatch(p.parent.name)]
+    return [p.parent.name for p in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.parent.name), reverse=True)]
+
+
+def open_run(run: str) -> "Run":
+    """A run by its id; ids from outside are looked up, never joined to a path unchecked.
+
+    Raises:
+        SDSError: the id is malformed, or there is no such run.
+    """
+    run = run.rstrip("/").removeprefix("runs/")
+    if not ID.fullmatch(run):
+        raise SDSError("not a run id", got=run, allowed="small letters, digits and hyphens, 64 at most")
+    folder = root() / run
+    if not (folder / "config.json").is_file() or not folder.resolve().is_relative_to(root()):
+        raise SDSError("there is no such run", got=run, cure="see: python -m sds_core list")
+    return Run(folder)
+
+
+def create(config: RunConfig) -> "Run":
+    """Make the folder of a new run, and link what it inherits from its parent.
+
+    Raises:
+        SDSError: the parent is gone, or the disk is full.
+    """
+    words = f"{config.method}-{config.pruner}-{config.pattern}".lower().replace(":", "-").replace("%", "pc")
+    name = re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:50]
+    folder = root() / f"{name}-{secrets.token_hex(3)}"
+    try:
+        folder.mkdir(parents=True)
+        run = Run(folder)
+        if config.parent:
+            run.inherit(open_run(config.parent.run))
+        write_json(folder / "config.json", config.to_dict())
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise disk_error(folder, error) from error
+    except SDSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def config(self) -> RunConfig:
+        """What was asked for.
+
+        Raises:
+            SDSError: the file is broken or from an incompatible version.
+        """
+        try:
+            return RunConfig.from_dict(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise SDSError(f"the configuration of run {self.id} is broken: {error}") from error
+
+    @property
+    def log(self) -> EventLog:
+        return EventLog(self.folder / "events.jsonl")
+
+    @property
+    def lock_path(self) -> Path:
+        return self.folder / "lock"
+
+    def result(self) -> dict[str, Any] | None:
+        """What came out, or None while there is nothing."""
+        try:
+            return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise SDSError(
+                f"the result of run {self.id} is broken: {error}", cure="delete result.json and resume"
+            ) from error
+
+    def state(self, events: list[dict[str, Any]] | None = None) -> State:
+        """Where the run stands; the lock is asked first, so that a run that ends meanwhile is seen whole next time."""
+        alive = lock.held(self.lock_path)
+        events = self.log.read() if events is None else events
+        last = events[-1]["kind"] if events else ""
+        if alive:
+            return "queued" if last == "queued" else "running"
+        if (self.folder / "result.json").exists():
+            return "finished"
+        ended: dict[str, State] = {"failed": "failed", "cancelled": "cancelled", "": "new"}
+        return ended.get(last, "interrupted")
+
+    def take_lock(self) -> int:
+        """The lock's descriptor, to be handed to a worker.
+
+        Raises:
+            SDSError: another process works on this run.
+        """
+        descriptor = lock.take(self.lock_path, {"pid": os.getpid(), "since": time.time()})
+        if descriptor is None:
+            raise lock.refuse_second(self.lock_path, self.id)
+        return descriptor
+
+    def cancel(self) -> None:
+        """Ask the worker to stop after the present block."""
+        (self.folder / "cancel").touch()
+
+    @property
+    def cancel_requested(self) -> bool:
+        return (self.folder / "cancel").exists()
+
+    def delete(self) -> None:
+        """Remove the run.
+
+        Raises:
+            SDSError: it is being worked on.
+        """
+        os.close(self.take_lock())
+        shutil.rmtree(self.folder)
+
+    def checkpoint(self, stage: Stage, block: int) -> Path:
+        """Where a stage's weights of a block lie."""
+        return self.folder / FOLDERS[stage] / f"block-{block:03}.safetensors"
+
+    def checkpoints(self, stage: Stage) -> dict[int, str]:
+        """SHA-256 by block of every checkpoint of a stage that counts: those named in the record."""
+        return {e["block"]: e["sha256"] for e in self.log.read() if e["kind"] == "block" and e["stage"] == stage}
+
+    def stage_digest(self, stage: Stage) -> str:
+        """One digest over a stage's checkpoints."""
+        return hashlib.sha256(repr(sorted(self.checkpoints(stage).items())).encode()).hexdigest()
+
+    def as_parent(self, phase: int) -> Parent:
+        """This run as the parent of one that goes on with `phase`.
+
+        Raises:
+            SDSError: the phase before is not finished here.
+        """
+        needed: Stage = "sparse" if phase == 2 else "redense"
+        recorded = self.log.read()
+        blocks = next((e["blocks"] for e in recorded if e["kind"] == "model"), None)
+        if blocks is None or len(self.checkpoints(needed)) < blocks or not self.checkpoint(needed, 0).exists():
+            raise SDSError(
+                f"run {self.id} holds no finished phase {phase - 1} to go on from",
+                cure=f"run phase {phase - 1} first, staged and with its weights kept",
+            )
+        return Parent(self.id, phase - 1, self.stage_digest(needed))
+
+    def inherit(self, parent: "Run") -> None:
+        """Link the parent's weights and distributions, which never change, and repeat what its record says of them."""
+        for name in (*FOLDERS.values(), "distributions"):
+            if (parent.folder / name).is_dir():
+                shutil.copytree(parent.folder / name, self.folder / name, copy_function=_link)
+        for event in parent.log.read():
+            if event["kind"] in ("block", "perplexity", "model") and event.get("stage") != "final":
+                self.log.append({**event, "inherited": parent.id})
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link where the file system has them, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,117 @@
+"""What several runs in one process share: the model, its dense weights and perplexity, the windows of text."""
+
+import hashlib
+import json
+import os
+from collections.abc import Generator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sds_core.models.blocks import Anatomy, dissect
+from sds_core.models.device import pick_device
+from sds_core.models.load import LoadedModel, cache_folder, load_model
+from sds_core.models.perplexity import Perplexity, evaluate
+from sds_core.models.text import calibration_windows, digest, evaluation_windows
+from sds_core.runs.config import RunConfig
+from sds_core.runs.files import write_json
+
+Event = dict[str, Any]
+
+
+class Workbench:
+    """Loads and measures at most once what runs have in common.
+
+    Args:
+        keep_dense: hold a copy of the prunable weights, for more than one walk to start from the dense model.
+    """
+
+    def __init__(self, keep_dense: bool):
+        self._keep_dense = keep_dense
+        self._key: tuple[str, str] | None = None
+        self._windows: dict[tuple, Tensor] = {}
+        self._copies: dict[str, Tensor] = {}
+        self.changed = False
+        """Whether the model's weights may differ from its dense ones."""
+
+    def open(self, config: RunConfig) -> None:
+        """Load the run's model, unless it is the one at hand, and its windows.
+
+        Raises:
+            SDSError: model, text or device cannot be had.
+        """
+        self.config = config
+        self.device = pick_device(config.device)
+        if self._key != (config.model, config.dtype):
+            self._key = None
+            self.loaded: LoadedModel = load_model(
+                config.model, None if config.dtype == "auto" else getattr(torch, config.dtype)
+            )
+            self.anatomy: Anatomy = dissect(self.loaded.model)
+            self._windows.clear()
+            self.changed = False
+            self._copies = (
+                {linear.name: linear.weight.clone() for linear in self._linears()} if self._keep_dense else {}
+            )
+            self._key = (config.model, config.dtype)
+        self.restore_dense()
+        pattern = config.parsed_pattern()
+        for linear in self._linears():
+            pattern.check(linear.shape[1], linear.name)
+        self.calibration = self._cached(
+            calibration_windows, config.calibration, config.samples, config.length, config.seed
+        )
+        self.evaluation = self._cached(evaluation_windows, config.evaluation, config.eval_windows, config.eval_length)
+
+    def _linears(self):
+        return [linear for block in self.anatomy.blocks for linear in block.linears]
+
+    def _cached(self, make: Any, *arguments: Any) -> Tensor:
+        if arguments not in self._windows:
+            self._windows[arguments] = make(self.loaded, *arguments)
+        return self._windows[arguments]
+
+    def restore_dense(self) -> None:
+        """Give the model its dense weights back, if they were changed."""
+        if self.changed:
+            assert self._copies, "only a workbench that keeps them can restore dense weights"
+            for linear in self._linears():
+                linear.write(self._copies[linear.name])
+            self.changed = False
+
+    def measure(self, stage: str) -> Generator[Event, None, Perplexity]:
+        """Perplexity of the model as it is now."""
+        progress = evaluate(self.anatomy, self.evaluation, self.device)
+        while True:
+            try:
+                block = next(progress)
+            except StopIteration as done:
+                return done.value
+            yield {"kind": "measuring", "stage": stage, "block": block, "of": len(self.anatomy.blocks)}
+
+    def measure_dense(self) -> Generator[Event, None, Perplexity]:
+        """Perplexity of the untouched model, from the user's cache where it was measured before on this set-up."""
+        setting = (
+            self.loaded.fingerprint,
+            str(self.loaded.model.dtype),
+            digest(self.evaluation),
+            self.device.type,
+            torch.__version__,
+            torch.get_float32_matmul_precision(),
+        )
+        path = cache_folder() / "dense" / f"{hashlib.sha256(repr(setting).encode()).hexdigest()[:32]}.json"
+        if path.exists():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            return Perplexity(tuple(stored["losses"]), stored["tokens"])
+        measured = yield from self.measure("dense")
+        write_json(path, asdict(measured))
+        return measured
+
+
+def use_threads(threads: int) -> int:
+    """Set the number of CPU threads, 0 meaning all cores; returns it."""
+    chosen = threads or os.cpu_count() or 1
+    torch.set_num_threads(chosen)
+    return chosen
