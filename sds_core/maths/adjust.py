@@ -1,5 +1,7 @@
 """Phase 3, *sparse again*: adjust the weights of the second prune towards the dense layer's outputs."""
 
+import math
+
 import torch
 
 from sds_core.maths.pattern import Pattern
@@ -53,5 +55,6 @@ def straight_through(
 
 def better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:
     """Early exit: the candidate with the lowest loss on the problem, with its name; of equals, the first."""
-    name = min(candidates, key=lambda key: problem.loss(candidates[key].weight))
+    losses = {name: problem.loss(candidate.weight) for name, candidate in candidates.items()}
+    name = min(losses, key=lambda key: losses[key] if math.isfinite(losses[key]) else math.inf)
     return name, candidates[name]

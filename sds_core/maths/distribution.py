@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 BINS = 201
@@ -32,8 +31,9 @@ def histogram(weight: Tensor, dense_std: float) -> Histogram:
     zeros = int((values == 0).sum())
     values = values[values != 0]
     below, above = int((values < -SPAN).sum()), int((values > SPAN).sum())
-    counts = torch.histc(values[(values >= -SPAN) & (values <= SPAN)], BINS, -SPAN, SPAN)
-    return Histogram([int(count) for count in counts], below, above, zeros)
+    inside = values[(values >= -SPAN) & (values <= SPAN)]
+    bins = ((inside + SPAN) * (BINS / (2 * SPAN))).long().clamp_max(BINS - 1)
+    return Histogram(bins.bincount(minlength=BINS).tolist(), below, above, zeros)
 
 
 @dataclass(frozen=True)

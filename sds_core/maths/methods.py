@@ -6,7 +6,7 @@ Gram matrix shrunk by `alpha`, and may aim at the dense stream's outputs by `bet
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -19,7 +19,9 @@ from sds_core.maths.pruners import Pruner
 from sds_core.maths.redense import Round, gradient_redense, memory_rounds
 
 
-def _check(option: str, value: float, low: float, high: float) -> None:
+def _check(option: str, value: float, low: float, high: float, whole: bool = False) -> None:
+    if whole and not isinstance(value, int):
+        raise SDSError(f"option {option} must be a whole number", got=value)
     if not low <= value <= high:
         raise SDSError(f"option {option} out of range", got=value, allowed=f"{low:g} to {high:g}")
 
@@ -114,11 +116,11 @@ class SDS:
     """Share of the teacher in the target: 0 is the paper's SD, 1 its KD."""
 
     def __post_init__(self) -> None:
-        _check("iterations", self.iterations, 1, 10_000)
+        _check("iterations", self.iterations, 1, 10_000, whole=True)
         _check("learning_rate", self.learning_rate, 1e-6, 1)
         _check("l1", self.l1, 0, 100)
         _check("l2", self.l2, 0, 100)
-        _check("adjust_iterations", self.adjust_iterations, 0, 10_000)
+        _check("adjust_iterations", self.adjust_iterations, 0, 10_000, whole=True)
         _check("alpha", self.alpha, 0, 1)
         _check("beta", self.beta, 0, 1)
 
@@ -168,7 +170,7 @@ class SDSMemory:
     """Share of the teacher in the target, 0 to 1; costs a second, dense stream through the model."""
 
     def __post_init__(self) -> None:
-        _check("rounds", self.rounds, 1, 1000)
+        _check("rounds", self.rounds, 1, 1000, whole=True)
         _check("stiffness", self.stiffness, 1e-6, 1e6)
         _check("growth", self.growth, 1, 10)
         _check("alpha", self.alpha, 0, 1)
@@ -199,7 +201,7 @@ def make_method(name: str, options: dict[str, float]) -> Method:
     """
     if name not in METHODS:
         raise SDSError("unknown method", got=name, allowed=", ".join(METHODS))
-    known = METHODS[name].__dataclass_fields__
+    known = [field.name for field in fields(METHODS[name])]
     for option in options:
         if option not in known:
             raise SDSError(f"method {name} has no option {option}", allowed=", ".join(known) or "none")

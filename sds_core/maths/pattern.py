@@ -103,9 +103,9 @@ def parse_pattern(text: str) -> Pattern:
     text = text.strip()
     if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text):
         return NM(keep=int(match[1]), group=int(match[2]))
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)%", text):
+    if match := re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)%", text):
         return Unstructured(Fraction(match[1]) / 100)
-    if not re.fullmatch(r"\d*\.?\d+", text):
+    if not re.fullmatch(r"\d{0,20}\.?\d{1,20}", text):
         raise SDSError("not a sparsity pattern", got=text, allowed=ALLOWED)
     return Unstructured(Fraction(text))
 

@@ -51,7 +51,9 @@ def masked_conjugate_gradients(
         if square.sum() <= enough:
             break
         curved = torch.where(support, direction @ matrix, 0)
-        step = square / (direction * curved).sum(dim=1, keepdim=True).clamp_min(tiny)
+        curvature = (direction * curved).sum(dim=1, keepdim=True)
+        sound = curvature > 16 * torch.finfo(rhs.dtype).eps * direction.square().sum(dim=1, keepdim=True)
+        step = torch.where(sound, square / curvature, 0)
         solution = solution + step * direction
         residual = residual - step * curved
         previous, square = square, residual.square().sum(dim=1, keepdim=True)

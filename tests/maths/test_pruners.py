@@ -1,0 +1,221 @@
+"""The conformance suite holds for every entry of `PRUNERS`; what is particular to one of them follows after it."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from sds_core.errors import SDSError
+from sds_core.maths.pattern import NM, Unstructured, parse_pattern
+from sds_core.maths.problem import LayerProblem
+from sds_core.maths.pruners import PRUNERS, make_pruner
+from sds_core.maths.pruners.magnitude import Magnitude
+from sds_core.maths.pruners.sparsegpt import SparseGPT
+from sds_core.maths.pruners.wanda import Wanda
+from tests.maths.references import (
+    correlated_inputs,
+    exact_counts,
+    random_weight,
+    select_groups,
+    select_layer,
+    select_rows,
+    sparsegpt,
+)
+
+PATTERNS = ["2:4", "1:4", "4:8", "0.5", "0.29", "0"]
+KEEP_VALUES = ["magnitude", "wanda"]
+every_pruner = pytest.mark.parametrize("name", PRUNERS)
+every_pattern = pytest.mark.parametrize("text", PATTERNS)
+
+
+def make_problem(rows=6, columns=40, tokens=90, seed=0, dtype=torch.float64, dead=()):
+    inputs = correlated_inputs(columns, tokens, seed)
+    inputs[list(dead)] = 0
+    return LayerProblem.from_inputs(random_weight(rows, columns, seed + 1).to(dtype), inputs.to(dtype))
+
+
+@every_pruner
+@every_pattern
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pattern_shape_and_precision_are_kept(name, text, dtype):
+    problem = make_problem(dtype=dtype)
+    pruned = make_pruner(name).solve(problem, parse_pattern(text))
+    assert exact_counts(pruned.mask, text)
+    assert pruned.weight.shape == pruned.mask.shape == problem.weight.shape
+    assert pruned.weight.dtype == dtype and pruned.mask.dtype == torch.bool
+    assert pruned.weight.isfinite().all() and (pruned.weight[~pruned.mask] == 0).all()
+
+
+@every_pruner
+@every_pattern
+def test_the_problem_is_not_modified(name, text):
+    problem = make_problem(dead=[3])
+    weight, gram = problem.weight.clone(), problem.gram.matrix.clone()
+    make_pruner(name).solve(problem, parse_pattern(text))
+    assert torch.equal(problem.weight, weight) and torch.equal(problem.gram.matrix, gram)
+
+
+@every_pruner
+@every_pattern
+def test_pruning_twice_gives_the_same_bits(name, text):
+    first, second = (make_pruner(name).solve(make_problem(dtype=torch.float32), parse_pattern(text)) for _ in range(2))
+    assert torch.equal(first.weight, second.weight) and torch.equal(first.mask, second.mask)
+
+
+@pytest.mark.parametrize("name", [name for name in PRUNERS if name != "magnitude"])
+@pytest.mark.parametrize("text", ["2:4", "0.5"])
+def test_dead_inputs_are_pruned_first(name, text):
+    dead = [1, 6, 7, 20, 38]
+    problem = make_problem(dead=dead)
+    problem.weight[:, dead] *= 100
+    assert not make_pruner(name).solve(problem, parse_pattern(text)).mask[:, dead].any()
+
+
+@every_pruner
+@pytest.mark.parametrize("text", ["2:4", "0.25"])
+def test_more_dead_inputs_than_room_leave_the_counts_exact(name, text):
+    pruned = make_pruner(name).solve(make_problem(dead=range(4, 40)), parse_pattern(text))
+    assert exact_counts(pruned.mask, text) and pruned.weight.isfinite().all()
+
+
+@every_pruner
+@pytest.mark.parametrize(("rows", "columns"), [(1, 8), (8, 1), (1, 1), (1, 130)])
+def test_one_row_or_one_column_is_a_layer_too(name, rows, columns):
+    pruned = make_pruner(name).solve(make_problem(rows, columns), Unstructured("0.5"))
+    assert exact_counts(pruned.mask, "0.5") and pruned.weight.shape == (rows, columns)
+
+
+@every_pruner
+def test_one_row_takes_groups(name):
+    assert exact_counts(make_pruner(name).solve(make_problem(1, 8), NM(2, 4)).mask, "2:4")
+
+
+@every_pruner
+@pytest.mark.parametrize("text", ["2:4", "0.5"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_that_never_saw_an_input_is_pruned_without_complaint(name, text, dtype):
+    problem = LayerProblem.from_gram(random_weight(4, 16).to(dtype), torch.zeros(16, 16))
+    pruned = make_pruner(name).solve(problem, parse_pattern(text))
+    assert exact_counts(pruned.mask, text) and pruned.weight.isfinite().all()
+
+
+@every_pruner
+def test_a_ratio_of_zero_changes_nothing(name):
+    problem = make_problem()
+    pruned = make_pruner(name).solve(problem, Unstructured("0"))
+    assert pruned.mask.all() and torch.equal(pruned.weight, problem.weight)
+
+
+@pytest.mark.parametrize("name", KEEP_VALUES)
+@every_pattern
+def test_kept_weights_do_not_change(name, text):
+    problem = make_problem()
+    pruned = make_pruner(name).solve(problem, parse_pattern(text))
+    assert torch.equal(pruned.weight[pruned.mask], problem.weight[pruned.mask])
+
+
+def test_an_unknown_pruner_is_refused_with_the_known_ones():
+    with pytest.raises(SDSError, match="magnitude, wanda, sparsegpt"):
+        make_pruner("owl")
+
+
+def test_pruners_are_made_with_their_defaults():
+    assert all(type(make_pruner(name)) is kind for name, kind in PRUNERS.items())
+
+
+SELECT = {"layer": select_layer("0.5"), "rows": select_rows("0.5"), "2:4": select_groups(2, 4)}
+
+
+def test_magnitude_compares_weights_over_the_whole_layer():
+    problem = make_problem()
+    assert torch.equal(Magnitude().solve(problem, Unstructured("0.5")).mask, SELECT["layer"](problem.weight.abs()))
+    assert torch.equal(Magnitude().solve(problem, NM(2, 4)).mask, SELECT["2:4"](problem.weight.abs()))
+
+
+def test_wanda_compares_weight_times_input_norm_inside_each_row():
+    inputs = correlated_inputs(40, 90)
+    weight = random_weight(6, 40)
+    problem = LayerProblem.from_inputs(weight, inputs)
+    scores = weight.abs() * inputs.norm(dim=1)
+    assert torch.equal(Wanda().solve(problem, Unstructured("0.5")).mask, SELECT["rows"](scores))
+    assert torch.equal(Wanda().solve(problem, NM(2, 4)).mask, SELECT["2:4"](scores))
+
+
+def test_wanda_does_not_see_correlations():
+    problem = make_problem()
+    for alpha in (0.2, 1.0):
+        mask = Wanda().solve(problem.shrunk(alpha), NM(2, 4)).mask
+        assert torch.equal(mask, Wanda().solve(problem, NM(2, 4)).mask)
+
+
+@pytest.mark.parametrize(
+    ("columns", "block", "text"),
+    [
+        (160, 128, "2:4"),
+        (160, 128, "4:8"),
+        (160, 128, "0.5"),
+        (144, 128, "0.29"),
+        (40, 16, "2:4"),
+        (40, 16, "0.5"),
+        (40, 1, "0.5"),
+        (40, 7, "0.5"),
+        (40, 10, "4:8"),
+        (40, 4, "4:8"),
+        (40, 1000, "0.5"),
+    ],
+)
+def test_the_blocked_sweep_equals_the_slow_one(columns, block, text):
+    inputs, weight = correlated_inputs(columns, 300), random_weight(6, columns)
+    inputs[5] = 0
+    pruned = SparseGPT(block=block).solve(LayerProblem.from_inputs(weight, inputs), parse_pattern(text))
+    select, together = (
+        (select_groups(*map(int, text.split(":"))), int(text.split(":")[1]))
+        if ":" in text
+        else (select_layer(text), block)
+    )
+    expected_weight, expected_mask = sparsegpt(weight, inputs @ inputs.T / 300, select, together, damping=0.01)
+    assert torch.equal(pruned.mask, expected_mask)
+    torch.testing.assert_close(pruned.weight, expected_weight, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("damping", [0.001, 1.0])
+def test_damping_is_a_share_of_the_mean_diagonal(damping):
+    inputs, weight = 30 * correlated_inputs(24, 100), random_weight(4, 24)
+    pruned = SparseGPT(damping=damping).solve(LayerProblem.from_inputs(weight, inputs), NM(2, 4))
+    expected, mask = sparsegpt(weight, inputs @ inputs.T / 100, select_groups(2, 4), 4, damping)
+    assert torch.equal(pruned.mask, mask)
+    torch.testing.assert_close(pruned.weight, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("ratio", ["0.5", "0.29"])
+def test_sparsegpt_prunes_exactly_in_every_block_of_columns(ratio):
+    mask = SparseGPT().solve(make_problem(rows=3, columns=150, tokens=300), Unstructured(ratio)).mask
+    for part in mask.split(128, dim=1):
+        assert int((~part).sum()) == int(Fraction(ratio) * part.numel())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sparsegpt_repairs_what_wanda_leaves_on_correlated_inputs(seed):
+    problem = make_problem(rows=16, columns=64, tokens=300, seed=seed)
+    sparsegpt_loss, wanda_loss = (
+        problem.loss(pruner.solve(problem, NM(2, 4)).weight) for pruner in (SparseGPT(), Wanda())
+    )
+    assert sparsegpt_loss < 0.8 * wanda_loss
+
+
+def test_float32_sparsegpt_loses_what_float64_does():
+    double, single = (make_problem(16, 64, 300, dtype=dtype) for dtype in (torch.float64, torch.float32))
+    losses = [problem.loss(SparseGPT().solve(problem, NM(2, 4)).weight) for problem in (double, single)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.parametrize("options", [{"damping": 0.0}, {"damping": -1.0}, {"block": 0}, {"damping": float("nan")}])
+def test_sparsegpt_refuses_options_that_make_no_sense(options):
+    with pytest.raises(SDSError, match="positive"):
+        SparseGPT(**options)
+
+
+def test_sparsegpt_names_the_layer_whose_gram_matrix_is_broken():
+    gram = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
+    with pytest.raises(SDSError, match="layer 7"):
+        SparseGPT().solve(LayerProblem.from_gram(torch.ones(1, 2), gram, "layer 7"), NM(1, 2))

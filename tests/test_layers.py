@@ -1,0 +1,142 @@
+"""Imports only go down, and a few names are spoken in one place only: read from the source, nothing is run."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "sds_core").rglob("*.py"))
+
+MAY_NOT_IMPORT = {
+    "sds_core/errors.py": ["sds_core"],
+    "sds_core/maths/": ["sds_core.models", "sds_core.sds", "sds_core.runs", "transformers", "pathlib"],
+    "sds_core/models/": ["sds_core.sds", "sds_core.runs"],
+    "sds_core/sds.py": ["sds_core.runs", "transformers"],
+    "sds_core/": ["app", "pages", "tests"],
+}
+MATHS_MAY_IMPORT = ["sds_core.errors", "sds_core.maths"]
+"""Of the package itself."""
+DRAWING = ["streamlit", "plotly"]
+SEEDING = ["torch.manual_seed", "torch.seed", "torch.random", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all"]
+SEEDING += ["random.seed", "numpy.random.seed", "transformers.set_seed", "torch.set_rng_state"]
+
+
+def imports(tree: ast.AST, package: str, at_import_time: bool = False) -> Iterator[str]:
+    """Dotted names of everything that is imported, `from a import b` counting as a.b."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: -node.level + 1 or None] if node.level else []
+            base = ".".join(parts + ([node.module] if node.module else []))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif not (at_import_time and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+            yield from imports(node, package, at_import_time)
+
+
+def within(name: str, modules: list[str]) -> bool:
+    """Whether a dotted name is one of the modules or lies inside one."""
+    return any(name == module or name.startswith(module + ".") for module in modules)
+
+
+def names(tree: ast.AST, package: str) -> Iterator[str]:
+    """Dotted names that are read or imported, import aliases resolved."""
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            aliases |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    yield from imports(tree, package)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            head, _, rest = ast.unparse(node).partition(".")
+            yield ".".join([aliases.get(head, head), *([rest] if rest else [])])
+
+
+def faults(path: str, source: str) -> list[str]:
+    """What a file of the package does against the rules."""
+    tree, package = ast.parse(source), ".".join(Path(path).with_suffix("").parts[:-1])
+    found = []
+    for name in imports(tree, package):
+        for folder, modules in MAY_NOT_IMPORT.items():
+            if path.startswith(folder) and within(name, modules):
+                found.append(f"imports {name}")
+        inside = path.startswith("sds_core/maths/") and within(name, ["sds_core"])
+        if inside and not within(name, MATHS_MAY_IMPORT):
+            found.append(f"imports {name}")
+    for name in imports(tree, package, at_import_time=True):
+        if within(name, DRAWING):
+            found.append(f"imports {name} at import time")
+    for name in names(tree, package):
+        if within(name, ["torch.cuda"]) and path != "sds_core/models/device.py":
+            found.append(f"names {name}")
+        if within(name, SEEDING):
+            found.append(f"seeds globally with {name}")
+        if within(name, ["print", "sys.stdout"]) and path != "sds_core/__main__.py":
+            found.append(f"prints with {name}")
+    return found
+
+
+def test_the_package_is_found():
+    assert {"sds_core/errors.py", "sds_core/maths/pattern.py", "sds_core/models/device.py"} <= set(FILES)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_every_file_keeps_to_its_layer(path):
+    assert faults(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("sds_core/maths/gram.py", "from sds_core.models.blocks import Anatomy"),
+        ("sds_core/maths/gram.py", "import sds_core.runs.store"),
+        ("sds_core/maths/gram.py", "from sds_core import models"),
+        ("sds_core/maths/gram.py", "from sds_core import figures"),
+        ("sds_core/maths/gram.py", "from ..models import blocks"),
+        ("sds_core/maths/gram.py", "def f():\n    from sds_core.sds import Recipe"),
+        ("sds_core/maths/pruners/wanda.py", "from ... import sds"),
+        ("sds_core/maths/gram.py", "import transformers.utils"),
+        ("sds_core/maths/gram.py", "from pathlib import Path"),
+        ("sds_core/models/load.py", "from sds_core.sds import Recipe"),
+        ("sds_core/models/load.py", "import sds_core.runs"),
+        ("sds_core/errors.py", "from sds_core.maths import gram"),
+        ("sds_core/runs/store.py", "from pages.shared import charts"),
+        ("sds_core/runs/report.py", "import plotly.graph_objects as go"),
+        ("sds_core/figures.py", "try:\n    import streamlit as st\nexcept ImportError:\n    pass"),
+        ("sds_core/figures.py", "class A:\n    from plotly import offline"),
+        ("sds_core/sds.py", "import torch\nx = torch.cuda.is_available()"),
+        ("sds_core/sds.py", "from torch import cuda"),
+        ("sds_core/sds.py", "import torch as t\nt.cuda.synchronize()"),
+        ("sds_core/sds.py", "import torch\ntorch.manual_seed(0)"),
+        ("sds_core/sds.py", "from torch import manual_seed"),
+        ("sds_core/sds.py", "import numpy as np\nnp.random.seed(0)"),
+        ("sds_core/models/device.py", "import torch\ntorch.cuda.manual_seed_all(0)"),
+        ("sds_core/sds.py", "print('hello')"),
+        ("sds_core/sds.py", "import sys\nsys.stdout.write('hello')"),
+    ],
+)
+def test_a_broken_rule_is_noticed(path, source):
+    assert faults(path, source)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (
+            "sds_core/maths/gram.py",
+            "import torch\nfrom sds_core.errors import SDSError\nfrom sds_core.maths import solve",
+        ),
+        ("sds_core/maths/pruners/wanda.py", "from ..pattern import Pattern"),
+        ("sds_core/maths/gram.py", "import torch\ng = torch.Generator().manual_seed(0)"),
+        ("sds_core/models/device.py", "import torch\ntorch.cuda.device_count()"),
+        ("sds_core/models/load.py", "from transformers import AutoTokenizer\nfrom sds_core.maths.gram import Gram"),
+        ("sds_core/runs/report.py", "def export():\n    from plotly.offline import get_plotlyjs"),
+        ("sds_core/__main__.py", "print('hello')"),
+    ],
+)
+def test_what_the_rules_allow_is_not_reported(path, source):
+    assert faults(path, source) == []
