@@ -9,6 +9,7 @@ from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
+from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import PRESETS, RunConfig, describe
 from sds_core.runs.files import Tail
 from sds_core.runs.store import Run, create, ids, open_run
@@ -146,7 +147,7 @@ def _compare(options: argparse.Namespace) -> int:
         configs.append(RunConfig.from_dict(values | {"method": method, "pruner": pruner or "wanda"}))
     runs = [create(config) for config in configs]
     code = _follow(runs)
-    print(_table(runs))
+    print(table(side_by_side(runs)))
     return code
 
 
@@ -210,21 +211,6 @@ def _show_event(event: dict[str, Any]) -> None:
         case _:
             return
     print(line.ljust(width), end=end, flush=True)
-
-
-def _table(runs: list[Run]) -> str:
-    """Finished runs beside each other."""
-    lines = [f"{'method':<14}{'pruner':<11}{'pattern':<9}{'sparsity':<10}{'perplexity':<12}{'× dense':<9}± paired"]
-    for run in runs:
-        result, config = run.result(), run.config
-        if result:
-            last = result["perplexity"][result["last"]]
-            ratio = last["value"] / result["perplexity"]["dense"]["value"]
-            lines.append(
-                f"{config.method:<14}{config.pruner:<11}{config.pattern:<9}{result['sparsity']:<10.4%}"
-                f"{last['value']:<12.2f}{ratio:<9.3f}{ratio * last['error']:.3f}"
-            )
-    return "\n".join(lines)
 
 
 def _list(options: argparse.Namespace) -> int:

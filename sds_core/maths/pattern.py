@@ -33,7 +33,9 @@ class Unstructured:
         except (ValueError, ZeroDivisionError):
             raise SDSError("not a sparsity pattern", got=self.ratio, allowed=ALLOWED) from None
         if not 0 <= ratio < 1:
-            raise SDSError("sparsity ratio out of range", got=self.ratio, allowed="0 up to, but not including, 1")
+            raise SDSError(
+                "sparsity ratio out of range", got=f"{float(ratio):g}", allowed="0 up to, but not including, 1"
+            )
         object.__setattr__(self, "ratio", ratio)
 
     def check(self, columns: int, layer: str) -> None:

@@ -183,18 +183,17 @@ def _prunable(
     """The linears of a block that were called, have more than one output, and were not met in an earlier block."""
     inside = {id(m) for m in module.modules()}
     owner: dict[tuple, str] = {}
-    found: dict[str, Linear] = {}
+    found: list[Linear] = []
     for call in calls:
-        linear_module = call.module
-        if id(linear_module) not in inside or not isinstance(linear_module, nn.Linear | Conv1D) or not call.args:
+        linear = call.module
+        if id(linear) not in inside or not isinstance(linear, nn.Linear | Conv1D) or not call.args:
             continue
-        name = names[linear_module]
-        label = name.removeprefix(f"{block}.")
+        outputs = linear.weight.shape[1 if isinstance(linear, Conv1D) else 0]
+        if outputs == 1 or id(linear.weight) in seen:
+            continue
+        seen.add(id(linear.weight))
+        label = names[linear].removeprefix(f"{block}.")
         tensor = call.args[0]
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        linear = Linear(name, label, index, linear_module, owner.setdefault(key, label))
-        weight = id(linear_module.weight)
-        if label not in found and linear.shape[0] > 1 and weight not in seen:
-            found[label] = linear
-            seen.add(weight)
-    return tuple(found.values())
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        found.append(Linear(names[linear], label, index, linear, owner.setdefault(place, label)))
+    return tuple(found)

@@ -66,9 +66,9 @@ def evaluate(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Generat
 
 def _loss(scores: Tensor, tokens: Tensor) -> float:
     """Mean loss of one window from its logits (T, V) and tokens (T,)."""
-    total = 0.0
+    total, following = 0.0, tokens[1:].to(scores.device)
     for start in range(0, len(tokens) - 1, ROWS):
         stop = min(start + ROWS, len(tokens) - 1)
-        part = cross_entropy(scores[start:stop].float(), tokens[start + 1 : stop + 1], reduction="sum")
+        part = cross_entropy(scores[start:stop].float(), following[start:stop], reduction="sum")
         total += float(part)
     return total / (len(tokens) - 1)

@@ -4,7 +4,7 @@
 window; `Stream` then replays the real blocks one after the other, feeding each the hidden states of the one before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -160,18 +160,34 @@ def capture(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Stream:
     return Stream(anatomy, hidden, calls, device)
 
 
+@contextmanager
+def _frame_on_device(anatomy: Anatomy, device: torch.device) -> Iterator[None]:
+    """All of the model but its blocks (embeddings, last norm, head) is on `device` inside the `with`."""
+    inside = {id(t) for block in anatomy.blocks for t in (*block.module.parameters(), *block.module.buffers())}
+    frame = [t for t in (*anatomy.model.parameters(), *anatomy.model.buffers()) if id(t) not in inside]
+    for tensor in frame:
+        tensor.data = tensor.data.to(device)
+    try:
+        yield
+    finally:
+        for tensor in frame:
+            tensor.data = tensor.data.cpu()
+
+
 def logits(stream: Stream, windows: Tensor) -> Iterator[Tensor]:
     """The model's logits (T, V) window by window, from hidden states that have passed all blocks."""
-    anatomy = stream.anatomy
+    anatomy, device = stream.anatomy, stream.device
     assert stream.position == len(anatomy.blocks)
     last = len(anatomy.blocks) - 1
-    for tokens, final in zip(windows, stream.hidden, strict=True):
+    with _frame_on_device(anatomy, device):
+        for tokens, final in zip(windows, stream.hidden, strict=True):
 
-        def hand_over(block: Block, args: tuple, kwargs: dict[str, Any], final: Tensor = final) -> Any:
-            return anatomy.wrap(final if block.index == last else _split(anatomy, args, kwargs)[0])
+            def hand_over(block: Block, args: tuple, kwargs: dict[str, Any], final: Tensor = final) -> Any:
+                return anatomy.wrap(final.to(device) if block.index == last else _split(anatomy, args, kwargs)[0])
 
-        with torch.inference_mode(), _forwards(anatomy, hand_over):
-            yield anatomy.model(tokens[None], use_cache=False).logits[0]
+            with torch.inference_mode(), _forwards(anatomy, hand_over):
+                scores = anatomy.model(tokens[None].to(device), use_cache=False).logits[0]
+            yield scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +199,9 @@ class Observed:
     """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream was watched beside."""
 
 
-def observe(stream: Stream, teacher: Stream | None = None, teacher_block: nn.Module | None = None):
+def observe(
+    stream: Stream, teacher: Stream | None = None, teacher_block: nn.Module | None = None
+) -> tuple[dict[str, Observed], list[Tensor]]:
     """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
 
     Args:
@@ -195,38 +213,38 @@ def observe(stream: Stream, teacher: Stream | None = None, teacher_block: nn.Mod
         Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`.
     """
     block = stream.anatomy.blocks[stream.position]
+    dense = teacher_block or block.module
     heads = [linear for linear in block.linears if linear.label == linear.input]
     sums = {
         linear.label: GramAccumulator(linear.shape[1], stream.device, cross=teacher is not None) for linear in heads
     }
     outputs, teacher_outputs = [], []
-    with on_device(block.module, stream.device):
+    with on_device(block.module, stream.device), on_device(dense, stream.device):
         for window in range(len(stream.hidden)):
             dense_inputs: dict[str, Tensor] = {}
             if teacher is not None:
-                dense = teacher_block or block.module
-                modules = {linear.label: dense.get_submodule(linear.label) for linear in heads}
-                with _inputs(modules, dense_inputs):
+                with _inputs(dense, sums) as dense_inputs:
                     teacher_outputs.append(teacher.replay(window, dense).cpu())
-            inputs: dict[str, Tensor] = {}
-            with _inputs({linear.label: linear.module for linear in heads}, inputs):
+            with _inputs(block.module, sums) as inputs:
                 outputs.append(stream.replay(window).cpu())
-            for label, accumulator in sums.items():
-                if label in inputs:
-                    accumulator.add(inputs[label], dense_inputs.get(label))
+            for label, seen in inputs.items():
+                sums[label].add(seen, dense_inputs.get(label))
     if teacher is not None:
         teacher.move_on(teacher_outputs)
-    seen = {linear.label: Observed(sums[linear.label].gram(linear.name), sums[linear.label].pull()) for linear in heads}
-    return seen, outputs
+    observed = {
+        linear.label: Observed(sums[linear.label].gram(linear.name), sums[linear.label].pull()) for linear in heads
+    }
+    return observed, outputs
 
 
 @contextmanager
-def _inputs(modules: dict[str, nn.Module], into: dict[str, Tensor]) -> Iterator[None]:
-    """Put each module's input into `into` by label when it is called."""
-    labels = {id(module): label for label, module in modules.items()}
+def _inputs(block: nn.Module, labels: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """The inputs of a block's linears, by label, as they are called inside the `with`."""
+    modules = {block.get_submodule(label): label for label in labels}
+    found: dict[str, Tensor] = {}
 
     def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
-        into[labels[id(module)]] = args[0]
+        found[modules[module]] = args[0]
 
-    with hooked(list(modules.values()), note):
-        yield
+    with hooked(list(modules), note):
+        yield found

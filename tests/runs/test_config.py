@@ -1,0 +1,120 @@
+import dataclasses
+import shlex
+
+import pytest
+
+from sds_core.__main__ import _chosen, _parser
+from sds_core.errors import SDSError
+from sds_core.maths.methods import METHODS
+from sds_core.runs.config import PRESETS, Parent, RunConfig, describe
+
+PARENT = {"run": "a-1", "phase": 1, "sha256": ""}
+
+
+def test_round_trip_through_plain_values():
+    config = RunConfig(method="sds", options={"iterations": 7}, walk="staged", phase=2, parent=Parent("a-1", 1, "ab"))
+    assert RunConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pruner": "wnda"}, ["wnda", "magnitude", "wanda", "sparsegpt"]),
+        ({"method": "sdss"}, ["sdss", "sds-memory"]),
+        ({"pattern": "5:4"}, ["5:4", "2:4"]),
+        ({"pattern": "1.2"}, ["1.2", "not including, 1"]),
+        ({"samples": 0}, ["samples", "1 or more"]),
+        ({"samples": 2.5}, ["samples", "2.5"]),
+        ({"seed": -1}, ["seed"]),
+        ({"dtype": "int8"}, ["int8", "bfloat16"]),
+        ({"walk": "sideways"}, ["sideways", "fused, staged"]),
+        ({"phase": 4}, ["4", "1, 2 or 3"]),
+        ({"phase": 1}, ["staged"]),
+        ({"walk": "staged", "phase": 2}, ["phase 1", "--from"]),
+        ({"walk": "staged", "phase": 2, "method": "base", "parent": PARENT}, ["no phase 2"]),
+        ({"options": {"round": 3}}, ["round", "rounds"]),
+        ({"options": {"rounds": 0}}, ["rounds", "1 to 1000"]),
+        ({"method": "base", "options": {"alpha": 0.1}}, ["base", "alpha", "none"]),
+        ({"calibration": "a.txt@50-20%"}, ["50-20%"]),
+        ({"nonsense": 1}, ["nonsense"]),
+    ],
+)
+def test_a_fault_is_one_sentence_with_what_got_and_allowed(changes, words):
+    with pytest.raises(SDSError) as caught:
+        RunConfig.from_dict(changes)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_contradictions_are_told_at_once():
+    with pytest.raises(SDSError) as caught:
+        RunConfig(pruner="wnda", walk="sideways", samples=0)
+    assert all(word in str(caught.value) for word in ("wnda", "sideways", "samples"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(),
+        RunConfig(method="sds", pruner="sparsegpt", pattern="50%", options={"iterations": 7, "l1": 0.5}),
+        RunConfig(walk="staged", keep_weights=False, title="it's mine", calibration="my text.txt@0-50%"),
+        RunConfig(walk="staged", phase=1, method="sds", device="cpu", threads=2, seed=3),
+    ],
+)
+def test_the_command_line_equals_the_configuration(config):
+    words = shlex.split(config.command())
+    assert words[:4] == ["python", "-m", "sds_core", "run"]
+    values = _chosen(_parser().parse_args(words[3:]))
+    if values.get("phase"):
+        values["walk"] = "staged"
+    assert RunConfig.from_dict(values) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_sound_and_flags_win_over_them(name):
+    values = _chosen(_parser().parse_args(["run", "--preset", name, "--samples", "5"]))
+    config = RunConfig.from_dict(values)
+    assert config.samples == 5
+    assert config.length == PRESETS[name]["length"]
+
+
+def test_the_paper_preset_is_the_papers_setting():
+    config = RunConfig(**PRESETS["paper"])
+    assert (config.samples, config.length, config.method, config.walk) == (128, 2048, "sds", "staged")
+    assert config.calibration == "hub:allenai/c4:en:train:text"
+    method = config.made_method()
+    assert (method.iterations, method.learning_rate, method.adjust_iterations) == (200, 0.1, 200)
+
+
+def test_every_option_is_documented():
+    for cls in (RunConfig, *METHODS.values()):
+        documented = describe(cls)
+        for field in dataclasses.fields(cls):
+            assert documented[field.name].endswith((".", ")")), (cls, field.name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "walks", "stages"),
+    [
+        ({}, ["fused"], ["final"]),
+        ({"method": "base"}, ["fused"], ["sparse"]),
+        ({"walk": "staged"}, ["sparse", "dense", "final"], ["sparse", "redense", "final"]),
+        ({"walk": "staged", "method": "adjusted"}, ["sparse", "final"], ["sparse", "final"]),
+        ({"walk": "staged", "method": "base"}, ["sparse"], ["sparse"]),
+        ({"walk": "staged", "phase": 1}, ["sparse"], ["sparse"]),
+    ],
+)
+def test_walks_and_what_they_leave(changes, walks, stages):
+    config = RunConfig(**changes)
+    assert config.walks == walks
+    assert [config.written_by(walk) for walk in walks] == stages
+
+
+def test_a_branch_keeps_what_its_parent_fixed():
+    parent = Parent("p-1", 1, "ab")
+    config = RunConfig(walk="staged", phase=1, method="sds", options={"iterations": 5})
+    child = config.branch({"options": {"iterations": 9}}, parent)
+    assert (child.phase, child.parent, child.options) == (2, parent, {"iterations": 9})
+    assert config.branch({"method": "sds-memory"}, parent).options == {}
+    with pytest.raises(SDSError, match="pattern"):
+        config.branch({"pattern": "4:8"}, parent)

@@ -1,0 +1,217 @@
+"""Whole runs on a tiny model, each in a worker process, as command line and app start them."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from sds_core.errors import SDSError
+from sds_core.models.load import load_model
+from sds_core.models.text import evaluation_windows
+from sds_core.runs.export import export
+from sds_core.runs.store import create, open_run
+from sds_core.runs.worker import launch
+from tests.runs.conftest import config, finish
+
+
+def weights(run):
+    """All stored tensors of a run, by file."""
+    return {p.relative_to(run.folder).as_posix(): load_file(p) for p in sorted(run.folder.glob("phase?/*.safetensors"))}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(
+        torch.equal(first[file][name], second[file][name]) for file in first for name in first[file]
+    )
+
+
+def wait_for(run, kind, seconds=60):
+    """Wait until an event of this kind is in the log."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(event["kind"] == kind for event in run.log.read()):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {kind} in {run.log.read()}")
+
+
+def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(finished, tiny_folder, tmp_path):
+    folder = export(finished, str(tmp_path / "out"))
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    windows = evaluation_windows(load_model(str(tiny_folder)), "python-docs@5000-9000", 4, 32)
+    with torch.inference_mode():
+        losses = [float(model(window[None], labels=window[None]).loss) for window in windows]
+    told = finished.result()["perplexity"]["final"]
+    assert told["losses"] == pytest.approx(losses, rel=1e-5)
+    assert told["value"] == pytest.approx(math.exp(sum(losses) / 4), rel=1e-5)
+    assert tokenizer("prune").input_ids == AutoTokenizer.from_pretrained(tiny_folder)("prune").input_ids
+    zeros = sum(int((m.weight == 0).sum()) for n, m in model.named_modules() if n.endswith("_proj"))
+    assert zeros >= finished.result()["pruned"] == finished.result()["prunable"] // 2
+    card = (folder / "README.md").read_text()
+    assert finished.config.command() in card
+    assert f"{told['value']:.3f}" in card
+
+
+def test_an_export_never_overwrites(finished, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(SDSError, match="in use"):
+        export(finished, str(tmp_path))
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_a_killed_run_resumes_to_the_very_same_weights(finished, tiny_folder):
+    run = create(config(tiny_folder))
+    process = launch([run])
+    wait_for(run, "block")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    assert run.state() in ("interrupted", "finished")
+    with open(run.log.path, "a") as file:
+        file.write('{"kind": "blo')
+    if run.state() == "interrupted":
+        finish(run)
+    assert same(weights(run), weights(finished))
+    assert run.result()["perplexity"]["final"]["losses"] == finished.result()["perplexity"]["final"]["losses"]
+
+
+def test_a_run_killed_before_its_result_only_measures_again(finished, tiny_folder):
+    run = finish(create(config(tiny_folder)))
+    (run.folder / "result.json").unlink()
+    kept = [event for event in run.log.read() if event["kind"] not in ("perplexity", "finished")]
+    run.log.path.write_text("".join(json.dumps(event) + "\n" for event in kept))
+    blocks = len(run.checkpoints("final"))
+    finish(run)
+    assert sum(event["kind"] == "block" for event in run.log.read()) == blocks
+    assert run.result()["perplexity"] == finished.result()["perplexity"]
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tiny_folder, tmp_path):
+    run = finish(create(config(tiny_folder, method="base")))
+    path = run.checkpoint("sparse", 1)
+    data = bytearray(path.read_bytes())
+    data[-7] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SDSError, match=r"block-001\.safetensors is not what was written"):
+        export(run, str(tmp_path / "out"))
+
+
+def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder):
+    run = create(config(tiny_folder))
+    process = launch([run])
+    wait_for(run, "walk")
+    run.cancel()
+    process.wait(60)
+    if run.state() != "finished":
+        assert run.state() == "cancelled"
+        finish(run)
+    assert same(weights(run), weights(finished))
+
+
+@pytest.mark.parametrize("method", ["sds", "sds-memory"])
+def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
+    whole = finish(create(config(tiny_folder, method=method, walk="staged")))
+    run = finish(create(config(tiny_folder, method=method, walk="staged", phase=1)))
+    for phase in (2, 3):
+        run = finish(create(run.config.branch({}, run.as_parent(phase))))
+    assert same(weights(whole), weights(run))
+    told = run.result()["perplexity"]
+    assert set(told) == {"dense", "sparse", "redense", "final"}
+    assert {stage: told[stage]["losses"] for stage in told} == {
+        stage: value["losses"] for stage, value in whole.result()["perplexity"].items()
+    }
+
+
+def test_branches_share_a_phase_and_leave_it_alone(tiny_folder):
+    first = finish(create(config(tiny_folder, method="sds", walk="staged", phase=1)))
+    before = weights(first)
+    few = finish(create(first.config.branch({"options": {"iterations": 1}}, first.as_parent(2))))
+    many = finish(create(first.config.branch({"options": {"iterations": 50}}, first.as_parent(2))))
+    assert same(before, weights(first))
+    assert not same(weights(few), weights(many))
+    first.delete()
+    assert few.result() is not None
+    assert finish(create(few.config.branch({}, few.as_parent(3)))).state() == "finished"
+
+
+def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    run = finish(create(config(model)))
+    (run.folder / "result.json").unlink()
+    changed = json.loads((model / "generation_config.json").read_text()) | {"_note": 1}
+    (model / "generation_config.json").write_text(json.dumps(changed))
+    launch([run]).wait(60)
+    assert run.state() == "failed"
+    assert "generation_config.json changed" in run.log.read()[-1]["message"]
+
+
+def test_two_writers_on_one_run_are_refused(tiny_folder):
+    run = create(config(tiny_folder))
+    process = launch([run])
+    with pytest.raises(SDSError, match="being worked on"):
+        launch([run])
+    process.wait(60)
+    assert run.state() == "finished"
+    with pytest.raises(SDSError, match="finished already"):
+        launch([run])
+
+
+def test_a_run_shares_its_process_and_dense_result_with_others(tiny_folder, finished):
+    runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted", "sds-memory")]
+    launch(runs).wait(120)
+    assert [run.state() for run in runs] == ["finished"] * 3
+    assert any(event["kind"] == "queued" for event in runs[1].log.read())
+    assert same(weights(runs[2]), weights(finished)), "a run in company must equal the same run alone"
+    dense = [run.result()["perplexity"]["dense"]["losses"] for run in runs]
+    assert dense[0] == dense[1] == dense[2]
+
+
+def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
+    run = finish(create(config(tiny_folder, keep_weights=False, method="base")))
+    assert not list(run.folder.glob("phase*"))
+    assert list((run.folder / "distributions").glob("*.parquet"))
+    with pytest.raises(SDSError, match="gone"):
+        export(run, str(run.folder / "out"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "/nowhere/model"}, "no such model"),
+        ({"pattern": "3:5"}, "does not divide the 32 inputs of layer model.layers.0.self_attn.q_proj"),
+        ({"samples": 5000}, "160000 tokens are needed"),
+        ({"calibration": "missing.txt"}, "no such text file"),
+        ({"calibration": "self"}, "write-text"),
+    ],
+)
+def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(tiny_folder, changes, sentence):
+    run = create(config(tiny_folder, **changes))
+    launch([run]).wait(60)
+    assert run.state() == "failed"
+    assert sentence in run.log.read()[-1]["message"]
+    assert "Traceback" not in (run.folder / "stderr.txt").read_text()
+    assert not list(run.folder.glob("phase*"))
+
+
+def test_a_run_waits_for_the_device_and_says_behind_whom(tiny_folder):
+    first, second = create(config(tiny_folder, walk="staged")), create(config(tiny_folder, method="base"))
+    one = launch([first])
+    wait_for(first, "start")
+    two = launch([second])
+    one.wait(120)
+    two.wait(120)
+    assert first.state() == second.state() == "finished"
+    assert {"kind": "queued", "behind": first.id} in second.log.read()
+
+
+def test_a_run_id_opens_what_create_made(tiny_folder):
+    run = create(config(tiny_folder))
+    assert open_run(f"runs/{run.id}/").config == run.config
