@@ -14,13 +14,7 @@ NAMES = {
     "final": "final",
     "pruned": "what its prune keeps",
 }
-COLOURS = {
-    "dense": "#6E737B",
-    "sparse": "#E07B00",
-    "redense": "#3B82F6",
-    "final": "#00A878",
-    "pruned": "#E07B00",
-}
+COLOURS = {"dense": "#6E737B", "sparse": "#E07B00", "redense": "#3B82F6", "final": "#00A878", "pruned": "#E07B00"}
 DASHES = {"dense": "solid", "sparse": "solid", "redense": "dash", "final": "dot", "pruned": "solid"}
 HEADROOM = 1.7
 """Pictures are at most this many times as high as the dense peak; a higher peak is cut, and says so."""
@@ -60,7 +54,7 @@ def ridges(layer: pd.DataFrame) -> Figure:
     """
     rows = {stage: row for stage in STAGES if (row := _row(layer, stage)) is not None}
     curves = {stage: density(row) for stage, row in rows.items()}
-    top = height(curves)
+    top = height(list(curves.values()), curves.get("dense"))
     data, notes, axes = [], [], {}
     for i, (stage, curve) in enumerate(curves.items()):
         axis = f"y{i + 1}" if i else "y"
@@ -72,16 +66,16 @@ def ridges(layer: pd.DataFrame) -> Figure:
         coloured = name if stage == "dense" else f'<span style="color:{COLOURS[stage]}">{name}</span>'
         notes.append(_note(f"{coloured}<br>{100 * zeros(rows[stage]):.1f} % zeros", axis, 0.01, "left"))
         if cut := _share_above(curve, top):
-            notes.append(_note(f"↑ cut off here: {100 * cut:.0f} % of the weights", axis, 0.53, "left"))
+            notes.append(_note(f"↑ {100 * cut:.0f} % of the weights", axis, 0.53, "left"))
     layout = _layout(70 + 120 * len(rows)) | axes | {"annotations": notes, "showlegend": False}
     layout["xaxis"] = _weight_axis() | {"anchor": f"y{len(rows)}" if len(rows) > 1 else "y"}
     return {"data": data, "layout": layout}
 
 
-def height(curves: dict[str, list[float]]) -> float:
+def height(curves: list[list[float]], dense: list[float] | None) -> float:
     """Upper end of a density axis: the highest peak, but not far above the dense one."""
-    highest = 1.08 * max(max(curve) for curve in curves.values())
-    return min(highest, HEADROOM * max(curves["dense"])) if "dense" in curves else highest
+    highest = 1.08 * max(max(curve) for curve in curves)
+    return min(highest, HEADROOM * max(dense)) if dense else highest
 
 
 def player(layer: pd.DataFrame) -> Figure | None:
@@ -93,26 +87,21 @@ def player(layer: pd.DataFrame) -> Figure | None:
     rounds = sorted({int(number) for number in layer["round"] if number > 0})
     if not rounds:
         return None
-    shown = {number: [_row(layer, stage, number) for stage in ("redense", "pruned")] for number in rounds}
+    pairs = {number: [_row(layer, stage, number) for stage in ("redense", "pruned")] for number in rounds}
     moving = {
-        number: [
-            _outline(stage, density(row), "y", width=2.5) | {"name": _named(stage, row)}
-            for stage, row in zip(("redense", "pruned"), pair, strict=True)
-            if row is not None
-        ]
-        for number, pair in shown.items()
+        str(number): [_outline(row["stage"], density(row), "y", width=2.5) for row in pair if row is not None]
+        for number, pair in pairs.items()
     }
+    frames: list[dict[str, Any]] = [
+        {"name": name, "data": traces, "traces": list(range(len(traces)))} for name, traces in moving.items()
+    ]
     dense = _row(layer, "dense")
     fixed = [] if dense is None else [_outline("dense", density(dense), "y", width=1.5)]
-    curves = {str(i): trace["y"] for i, trace in enumerate(sum(moving.values(), []))}
-    top = height(curves | {trace["name"]: trace["y"] for trace in fixed})
-    frames = [
-        {"name": str(number), "data": traces, "traces": list(range(len(traces)))} for number, traces in moving.items()
-    ]
-    layout = _layout(440) | _controls(rounds) | {"xaxis": _weight_axis() | {"anchor": "y"}}
-    layout["yaxis"] = _hidden_axis([0, 1], top)
+    curves = [trace["y"] for traces in moving.values() for trace in traces]
+    layout = _layout(450) | _controls(rounds) | {"xaxis": _weight_axis() | {"anchor": "y"}}
+    layout["yaxis"] = _hidden_axis([0, 1], height(curves, fixed[0]["y"] if fixed else None))
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT}}
-    return {"data": moving[rounds[0]] + fixed, "frames": frames, "layout": layout}
+    return {"data": frames[0]["data"] + fixed, "frames": frames, "layout": layout}
 
 
 def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figure:
@@ -130,30 +119,19 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
     trace = {
         "type": "heatmap",
         "z": values,
-        "x": _short(linears),
-        "y": [str(block) for block in blocks],
+        **{"x": _short(linears), "y": [str(block) for block in blocks]},
         "colorscale": SCALE,
         "zmin": min(0.0, *(100 * v for v in found.values())),
-        "xgap": 1,
-        "ygap": 1,
+        **{"xgap": 1, "ygap": 1},
         "colorbar": {"ticksuffix": " %", "thickness": 14, "tickfont": {"size": TEXT - 1}},
         "hovertemplate": "block %{y} · %{x}<br>error %{z:.2f} %<extra></extra>",
     }
     if few:
         trace |= {"texttemplate": "%{z:.1f}", "textfont": {"size": TEXT - 1}}
-    layout = _layout(110 + (34 if few else 20) * len(blocks)) | {
-        "xaxis": {"side": "top", "type": "category", "showgrid": False, "tickfont": {"size": TEXT}},
-        "yaxis": {
-            "type": "category",
-            "autorange": "reversed",
-            "showgrid": False,
-            "title": {"text": "block", "font": {"size": TEXT}},
-            "tickfont": {"size": TEXT - 1},
-            "dtick": 1 if few else 5,
-            "automargin": True,
-        },
-        "dragmode": False,
-    }
+    across = {"side": "top", "type": "category", "showgrid": False, "tickfont": {"size": TEXT}}
+    down = {"type": "category", "autorange": "reversed", "showgrid": False, "dtick": 1 if few else 5}
+    down |= {"title": {"text": "block", "font": {"size": TEXT}}, "tickfont": {"size": TEXT - 1}, "automargin": True}
+    layout = _layout(110 + (34 if few else 20) * len(blocks)) | {"xaxis": across, "yaxis": down, "dragmode": False}
     if chosen and chosen[0] in blocks and chosen[1] in linears:
         layout["shapes"] = _frame_of(linears.index(chosen[1]), blocks.index(chosen[0]))
     return {"data": [trace], "layout": layout}
@@ -162,10 +140,6 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
 def _row(layer: pd.DataFrame, stage: str, number: int = 0) -> pd.Series | None:
     found = layer[(layer["stage"] == stage) & (layer["round"] == number)]
     return None if found.empty else found.iloc[-1]
-
-
-def _named(stage: str, row: pd.Series) -> str:
-    return f"{NAMES[stage]} ({100 * zeros(row):.0f} % zeros)" if stage == "pruned" else NAMES[stage]
 
 
 def _share_above(curve: list[float], top: float) -> float:
@@ -195,10 +169,8 @@ def _outline(stage: str, curve: list[float], axis: str, width: float) -> dict[st
 def _filled(stage: str, curve: list[float], axis: str) -> dict[str, Any]:
     """An area of its own row, which needs no dash to be told apart."""
     red, green, blue = (int(COLOURS[stage][i : i + 2], 16) for i in (1, 3, 5))
-    trace = _outline(stage, curve, axis, width=2.5) | {
-        "fill": "tozeroy",
-        "fillcolor": f"rgba({red},{green},{blue},0.4)",
-    }
+    area = {"fill": "tozeroy", "fillcolor": f"rgba({red},{green},{blue},0.4)"}
+    trace = _outline(stage, curve, axis, width=2.5) | area
     return trace | {"line": trace["line"] | {"dash": "solid"}}
 
 
@@ -208,15 +180,8 @@ def _slot(i: int, of: int) -> list[float]:
 
 
 def _hidden_axis(domain: list[float], height: float) -> dict[str, Any]:
-    return {
-        "domain": domain,
-        "range": [0, height],
-        "fixedrange": True,
-        "showticklabels": False,
-        "showgrid": False,
-        "zeroline": True,
-        "zerolinecolor": "#868B94",
-    }
+    hidden = {"fixedrange": True, "showticklabels": False, "showgrid": False, "zerolinecolor": "#868B94"}
+    return hidden | {"domain": domain, "range": [0, height], "zeroline": True}
 
 
 def _weight_axis() -> dict[str, Any]:
@@ -251,14 +216,14 @@ def _controls(rounds: list[int]) -> dict[str, Any]:
         "steps": steps,
         "currentvalue": {"prefix": "round ", "font": {"size": TEXT}},
         "font": {"size": TEXT - 1},
-        "pad": {"t": 48, "l": 100},
+        "pad": {"t": 62, "l": 100},
     }
     button = {"method": "animate"}
     buttons = [button | {"label": "▶", "args": [None, play]}, button | {"label": "❚❚", "args": [[None], now]}]
     menu = {
         "type": "buttons",
         "direction": "left",
-        **{"x": 0, "y": 0, "xanchor": "left", "yanchor": "top", "pad": {"t": 66, "r": 8}},
+        **{"x": 0, "y": 0, "xanchor": "left", "yanchor": "top", "pad": {"t": 80, "r": 8}},
         **{"showactive": False, "font": {"color": "#222222", "size": TEXT}, "bgcolor": "#E8EBF0"},
         "buttons": buttons,
     }

@@ -25,11 +25,7 @@ from sds_core.maths.pruners import Pruner
 from sds_core.maths.redense import Round
 from sds_core.models.blocks import Anatomy, Block, Linear
 from sds_core.models.stream import capture, observe
-
-Phase = Literal["fused", "sparse", "dense", "final"]
-"""A walk over the blocks: all phases at once, or the paper's phases 1, 2 and 3."""
-Stage = Literal["dense", "sparse", "redense", "final"]
-"""The four states of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
+from sds_core.stages import Phase, Stage
 
 
 @dataclass(frozen=True, eq=False)

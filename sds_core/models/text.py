@@ -1,12 +1,10 @@
 """Sources of text → windows of token ids, each of one fixed length, none overlapping another.
 
-A source is written as `self`, `python-docs`, a path to a .txt file, or `hub:ID:CONFIG:SPLIT:COLUMN`; a part of it as
-`SOURCE@0-50%` (share of its tokens) or `SOURCE@0-40960` (tokens).
+A source is written as `self`, `python-docs`, a path to a .txt file, or `hub:ID:CONFIG:SPLIT:COLUMN`; for a part of
+it see `source.Part`.
 """
 
 import hashlib
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,44 +14,11 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.models.load import DEMO, LoadedModel, cache_folder
+from sds_core.models.source import ALLOWED, PYTHON_DOCS, SELF, Part
 
-SELF = "self"
-PYTHON_DOCS = "python-docs"
-ALLOWED = f"{SELF}, {PYTHON_DOCS}, a .txt file, or hub:ID:CONFIG:SPLIT:COLUMN"
 DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetensors"
 HUB_CHARACTERS = 20_000_000
 """A hub data set is streamed up to this length; C4 has no end."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A source and the part of it that is meant."""
-
-    source: str
-    start: int = 0
-    stop: int | None = None
-    percent: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> "Part":
-        """Read `SOURCE`, `SOURCE@A-B%` or `SOURCE@A-B`."""
-        match = re.fullmatch(r"(?s)(.+?)(?:@(\d{1,12})-(\d{1,12})(%?))?", text.strip())
-        if not match:
-            raise SDSError("no text was named", got=text, allowed=ALLOWED)
-        source, start, stop, percent = match.groups()
-        if start is None:
-            return cls(source)
-        if int(start) >= int(stop) or (percent and int(stop) > 100):
-            raise SDSError("not a part of a text", got=text, allowed="SOURCE@A-B% or SOURCE@A-B with A < B")
-        return cls(source, int(start), int(stop), bool(percent))
-
-    def cut(self, tokens: Tensor) -> Tensor:
-        """This part of all tokens (n,)."""
-        if self.stop is None:
-            return tokens
-        if self.percent:
-            return tokens[len(tokens) * self.start // 100 : len(tokens) * self.stop // 100]
-        return tokens[self.start : self.stop]
 
 
 def calibration_windows(loaded: LoadedModel, text: str, count: int, length: int, seed: int) -> Tensor:

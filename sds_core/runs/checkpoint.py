@@ -11,7 +11,7 @@ from sds_core.models.load import file_sha256
 from sds_core.runs.files import write_atomically
 from sds_core.runs.record import pack, unpack
 from sds_core.runs.store import Run
-from sds_core.sds import Stage
+from sds_core.stages import Stage
 
 
 def save(run: Run, stage: Stage, block: Block, values: dict[str, Pruned | Tensor]) -> str:

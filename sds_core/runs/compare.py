@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.models.perplexity import Comparison, Perplexity, compare
+from sds_core.maths.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import RunConfig
 from sds_core.runs.store import Run
 

@@ -9,8 +9,8 @@ from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS, Method, make_method
 from sds_core.maths.pattern import Pattern, parse_pattern
 from sds_core.maths.pruners import make_pruner
-from sds_core.models.text import Part
-from sds_core.sds import Phase, Stage
+from sds_core.models.source import Part
+from sds_core.stages import Phase, Stage
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WALKS = ("fused", "staged")

@@ -12,17 +12,18 @@ import transformers
 
 import sds_core
 from sds_core.errors import SDSError
+from sds_core.maths.perplexity import Perplexity, compare
 from sds_core.maths.problem import Pruned
 from sds_core.maths.pruners import make_pruner
 from sds_core.models.device import allow_fast_matmul
-from sds_core.models.perplexity import Perplexity, compare
 from sds_core.models.text import digest
 from sds_core.runs import checkpoint, record
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.files import require_space, write_json
 from sds_core.runs.store import FOLDERS, Run
 from sds_core.runs.workbench import Event, Workbench, use_threads
-from sds_core.sds import Phase, Recipe, Solved, run_phase
+from sds_core.sds import Recipe, Solved, run_phase
+from sds_core.stages import Phase
 
 
 def experiment(run: Run, bench: Workbench) -> Iterator[Event]:

@@ -1,7 +1,7 @@
 """What is kept of every layer: distributions on fixed edges, statistics, losses, masks that changed. Parquet files."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -11,13 +11,15 @@ from sds_core.errors import SDSError
 from sds_core.maths.distribution import histogram, mask_change, statistics
 from sds_core.maths.problem import Pruned
 from sds_core.runs.files import write_atomically
-from sds_core.sds import Solved
+
+if TYPE_CHECKING:
+    from sds_core.sds import Solved
 
 SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
 """Rounds of phase 2 whose distributions are kept, besides the last."""
 
 
-def rows(solved: Solved) -> list[dict[str, Any]]:
+def rows(solved: "Solved") -> list[dict[str, Any]]:
     """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps)."""
     dense = solved.problem.weight
     dense_std = float(dense.std(correction=0))

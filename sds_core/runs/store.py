@@ -24,7 +24,7 @@ from sds_core.errors import SDSError
 from sds_core.runs import lock
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.files import EventLog, disk_error, write_json
-from sds_core.sds import Stage
+from sds_core.stages import Stage
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]

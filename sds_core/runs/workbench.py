@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sds_core.maths.perplexity import Perplexity
 from sds_core.models.blocks import Anatomy, dissect
 from sds_core.models.device import pick_device
+from sds_core.models.evaluate import evaluate
 from sds_core.models.load import LoadedModel, cache_folder, load_model
-from sds_core.models.perplexity import Perplexity, evaluate
 from sds_core.models.text import calibration_windows, digest, evaluation_windows
 from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_json

@@ -1,0 +1,170 @@
+"""Layer: what pruning did to the weights of one linear layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.shared import cached, charts, frame, watch
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sds_core.runs.store import Run
+
+frame.routed()
+
+STATISTICS = {
+    "loss": (
+        "Output error",
+        "Error of the layer’s output, relative to the output: 0\N{NO-BREAK SPACE}% is the dense layer.",
+    ),
+    "sparsity": ("Pruned", "Share of the weights that the mask takes away."),
+    "std": ("Spread", "Standard deviation of all weights, in those of the dense layer."),
+    "near_zero": ("Near zero", "Share of weights within a tenth of a dense standard deviation of zero."),
+    "kurtosis": ("Kurtosis", "Shape of the non-zero weights: 0 is a bell, below it two peaks, above it long tails."),
+    "mask_changed": ("Mask changed", "Share of the weights that phase 1 kept and the final mask does not."),
+}
+STICKY = """<style>
+div:has(> .st-key-verdict) {
+    position: sticky; top: 3.75rem; z-index: 90; padding-bottom: 0.5rem; background: light-dark(#FFFFFF, #0E1117);
+}
+</style>"""
+"""Keeps the verdict in view while one scrolls; the colours are the theme's backgrounds."""
+PER_CENT = ("loss", "sparsity", "near_zero", "mask_changed")
+
+
+def turn_to_run() -> None:
+    """The select box has changed: another run, its first layer."""
+    st.query_params.from_dict({"run": st.session_state["layer-run"]})
+
+
+def turn_to_cell() -> None:
+    """A select box has changed: another layer."""
+    st.query_params["cell"] = f"{st.session_state['layer-block']}.{st.session_state['layer-linear']}"
+
+
+def choose_run() -> Run | None:
+    """The run in the address, else the newest; None if there is none."""
+    from sds_core.runs.store import ids, open_run
+
+    names = ids()
+    if not names:
+        st.info("There are no runs yet. Make one on the Run page.", icon=":material/info:")
+        return None
+    run = frame.run_in_url()
+    if run is None and "run" not in st.query_params:
+        run = open_run(names[0])
+        st.query_params["run"] = run.id
+    st.session_state["layer-run"] = run.id if run else None
+    st.selectbox("Run", names, key="layer-run", on_change=turn_to_run, placeholder="Choose a run", width=330)
+    return run
+
+
+def choose_cell(record: pd.DataFrame) -> tuple[int, str]:
+    """The layer in the address, else the first; the boxes show it and change it."""
+    blocks = sorted({int(block) for block in record["block"]})
+    linears = list(dict.fromkeys(record["linear"]))
+    asked = st.query_params.get("cell", "")
+    block, _, linear = asked.partition(".")
+    found = block.isdecimal() and int(block) in blocks and linear in linears
+    if asked and not found:
+        frame.refuse(f"This run has no layer “{asked[:60]}”; here is its first.")
+    cell = (int(block), linear) if found else (blocks[0], linears[0])
+    st.session_state["layer-block"], st.session_state["layer-linear"] = cell
+    st.selectbox("Block", blocks, key="layer-block", on_change=turn_to_cell, width=130)
+    st.selectbox("Linear", linears, key="layer-linear", on_change=turn_to_cell, width=260)
+    return cell
+
+
+def verdict(run: Run) -> None:
+    """What the whole run did to the model's perplexity."""
+    result = run.result()
+    if result is None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            watch.badge(run.state())
+            st.markdown("No perplexity yet; the pictures show the blocks that are done.")
+        return
+    dense, last = result["perplexity"]["dense"], result["perplexity"][result["last"]]
+    name = "re-dense" if result["last"] == "redense" else result["last"]
+    st.html(STICKY)
+    with st.container(key="verdict"):
+        st.markdown(
+            f"##### Perplexity {charts.number(dense['value'])} dense → {charts.number(last['value'])} {name} "
+            f"({charts.ratio(last)})"
+        )
+
+
+def pictures(record: pd.DataFrame, cell: tuple[int, str]) -> None:
+    """The chosen layer's stages and rounds, and where it stands among all layers."""
+    from sds_core import figures
+
+    layer = record[(record["block"] == cell[0]) & (record["linear"] == cell[1])]
+    st.subheader(f"Its weights, stage by stage: block {cell[0]}, {cell[1]}", anchor=False)
+    if layer.empty:
+        st.info("This layer is not done yet.", icon=":material/info:")
+    else:
+        charts.show(figures.ridges(layer), "ridges", "Histograms of the layer's weights, one row a stage")
+        st.caption(
+            "Areas are shares of the weights; exact zeros are in the label. Grey outline: the dense weights. "
+            "An arrow stands beside a peak that is cut off at the top, and says how many weights are in it."
+        )
+        if moving := figures.player(layer):
+            st.subheader("Phase 2, round by round", anchor=False)
+            charts.show(moving, "player", "Histogram of the re-dense weight in every round of phase 2")
+            st.caption(
+                "The re-dense weight gathers at zero where its prune will cut. A peak that leaves the picture at the "
+                "top is cut off there."
+            )
+        st.subheader("The same in numbers", anchor=False)
+        st.table(numbers(layer), border="horizontal", hide_index=True, alt="Statistics of the layer's weights by stage")
+    stage = next((s for s in ("final", "sparse", "redense") if (record["stage"] == s).any()), "dense")
+    rows = record[(record["stage"] == stage) & (record["round"] == 0)].sort_values("block", kind="stable")
+    st.subheader(f"Output error of every layer: {figures.NAMES[stage]} weights", anchor=False)
+    charts.show(figures.heatmap(rows, cell), "map", "Output error by block and linear; the chosen layer is framed")
+
+
+def numbers(layer: pd.DataFrame) -> pd.DataFrame:
+    """A statistic a row, with a sentence on it, and a stage a column."""
+    import pandas as pd
+
+    from sds_core import figures
+
+    rows = {stage: layer[(layer["stage"] == stage) & (layer["round"] == 0)] for stage in figures.STAGES}
+    table = [
+        {"statistic": f"**{title}.** {sentence}"}
+        | {figures.NAMES[s]: written(name, found.iloc[-1]) for s, found in rows.items() if not found.empty}
+        for name, (title, sentence) in STATISTICS.items()
+    ]
+    return pd.DataFrame(table)
+
+
+def written(name: str, row: pd.Series) -> str:
+    """One statistic of one stage."""
+    value = float(row[name])
+    if value != value:
+        return "–"
+    if name == "std":
+        value /= float(row["dense_std"]) or 1.0
+    return f"{100 * value:.2f}\N{NO-BREAK SPACE}%" if name in PER_CENT else f"{value:.2f}"
+
+
+st.title("What happened to these weights?", anchor=False)
+boxes = st.container(horizontal=True)
+with st.spinner("Loading the record …"), boxes:
+    run = choose_run()
+if run:
+    verdict(run)
+    try:
+        record = cached.record(run)
+    except SDSError as error:
+        frame.refuse(error)
+        st.stop()
+    if record.empty:
+        st.info("No block of this run is done yet.", icon=":material/info:")
+        st.stop()
+    with boxes:
+        cell = choose_cell(record)
+    pictures(record, cell)

@@ -1,0 +1,194 @@
+"""Run: choose what to do, start it, watch it, and see what came out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.shared import cached, charts, frame, options, watch
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.runs.config import RunConfig
+    from sds_core.runs.store import Run
+
+frame.routed()
+
+LISTED = 10
+"""Runs in the list before one asks for all of them."""
+WINNERS = {
+    "second prune": "the second prune",
+    "first prune": "the first prune, its weights solved for",
+    "adjusted": "the adjusted weights",
+}
+
+
+def begin(config: RunConfig) -> None:
+    """Make a run and start it; its id goes into the address."""
+    from sds_core.runs.store import create
+
+    try:
+        run = create(config)
+    except SDSError as error:
+        st.session_state["refused"] = str(error)
+        return
+    st.query_params["run"] = st.session_state["options of"] = run.id
+    watch.start(run)
+
+
+def show(run: str) -> None:
+    """Turn to another run."""
+    st.query_params["run"] = run
+
+
+def configured(chosen: dict[str, Any], **place: Any) -> tuple[RunConfig | None, str]:
+    """The chosen values as a configuration, or why they are not one."""
+    from sds_core.runs.config import RunConfig
+
+    try:
+        return RunConfig.from_dict(chosen | place), ""
+    except SDSError as error:
+        return None, str(error)
+
+
+def branched(chosen: dict[str, Any], run: Run | None, phase: int) -> tuple[RunConfig | None, str]:
+    """The configuration of a phase that goes on from the shown run, or why there is none."""
+    if run is None:
+        return None, f"Open a run that has finished phase {phase - 1}."
+    try:
+        parent, before = run.as_parent(phase), run.config
+        if chosen["method"] == before.method:
+            # A branch inherits its parent's options; one set back to its default here must win over that.
+            defaults = vars(before.made_method().__class__())
+            inherited = {name: defaults[name] for name in before.options}
+            chosen = chosen | {"options": inherited | chosen["options"]}
+        return before.branch({k: v for k, v in chosen.items() if k != "walk"}, parent), ""
+    except SDSError as error:
+        return None, str(error)
+
+
+def offer(run: Run | None) -> None:
+    """Options, the equivalent command line, and the buttons that start."""
+    with st.expander("Options of a new run", expanded=run is None):
+        chosen = options.choose()
+    config, fault = configured(chosen)
+    if config:
+        st.code(config.command(), language="bash", wrap_lines=True)
+    else:
+        frame.refuse(fault)
+    first = configured(chosen, walk="staged", phase=1)
+    phases = [first, branched(chosen, run, 2), branched(chosen, run, 3)]
+    with st.container(horizontal=True):
+        st.button(
+            "Start all phases",
+            key="start",
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=config is None,
+            on_click=begin,
+            args=(config,),
+        )
+        for phase, (name, (one, why)) in enumerate(zip(("sparse", "re-dense", "final"), phases, strict=True), 1):
+            st.button(
+                f"Phase {phase}: {name}",
+                key=f"phase-{phase}",
+                disabled=one is None,
+                on_click=begin,
+                args=(one,),
+                help=why or None,
+            )
+    if refused := st.session_state.pop("refused", None):
+        frame.refuse(refused)
+
+
+def panel(run: Run) -> None:
+    """The shown run: what it is, how far it has come or what came out."""
+    from sds_core.maths.methods import METHODS
+
+    config, state = run.config, run.state()
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader(config.title or run.id, anchor=False, width="content")
+            watch.badge(state)
+        about = f"{METHODS[config.method].title} · {config.pruner} · {config.pattern} · {config.model}"
+        st.caption(f"{run.id} · {about}" if config.title else about)
+        if state == "finished":
+            results(run)
+            return
+        watch.follow(run, state)
+        if state not in watch.LIVE:
+            watch.explain(run, state)
+
+
+def results(run: Run) -> None:
+    """What came out, in numbers, and where to look at it."""
+    result = run.result()
+    assert result is not None
+    with st.container(horizontal=True):
+        for stage in ("dense", "sparse", "redense", "final"):
+            if measured := result["perplexity"].get(stage):
+                st.metric(
+                    f"Perplexity, {'re-dense' if stage == 'redense' else stage}",
+                    charts.number(measured["value"]),
+                    None if stage == "dense" else charts.ratio(measured),
+                    delta_color="off",
+                    delta_arrow="off",
+                    width=142,
+                )
+        st.metric(
+            "Pruned weights",
+            f"{100 * result['sparsity']:.2f} %",
+            f"{100 * result['model_sparsity']:.2f} % of all",
+            delta_color="off",
+            delta_arrow="off",
+            width=142,
+        )
+    st.caption(
+        f"× is the ratio to the dense model on the same windows, ± its paired standard error. Pruned are "
+        f"{result['pruned']:,} of {result['prunable']:,} prunable weights; the model has {result['total']:,} in all."
+    )
+    if result["winners"]:
+        counts = " and ".join(
+            f"{WINNERS.get(name, name)} in {count} {'layer' if count == 1 else 'layers'}"
+            for name, count in sorted(result["winners"].items(), key=lambda item: -item[1])
+        )
+        st.markdown(f"Kept as the final weights: {counts}.")
+    st.page_link(
+        "pages/layer.py",
+        label="See what happened to the weights",
+        icon=":material/bar_chart:",
+        query_params={"run": run.id},
+    )
+
+
+def recent(shown: str | None) -> None:
+    """The newest runs; one click opens one."""
+    from sds_core.runs.store import ids
+
+    st.subheader("Recent runs", anchor=False)
+    names = ids()
+    if not names:
+        st.caption("There are no runs yet. Choose the options above and press a button.")
+        return
+    everything = len(names) > LISTED and st.toggle(f"All {len(names)} runs", key="all-runs")
+    for name in names if everything else names[:LISTED]:
+        line = cached.summary(name)
+        left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
+        label = f"**{name}** (shown above)" if name == shown else name
+        left.button(label, key=f"open-{name}", type="tertiary", on_click=show, args=(name,))
+        with middle:
+            watch.badge(line["state"])
+        right.markdown("" if line["value"] is None else f"perplexity {charts.number(line['value'])}")
+
+
+st.title("Prune this model, step by step", anchor=False)
+with st.spinner("Loading the engine …"):
+    run = frame.run_in_url()
+if run and st.session_state.get("options of") != run.id:
+    options.take_over(run.config)
+    st.session_state["options of"] = run.id
+offer(run)
+if run:
+    panel(run)
+recent(run.id if run else None)

@@ -1,0 +1,56 @@
+"""Numbers from finished files, kept in memory until the files change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sds_core.runs.store import Run
+
+
+def record(run: Run) -> pd.DataFrame:
+    """The distributions of a run so far.
+
+    Raises:
+        SDSError: a file is broken.
+    """
+    files = sorted((run.folder / "distributions").glob("*.parquet"))
+    return _record(str(run.folder), tuple((path.name, path.stat().st_mtime_ns) for path in files))
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _record(folder: str, stamp: tuple) -> pd.DataFrame:
+    from sds_core.runs.record import load
+
+    return load(Path(folder))
+
+
+def summary(run: str) -> dict[str, Any]:
+    """A run in a line: `state`, and `value`, the last perplexity, once there is one."""
+    from sds_core.runs.store import open_run
+
+    try:
+        opened = open_run(run)
+        result = opened.folder / "result.json"
+        if result.exists():
+            value = _last_perplexity(str(opened.folder), result.stat().st_mtime_ns)
+            return {"state": opened.state([]), "value": value}
+        return {"state": opened.state(), "value": None}
+    except SDSError:
+        return {"state": "broken", "value": None}
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _last_perplexity(folder: str, stamp: int) -> float:
+    from sds_core.runs.store import Run
+
+    result = Run(Path(folder)).result()
+    assert result is not None
+    return result["perplexity"][result["last"]]["value"]

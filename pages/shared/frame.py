@@ -1,0 +1,60 @@
+"""The list of pages, and the run that a page's address names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.runs.store import Run
+
+
+def configure() -> None:
+    """Title and icon of the browser's tab; a `:material/…:` icon here would be fetched from a font host."""
+    st.set_page_config(page_title="SDS Studio", layout="wide", page_icon="🧮")
+
+
+def pages() -> dict[str, list]:
+    """Every page once, in the order of the side bar."""
+    return {
+        "Work": [
+            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:", default=True),
+            st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),
+        ]
+    }
+
+
+def routed() -> None:
+    """First line of every page: a page opened first on a cold server repairs itself.
+
+    A folder called `pages` makes Streamlit run such a page alone, until `st.navigation` has run once.
+    """
+    if not st.session_state.get("routed"):
+        configure()
+        st.navigation(pages())
+        st.rerun()
+
+
+def refuse(error: SDSError | str) -> None:
+    """An error that the user can mend, as a sentence."""
+    text = str(error)
+    st.error(text[:1].upper() + text[1:], icon=":material/error:")
+
+
+def run_in_url() -> Run | None:
+    """The run that `?run=` names; None, with the reason on the page, if there is none."""
+    from sds_core.runs.store import open_run
+
+    name = st.query_params.get("run")
+    if name is None:
+        return None
+    try:
+        run = open_run(name)
+        _ = run.config, run.state(), run.result()
+    except SDSError as error:
+        refuse(error)
+        return None
+    return run

@@ -1,0 +1,78 @@
+"""What all tests share: no network, one thread, a cache of their own, and one tiny model on disk."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read at import time, so before anything imports the hub client
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # and should something reach out all the same, nobody answers there
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tests.models.families import randomised
+
+PROSE = (
+    "The model reads a text and says which word it expects next. Pruning removes half of its weights; the dense phase "
+    "lets every connection move again, and the next sparse phase finds that other weights are worth keeping. "
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread for torch: faster on models this small, and the same numbers everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The product's cache folder, empty at the start and nowhere near the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `load_model` loads: a random llama of three blocks, and a byte-level tokenizer of 288 tokens.
+
+    Read only: copy it before changing a file.
+    """
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tokenizer = byte_level_tokenizer()
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.bos_token_id,
+    )
+    randomised(LlamaForCausalLM(config)).save_pretrained(folder)
+    return folder
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """288 tokens: a start token, all bytes, and the 31 commonest pairs of `PROSE`."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw.train_from_iterator(
+        [PROSE],
+        trainers.BpeTrainer(
+            vocab_size=288, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False, min_frequency=1
+        ),
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="<s>")

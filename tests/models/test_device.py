@@ -1,0 +1,84 @@
+"""Devices are named, not guessed; the fast matrix product is used only where it is accurate."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from sds_core.errors import SDSError
+from sds_core.models.device import allow_fast_matmul, pick_device
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch):
+    """Pretend that there are so many GPUs."""
+    return lambda count: monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "device"),
+    [
+        (0, "auto", "cpu"),
+        (0, "cpu", "cpu"),
+        (2, "auto", "cuda:0"),
+        (2, "cpu", "cpu"),
+        (2, "cuda", "cuda:0"),
+        (2, "cuda:1", "cuda:1"),
+    ],
+)
+def test_a_device_is_picked_among_those_that_exist(gpus, count: int, name: str, device: str) -> None:
+    gpus(count)
+    assert pick_device(name) == torch.device(device)
+
+
+def test_auto_is_the_default(gpus) -> None:
+    gpus(0)
+    assert pick_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("count", "name"), [(0, "cuda"), (0, "cuda:0"), (2, "cuda:2"), (2, "tpu"), (2, "")])
+def test_a_device_that_does_not_exist_is_refused_with_those_that_do(gpus, count: int, name: str) -> None:
+    gpus(count)
+    allowed = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(count))])
+    with pytest.raises(SDSError, match=f"unknown device: got '{name}'; allowed: {allowed}"):
+        pick_device(name)
+
+
+@pytest.fixture
+def precision() -> Iterator[None]:
+    """The precision of matrix products, put back behind the test."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.usefixtures("precision")
+def test_products_are_accurate_at_the_precision_that_was_chosen() -> None:
+    chosen = allow_fast_matmul()
+    assert torch.get_float32_matmul_precision() == chosen
+    a, b = torch.randn(2, 200, 200, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    exact = a @ b
+    assert float(((a.float() @ b.float()).double() - exact).norm() / exact.norm()) < 1e-6
+
+
+@pytest.mark.usefixtures("precision")
+@pytest.mark.parametrize(("coarse", "expected"), [(True, "highest"), (False, "medium")])
+def test_a_coarse_product_is_found_out(monkeypatch: pytest.MonkeyPatch, coarse: bool, expected: str) -> None:
+    single = torch.Tensor.float
+
+    def through_bfloat16_if_allowed(tensor: torch.Tensor) -> torch.Tensor:
+        """As on a machine whose fast product rounds its factors to bfloat16."""
+        fast = coarse and torch.get_float32_matmul_precision() == "medium"
+        return single(tensor.bfloat16()) if fast else single(tensor)
+
+    torch.set_float32_matmul_precision("highest")
+    monkeypatch.setattr(torch.Tensor, "float", through_bfloat16_if_allowed)
+    assert allow_fast_matmul() == expected
+    assert torch.get_float32_matmul_precision() == expected
+
+
+@pytest.mark.usefixtures("precision")
+def test_trying_the_product_leaves_the_global_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    allow_fast_matmul()
+    assert torch.equal(torch.get_rng_state(), before)

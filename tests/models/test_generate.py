@@ -1,0 +1,160 @@
+"""Text that a model writes: from its own distribution, the same for the same seed, longer files beginning alike."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from sds_core.errors import SDSError
+from sds_core.models import generate
+from sds_core.models.device import pick_device
+from sds_core.models.generate import BATCH, write_self_text, write_windows
+from sds_core.models.load import load_model
+from sds_core.models.text import calibration_windows, read_self_text, self_text_file
+from tests.models.families import VOCABULARY, build
+
+
+def written(model: PreTrainedModel, count: int, length: int, seed: int = 0, start: int = 7) -> Tensor:
+    return torch.cat(list(write_windows(model, start, count, length, seed)))
+
+
+def memoryless(scores: dict[int, float], elsewhere: float = -1e4) -> PreTrainedModel:
+    """A model whose next token never depends on what was read: logits are `scores`, and `elsewhere` for the rest."""
+    model = build("gpt2", tie_word_embeddings=False)
+    with torch.no_grad():
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.zero_()[0] = 1
+        model.lm_head.weight.zero_()[:, 0] = elsewhere
+        for token, score in scores.items():
+            model.lm_head.weight[token, 0] = score
+    return model
+
+
+def test_windows_have_the_asked_shape_and_begin_with_the_start_token() -> None:
+    windows = written(build("llama"), 5, 9)
+    assert windows.shape == (5, 9) and windows.dtype == torch.int64
+    assert (windows[:, 0] == 7).all()
+    assert windows.min() >= 0 and windows.max() < VOCABULARY
+
+
+def test_windows_come_in_batches_of_32() -> None:
+    assert BATCH == 32
+    batches = list(write_windows(build("llama"), 7, 70, 3, 0))
+    assert [tuple(batch.shape) for batch in batches] == [(32, 3), (32, 3), (6, 3)]
+
+
+def test_the_same_seed_writes_the_same_and_another_seed_something_else() -> None:
+    model = build("llama")
+    first = written(model, 5, 12, seed=1)
+    torch.manual_seed(99)  # global state must not matter
+    assert torch.equal(first, written(model, 5, 12, seed=1))
+    other = written(model, 5, 12, seed=2)
+    assert all(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_no_two_windows_of_a_file_are_equal() -> None:
+    windows = written(build("llama"), 70, 12)
+    assert len({tuple(window.tolist()) for window in windows}) == 70
+
+
+def test_a_longer_file_begins_with_the_windows_of_a_shorter_one() -> None:
+    model = build("llama")
+    assert torch.equal(written(model, 70, 5)[:32], written(model, 32, 5))
+
+
+def test_writing_leaves_the_global_random_numbers_alone() -> None:
+    model = build("llama")
+    before = torch.get_rng_state()
+    written(model, 3, 4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_is_sure_of_one_token_writes_nothing_else() -> None:
+    windows = written(memoryless({41: 0.0}), 4, 8)
+    assert (windows[:, 1:] == 41).all() and (windows[:, 0] == 7).all()
+
+
+def test_tokens_are_as_frequent_as_the_model_says() -> None:
+    expected = {3: 0.7, 50: 0.2, 90: 0.1}
+    windows = written(memoryless({token: math.log(p) for token, p in expected.items()}), 64, 33)
+    drawn = windows[:, 1:].flatten()
+    assert set(drawn.tolist()) == set(expected)
+    for token, p in expected.items():  # four standard deviations of a binomial count
+        assert abs(int((drawn == token).sum()) - p * len(drawn)) < 4 * math.sqrt(len(drawn) * p * (1 - p))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3_text"])
+def test_each_token_depends_on_all_tokens_before_it(name: str) -> None:
+    """Logits so large that sampling is choosing the highest: compared with full forwards without a cache."""
+    model = build(name, tie_word_embeddings=False, **({"final_logit_softcapping": None} if "gemma" in name else {}))
+    model.get_output_embeddings().weight.data *= 1e4
+    expected = torch.tensor([[7]])
+    with torch.inference_mode():
+        for _ in range(19):
+            best = model(expected, use_cache=False).logits[:, -1].argmax(-1)
+            expected = torch.cat([expected, best[:, None]], dim=1)
+    assert len(set(expected[0].tolist())) > 3
+    assert torch.equal(written(model, 2, 20), expected.expand(2, -1))
+
+
+def test_end_of_text_does_not_end_a_window() -> None:
+    model = memoryless({0: 0.0})
+    assert model.config.eos_token_id == 0
+    assert (written(model, 2, 10)[:, 1:] == 0).all()
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "pick_device", lambda: pick_device("cpu"))
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_written_text_is_stored_where_the_source_self_looks(tiny_folder: Path) -> None:
+    name = str(tiny_folder)
+    loaded = load_model(name)
+    lines = list(write_self_text(name, 40, 8, seed=3, out=None))
+    path = self_text_file(loaded)
+    assert lines == ["32 of 40 windows", "40 of 40 windows", str(path)]
+    windows = read_self_text(loaded)
+    assert torch.equal(windows, written(loaded.model, 40, 8, seed=3, start=loaded.tokenizer.bos_token_id))
+    assert calibration_windows(loaded, "self", 40, 8, seed=0).shape == (40, 8)
+    with safe_open(path, "pt") as file:
+        origin = file.metadata()
+    assert origin["model"] == name and origin["seed"] == "3" and origin["fingerprint"] == loaded.fingerprint
+    path.unlink()
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_written_text_goes_where_it_is_asked_to(tiny_folder: Path, tmp_path: Path) -> None:
+    *_, last = write_self_text(str(tiny_folder), 2, 8, seed=3, out=str(tmp_path / "own.safetensors"))
+    with safe_open(last, "pt") as file:
+        assert file.get_tensor("windows").shape == (2, 8)
+    assert Path(last) == tmp_path / "own.safetensors"
+    assert not self_text_file(load_model(str(tiny_folder))).exists()
+
+
+@pytest.mark.parametrize(("count", "length"), [(0, 8), (-1, 8), (2, 1)])
+def test_nothing_to_write_is_refused(tiny_folder: Path, count: int, length: int) -> None:
+    with pytest.raises(SDSError, match=f"nothing to write: got '{count} windows of {length}'; allowed"):
+        next(write_self_text(str(tiny_folder), count, length, seed=0, out=None))
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_a_text_begins_with_the_end_token_where_there_is_no_start_token_and_else_not_at_all(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_model(str(tiny_folder))
+    monkeypatch.setattr(generate, "load_model", lambda _: loaded)
+    loaded.tokenizer.bos_token = None
+    loaded.tokenizer.eos_token = "A"
+    out = str(tmp_path / "own.safetensors")
+    list(write_self_text("tiny", 2, 4, seed=0, out=out))
+    with safe_open(out, "pt") as file:
+        assert file.get_tensor("windows")[:, 0].tolist() == 2 * [loaded.tokenizer("A").input_ids[0]]
+    loaded.tokenizer.eos_token = None
+    with pytest.raises(SDSError, match="the tokenizer of tiny has no token to begin or end a text with"):
+        next(write_self_text("tiny", 2, 4, seed=0, out=out))

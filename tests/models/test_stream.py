@@ -1,0 +1,264 @@
+"""Replaying a model block by block gives its own numbers, also after weights have changed."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from sds_core.models.blocks import Anatomy, Linear, dissect
+from sds_core.models.stream import Stream, capture, logits, observe
+from tests.models.families import CASES, WINDOW, build, plain_inputs, plain_logits, texts
+
+CPU = torch.device("cpu")
+
+
+def halve(linear: Linear) -> None:
+    """Zero every other input of a layer."""
+    weight = linear.read()
+    weight[:, ::2] = 0
+    linear.write(weight)
+
+
+def replayed(stream: Stream, windows: Tensor) -> Tensor:
+    """Logits (n, T, V) after all blocks have been replayed with the weights they have now."""
+    for _ in stream.anatomy.blocks:
+        stream.advance()
+    return torch.stack(list(logits(stream, windows)))
+
+
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_replaying_all_blocks_gives_the_models_logits_exactly(name: str, attention: str) -> None:
+    model = build(name, attention)
+    windows = texts()
+    expected = plain_logits(model, windows)
+    assert expected.std() > 0.1 and not torch.equal(expected[0], expected[1])
+    assert torch.equal(replayed(capture(dissect(model), windows, CPU), windows), expected)
+
+
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_calls_captured_before_pruning_replay_the_pruned_model_exactly(name: str, attention: str) -> None:
+    model = build(name, attention)
+    windows = texts()
+    dense = plain_logits(model, windows)
+    anatomy = dissect(model)
+    stream = capture(anatomy, windows, CPU)
+    for block in anatomy.blocks[:2]:
+        for linear in block.linears:
+            halve(linear)
+    pruned = plain_logits(model, windows)
+    assert (pruned - dense).abs().max() > 1
+    assert torch.equal(replayed(stream, windows), pruned)
+
+
+@pytest.mark.parametrize(
+    ("name", "wide"),
+    [
+        ("gemma3_text", {"sliding_window": 64}),
+        ("gemma2", {"sliding_window": 64}),
+        ("qwen2", {"sliding_window": 64}),
+        ("mistral", {"sliding_window": 64}),
+        ("gpt_neo", {"window_size": 64}),
+    ],
+)
+def test_the_texts_of_these_tests_are_longer_than_the_sliding_windows(name: str, wide: dict[str, int]) -> None:
+    windows = texts()
+    narrow = plain_logits(build(name), windows)
+    unlimited = plain_logits(build(name, **wide), windows)
+    assert torch.allclose(narrow[:, :WINDOW], unlimited[:, :WINDOW], atol=1e-5)
+    assert (narrow[:, -1] - unlimited[:, -1]).abs().max() > 1e-2
+
+
+def test_a_model_of_one_block_replays_exactly() -> None:
+    for name, layers in [("llama", {"num_hidden_layers": 1}), ("gpt2", {"n_layer": 1})]:
+        model = build(name, **layers)
+        windows = texts()
+        assert torch.equal(replayed(capture(dissect(model), windows, CPU), windows), plain_logits(model, windows))
+
+
+class TextDependent(torch.nn.Module):
+    """Rotary embeddings that depend on the text itself, as some families hand a tensor of the text to every block."""
+
+    def __init__(self, rotary: torch.nn.Module):
+        super().__init__()
+        self.rotary = rotary
+
+    def forward(self, hidden: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
+        cosine, sine = self.rotary(hidden, *args, **kwargs)
+        return cosine * hidden.std(), sine * hidden.std()
+
+
+def test_arguments_that_differ_from_text_to_text_are_replayed_with_their_own_text() -> None:
+    model = build("llama")
+    model.model.rotary_emb = TextDependent(model.model.rotary_emb)
+    windows = texts(12)  # more than are compared with each other
+    stream = capture(dissect(model), windows, CPU)
+    assert torch.equal(replayed(stream, windows), plain_logits(model, windows))
+
+
+def test_bfloat16_hidden_states_stay_bfloat16_and_replay_exactly() -> None:
+    model = build("llama").to(torch.bfloat16)
+    windows = texts()
+    stream = capture(dissect(model), windows, CPU)
+    assert torch.equal(replayed(stream, windows), plain_logits(model, windows))
+    assert {hidden.dtype for hidden in stream.hidden} == {torch.bfloat16}
+
+
+def test_hidden_states_in_front_of_every_block_are_the_models_own() -> None:
+    model = build("gemma3_text", "sdpa")
+    windows = texts(3)
+    stream = capture(dissect(model), windows, CPU)
+    with torch.inference_mode():
+        plain = [model(window[None], output_hidden_states=True, use_cache=False).hidden_states for window in windows]
+    for position in range(4):  # the last of the plain ones has passed the final norm already
+        assert stream.position == position
+        assert all(torch.equal(mine, theirs[position]) for mine, theirs in zip(stream.hidden, plain, strict=True))
+        stream.advance()
+
+
+def test_capturing_runs_no_block_and_no_head_and_leaves_the_model_as_it_was() -> None:
+    model = build("llama")
+    windows = texts()
+    before = plain_logits(model, windows)
+    anatomy = dissect(model)
+    called: list[int] = []
+    watched = [*(block.module.mlp for block in anatomy.blocks), model.lm_head]
+    handles = [module.register_forward_hook(lambda *_: called.append(1)) for module in watched]
+    capture(anatomy, windows, CPU)
+    assert not called
+    for handle in handles:
+        handle.remove()
+    assert not any("forward" in vars(block.module) for block in anatomy.blocks)
+    assert torch.equal(plain_logits(model, windows), before)
+
+
+def test_the_model_is_usable_again_after_a_capture_that_failed() -> None:
+    model = build("llama")
+    anatomy = dissect(model)
+    with pytest.raises(IndexError):
+        capture(anatomy, torch.tensor([[1, 10_000]]), CPU)
+    assert not any("forward" in vars(block.module) for block in anatomy.blocks)
+
+
+def test_a_fork_goes_its_own_way() -> None:
+    model = build("llama")
+    windows = texts()
+    dense = plain_logits(model, windows)
+    anatomy = dissect(model)
+    stream = capture(anatomy, windows, CPU)
+    stream.advance()
+    fork = stream.fork()
+    assert fork.position == 1
+    untouched = [hidden.clone() for hidden in fork.hidden]
+    for linear in anatomy.blocks[1].linears:
+        halve(linear)
+    stream.advance()
+    assert fork.position == 1 and all(map(torch.equal, fork.hidden, untouched))
+    fork.advance(dissect(build("llama")).blocks[1].module)  # a stand-in with the dense weights
+    assert not torch.equal(fork.hidden[0], stream.hidden[0])
+    for position in (2,):
+        fork.advance(anatomy.blocks[position].module)
+    assert torch.equal(torch.stack(list(logits(fork, windows))), dense)
+
+
+def tensors_held(stream: Stream) -> set[int]:
+    """Addresses of the tensors among the captured arguments."""
+
+    def walk(value) -> set[int]:
+        if isinstance(value, Tensor):
+            return {value.data_ptr()}
+        if isinstance(value, tuple | list):
+            return set().union(*map(walk, value))
+        return set()
+
+    return set().union(*(walk((call.args, *call.kwargs.values())) for calls in stream._calls for call in calls))
+
+
+@pytest.mark.parametrize(("name", "attention"), [("llama", "eager"), ("gemma3_text", "eager"), ("bloom", "eager")])
+def test_arguments_that_repeat_from_window_to_window_are_held_once(name: str, attention: str) -> None:
+    anatomy = dissect(build(name, attention))
+    one, many = (tensors_held(capture(anatomy, texts(count), CPU)) for count in (1, 6))
+    assert one and len(many) == len(one)
+
+
+def heads(anatomy: Anatomy, block: int) -> list[Linear]:
+    return [linear for linear in anatomy.blocks[block].linears if linear.label == linear.input]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "gemma3_text", "falcon"])
+def test_gram_matrices_are_those_of_a_plain_forward_of_the_whole_model(name: str) -> None:
+    model = build(name)
+    windows = texts(3)
+    anatomy = dissect(model)
+    stream = capture(anatomy, windows, CPU)
+    for linear in anatomy.blocks[0].linears:
+        halve(linear)
+    stream.advance()
+    inputs = plain_inputs(model, windows, [linear.name for linear in anatomy.blocks[1].linears])
+    seen, outputs = observe(stream)
+    assert set(seen) == {linear.label for linear in heads(anatomy, 1)}
+    for linear in anatomy.blocks[1].linears:  # also of those that share their input with another
+        x = inputs[linear.name]
+        assert len(x) == windows.numel()
+        expected = x.T @ x / len(x)
+        gram = seen[linear.input].gram
+        assert torch.allclose(gram.matrix.double(), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+        assert torch.equal(gram.matrix, gram.matrix.T)
+        assert seen[linear.input].pull is None
+
+    assert stream.position == 1
+    stream.move_on(outputs)
+    for _ in anatomy.blocks[2:]:
+        stream.advance()
+    assert torch.equal(torch.stack(list(logits(stream, windows))), plain_logits(model, windows))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bool) -> None:
+    dense_model = build(name)
+    model = copy.deepcopy(dense_model)
+    windows = texts(3)
+    anatomy = dissect(model)
+    stream = capture(anatomy, windows, CPU)
+    teacher = stream.fork()
+    teacher.advance()
+    for linear in anatomy.blocks[0].linears:
+        halve(linear)
+    stream.advance()
+    dense_block = None
+    if stand_in:  # the block itself has changed, too: the teacher must not see that
+        dense_block = copy.deepcopy(anatomy.blocks[1].module)
+        for linear in anatomy.blocks[1].linears:
+            halve(linear)
+
+    names = [linear.name for linear in heads(anatomy, 1)]
+    x, dense = plain_inputs(model, windows, names), plain_inputs(dense_model, windows, names)
+    seen, _ = observe(stream, teacher, dense_block)
+    for linear in heads(anatomy, 1):
+        xs, xd = x[linear.name], dense[linear.name]
+        expected = (xd.T @ xs - xs.T @ xs) / len(xs)
+        assert expected.abs().max() > 1e-3
+        pull = seen[linear.label].pull.double()
+        assert torch.allclose(pull, expected, rtol=0, atol=2e-5 * float((xs.T @ xs).abs().max() / len(xs)))
+
+    assert stream.position == 1 and teacher.position == 2
+    teacher.advance()
+    assert torch.equal(torch.stack(list(logits(teacher, windows))), plain_logits(dense_model, windows))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_block_observed_on_the_gpu_beside_a_stand_in_teacher_agrees_with_the_cpu() -> None:
+    windows = texts(2)
+    seen = {}
+    for device in (CPU, torch.device("cuda:0")):
+        anatomy = dissect(build("llama"))
+        stream = capture(anatomy, windows, device)
+        dense_block = copy.deepcopy(anatomy.blocks[0].module)
+        for linear in anatomy.blocks[0].linears:
+            halve(linear)
+        seen[device.type], _ = observe(stream, stream.fork(), dense_block)
+    for label, observed in seen["cpu"].items():
+        other = seen["cuda"][label]
+        assert torch.allclose(other.gram.matrix.cpu(), observed.gram.matrix, rtol=1e-3, atol=1e-3)
+        assert torch.allclose(other.pull.cpu(), observed.pull, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,91 @@
+"""What the page tests share: folders of runs, made by the engine once or written by hand, and the app itself."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from sds_core.runs.config import RunConfig
+from sds_core.runs.experiment import experiment
+from sds_core.runs.store import Run, create
+from sds_core.runs.workbench import Workbench
+
+APP = str(Path(__file__).parents[2] / "app.py")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of runs."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("SDS_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def app() -> Callable[..., AppTest]:
+    """The app, opened on one of its pages with some parameters in the address."""
+
+    def opened(page: str = "pages/run.py", **parameters: str) -> AppTest:
+        at = AppTest.from_file(APP, default_timeout=60)
+        if page != "pages/run.py":
+            at.run()
+            at.switch_page(page)
+        for name, value in parameters.items():
+            at.query_params[name] = value
+        return at.run()
+
+    return opened
+
+
+@pytest.fixture
+def made() -> Callable[..., Run]:
+    """A run with a configuration and a log of the given events, but no worker."""
+
+    def make(*events: dict, **options) -> Run:
+        run = create(RunConfig(**{"model": "somewhere", **options}))
+        (run.folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+        return run
+
+    return make
+
+
+def work_off(run: Run) -> Run:
+    """Do a run in this process, as the worker would."""
+    for event in experiment(run, Workbench(keep_dense=True)):
+        run.log.append(event)
+    return run
+
+
+def tiny(folder: Path, **options) -> RunConfig:
+    """A run of seconds."""
+    small = {"calibration": "python-docs", "samples": 2, "length": 32, "eval_windows": 3, "eval_length": 32}
+    return RunConfig(**{"model": str(folder), "threads": 1, **small, **options})
+
+
+@pytest.fixture(scope="session")
+def finished_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three real runs of the tiny model: fused with a memory, the paper's staged, phase 1 alone."""
+    folder = tmp_path_factory.mktemp("finished")
+    precision = torch.get_float32_matmul_precision()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(folder))
+        work_off(create(tiny(tiny_folder, options={"rounds": 3})))
+        work_off(create(tiny(tiny_folder, method="sds", walk="staged", options={"iterations": 3}, title="The paper’s")))
+        work_off(create(tiny(tiny_folder, method="sds", walk="staged", phase=1, pruner="magnitude")))
+    torch.set_float32_matmul_precision(precision)  # a run chooses its own, and this process goes on with other tests
+    return folder
+
+
+@pytest.fixture
+def finished(finished_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
+    """Those runs by what they are: fused, staged, phase1. They are shared: nothing may be written there."""
+    monkeypatch.setenv("SDS_RUNS", str(finished_folder))
+    found = {}
+    for path in finished_folder.iterdir():
+        config = Run(path).config
+        found["phase1" if config.phase else config.walk] = Run(path)
+    return found

@@ -1,0 +1,106 @@
+"""The command line from outside: exit codes, sentences, what lies on disk."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sds_core.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+SMALL = "--calibration python-docs@0-4000 --samples 3 --length 32 --evaluation python-docs@5000-9000 --eval-windows 4"
+
+
+@pytest.fixture(autouse=True)
+def runs_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def small(folder, *words):
+    return ["--model", str(folder), *SMALL.split(), "--eval-length", "32", "--threads", "1", *words]
+
+
+def test_run_list_and_export(tiny_folder, tmp_path, capsys, runs_root):
+    assert main(["run", *small(tiny_folder, "--rounds", "3")]) == 0
+    assert "perplexity final" in capsys.readouterr().out
+    (folder,) = runs_root.iterdir()
+    assert main(["list"]) == 0
+    assert f"{folder.name}" in (told := capsys.readouterr().out)
+    assert "finished" in told
+    assert main(["export", folder.name, str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    assert main(["resume", folder.name]) == 1
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_phase_by_phase(tiny_folder, runs_root, capsys):
+    known: set[str] = set()
+    words = small(tiny_folder, "--method", "sds", "--phase", "1")
+    for phase in (1, 2, 3):
+        assert main(["run", *words]) == 0
+        (new,) = {p.name for p in runs_root.iterdir()} - known
+        known.add(new)
+        words = ["--phase", str(phase + 1), "--from", new, "--adjust-iterations", "3"]
+    assert "perplexity final" in capsys.readouterr().out
+
+
+def test_compare_shows_all_methods_beside_each_other(tiny_folder, capsys, runs_root):
+    assert main(["compare", *small(tiny_folder, "--rounds", "3"), "--methods", "base:magnitude", "sds-memory"]) == 0
+    table = capsys.readouterr().out.split("method ")[1]
+    assert "magnitude" in table
+    assert table.count("50.0000%") == 2
+    assert len(list(runs_root.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "--pruner", "wnda"], "unknown pruner: got 'wnda'; allowed: magnitude, wanda, sparsegpt"),
+        (["run", "--pattern", "5:4"], "not an N:M pattern: got '5:4'"),
+        (["run", "--pattern", "1.2"], "sparsity ratio out of range"),
+        (["run", "--method", "base", "--rounds", "3"], "method base has no option rounds"),
+        (["run", "--phase", "2", "--from", "../x"], "not a run id"),
+        (["run", "--phase", "1", "--from", "x"], "--from goes with --phase 2 or 3"),
+        (["compare", "--methods", "sdsd:wanda"], "unknown method"),
+        (["resume", "nothing"], "there is no such run"),
+        (["export", "/etc/passwd", "out"], "not a run id"),
+        (["write-text", "--model", "/nowhere/model"], "no such model"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence_and_exit_code_1(words, sentence, capsys, runs_root):
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert sentence in told
+    assert len(told.strip().splitlines()) == 1
+    assert not runs_root.exists() or not list(runs_root.iterdir())
+
+
+def test_wrong_usage_is_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--samples", "many"])
+    assert caught.value.code == 2
+    capsys.readouterr()
+
+
+def test_a_failing_run_is_exit_code_1_without_a_traceback(tmp_path, runs_root):
+    done = subprocess.run(
+        [sys.executable, "-m", "sds_core", "run", "--model", "/nowhere/model"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "there is no such model folder or file: got '/nowhere/model'" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_write_text_makes_the_source_self(tiny_folder, capsys):
+    assert main(["write-text", "--model", str(tiny_folder), "--windows", "3", "--length", "32"]) == 0
+    assert "3 of 3 windows" in capsys.readouterr().out
+    words = small(tiny_folder, "--method", "base")
+    words[words.index("python-docs@0-4000")] = "self"
+    assert main(["run", *words]) == 0
