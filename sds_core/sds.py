@@ -27,6 +27,9 @@ from sds_core.models.blocks import Anatomy, Block, Linear
 from sds_core.models.stream import capture, observe
 from sds_core.stages import Phase, Stage
 
+SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
+"""Rounds of phase 2 that are handed on to be looked at, besides the last."""
+
 
 @dataclass(frozen=True, eq=False)
 class Solved:
@@ -37,8 +40,10 @@ class Solved:
     """With the dense weight and the Gram matrix that was seen, not shrunk."""
     stages: dict[Stage, Pruned | Tensor]
     """What was computed now."""
+    sparse: Pruned | None
+    """What phase 1 left, now or earlier."""
     rounds: list[Round]
-    """What phase 2 went through."""
+    """Some of the rounds that phase 2 went through (`SHOWN_ROUNDS`), and the last."""
     winner: str
     """Which candidate the early exit kept; empty where there was no choice."""
     seconds: float
@@ -77,6 +82,7 @@ class Result:
     """One layer's stages, ready to be written."""
 
     stages: dict[Stage, Pruned | Tensor]
+    sparse: Pruned
     rounds: list[Round]
     winner: str = ""
 
@@ -91,31 +97,35 @@ class Recipe:
 
     def phase1(self, problem: LayerProblem) -> Result:
         """Sparse: W_d → W_s."""
-        return Result({"sparse": self.pruner.solve(problem, self.pattern)}, [])
+        sparse = self.pruner.solve(problem, self.pattern)
+        return Result({"sparse": sparse}, sparse, [])
 
     def phase2(self, problem: LayerProblem, sparse: Pruned) -> Result:
         """Dense: W_s → W_r."""
-        rounds = list(self.method.redense(problem.shrunk(self.method.alpha), sparse, self.pattern))
-        return Result({"redense": rounds[-1].dense}, rounds)
+        shown: dict[int, Round] = {}
+        for last in self.method.redense(problem.shrunk(self.method.alpha), sparse, self.pattern):
+            if last.number in SHOWN_ROUNDS:
+                shown[last.number] = last
+        shown[last.number] = last
+        return Result({"redense": last.dense}, sparse, list(shown.values()))
 
     def phase3(self, problem: LayerProblem, sparse: Pruned, redense: Tensor | None) -> Result:
         """Sparse again: W_r → W_f."""
         fit = problem.shrunk(self.method.alpha)
         winner, final = self.method.finish(fit, sparse, redense, self.pruner, self.pattern)
-        return Result({"final": final}, [], winner)
+        return Result({"final": final}, sparse, [], winner)
 
     def all_phases(self, problem: LayerProblem) -> Result:
         """W_d → W_s → W_r → W_f on one and the same problem."""
         first = self.phase1(problem)
-        sparse = first.stages["sparse"]
-        assert isinstance(sparse, Pruned)
-        second = self.phase2(problem, sparse) if self.method.redenses else Result({}, [])
+        sparse = first.sparse
         if not self.method.finishes:
             return first
+        second = self.phase2(problem, sparse) if self.method.redenses else Result({}, sparse, [])
         redense = second.stages.get("redense")
         assert redense is None or isinstance(redense, Tensor)
         third = self.phase3(problem, sparse, redense)
-        return Result(first.stages | second.stages | third.stages, second.rounds, third.winner)
+        return Result(first.stages | second.stages | third.stages, sparse, second.rounds, third.winner)
 
 
 def run_phase(
@@ -132,12 +142,15 @@ def run_phase(
         past: results of earlier phases and of an interrupted walk.
     """
 
+    def sparse(linear: Linear) -> Pruned:
+        return past.sparse(linear).to(device)
+
     def redense(linear: Linear) -> Tensor | None:
-        return past.redense(linear) if recipe.method.redenses else None
+        return past.redense(linear).to(device) if recipe.method.redenses else None
 
     def redense_or_sparse(linear: Linear) -> Tensor:
         dense = redense(linear)
-        return past.sparse(linear).weight if dense is None else dense
+        return sparse(linear).weight if dense is None else dense
 
     match phase:
         case "fused":
@@ -146,13 +159,13 @@ def run_phase(
             step = Step(lambda problem, linear: recipe.phase1(problem))
         case "dense":
             step = Step(
-                lambda problem, linear: recipe.phase2(problem, past.sparse(linear)),
-                start=lambda linear: past.sparse(linear).weight,
+                lambda problem, linear: recipe.phase2(problem, sparse(linear)),
+                start=lambda linear: sparse(linear).weight,
                 feeds_on="start",
             )
         case "final":
             step = Step(
-                lambda problem, linear: recipe.phase3(problem, past.sparse(linear), redense(linear)),
+                lambda problem, linear: recipe.phase3(problem, sparse(linear), redense(linear)),
                 start=redense_or_sparse,
             )
     yield from _walk(anatomy, windows, recipe, step, device, past)
@@ -204,7 +217,7 @@ def _walk(
             newest = list(result.stages.values())[-1]
             linear.write(newest.weight if isinstance(newest, Pruned) else newest)
             seconds = time.monotonic() - began
-            yield Solved(linear, problem, result.stages, result.rounds, result.winner, seconds)
+            yield Solved(linear, problem, result.stages, result.sparse, result.rounds, result.winner, seconds)
         if step.feeds_on == "start":
             stream.move_on(outputs)
         elif block is not anatomy.blocks[-1]:

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sds_core.__main__ import main
+from tests.runs.conftest import work_here
 
 ROOT = Path(__file__).parents[1]
 SMALL = "--calibration python-docs@0-4000 --samples 3 --length 32 --evaluation python-docs@5000-9000 --eval-windows 4"
@@ -35,6 +37,18 @@ def test_run_list_and_export(tiny_folder, tmp_path, capsys, runs_root):
     assert "finished already" in capsys.readouterr().err
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Runs are worked off here, not in a process of their own."""
+
+    def launch(runs):
+        work_here(runs)
+        return SimpleNamespace(poll=lambda: 0, wait=lambda: 0, returncode=0)
+
+    monkeypatch.setattr("sds_core.__main__.launch", launch)
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_phase_by_phase(tiny_folder, runs_root, capsys):
     known: set[str] = set()
     words = small(tiny_folder, "--method", "sds", "--phase", "1")
@@ -46,9 +60,10 @@ def test_phase_by_phase(tiny_folder, runs_root, capsys):
     assert "perplexity final" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_compare_shows_all_methods_beside_each_other(tiny_folder, capsys, runs_root):
     assert main(["compare", *small(tiny_folder, "--rounds", "3"), "--methods", "base:magnitude", "sds-memory"]) == 0
-    table = capsys.readouterr().out.split("method ")[1]
+    table = capsys.readouterr().out.rsplit("method ", 1)[1]
     assert "magnitude" in table
     assert table.count("50.0000%") == 2
     assert len(list(runs_root.iterdir())) == 2
@@ -98,6 +113,7 @@ def test_a_failing_run_is_exit_code_1_without_a_traceback(tmp_path, runs_root):
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_write_text_makes_the_source_self(tiny_folder, capsys):
     assert main(["write-text", "--model", str(tiny_folder), "--windows", "3", "--length", "32"]) == 0
     assert "3 of 3 windows" in capsys.readouterr().out

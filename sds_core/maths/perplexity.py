@@ -33,7 +33,7 @@ class Comparison:
     @property
     def ratio(self) -> float:
         """Ratio of perplexities; below 1 is better."""
-        return math.exp(self.log_ratio)
+        return math.exp(self.log_ratio) if self.log_ratio < 700 else math.inf
 
 
 def compare(model: Perplexity, reference: Perplexity) -> Comparison:

@@ -18,6 +18,10 @@ class Pruned:
     mask: Tensor
     """bool (R, C), True where kept."""
 
+    def to(self, device: torch.device) -> "Pruned":
+        """The same on another device."""
+        return Pruned(self.weight.to(device), self.mask.to(device))
+
     @property
     def sparsity(self) -> float:
         """Share of pruned weights, counted on the mask."""

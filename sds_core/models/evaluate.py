@@ -1,11 +1,13 @@
 """A model's losses over held-out windows, block by block."""
 
+import math
 from collections.abc import Generator
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from sds_core.errors import SDSError
 from sds_core.maths.perplexity import Perplexity
 from sds_core.models.blocks import Anatomy
 from sds_core.models.stream import capture, logits
@@ -14,12 +16,23 @@ ROWS = 256  # logits of this many tokens are turned into float32 losses at a tim
 
 
 def evaluate(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Generator[int, None, Perplexity]:
-    """Perplexity on windows (n, T) of token ids, block by block; yields each block's index when it is done."""
+    """Perplexity on windows (n, T) of token ids, block by block; yields each block's index when it is done.
+
+    Raises:
+        SDSError: a loss is not a number.
+    """
     stream = capture(anatomy, windows, device)
     for block in anatomy.blocks:
         stream.advance()
         yield block.index
-    losses = [_loss(scores, tokens) for scores, tokens in zip(logits(stream, windows), windows, strict=True)]
+    losses = []
+    for number, (scores, tokens) in enumerate(zip(logits(stream, windows), windows, strict=True)):
+        losses.append(_loss(scores, tokens))
+        if not math.isfinite(losses[-1]):
+            raise SDSError(
+                f"the model's loss on evaluation window {number} is not a number",
+                cure="its activations overflow: load it in float32",
+            )
     return Perplexity(tuple(losses), windows.shape[1] - 1)
 
 

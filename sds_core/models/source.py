@@ -37,9 +37,17 @@ class Part:
         return cls(source, int(start), int(stop), bool(percent))
 
     def cut(self, tokens: "Tensor") -> "Tensor":
-        """This part of all tokens (n,)."""
+        """This part of all tokens (n,).
+
+        Raises:
+            SDSError: it reaches beyond the end of the text.
+        """
         if self.stop is None:
             return tokens
         if self.percent:
             return tokens[len(tokens) * self.start // 100 : len(tokens) * self.stop // 100]
+        if self.stop > len(tokens):
+            raise SDSError(
+                f"the text {self.source} has no token {self.stop}", allowed=f"a part of its {len(tokens)} tokens"
+            )
         return tokens[self.start : self.stop]

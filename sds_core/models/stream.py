@@ -46,10 +46,9 @@ class _OneCopy:
 
 
 def _map_tensors(change: Any, value: Any) -> Any:
-    """Apply `change` to every tensor in nested tuples and lists and plain dicts; other containers stay shared.
+    """Apply `change` to every tensor in nested tuples and lists; all other containers are passed on by reference.
 
-    Some families fill a container in one block and read it in a later one, so containers of their own classes must
-    be passed on by reference.
+    Some families fill a dictionary in one block and read it in a later one.
     """
     if isinstance(value, Tensor):
         return change(value)

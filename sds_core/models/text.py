@@ -5,6 +5,7 @@ it see `source.Part`.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
-from sds_core.models.load import DEMO, LoadedModel, cache_folder
+from sds_core.models.load import DEMO, LoadedModel, cache_folder, first_line
 from sds_core.models.source import ALLOWED, PYTHON_DOCS, SELF, Part
 
 DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetensors"
@@ -101,10 +102,10 @@ def _read(source: str) -> str:
     if path.suffix != ".txt":
         raise SDSError("unknown text", got=source, allowed=ALLOWED)
     try:
-        return "\n\n".join(path.read_text(encoding="utf-8").splitlines())
+        return "\n\n".join(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     except FileNotFoundError:
         raise SDSError("there is no such text file", got=source) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a ValueError: not UTF-8, or a zero byte in the name
         raise SDSError(f"the text file {source} cannot be read: {error}", allowed="a file in UTF-8") from error
 
 
@@ -125,6 +126,8 @@ def _hub_rows(source: str) -> list[str]:
         for row in rows:
             if column not in row:
                 raise SDSError(f"the data set {name} has no column {column!r}", allowed=", ".join(row))
+            if not isinstance(row[column], str):
+                raise SDSError(f"column {column!r} of the data set {name} holds no text", got=row[column])
             taken.append(row[column].rstrip("\n"))
             total += len(row[column])
             if total >= HUB_CHARACTERS:
@@ -132,15 +135,13 @@ def _hub_rows(source: str) -> list[str]:
         return taken
     except (OSError, ValueError, ConnectionError) as error:
         raise SDSError(
-            f"the data set {name} cannot be had: {str(error).splitlines()[0]}",
+            f"the data set {name} cannot be had: {first_line(error)}",
             cure="check its name and the network, or use self or a local .txt file",
         ) from error
 
 
 def self_text_file(loaded: LoadedModel) -> Path:
-    """Where the text that this model wrote itself is kept."""
-    if loaded.name == DEMO and DEMO_SELF_TEXT.exists():
-        return DEMO_SELF_TEXT
+    """Where the text that this model writes itself is kept."""
     return cache_folder() / "self-text" / f"{loaded.fingerprint[:16]}.safetensors"
 
 
@@ -151,6 +152,8 @@ def read_self_text(loaded: LoadedModel) -> Tensor:
         SDSError: it has not written any, or the file is broken.
     """
     path = self_text_file(loaded)
+    if loaded.name == DEMO and not path.exists():
+        path = DEMO_SELF_TEXT
     try:
         with safe_open(path, "pt") as file:
             return file.get_tensor("windows").to(torch.int64)
@@ -167,4 +170,6 @@ def save_self_text(path: Path, windows: Tensor, metadata: dict[str, str]) -> Non
     """Store windows (n, T) with where they came from; two bytes a token where the vocabulary allows."""
     small = torch.uint16 if int(windows.max()) < 1 << 16 else torch.int32
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"windows": windows.to(small).contiguous()}, path, metadata=metadata)
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({"windows": windows.to(small).contiguous()}, partial, metadata=metadata)
+    os.replace(partial, path)

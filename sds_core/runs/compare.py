@@ -43,7 +43,7 @@ def side_by_side(runs: list[Run]) -> list[Row]:
         against = {"dense": compare(mine, _measured(result, "dense"))}
         for name, method in REFERENCES.items():
             other = next((r for _, c, r in finished if _is_reference(c, method, config)), None)
-            if other is not None and config.method != method:
+            if other is not None and config.method not in ("base", method):
                 against[name] = compare(mine, _measured(other, other["last"]))
         rows.append(Row(run.id, config, result["sparsity"], result["model_sparsity"], mine.value, against))
     return rows

@@ -15,9 +15,6 @@ from sds_core.runs.files import write_atomically
 if TYPE_CHECKING:
     from sds_core.sds import Solved
 
-SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
-"""Rounds of phase 2 whose distributions are kept, besides the last."""
-
 
 def rows(solved: "Solved") -> list[dict[str, Any]]:
     """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps)."""
@@ -38,13 +35,12 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
 
     found = [row("dense", dense)] if "sparse" in solved.stages else []
     found += [row(stage, value) for stage, value in solved.stages.items()]
-    sparse, final = solved.stages.get("sparse"), solved.stages.get("final")
-    if isinstance(sparse, Pruned) and isinstance(final, Pruned):
-        found[-1]["mask_changed"] = mask_change(sparse.mask, final.mask)
+    final = solved.stages.get("final")
+    if solved.sparse and isinstance(final, Pruned):
+        found[-1]["mask_changed"] = mask_change(solved.sparse.mask, final.mask)
     if len(solved.rounds) > 1:
         for one in solved.rounds:
-            if one.number in SHOWN_ROUNDS or one is solved.rounds[-1]:
-                found += [row("redense", one.dense, one.number), row("pruned", one.sparse, one.number)]
+            found += [row("redense", one.dense, one.number), row("pruned", one.sparse, one.number)]
     return found
 
 

@@ -45,7 +45,6 @@ def test_no_text_is_refused_with_the_ones_there_are(written: str) -> None:
         (Part("x", 50, 100, True), range(5, 10)),
         (Part("x", 33, 67, True), range(3, 6)),
         (Part("x", 2, 7), range(2, 7)),
-        (Part("x", 8, 99), range(8, 10)),
     ],
 )
 def test_parts_are_shares_or_counts_of_tokens(part: Part, expected: range) -> None:
@@ -56,3 +55,8 @@ def test_two_halves_make_the_whole_without_overlap() -> None:
     tokens = torch.arange(101)
     halves = [Part("x", 0, 50, True).cut(tokens), Part("x", 50, 100, True).cut(tokens)]
     assert torch.equal(torch.cat(halves), tokens)
+
+
+def test_a_part_beyond_the_end_is_refused_with_the_length() -> None:
+    with pytest.raises(SDSError, match=r"no token 99.*10 tokens"):
+        Part("x", 8, 99).cut(torch.arange(10))
