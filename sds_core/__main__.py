@@ -112,15 +112,12 @@ def _method_options() -> dict[str, dict[str, Any]]:
     return found
 
 
-def _chosen(options: argparse.Namespace, inherited: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A configuration as plain values: what is inherited, then the preset, then the flags."""
+def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for as plain values: the preset, then the flags."""
     given = vars(options)
-    values = dict(inherited or {})
-    preset = dict(PRESETS[given["preset"]]) if given.get("preset") else {}
-    values["options"] = {**values.get("options", {}), **preset.pop("options", {})}
-    values |= preset
+    values = dict(PRESETS[given["preset"]]) if given.get("preset") else {}
     values |= {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
-    values["options"] |= {name: given[name] for name in _method_options() if name in given}
+    values["options"] = values.get("options", {}) | {name: given[name] for name in _method_options() if name in given}
     return values
 
 
@@ -129,12 +126,12 @@ def _run(options: argparse.Namespace) -> int:
         values = _chosen(options)
         if values.get("phase"):
             values["walk"] = "staged"
-        return _follow([create(RunConfig.from_dict(values))])
+        return _follow_new([create(RunConfig.from_dict(values))])
     phase = getattr(options, "phase", 0)
     if phase not in (2, 3):
         raise SDSError("--from goes with --phase 2 or 3", got=f"--phase {phase}")
     parent = open_run(options.origin)
-    return _follow([create(parent.config.branch(_chosen(options), parent.as_parent(phase)))])
+    return _follow_new([create(parent.config.branch(_chosen(options), parent.as_parent(phase)))])
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -150,8 +147,9 @@ def _compare(options: argparse.Namespace) -> int:
         values["options"] = {key: value for key, value in values["options"].items() if key in known}
         configs.append(RunConfig.from_dict(values | {"method": method, "pruner": pruner or "wanda"}))
     runs = [create(config) for config in configs]
-    code = _follow(runs)
-    print(table(side_by_side(runs)))
+    code = _follow_new(runs)
+    if rows := side_by_side([run for run in runs if run.folder.exists()]):
+        print(table(rows))
     return code
 
 
@@ -159,12 +157,22 @@ def _demo(options: argparse.Namespace) -> int:
     return main(["compare", "--preset", "quick", "--title", "demo"])
 
 
+def _follow_new(runs: list[Run]) -> int:
+    """Follow runs that were just made; of one that failed before its first block nothing is kept."""
+    code = _follow(runs)
+    for run in runs:
+        if run.state() == "failed" and not any(event["kind"] == "block" for event in run.log.read()):
+            run.delete()
+    return code
+
+
 def _follow(runs: list[Run]) -> int:
     """Start a worker and show one progress line until it ends; Ctrl-C cancels."""
+    known = [len(run.log.read()) for run in runs]
     process = launch(runs)
     try:
-        for run in runs:
-            _show(run, process)
+        for run, seen in zip(runs, known, strict=True):
+            _show(run, process, seen)
     except KeyboardInterrupt:
         for run in runs:
             run.cancel()
@@ -174,18 +182,18 @@ def _follow(runs: list[Run]) -> int:
     return int(any(run.state() != "finished" for run in runs))
 
 
-def _show(run: Run, process: Any) -> None:
-    """Follow one run to its end."""
+def _show(run: Run, process: Any, shown: int) -> None:
+    """Follow one run to its end, from the event after the first `shown` ones."""
     print(f"run {run.id}: {run.config.command()}")
-    tail, shown = Tail(run.folder / "events.jsonl"), 0
+    tail = Tail(run.folder / "events.jsonl")
     began = time.monotonic()
     while True:
         ended = process.poll() is not None
-        events = tail.read()
-        for event in events[shown:]:
+        new = tail.read()[shown:]
+        for event in new:
             _show_event(event)
-        shown = len(events)
-        if events and events[-1]["kind"] in ("finished", "failed", "cancelled"):
+        shown += len(new)
+        if new and new[-1]["kind"] in ("finished", "failed", "cancelled"):
             break
         if ended:
             raise SDSError(

@@ -108,7 +108,7 @@ class SDS:
     """L1 regularisation of phase 2, relative to the mean weight."""
     l2: float = 0.001
     """L2 regularisation of phase 2."""
-    adjust_iterations: int = 60
+    adjust_iterations: int = 30
     """Straight-through steps of phase 3."""
     alpha: float = 0.2
     """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
