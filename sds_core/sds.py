@@ -128,6 +128,19 @@ class Recipe:
         return Result(first.stages | second.stages | third.stages, sparse, second.rounds, third.winner)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What a walk does with each layer, and which weights it lets the data flow through."""
+
+    solve: Callable[[LayerProblem, Linear], Result]
+    start: Callable[[Linear], Tensor] | None = None
+    """Weights (R, C) with which a block is observed; the dense ones where there is no function."""
+    feeds_on: Literal["start", "result"] = "result"
+    """Which of its weights a block feeds the later ones with; phase 2 looks at inputs inside the sparse model."""
+    taught: bool = True
+    """Whether the target's share of the teacher, β, is of use here; a base pruner looks at no target."""
+
+
 def run_phase(
     phase: Phase, anatomy: Anatomy, windows: Tensor, recipe: Recipe, device: torch.device, past: Past
 ) -> Iterator[Solved | BlockDone]:
@@ -156,7 +169,7 @@ def run_phase(
         case "fused":
             step = Step(lambda problem, linear: recipe.all_phases(problem))
         case "sparse":
-            step = Step(lambda problem, linear: recipe.phase1(problem))
+            step = Step(lambda problem, linear: recipe.phase1(problem), taught=False)
         case "dense":
             step = Step(
                 lambda problem, linear: recipe.phase2(problem, sparse(linear)),
@@ -171,17 +184,6 @@ def run_phase(
     yield from _walk(anatomy, windows, recipe, step, device, past)
 
 
-@dataclass(frozen=True)
-class Step:
-    """What a walk does with each layer, and which weights it lets the data flow through."""
-
-    solve: Callable[[LayerProblem, Linear], Result]
-    start: Callable[[Linear], Tensor] | None = None
-    """Weights (R, C) with which a block is observed; the dense ones where there is no function."""
-    feeds_on: Literal["start", "result"] = "result"
-    """Which of its weights a block feeds the later ones with; phase 2 looks at inputs inside the sparse model."""
-
-
 def _walk(
     anatomy: Anatomy, windows: Tensor, recipe: Recipe, step: Step, device: torch.device, past: Past
 ) -> Iterator[Solved | BlockDone]:
@@ -189,7 +191,7 @@ def _walk(
         for linear in block.linears:
             recipe.pattern.check(linear.shape[1], linear.name)
     stream = capture(anatomy, windows, device)
-    beta = recipe.method.beta
+    beta = recipe.method.beta if step.taught else 0.0
     teacher = stream.fork() if beta else None
     for block in anatomy.blocks:
         dense = {linear.label: linear.read() for linear in block.linears}

@@ -154,7 +154,7 @@ def find_model(name: str) -> Path:
 def _download(name: str) -> Path:
     """A hub model's files in the local hub cache."""
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, etag_timeout=5))
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns=["*/*"], etag_timeout=5))
     except HFValidationError:
         raise SDSError(
             "not a model name", got=name, allowed="demo, a folder, a .gguf file or a hub id such as facebook/opt-125m"

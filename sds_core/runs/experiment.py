@@ -81,8 +81,8 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
             solved.append(event)
             continue
         block = blocks[event.block]
-        rows = [row for one in solved for row in record.rows(one)]
-        record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
+        rows = [record.rows(one) for one in solved]
+        record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", [row for layer in rows for row in layer])
         sha256 = checkpoint.save(run, stage, block, {one.linear.label: one.stages[stage] for one in solved})
         yield {
             "kind": "block",
@@ -92,17 +92,16 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
             "of": len(blocks),
             "seconds": round(time.monotonic() - began, 3),
             "sha256": sha256,
-            "linears": [_line(one) for one in solved],
+            "linears": [_line(one, its_rows) for one, its_rows in zip(solved, rows, strict=True)],
         }
         began, solved = time.monotonic(), []
 
 
-def _line(solved: Solved) -> dict[str, Any]:
-    """One layer in the log."""
+def _line(solved: Solved, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One layer in the log: its losses by stage, and the exact counts of its last mask."""
     line: dict[str, Any] = {"linear": solved.linear.label, "seconds": round(solved.seconds, 3), "winner": solved.winner}
-    for stage, value in solved.stages.items():
-        weight = value.weight if isinstance(value, Pruned) else value
-        line[f"loss_{stage}"] = solved.problem.loss(weight)
+    line |= {f"loss_{row['stage']}": row["loss"] for row in rows if row["round"] == 0}
+    for value in solved.stages.values():
         if isinstance(value, Pruned):
             line["pruned"], line["count"] = int((~value.mask).sum()), value.mask.numel()
     return line

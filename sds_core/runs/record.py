@@ -30,7 +30,7 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
     def row(stage: str, value: Pruned | Tensor, number: int = 0) -> dict[str, Any]:
         weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
         numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
-        loss = solved.problem.loss(weight)
+        loss = 0.0 if stage == "dense" else solved.problem.loss(weight)
         return common | {"stage": stage, "round": number, "loss": loss, "mask_changed": float("nan")} | numbers
 
     found = [row("dense", dense)] if "sparse" in solved.stages else []
