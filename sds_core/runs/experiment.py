@@ -82,7 +82,8 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
             continue
         block = blocks[event.block]
         rows = [record.rows(one) for one in solved]
-        record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", [row for layer in rows for row in layer])
+        table = run.folder / "distributions" / f"{phase}-{event.block:03}.parquet"
+        record.save(table, [row for layer in rows for row in layer])
         sha256 = checkpoint.save(run, stage, block, {one.linear.label: one.stages[stage] for one in solved})
         yield {
             "kind": "block",
