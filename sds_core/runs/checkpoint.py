@@ -1,5 +1,7 @@
 """A stage's weights of one block as a file, named with its SHA-256 in the record; what is not named does not count."""
 
+from pathlib import Path
+
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,8 +25,15 @@ def save(run: Run, stage: Stage, block: Block, values: dict[str, Pruned | Tensor
         tensors[f"{linear.label}.weight"] = weight.to(linear.weight.dtype).cpu().contiguous()
         if isinstance(value, Pruned):
             tensors[f"{linear.label}.mask"] = pack(value.mask.cpu())
+
+    def write(partial: Path) -> None:
+        try:
+            save_file(tensors, partial)
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(str(error)) from error
+
     path = run.checkpoint(stage, block.index)
-    write_atomically(path, lambda partial: save_file(tensors, partial))
+    write_atomically(path, write)
     return file_sha256(path)
 
 

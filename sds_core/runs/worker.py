@@ -65,8 +65,13 @@ def work(runs: list[Run], locks: list[int]) -> int:
         run.log.mend()
     for run, before in zip(runs[1:], runs, strict=False):
         run.log.append({"kind": "queued", "behind": before.id})
-    with _device_to_itself(runs[0]):
-        return _work_off(runs)
+    try:
+        with _device_to_itself(runs):
+            return _work_off(runs)
+    except SDSError as error:  # before the first run began: there is no such device
+        for run in runs:
+            run.log.append({"kind": "failed", "message": str(error)})
+        return len(runs)
 
 
 def _work_off(runs: list[Run]) -> int:
@@ -80,7 +85,7 @@ def _work_off(runs: list[Run]) -> int:
         began = time.monotonic()
         try:
             _refuse_cancelled(run)
-            for count, event in enumerate(experiment(run, bench)):
+            for count, event in enumerate(experiment(run, bench), start=len(run.log.read())):
                 run.log.append({"n": count, "t": round(time.monotonic() - began, 2), **event})
                 if event["kind"] != "finished":
                     _refuse_cancelled(run)
@@ -92,7 +97,9 @@ def _work_off(runs: list[Run]) -> int:
             failed += 1
         except Exception as error:
             traceback.print_exc()
-            message = f"internal error, please report it: {type(error).__name__}: {error} (see {run.folder}/stderr.txt)"
+            message = (
+                f"internal error, please report it: {type(error).__name__}: {error} (see {runs[0].folder}/stderr.txt)"
+            )
             run.log.append({"kind": "failed", "message": message})
             raise
     return failed
@@ -104,19 +111,20 @@ def _refuse_cancelled(run: Run) -> None:
 
 
 @contextmanager
-def _device_to_itself(run: Run) -> Iterator[None]:
-    """Wait until no other worker uses the device; who is waited for stands in the record."""
+def _device_to_itself(runs: list[Run]) -> Iterator[None]:
+    """Wait until no other worker uses the device, or all runs are cancelled; the record says who is waited for."""
     from sds_core.models.device import pick_device
     from sds_core.models.load import cache_folder
 
-    path = cache_folder() / f"{str(pick_device(run.config.device)).replace(':', '-')}.lock"
+    first = runs[0]
+    path = cache_folder() / f"{str(pick_device(first.config.device)).replace(':', '-')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = False
-    while (descriptor := lock.take(path, {"pid": os.getpid(), "run": run.id, "since": time.time()})) is None:
+    while (descriptor := lock.take(path, {"pid": os.getpid(), "run": first.id, "since": time.time()})) is None:
         if not waiting:
-            run.log.append({"kind": "queued", "behind": lock.owner(path).get("run", "another run")})
+            first.log.append({"kind": "queued", "behind": lock.owner(path).get("run", "another run")})
             waiting = True
-        if run.cancel_requested:
+        if all(run.cancel_requested for run in runs):
             break
     try:
         yield
