@@ -97,10 +97,8 @@ def _work_off(runs: list[Run]) -> int:
             failed += 1
         except Exception as error:
             traceback.print_exc()
-            message = (
-                f"internal error, please report it: {type(error).__name__}: {error} (see {runs[0].folder}/stderr.txt)"
-            )
-            run.log.append({"kind": "failed", "message": message})
+            message = f"internal error, please report it: {type(error).__name__}: {error}"
+            run.log.append({"kind": "failed", "message": f"{message} (see {runs[0].folder}/stderr.txt)"})
             raise
     return failed
 

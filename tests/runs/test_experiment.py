@@ -9,13 +9,14 @@ import time
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.models.text import evaluation_windows
-from sds_core.runs import lock
+from sds_core.runs import checkpoint, lock
 from sds_core.runs.export import export
 from sds_core.runs.store import create, open_run
 from sds_core.runs.worker import launch
@@ -102,6 +103,26 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(tiny_folder, tmp_path):
     path.write_bytes(data)
     with pytest.raises(SDSError, match=r"block-001\.safetensors is not what was written"):
         export(run, str(tmp_path / "out"))
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_keeps_what_was_done(finished, tiny_folder, monkeypatch):
+    real, written = checkpoint.save_file, []
+
+    def fill_up(tensors, path):
+        written.append(path)
+        if len(written) == 2:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        real(tensors, path)
+
+    run = create(config(tiny_folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", fill_up)
+        work_here([run])
+    assert run.state() == "failed"
+    assert "No space left" in (told := run.log.read()[-1]["message"])
+    assert "block-001.safetensors" in told
+    assert [p.name for p in (run.folder / "phase3").iterdir()] == ["block-000.safetensors"]
+    assert same(weights(finish(run)), weights(finished))
 
 
 def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder):
@@ -191,6 +212,7 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
         ({"samples": 5000}, "160000 tokens are needed"),
         ({"calibration": "missing.txt"}, "no such text file"),
         ({"calibration": "self"}, "write-text"),
+        ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
     ],
 )
 def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(tiny_folder, changes, sentence):
