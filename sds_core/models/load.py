@@ -53,8 +53,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_model(name: str, dtype: torch.dtype | None = None) -> LoadedModel:
-    """Load a causal language model onto the CPU, in its own precision unless `dtype` says otherwise.
+def load_model(name: str, dtype: str = "auto") -> LoadedModel:
+    """Load a causal language model onto the CPU, in its own precision unless `dtype` names another, such as `float32`.
 
     Raises:
         SDSError: there is no such model, it cannot be reached, or its files are not sound.
@@ -64,7 +64,7 @@ def load_model(name: str, dtype: torch.dtype | None = None) -> LoadedModel:
     try:
         loading: Any = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=dtype or "auto",
+            dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,

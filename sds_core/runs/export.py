@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
@@ -29,7 +28,7 @@ def export(run: Run, folder: str) -> Path:
     target = Path(folder).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
-    loaded = load_model(config.model, None if config.dtype == "auto" else getattr(torch, config.dtype))
+    loaded = load_model(config.model, config.dtype)
     recorded = next(event for event in run.log.read() if event["kind"] == "model")
     if loaded.sha256 != recorded["sha256"]:
         raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")

@@ -47,9 +47,7 @@ class Workbench:
         self.device = pick_device(config.device)
         if self._key != (config.model, config.dtype):
             self._key = None
-            self.loaded: LoadedModel = load_model(
-                config.model, None if config.dtype == "auto" else getattr(torch, config.dtype)
-            )
+            self.loaded: LoadedModel = load_model(config.model, config.dtype)
             self.anatomy: Anatomy = dissect(self.loaded.model)
             self._windows.clear()
             self.changed = False

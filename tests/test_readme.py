@@ -1,0 +1,41 @@
+"""The README's example runs, its commands exist, and its map of the package is complete."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from sds_core.__main__ import _parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_library_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {"W": torch.randn(8, 16), "X": torch.randn(16, 40)}
+    exec(code, names)
+    assert int(names["pruned"].mask.sum()) == 8 * 16 // 2
+    assert names["pruned"].weight.shape == (8, 16)
+
+
+def commands() -> list[list[str]]:
+    """The arguments of every command line the README shows."""
+    lines = re.findall(r"python -m sds_core (.*)", README)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_line_is_understood(words):
+    assert _parser().parse_args(words).do
+
+
+def test_the_map_names_every_module():
+    tree = README.split("## What is where")[1].split("## ")[0]
+    modules = [path for path in (ROOT / "sds_core").rglob("*.py") if not path.name.startswith("__init__")]
+    pruners = [path for path in modules if path.parent.name == "pruners"]
+    missing = [p.name for p in modules if p not in pruners and p.name not in tree]
+    assert not missing
+    assert all(path.stem in tree for path in pruners)
