@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(do=_resume)
 
     compare = commands.add_parser("compare", help="several methods on one model, text and pattern")
-    _add_options(compare, without=("pruner", "method", "phase", "title"))
+    _add_options(compare, without=("pruner", "method", "phase"))
     compare.add_argument(
         "--methods",
         nargs="+",

@@ -71,6 +71,16 @@ def test_compare_shows_all_methods_beside_each_other(tiny_folder, capsys, runs_r
     assert len(list(runs_root.iterdir())) == 2
 
 
+def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypatch):
+    made = []
+    monkeypatch.setattr("sds_core.__main__._follow_new", lambda runs: made.extend(runs) or 0)
+    assert main(["demo"]) == 0
+    configs = [run.config for run in made]
+    methods = [(config.method, config.pruner) for config in configs]
+    assert methods == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-memory", "wanda")]
+    assert {(c.model, c.pattern, c.samples, c.length, c.walk) for c in configs} == {("demo", "2:4", 8, 512, "fused")}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
