@@ -1,12 +1,16 @@
 """What a layer's weights look like, as numbers: histograms on fixed edges, statistics, overlap of masks. No plots."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 BINS = 201
 SPAN = 6.0
 """Histograms run over ± this many standard deviations of the *dense* weight, so that all stages share their edges."""
+CHUNK = 1 << 22
 NEAR_ZERO = 0.1
 """A weight is near zero below this many dense standard deviations."""
 
@@ -28,12 +32,21 @@ class Histogram:
 def histogram(weight: Tensor, dense_std: float) -> Histogram:
     """Histogram of a weight (any shape) in units of the dense layer's standard deviation."""
     values = weight.flatten().float() / (dense_std or 1.0)
-    zeros = int((values == 0).sum())
-    values = values[values != 0]
-    below, above = int((values < -SPAN).sum()), int((values > SPAN).sum())
-    inside = values[(values >= -SPAN) & (values <= SPAN)]
-    bins = ((inside + SPAN) * (BINS / (2 * SPAN))).long().clamp_max(BINS - 1)
-    return Histogram(bins.bincount(minlength=BINS).tolist(), below, above, zeros)
+    zeros = _count(values == 0)
+    # Counts are kept in float32, exact up to 2²⁴ only, hence chunk by chunk.
+    counts = torch.zeros(BINS, dtype=torch.int64)
+    for chunk in values.split(CHUNK):
+        counts += chunk.histc(BINS, -SPAN, SPAN).long()
+    below = above = 0
+    if int(counts.sum()) < values.numel():
+        below, above = _count(values < -SPAN), _count(values > SPAN)
+    counts[BINS // 2] -= zeros
+    return Histogram(counts.tolist(), below, above, zeros)
+
+
+def _count(condition: Tensor) -> int:
+    """How often a condition holds; NumPy counts several times faster than torch on the CPU."""
+    return int(np.count_nonzero(condition.cpu().numpy()))
 
 
 @dataclass(frozen=True)
@@ -52,17 +65,21 @@ class Statistics:
 
 def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Statistics:
     """Statistics of a weight (R, C), with its mask (R, C) where it has one."""
-    values = weight.flatten().double()
-    living = values[values != 0]
-    centred = living - living.mean() if len(living) else living
-    variance = float(centred.square().mean()) if len(living) else 0.0
-    kurtosis = float(centred.pow(4).mean()) / variance**2 - 3 if variance > 0 else 0.0
-    pruned = (~mask).sum() if mask is not None else (values == 0).sum()
+    values = weight.flatten().float()
+    zeros, count = _count(values == 0), values.numel()
+    living = max(count - zeros, 1)
+    exact = values.double()
+    squares = exact.square()
+    sums = [float(exact.sum()), float(squares.sum()), float(squares @ exact), float(squares @ squares)]
+    mean, second, third, fourth = (power / living for power in sums)  # raw moments of the non-zero entries
+    variance = second - mean**2
+    central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
+    pruned = zeros if mask is None else _count(~mask)
     return Statistics(
-        std=float(values.std(correction=0)),
-        kurtosis=kurtosis,
-        near_zero=float((values.abs() < NEAR_ZERO * dense_std).double().mean()),
-        sparsity=int(pruned) / values.numel(),
+        std=math.sqrt(max(sums[1] / count - (sums[0] / count) ** 2, 0.0)),
+        kurtosis=central / variance**2 - 3 if variance > 1e-12 * second else 0.0,
+        near_zero=_count(values.abs() < NEAR_ZERO * dense_std) / count,
+        sparsity=pruned / count,
     )
 
 
