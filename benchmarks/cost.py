@@ -61,7 +61,7 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     from sds_core.sds import Recipe, Solved, run_phase
 
     torch.set_num_threads(threads)
-    allow_fast_matmul()
+    allow_fast_matmul(torch.device("cpu"))
     config = RunConfig(model=model, samples=samples, length=length, **METHODS[name])
     loaded = load_model(model)
     anatomy = dissect(loaded.model)

@@ -48,16 +48,15 @@ def turn_to_cell() -> None:
 
 def choose_run() -> Run | None:
     """The run in the address, else the newest; None if there is none."""
-    from sds_core.runs.store import ids, open_run
+    from sds_core.runs.store import ids
 
     names = ids()
     if not names:
         st.info("There are no runs yet. Make one on the Run page.", icon=":material/info:")
         return None
+    if "run" not in st.query_params:
+        st.query_params["run"] = names[0]
     run = frame.run_in_url()
-    if run is None and "run" not in st.query_params:
-        run = open_run(names[0])
-        st.query_params["run"] = run.id
     st.session_state["layer-run"] = run.id if run else None
     st.selectbox("Run", names, key="layer-run", on_change=turn_to_run, placeholder="Choose a run", width=330)
     return run

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SDSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
 
     text = commands.add_parser("write-text", help="let a model write its own calibration text")
     text.add_argument("--model", default="demo", help=describe(RunConfig)["model"])
-    text.add_argument("--windows", type=int, default=192, help="how many windows (default 192)")
-    text.add_argument("--length", type=int, default=1024, help="tokens in each (default 1024)")
-    text.add_argument("--seed", type=int, default=0, help="chooses the text (default 0)")
+    text.add_argument("--windows", type=int, default=192, help="how many windows (default: %(default)s)")
+    text.add_argument("--length", type=int, default=1024, help="tokens in each (default: %(default)s)")
+    text.add_argument("--seed", type=int, default=0, help="chooses the text (default: %(default)s)")
     text.add_argument("--out", help="where to put it (default: where the text source `self` looks)")
     text.set_defaults(do=_write_text)
 
@@ -90,7 +93,7 @@ def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -
         if f.name in ("options", "parent", *without):
             continue
         flag = "--" + f.name.replace("_", "-")
-        about = f"{documented[f.name]} (default: {f.default})"
+        about = f"{documented[f.name]} (default: {f.default})".replace("%", "%%")
         if f.type is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=about)
         else:
@@ -107,7 +110,7 @@ def _method_options() -> dict[str, dict[str, Any]]:
     for method, cls in METHODS.items():
         documented = describe(cls)
         for f in dataclasses.fields(cls):
-            entry = found.setdefault(f.name, {"type": type(f.default), "help": documented[f.name]})
+            entry = found.setdefault(f.name, {"type": type(f.default), "help": documented[f.name].replace("%", "%%")})
             entry["help"] += f" [{method}: {f.default}]"
     return found
 
@@ -139,13 +142,17 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    configs = []
+    values = _chosen(options)
+    asked, used, configs = values.pop("options"), set[str](), []
     for name in options.methods:
         method, _, pruner = name.partition(":")
-        values = _chosen(options)
         known = {f.name for f in dataclasses.fields(METHODS[method])} if method in METHODS else set()
-        values["options"] = {key: value for key, value in values["options"].items() if key in known}
-        configs.append(RunConfig.from_dict(values | {"method": method, "pruner": pruner or "wanda"}))
+        used |= known
+        own = {key: value for key, value in asked.items() if key in known}
+        chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
+        configs.append(RunConfig.from_dict(chosen))
+    if unused := sorted(set(asked) - used):
+        raise SDSError("none of these methods has such an option", got=", ".join(unused))
     runs = [create(config) for config in configs]
     code = _follow_new(runs)
     if rows := side_by_side([run for run in runs if run.folder.exists()]):
@@ -158,10 +165,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _follow_new(runs: list[Run]) -> int:
-    """Follow runs that were just made; of one that failed before its first block nothing is kept."""
+    """Follow runs that were just made; one that failed before its first block, by the user's doing, is removed."""
     code = _follow(runs)
     for run in runs:
-        if run.state() == "failed" and not any(event["kind"] == "block" for event in run.log.read()):
+        events = run.log.read()
+        worked = any(event["kind"] == "block" and "inherited" not in event for event in events)
+        if run.state(events) == "failed" and not worked and "internal" not in events[-1]:
             run.delete()
     return code
 
@@ -178,6 +187,9 @@ def _follow(runs: list[Run]) -> int:
             run.cancel()
         print("\ncancelling after the present block …", file=sys.stderr)
         process.wait()
+        for run in runs:
+            if run.state() != "finished":
+                print(f"go on with: python -m sds_core resume {run.id}", file=sys.stderr)
     process.wait()
     return int(any(run.state() != "finished" for run in runs))
 
@@ -191,14 +203,15 @@ def _show(run: Run, process: Any, shown: int) -> None:
         ended = process.poll() is not None
         new = tail.read()[shown:]
         for event in new:
-            _show_event(event)
+            if event["kind"] != "queued" or event is new[-1]:
+                _show_event(event)
         shown += len(new)
         if new and new[-1]["kind"] in ("finished", "failed", "cancelled"):
             break
         if ended:
             raise SDSError(
                 f"the worker of run {run.id} died with exit code {process.returncode}",
-                cure=f"see {run.folder}/stderr.txt; go on with: python -m sds_core resume {run.id}",
+                cure=f"see stderr.txt in {run.folder.parent}; go on with: python -m sds_core resume {run.id}",
             )
         time.sleep(0.2)
     print(f"  {time.monotonic() - began:.0f} s")

@@ -1,4 +1,4 @@
-"""Pictures of a run's record as plain Plotly dicts: one source for the pages and the report."""
+"""Pictures of a run's record as plain Plotly dicts: drawn by the pages."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ class Solved:
     """With the dense weight and the Gram matrix that was seen, not shrunk."""
     stages: dict[Stage, Pruned | Tensor]
     """What was computed now."""
-    sparse: Pruned | None
+    sparse: Pruned
     """What phase 1 left, now or earlier."""
     rounds: list[Round]
     """Some of the rounds that phase 2 went through (`SHOWN_ROUNDS`), and the last."""
@@ -224,4 +224,5 @@ def _walk(
             stream.move_on(outputs)
         elif block is not anatomy.blocks[-1]:
             stream.advance()
+        del seen, observed, problem, result, dense  # or two blocks' worth would lie in memory
         yield BlockDone(block.index)

@@ -91,6 +91,10 @@ def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypat
         (["run", "--phase", "2", "--from", "../x"], "not a run id"),
         (["run", "--phase", "1", "--from", "x"], "--from goes with --phase 2 or 3"),
         (["compare", "--methods", "sdsd:wanda"], "unknown method"),
+        (
+            ["compare", "--methods", "base:wanda", "--rounds", "3"],
+            "none of these methods has such an option: got 'rounds'",
+        ),
         (["resume", "nothing"], "there is no such run"),
         (["export", "/etc/passwd", "out"], "not a run id"),
         (["write-text", "--model", "/nowhere/model"], "no such model"),
@@ -103,6 +107,14 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_1(words, sentence,
     assert sentence in told
     assert len(told.strip().splitlines()) == 1
     assert not runs_root.exists() or not list(runs_root.iterdir())
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "write-text", "resume", "export", "list", "demo"])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "usage" in capsys.readouterr().out
 
 
 def test_wrong_usage_is_exit_code_2(capsys):

@@ -78,14 +78,15 @@ def _set_method_options(method: str, options: dict[str, float]) -> None:
 
 
 def _apply_preset() -> None:
-    from sds_core.runs.config import PRESETS
+    from sds_core.runs.config import PRESETS, RunConfig
 
     values = dict(PRESETS.get(st.session_state["preset"], {}))
-    options = values.pop("options", None)
-    for name, value in values.items():
-        st.session_state[_key(name)] = value
-    if options:
-        _set_method_options(st.session_state[_key("method")], options)
+    options = values.pop("options", {})
+    defaults = {f.name: f.default for f in dataclasses.fields(RunConfig)}
+    touched = {name for preset in PRESETS.values() for name in preset if name != "options"}
+    for name in touched:  # also what only another preset sets, so that none lingers
+        st.session_state[_key(name)] = values.get(name, defaults[name])
+    _set_method_options(st.session_state[_key("method")], options)
 
 
 def _chosen(names: list[str]) -> dict[str, Any]:

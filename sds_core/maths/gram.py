@@ -75,12 +75,18 @@ class Gram:
     @cached_property
     def eigen(self) -> Eigen:
         """Eigendecomposition of H̃."""
-        values, vectors = torch.linalg.eigh(self.scaled)
+        try:
+            values, vectors = torch.linalg.eigh(self.scaled)
+        except torch.linalg.LinAlgError:
+            raise SDSError(
+                f"the eigenvalues of the Gram matrix of the inputs of {self.name} cannot be found",
+                cure="use more calibration tokens or a larger alpha",
+            ) from None
         return Eigen(values.clamp_min(0), vectors)
 
     @cached_property
     def top_eigenvalue(self) -> float:
-        """Largest eigenvalue of H̃, rounded up by 2 % so that 1/λ is a safe step length."""
+        """Largest eigenvalue of H̃, by power iteration and 2 % up: steps of 1/λ never climb."""
         return 1.02 * solve.largest_eigenvalue(self.scaled)
 
     def shrunk(self, alpha: float) -> "Gram":

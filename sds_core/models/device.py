@@ -20,14 +20,15 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def allow_fast_matmul() -> str:
-    """Use the faster float32 matrix product where it is accurate here; says which precision was chosen.
+def allow_fast_matmul(device: torch.device) -> str:
+    """Use the faster float32 matrix product where it is accurate on this device; says which precision was chosen.
 
-    `medium` permits another backend on CPUs, on some twice as fast, on others with bfloat16 products inside. So it
-    is tried first: kept if the relative error of a product stays below 1e-6, else `highest`.
+    `medium` permits another backend on CPUs, on some twice as fast, on others with bfloat16 products inside, and
+    shorter mantissas on GPUs. So it is tried first: kept if the relative error of a product stays below 1e-6, else
+    `highest`.
     """
     generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float64)
+    a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float64).to(device)
     torch.set_float32_matmul_precision("medium")
     error = float(((a.float() @ b.float()).double() - a @ b).norm() / (a @ b).norm())
     chosen = "medium" if error < 1e-6 else "highest"

@@ -97,9 +97,9 @@ def _refuse_unbuildable(folder: Path) -> None:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        layers = config.get_text_config().num_hidden_layers
     except Exception as error:  # whatever a hostile configuration makes the libraries raise
         raise _not_loadable(folder, error) from error
-    layers = config.get_text_config().num_hidden_layers
     if layers < 1:
         raise SDSError(f"bad config.json in {folder}: num_hidden_layers", got=layers, allowed="1 or more")
     needed = sum(parameter.numel() * parameter.element_size() for parameter in empty.parameters())

@@ -51,17 +51,20 @@ def side_by_side(runs: list[Run]) -> list[Row]:
 
 def table(rows: list[Row]) -> str:
     """Rows as plain text; a ratio below 1 is better, its error is the paired standard error over windows."""
-    lines = [
-        f"{'method':<12}{'pruner':<11}{'pattern':<9}{'sparsity':<11}{'perplexity':<12}{'× dense':<9}× base ± error"
-    ]
+    head = f"{'method':<12}{'pruner':<11}{'pattern':<9}{'sparsity':<11}{'perplexity':<12}{'× dense':<9}"
+    lines = [f"{head}{'× base ± error':<18}× control ± error"]
     for row in rows:
-        base = row.against.get("base")
-        paired = f"{base.ratio:.4f} ± {base.ratio * base.error:.4f}" if base else ""
-        lines.append(
+        base, control = (_ratio(row.against.get(name)) for name in REFERENCES)
+        line = (
             f"{row.config.method:<12}{row.config.pruner:<11}{row.config.pattern:<9}{row.sparsity:<11.4%}"
-            f"{row.perplexity:<12.2f}{row.against['dense'].ratio:<9.3f}{paired}"
+            f"{row.perplexity:<12.2f}{row.against['dense'].ratio:<9.3f}{base:<18}{control}"
         )
+        lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def _ratio(paired: Comparison | None) -> str:
+    return f"{paired.ratio:.4f} ± {paired.ratio * paired.error:.4f}" if paired else ""
 
 
 def _measured(result: dict[str, Any], stage: str) -> Perplexity:
@@ -70,4 +73,7 @@ def _measured(result: dict[str, Any], stage: str) -> Perplexity:
 
 
 def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
-    return (config.method, config.pruner, config.pattern) == (method, mine.pruner, mine.pattern)
+    """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
+    alike = (config.method, config.pruner, config.pattern) == (method, mine.pruner, mine.pattern)
+    its, own = config.made_method(), mine.made_method()
+    return alike and (method == "base" or (its.alpha, its.beta) == (own.alpha, own.beta))

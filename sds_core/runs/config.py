@@ -15,7 +15,10 @@ from sds_core.stages import Phase, Stage
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WALKS = ("fused", "staged")
 PHASES: dict[int, Phase] = {1: "sparse", 2: "dense", 3: "final"}
-FIXED_BY_PARENT = ("model", "dtype", "pattern")
+CALIBRATED = ("calibration", "samples", "length", "seed")
+MEASURED = ("evaluation", "eval_windows", "eval_length")
+FIXED_BY_PARENT = ("model", "dtype", "pattern", "pruner", *CALIBRATED, *MEASURED)
+"""What a branch takes over from its parent: it goes on from weights made this way."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ class RunConfig:
             raise SDSError("unknown phase", got=self.phase, allowed="1, 2 or 3")
         if self.phase and self.walk != "staged":
             raise SDSError("single phases belong to a staged walk", got=self.walk, cure="drop --walk, or drop --phase")
+        if self.phase > 1 and self.method in METHODS and not METHODS[self.method].redenses:
+            raise SDSError(f"method {self.method} is not stepped through", cure="use --walk staged")
         if self.phase > 1 and (self.parent is None or self.parent.phase != self.phase - 1):
             raise SDSError(
                 f"phase {self.phase} goes on from a run that has finished phase {self.phase - 1}",
@@ -121,8 +126,6 @@ class RunConfig:
             )
         if self.phase <= 1 and self.parent is not None:
             raise SDSError("only phases 2 and 3 go on from a run", got=f"phase {self.phase}")
-        if self.phase > 1 and PHASES[self.phase] not in self._staged():
-            raise SDSError(f"method {self.method} has no phase {self.phase}", allowed="sds or sds-memory")
 
     def _staged(self) -> list[Phase]:
         """The phases of this method, one walk each."""
@@ -153,7 +156,8 @@ class RunConfig:
         Raises:
             SDSError: the change would contradict what the parent has done.
         """
-        if fixed := [name for name in FIXED_BY_PARENT if changes.get(name, getattr(self, name)) != getattr(self, name)]:
+        kept = (*FIXED_BY_PARENT, "method") if parent.phase == 2 else FIXED_BY_PARENT
+        if fixed := [name for name in kept if changes.get(name, getattr(self, name)) != getattr(self, name)]:
             raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
         method = changes.get("method", self.method)
         options = (self.options if method == self.method else {}) | changes.get("options", {})
@@ -196,7 +200,7 @@ class RunConfig:
             flag = "--" + f.name.replace("_", "-")
             words += [f"--no-{flag[2:]}"] if value is False else [flag, str(value)]
         for name, value in self.options.items():
-            words += ["--" + name.replace("_", "-"), f"{value:g}" if isinstance(value, float) else str(value)]
+            words += ["--" + name.replace("_", "-"), str(value)]
         if self.parent:
             words += ["--from", self.parent.run]
         return shlex.join(words)
@@ -214,10 +218,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "evaluation": "hub:Salesforce/wikitext:wikitext-2-raw-v1:test:text",
         "eval_windows": 64,
         "eval_length": 2048,
-        "options": {"iterations": 200, "learning_rate": 0.1, "l1": 0.1, "l2": 0.1, "adjust_iterations": 200},
+        "options": {
+            "iterations": 200,
+            "learning_rate": 0.1,
+            "l1": 0.1,
+            "l2": 0.1,
+            "adjust_iterations": 200,
+            "alpha": 0.0,
+        },
     },
 }
-"""Named recipes: minutes on a laptop; the best there is; the paper's settings."""
+"""Named recipes: minutes on a laptop; the best there is; the paper's settings, as far as they are known."""
 
 
 def describe(cls: Any) -> dict[str, str]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor
 
 import sds_core
 from sds_core.errors import SDSError
 from sds_core.maths.perplexity import Perplexity, compare
 from sds_core.maths.problem import Pruned
 from sds_core.maths.pruners import make_pruner
-from sds_core.models.device import allow_fast_matmul
+from sds_core.models.device import allow_fast_matmul, pick_device
 from sds_core.models.text import digest
 from sds_core.runs import checkpoint, record
 from sds_core.runs.checkpoint import Checkpoints
@@ -38,12 +39,12 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
     config, past = run.config, run.log.read()
     first = next((e for e in past if e["kind"] == "start"), None)
     threads = use_threads(first["threads"] if first else config.threads)
-    yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(), **_versions()}
+    yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(pick_device(config.device)), **_versions()}
     bench.open(config)
     identity = _identity(bench)
     _same_as_before(run, past, identity)
     yield identity
-    require_space(run.folder, _bytes_needed(bench))
+    require_space(run.folder, _bytes_needed(run, bench))
 
     dense = yield from bench.measure_dense()
     yield _perplexity("dense", dense)
@@ -56,11 +57,10 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
         if stage not in measured:
             measured[stage] = yield from bench.measure(stage)
             yield _perplexity(stage, measured[stage], dense)
-    result = _result(run, bench, measured | {"dense": dense})
+    write_json(run.folder / "result.json", _result(run, bench, measured | {"dense": dense}))
     if not config.keep_weights:
         for folder in FOLDERS.values():
             shutil.rmtree(run.folder / folder, ignore_errors=True)
-    write_json(run.folder / "result.json", result)
     yield {"kind": "finished"}
 
 
@@ -74,17 +74,19 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
             past.restore(block)
         return
     recipe = Recipe(pruner=make_pruner(config.pruner), method=config.made_method(), pattern=config.parsed_pattern())
-    yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks), "from": past.finished}
-    began, solved = time.monotonic(), list[Solved]()
+    yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
+    began = time.monotonic()
+    rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Pruned | Tensor]()
     for event in run_phase(phase, bench.anatomy, bench.calibration, recipe, bench.device, past):
-        if isinstance(event, Solved):
-            solved.append(event)
+        if isinstance(event, Solved):  # what is not kept is let go at once: a block's stages would fill a GPU
+            its_rows = record.rows(event)
+            rows += its_rows
+            lines.append(_line(event, its_rows))
+            weights[event.linear.label] = event.stages[stage].to(torch.device("cpu"))
             continue
         block = blocks[event.block]
-        rows = [record.rows(one) for one in solved]
-        table = run.folder / "distributions" / f"{phase}-{event.block:03}.parquet"
-        record.save(table, [row for layer in rows for row in layer])
-        sha256 = checkpoint.save(run, stage, block, {one.linear.label: one.stages[stage] for one in solved})
+        record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
+        sha256 = checkpoint.save(run, stage, block, weights)
         yield {
             "kind": "block",
             "phase": phase,
@@ -93,9 +95,9 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
             "of": len(blocks),
             "seconds": round(time.monotonic() - began, 3),
             "sha256": sha256,
-            "linears": [_line(one, its_rows) for one, its_rows in zip(solved, rows, strict=True)],
+            "linears": lines,
         }
-        began, solved = time.monotonic(), []
+        began, rows, lines, weights = time.monotonic(), [], [], {}
 
 
 def _line(solved: Solved, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -129,7 +131,6 @@ def _identity(bench: Workbench) -> Event:
         "device": str(bench.device),
         "sha256": bench.loaded.sha256,
         "blocks": len(anatomy.blocks),
-        "linears": [linear.label for linear in anatomy.blocks[0].linears],
         "prunable": anatomy.prunable,
         "total": anatomy.total,
         "calibration_sha256": digest(bench.calibration),
@@ -159,10 +160,12 @@ def _moved(text: str, before: Event, now: Event) -> bool:
     return before[f"{text}_sha256"] != now[f"{text}_sha256"]
 
 
-def _bytes_needed(bench: Workbench) -> int:
+def _bytes_needed(run: Run, bench: Workbench) -> int:
     """Disk space of all checkpoints to come: weights in the model's precision, masks in bits, a little for records."""
-    stages = len(bench.config.walks)
-    return int(stages * bench.anatomy.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8)) + (16 << 20)
+    stages = [run.config.written_by(phase) for phase in run.config.walks]
+    there = sum(path.stat().st_size for stage in stages for path in (run.folder / FOLDERS[stage]).glob("*"))
+    whole = len(stages) * bench.anatomy.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8)
+    return max(int(whole) - there, 0) + (16 << 20)
 
 
 def _perplexity(stage: str, measured: Perplexity, dense: Perplexity | None = None) -> Event:

@@ -25,7 +25,7 @@ def export(run: Run, folder: str) -> Path:
     result, config = run.result(), run.config
     if result is None:
         raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"python -m sds_core resume {run.id}")
-    target = Path(folder).expanduser()
+    target = Path(folder).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
     loaded = load_model(config.model, config.dtype)
@@ -57,6 +57,8 @@ def _card(run: Run, result: dict[str, Any]) -> ModelCard:
     """What was done to the model, and what came of it, from the record."""
     config = run.config
     title = f"{METHODS[config.method].title} ({config.pruner}, {config.pattern}) of {config.model}"
+    if config.phase:
+        title += f", {result['last']} weights of phase {config.phase}"
     lines = [
         f"# {title}",
         "",

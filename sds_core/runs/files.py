@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, append-only logs, digests, free space."""
+"""Files that are whole or not there: atomic writes, append-only logs, free space."""
 
 import json
 import os
@@ -116,13 +116,15 @@ class Tail:
         except FileNotFoundError:
             return self.events
         end = chunk.rfind(b"\n") + 1
+        new: list[dict[str, Any]] = []
         for line in chunk[:end].splitlines():
             try:
-                self.events.append(json.loads(line))
+                new.append(json.loads(line))
             except ValueError:
                 raise SDSError(
-                    f"line {len(self.events) + 1} of {self.path} is not an event",
+                    f"line {len(self.events) + len(new) + 1} of {self.path} is not an event",
                     cure="the run can be deleted or branched from, not resumed",
                 ) from None
+        self.events += new
         self.offset += end
         return self.events

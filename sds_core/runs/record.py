@@ -36,7 +36,7 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
     found = [row("dense", dense)] if "sparse" in solved.stages else []
     found += [row(stage, value) for stage, value in solved.stages.items()]
     final = solved.stages.get("final")
-    if solved.sparse and isinstance(final, Pruned):
+    if isinstance(final, Pruned):
         found[-1]["mask_changed"] = mask_change(solved.sparse.mask, final.mask)
     if len(solved.rounds) > 1:
         for one in solved.rounds:

@@ -68,9 +68,12 @@ def create(config: RunConfig) -> "Run":
     folder = root() / f"{name}-{secrets.token_hex(3)}"
     try:
         folder.mkdir(parents=True)
-        run = Run(folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    run = Run(folder)
+    try:
         if config.parent:
-            run.inherit(open_run(config.parent.run))
+            run.inherit(open_run(config.parent.run), config.parent)
         write_json(folder / "config.json", config.to_dict())
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -159,8 +162,9 @@ class Run:
         Raises:
             SDSError: it is being worked on.
         """
-        os.close(self.take_lock())
+        descriptor = self.take_lock()
         shutil.rmtree(self.folder)
+        os.close(descriptor)
 
     def checkpoint(self, stage: Stage, block: int) -> Path:
         """Where a stage's weights of a block lie."""
@@ -190,13 +194,24 @@ class Run:
             )
         return Parent(self.id, phase - 1, self.stage_digest(needed))
 
-    def inherit(self, parent: "Run") -> None:
-        """Link the parent's weights and distributions, which never change, and repeat what its record says of them."""
-        for name in (*FOLDERS.values(), "distributions"):
-            if (parent.folder / name).is_dir():
-                shutil.copytree(parent.folder / name, self.folder / name, copy_function=_link)
+    def inherit(self, parent: "Run", origin: Parent) -> None:
+        """Link weights and distributions of the parent's phases up to `origin.phase`, and repeat its record of them.
+
+        Raises:
+            SDSError: the parent's phase is not the one that `origin` means.
+        """
+        if parent.as_parent(origin.phase + 1) != origin:
+            raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
+        stages: list[Stage] = ["sparse", "redense"][: origin.phase]  # type: ignore[assignment]
+        for stage in stages:
+            shutil.copytree(parent.folder / FOLDERS[stage], self.folder / FOLDERS[stage], copy_function=_link)
+        (self.folder / "distributions").mkdir()
+        for walk in ("sparse", "dense")[: origin.phase]:
+            for path in (parent.folder / "distributions").glob(f"{walk}-*.parquet"):
+                _link(str(path), str(self.folder / "distributions" / path.name))
         for event in parent.log.read():
-            if event["kind"] in ("block", "perplexity", "model") and event.get("stage") != "final":
+            measured = event["kind"] in ("block", "perplexity") and event["stage"] in ("dense", *stages)
+            if measured or event["kind"] == "model":
                 self.log.append({**event, "inherited": parent.id})
 
 

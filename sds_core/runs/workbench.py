@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sds_core.errors import SDSError
 from sds_core.maths.perplexity import Perplexity
 from sds_core.models.blocks import Anatomy, dissect
 from sds_core.models.device import pick_device
@@ -56,6 +57,10 @@ class Workbench:
             )
             self._key = (config.model, config.dtype)
         self.restore_dense()
+        positions = getattr(self.loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        if positions and max(config.length, config.eval_length) > positions:
+            longest = max(config.length, config.eval_length)
+            raise SDSError(f"windows of {longest} tokens are too long", allowed=f"{config.model} knows {positions}")
         pattern = config.parsed_pattern()
         for linear in self._linears():
             pattern.check(linear.shape[1], linear.name)

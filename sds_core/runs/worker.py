@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +74,8 @@ def work(runs: list[Run], locks: list[int]) -> int:
 
 
 def _work_off(runs: list[Run]) -> int:
+    import torch
+
     from sds_core.runs.experiment import experiment
     from sds_core.runs.workbench import Workbench
 
@@ -93,12 +94,17 @@ def _work_off(runs: list[Run]) -> int:
             run.log.append({"kind": "cancelled", "message": str(error)})
             failed += 1
         except SDSError as error:
+            run.log.mend()  # a full disk can have torn the last event
             run.log.append({"kind": "failed", "message": str(error)})
             failed += 1
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            full = SDSError(f"memory ran out: {error}", cure="take fewer or shorter windows, or a smaller model")
+            run.log.append({"kind": "failed", "message": str(full)})
+            failed += 1
         except Exception as error:
-            traceback.print_exc()
             message = f"internal error, please report it: {type(error).__name__}: {error}"
-            run.log.append({"kind": "failed", "message": f"{message} (see {runs[0].folder}/stderr.txt)"})
+            where = f"(see {runs[0].folder}/stderr.txt)"
+            run.log.append({"kind": "failed", "internal": True, "message": f"{message} {where}"})
             raise
     return failed
 

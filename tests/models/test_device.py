@@ -54,7 +54,7 @@ def precision() -> Iterator[None]:
 
 @pytest.mark.usefixtures("precision")
 def test_products_are_accurate_at_the_precision_that_was_chosen() -> None:
-    chosen = allow_fast_matmul()
+    chosen = allow_fast_matmul(torch.device("cpu"))
     assert torch.get_float32_matmul_precision() == chosen
     a, b = torch.randn(2, 200, 200, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     exact = a @ b
@@ -73,12 +73,12 @@ def test_a_coarse_product_is_found_out(monkeypatch: pytest.MonkeyPatch, coarse: 
 
     torch.set_float32_matmul_precision("highest")
     monkeypatch.setattr(torch.Tensor, "float", through_bfloat16_if_allowed)
-    assert allow_fast_matmul() == expected
+    assert allow_fast_matmul(torch.device("cpu")) == expected
     assert torch.get_float32_matmul_precision() == expected
 
 
 @pytest.mark.usefixtures("precision")
 def test_trying_the_product_leaves_the_global_random_numbers_alone() -> None:
     before = torch.get_rng_state()
-    allow_fast_matmul()
+    allow_fast_matmul(torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), before)

@@ -30,7 +30,7 @@ def made(losses, dense=(2.0, 2.5, 3.0), **changes):
 
 
 def test_runs_are_paired_with_dense_base_and_control():
-    base, control, sds = (3.0, 3.6, 4.1), (2.8, 3.3, 3.9), (2.6, 3.2, 3.5)
+    base, control, sds = (3.0, 3.6, 4.1), (2.8, 3.3, 3.9), (2.6, 3.2, 3.5)  # the default α and β of both are equal
     rows = side_by_side([made(base), made(control, method="adjusted"), made(sds, method="sds")])
     assert [set(row.against) for row in rows] == [{"dense"}, {"dense", "base"}, {"dense", "base", "control"}]
     for name, reference in {"dense": (2.0, 2.5, 3.0), "base": base, "control": control}.items():
@@ -44,6 +44,13 @@ def test_runs_are_paired_with_dense_base_and_control():
 def test_a_base_of_another_pruner_or_pattern_is_no_reference():
     runs = [made((3, 3, 3), pruner="magnitude"), made((3, 3, 3), pattern="50%"), made((2, 2, 2), method="sds")]
     assert set(side_by_side(runs)[2].against) == {"dense"}
+
+
+def test_a_control_with_another_share_of_the_teacher_is_no_reference():
+    runs = [made((3, 3, 3), method="adjusted"), made((2, 2, 2), method="sds-memory", options={"beta": 0.3})]
+    assert "control" not in side_by_side(runs)[1].against
+    runs = [made((3, 3, 3), method="adjusted", options={"beta": 0.3}), runs[1]]
+    assert "control" in side_by_side(runs)[1].against
 
 
 def test_what_cannot_be_paired_is_refused_and_what_is_unfinished_left_out():

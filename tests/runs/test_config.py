@@ -31,7 +31,7 @@ def test_round_trip_through_plain_values():
         ({"phase": 4}, ["4", "1, 2 or 3"]),
         ({"phase": 1}, ["staged"]),
         ({"walk": "staged", "phase": 2}, ["phase 1", "--from"]),
-        ({"walk": "staged", "phase": 2, "method": "base", "parent": PARENT}, ["no phase 2"]),
+        ({"walk": "staged", "phase": 2, "method": "base", "parent": PARENT}, ["not stepped through"]),
         ({"options": {"round": 3}}, ["round", "rounds"]),
         ({"options": {"rounds": 0}}, ["rounds", "1 to 1000"]),
         ({"method": "base", "options": {"alpha": 0.1}}, ["base", "alpha", "none"]),
@@ -116,5 +116,8 @@ def test_a_branch_keeps_what_its_parent_fixed():
     child = config.branch({"options": {"iterations": 9}}, parent)
     assert (child.phase, child.parent, child.options) == (2, parent, {"iterations": 9})
     assert config.branch({"method": "sds-memory"}, parent).options == {}
-    with pytest.raises(SDSError, match="pattern"):
-        config.branch({"pattern": "4:8"}, parent)
+    for name, value in {"pattern": "4:8", "pruner": "magnitude", "samples": 3, "evaluation": "self"}.items():
+        with pytest.raises(SDSError, match=name):
+            config.branch({name: value}, parent)
+    with pytest.raises(SDSError, match="method"):
+        child.branch({"method": "sds-memory"}, Parent("p-2", 2, "ab"))

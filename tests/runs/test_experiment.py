@@ -158,6 +158,8 @@ def test_branches_share_a_phase_and_leave_it_alone(tiny_folder):
     many = finish(create(first.config.branch({"options": {"iterations": 50}}, first.as_parent(2))))
     assert same(before, weights(first))
     assert not same(weights(few), weights(many))
+    again = finish(create(few.config.branch({"options": {"iterations": 50}}, few.as_parent(2))))
+    assert same(weights(again), weights(many)), "a second phase 2 from the same run is computed, not taken over"
     first.delete()
     assert few.result() is not None
     assert finish(create(few.config.branch({}, few.as_parent(3)))).state() == "finished"
@@ -212,6 +214,7 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
         ({"samples": 5000}, "160000 tokens are needed"),
         ({"calibration": "missing.txt"}, "no such text file"),
         ({"calibration": "self"}, "write-text"),
+        ({"eval_length": 512}, "windows of 512 tokens are too long"),
         ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
     ],
 )

@@ -1,4 +1,5 @@
 import os
+import secrets
 
 import pytest
 
@@ -73,6 +74,14 @@ def test_a_broken_configuration_or_result_is_a_sentence():
     (run.folder / "config.json").write_text("{")
     with pytest.raises(SDSError, match="configuration of run"):
         _ = run.config
+
+
+def test_an_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
+    monkeypatch.setattr(secrets, "token_hex", lambda n: "abc123")
+    run = create(RunConfig(title="mine"))
+    with pytest.raises(SDSError):
+        create(RunConfig())
+    assert run.config.title == "mine"
 
 
 def test_a_run_without_a_finished_phase_is_no_parent():
