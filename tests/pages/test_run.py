@@ -263,7 +263,7 @@ def test_an_option_set_back_to_its_default_wins_over_the_parents(finished, app, 
 def test_a_method_without_a_second_phase_cannot_go_on(finished, app):
     at = app(run=finished["phase1"].id)
     at.selectbox(key="option-method").set_value("base").run()
-    assert at.button(key="phase-2").disabled and "no phase 2" in at.button(key="phase-2").help
+    assert at.button(key="phase-2").disabled and "not stepped through" in at.button(key="phase-2").help
 
 
 def test_the_list_opens_a_run(finished, app):
