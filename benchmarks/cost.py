@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="which (default: all)")
     parser.add_argument("--only", help="one method, in this process, as JSON")
     options = parser.parse_args()
     if options.only:
@@ -111,7 +112,7 @@ def main() -> None:
     shared = ["--model", options.model, "--samples", str(options.samples), "--length", str(options.length)]
     shared += ["--threads", str(options.threads)]
     found = []
-    for name in METHODS:
+    for name in options.methods:
         done = subprocess.run([sys.executable, __file__, *shared, "--only", name], capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)

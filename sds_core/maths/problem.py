@@ -1,6 +1,6 @@
 """One linear layer to be pruned: the quadratic that every phase minimises."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -42,6 +42,8 @@ class LayerProblem:
     """H of the inputs, (C, C)."""
     shift: Tensor | None = None
     """B − W H (R, C) where the target is not just W's own output: part of the teacher, β·W (X_dense − X) Xᵀ / N."""
+
+    _shrunk: dict[float, "LayerProblem"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         assert self.weight.ndim == 2 and self.weight.shape[1] == len(self.gram.matrix)
@@ -95,5 +97,7 @@ class LayerProblem:
         return excess / self._energy if self._energy > 0 else 0.0
 
     def shrunk(self, alpha: float) -> "LayerProblem":
-        """The same problem with H_α instead of H and B = W H_α + shift (see `Gram.shrunk`)."""
-        return LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift)
+        """The same problem with H_α instead of H and B = W H_α + shift (see `Gram.shrunk`), made once per α."""
+        if alpha not in self._shrunk:
+            self._shrunk[alpha] = LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift)
+        return self._shrunk[alpha]
