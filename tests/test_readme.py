@@ -32,6 +32,12 @@ def test_every_command_line_is_understood(words):
     assert _parser().parse_args(words).do
 
 
+@pytest.mark.parametrize("name", ["README.md", "benchmarks/README.md"])
+def test_no_figure_is_left_to_be_filled_in(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not re.search(r"\b(TODO|MEASURED|TABLES|COST|FIFTY|MEMORYSPARSEGPT)\b", text)
+
+
 def test_the_map_names_every_module():
     tree = README.split("## What is where")[1].split("## ")[0]
     modules = [path for path in (ROOT / "sds_core").rglob("*.py") if not path.name.startswith("__init__")]
