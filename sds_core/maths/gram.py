@@ -1,20 +1,12 @@
 """The Gram matrix of a layer's inputs: all that pruning and reconstruction ever need of the calibration data."""
 
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.maths import solve
-
-
-class Eigen(NamedTuple):
-    """Eigenvalues (C,), ascending and clamped at 0, and eigenvectors as columns (C, C) of the scaled Gram matrix."""
-
-    values: Tensor
-    vectors: Tensor
 
 
 class Gram:
@@ -73,18 +65,6 @@ class Gram:
         return self.matrix / self.scale / self.scale[:, None]
 
     @cached_property
-    def eigen(self) -> Eigen:
-        """Eigendecomposition of H̃."""
-        try:
-            values, vectors = torch.linalg.eigh(self.scaled)
-        except torch.linalg.LinAlgError:
-            raise SDSError(
-                f"the eigenvalues of the Gram matrix of the inputs of {self.name} cannot be found",
-                cure="use more calibration tokens or a larger alpha",
-            ) from None
-        return Eigen(values.clamp_min(0), vectors)
-
-    @cached_property
     def top_eigenvalue(self) -> float:
         """Largest eigenvalue of H̃, by power iteration and 2 % up: steps of 1/λ never climb."""
         return 1.02 * solve.largest_eigenvalue(self.scaled)
@@ -102,6 +82,17 @@ class Gram:
             self._shrunk[alpha] = Gram(matrix, self.name)
         return self._shrunk[alpha]
 
+    def ridge_solve(self, rhs: Tensor, ridge: float) -> Tensor:
+        """Y (H̃ + ridge·I)⁻¹ for Y (R, C), by Cholesky.
+
+        Raises:
+            SDSError: H̃ + ridge·I is not positive definite in this precision.
+        """
+        try:
+            return solve.divide(rhs, self.scaled, ridge)
+        except torch.linalg.LinAlgError:
+            raise self._singular(f"stiffness {ridge:g}", "stiffness") from None
+
     def inverse_factor(self, damping: float) -> Tensor:
         """Upper triangular U with UᵀU = (H + δI)⁻¹, δ = damping · mean(diag H), dead inputs given H_jj = 1.
 
@@ -114,12 +105,19 @@ class Gram:
             try:
                 factor = solve.upper_inverse_factor(matrix, damping * float(matrix.diagonal().mean()))
             except torch.linalg.LinAlgError:
-                raise SDSError(
-                    f"the Gram matrix of the inputs of {self.name} is not positive definite at damping {damping}",
-                    cure="use more calibration tokens or a larger damping",
-                ) from None
+                raise self._singular(f"damping {damping}", "damping") from None
             self._factors[damping] = factor.to(self.matrix.dtype)
         return self._factors[damping]
+
+    def _singular(self, at: str, remedy: str) -> SDSError:
+        return SDSError(
+            f"the Gram matrix of the inputs of {self.name} is not positive definite at {at}",
+            cure=f"use more calibration tokens or a larger {remedy}",
+        )
+
+
+STRIP = 192
+"""Rows of a Gram matrix that are accumulated at a time, from the diagonal on; wide enough for a fast product."""
 
 
 class GramAccumulator:
@@ -133,23 +131,30 @@ class GramAccumulator:
 
     def __init__(self, columns: int, device: torch.device | str = "cpu", cross: bool = False):
         self.tokens = 0
-        self._sum = torch.zeros(columns, columns, device=device)
+        self._upper = torch.zeros(columns, columns, device=device)
         self._cross = torch.zeros(columns, columns, device=device) if cross else None
 
     def add(self, inputs: Tensor, teacher_inputs: Tensor | None = None) -> None:
         """Add inputs (..., C) and, when `cross`, the teacher's inputs (..., C) for the same tokens."""
         rows = inputs.detach().flatten(0, -2).float()
-        self._sum.addmm_(rows.T, rows)
+        for start in range(0, rows.shape[1], STRIP):  # the matrix is symmetric: nothing is spent below the diagonal
+            strip = slice(start, start + STRIP)
+            self._upper[strip, start:].addmm_(rows[:, strip].T, rows[:, start:])
         if self._cross is not None:
             assert teacher_inputs is not None and teacher_inputs.shape == inputs.shape
             self._cross.addmm_(teacher_inputs.detach().flatten(0, -2).float().T, rows)
         self.tokens += rows.shape[0]
 
     def gram(self, name: str) -> Gram:
-        """H = X Xᵀ / N over all that was added, made exactly symmetric."""
+        """H = X Xᵀ / N over all that was added, exactly symmetric."""
         assert self.tokens, f"no tokens reached {name}"
-        return Gram((self._sum + self._sum.T) / (2 * self.tokens), name)
+        return Gram(self._sum() / self.tokens, name)
 
     def pull(self) -> Tensor | None:
         """(X_teacher Xᵀ − X Xᵀ) / N (C, C), or None without a teacher."""
-        return None if self._cross is None else (self._cross - self._sum) / self.tokens
+        return None if self._cross is None else (self._cross - self._sum()) / self.tokens
+
+    def _sum(self) -> Tensor:
+        """X Xᵀ (C, C), exactly symmetric."""
+        upper = self._upper.triu()
+        return upper + upper.triu(1).T

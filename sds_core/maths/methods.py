@@ -1,4 +1,4 @@
-"""What happens to one layer: the base pruner alone, with its weights adjusted, and the two ways of SDS.
+"""What happens to one layer: the base pruner alone, three controls without a dense phase, and the two ways of SDS.
 
 A method is a frozen dataclass whose fields are its options. Every method starts from a base pruner's result on the
 dense weight (phase 1) and may then `redense` (phase 2) and `finish` (phase 3). All of them see the problem with its
@@ -17,6 +17,7 @@ from sds_core.maths.pattern import Pattern
 from sds_core.maths.problem import LayerProblem, Pruned
 from sds_core.maths.pruners import Pruner
 from sds_core.maths.redense import Round, gradient_redense, memory_rounds
+from sds_core.maths.swap import refine_mask
 
 
 def _check(option: str, value: float, low: float, high: float, whole: bool = False) -> None:
@@ -89,6 +90,62 @@ class Adjusted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StraightThrough:
+    """The control of equal cost without a dense phase: what SDS spends on it goes into more steps of its phase 3."""
+
+    title: ClassVar[str] = "base + straight-through"
+    redenses: ClassVar[bool] = False
+    finishes: ClassVar[bool] = True
+
+    adjust_iterations: int = 45
+    """Straight-through steps; the default takes about the time of all of `sds`."""
+    learning_rate: float = 1.0
+    """Step length, in units of the longest stable step 1/λ_max; 0 (excluded) to 1."""
+    alpha: float = 0.2
+    """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
+    beta: float = 0.0
+    """Share of the teacher in the target, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        _check("adjust_iterations", self.adjust_iterations, 0, 10_000, whole=True)
+        _check("learning_rate", self.learning_rate, 1e-6, 1)
+        _check("alpha", self.alpha, 0, 1)
+        _check("beta", self.beta, 0, 1)
+
+    def finish(
+        self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
+    ) -> tuple[str, Pruned]:
+        steps, rate = self.adjust_iterations, self.learning_rate
+        return "adjusted", straight_through(problem, sparse, pattern, iterations=steps, learning_rate=rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swaps:
+    """The control that moves the mask only: the dense layer's weights on a refined mask (`swap.refine_mask`)."""
+
+    title: ClassVar[str] = "base + mask swaps"
+    redenses: ClassVar[bool] = False
+    finishes: ClassVar[bool] = True
+
+    swaps: int = 100
+    """Most swaps in a row of weights."""
+    alpha: float = 0.2
+    """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
+    beta: float = 0.0
+    """Share of the teacher in the target, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        _check("swaps", self.swaps, 0, 100_000, whole=True)
+        _check("alpha", self.alpha, 0, 1)
+        _check("beta", self.beta, 0, 1)
+
+    def finish(
+        self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
+    ) -> tuple[str, Pruned]:
+        return "swapped", refine_mask(problem, sparse.mask, pattern, swaps=self.swaps)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SDS:
     """Sparse-Dense-Sparse as in the paper (Li et al., arXiv 2408.10473).
 
@@ -108,7 +165,7 @@ class SDS:
     """L1 regularisation of phase 2, relative to the mean weight."""
     l2: float = 0.001
     """L2 regularisation of phase 2."""
-    adjust_iterations: int = 30
+    adjust_iterations: int = 20
     """Straight-through steps of phase 3."""
     alpha: float = 0.2
     """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
@@ -190,7 +247,14 @@ class SDSMemory:
         return better(problem, candidates)
 
 
-METHODS: dict[str, Any] = {"base": Base, "adjusted": Adjusted, "sds": SDS, "sds-memory": SDSMemory}
+METHODS: dict[str, Any] = {
+    "base": Base,
+    "adjusted": Adjusted,
+    "straight-through": StraightThrough,
+    "swaps": Swaps,
+    "sds": SDS,
+    "sds-memory": SDSMemory,
+}
 
 
 def make_method(name: str, options: dict[str, float]) -> Method:

@@ -82,14 +82,15 @@ def memory_rounds(
         rounds: how many.
         stiffness: ρ of the first round.
         growth: factor on ρ after every round.
+
+    Raises:
+        SDSError: H̃ + ρI is not positive definite in this precision.
     """
     gram = problem.gram
-    values, vectors = gram.eigen
-    rotated_rhs = problem.scaled_rhs @ vectors
     pull = start * gram.scale  # Z − U
     memory = 0.0 * pull
     for number in range(1, rounds + 1):
-        dense = ((rotated_rhs + stiffness * (pull @ vectors)) / (values + stiffness)) @ vectors.T
+        dense = gram.ridge_solve(problem.scaled_rhs + stiffness * pull, stiffness)
         wanted = dense + memory
         mask = pattern.mask(wanted.abs(), "row")
         sparse = wanted * mask

@@ -7,12 +7,27 @@ from torch import Tensor
 def upper_inverse_factor(matrix: Tensor, damping: float) -> Tensor:
     """Upper triangular U with UᵀU = (A + damping·I)⁻¹ for a float64 matrix A (C, C).
 
+    With rows and columns in reverse order, A = L Lᵀ becomes an upper times a lower triangle, and U is the inverse of
+    the upper one: a single factorisation, and the inverse of A is never formed.
+
     Raises:
         torch.linalg.LinAlgError: A + damping·I is not positive definite.
     """
     assert matrix.dtype == torch.float64
-    lower = torch.linalg.cholesky(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
-    return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
+    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    lower = torch.linalg.cholesky((matrix + damping * identity).flip(0, 1))
+    return torch.linalg.solve_triangular(lower, identity, upper=False).flip(0, 1)
+
+
+def divide(rhs: Tensor, matrix: Tensor, ridge: float) -> Tensor:
+    """B (A + ridge·I)⁻¹ for B (R, C) and a symmetric A (C, C), by Cholesky.
+
+    Raises:
+        torch.linalg.LinAlgError: A + ridge·I is not positive definite.
+    """
+    ridged = matrix.clone()
+    ridged.diagonal().add_(ridge)
+    return torch.cholesky_solve(rhs.T, torch.linalg.cholesky(ridged)).T
 
 
 def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
@@ -29,7 +44,7 @@ def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
 
 
 def masked_conjugate_gradients(
-    matrix: Tensor, rhs: Tensor, support: Tensor, start: Tensor, max_steps: int = 20, tolerance: float = 1e-4
+    matrix: Tensor, rhs: Tensor, support: Tensor, start: Tensor, max_steps: int = 20, tolerance: float = 1e-3
 ) -> Tensor:
     """Minimise tr(V A Vᵀ) − 2 tr(V Bᵀ) over V (R, C) that vanishes outside `support`, each row by conjugate gradients.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.maths.perplexity import Comparison, Perplexity, compare
-from sds_core.runs.config import RunConfig
+from sds_core.runs.config import CALIBRATED, RunConfig
 from sds_core.runs.store import Run
 
 REFERENCES = {"base": "base", "control": "adjusted"}
@@ -74,6 +74,7 @@ def _measured(result: dict[str, Any], stage: str) -> Perplexity:
 
 def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
     """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
-    alike = (config.method, config.pruner, config.pattern) == (method, mine.pruner, mine.pattern)
+    alike = all(getattr(config, name) == getattr(mine, name) for name in ("pruner", "pattern", *CALIBRATED))
     its, own = config.made_method(), mine.made_method()
-    return alike and (method == "base" or (its.alpha, its.beta) == (own.alpha, own.beta))
+    comparable = method == "base" or (its.alpha, its.beta) == (own.alpha, own.beta)
+    return config.method == method and alike and comparable

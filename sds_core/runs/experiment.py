@@ -3,6 +3,7 @@
 import platform
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -75,7 +76,7 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
         return
     recipe = Recipe(pruner=make_pruner(config.pruner), method=config.made_method(), pattern=config.parsed_pattern())
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
-    began = time.monotonic()
+    began, used = time.monotonic(), time.process_time()
     rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Pruned | Tensor]()
     for event in run_phase(phase, bench.anatomy, bench.calibration, recipe, bench.device, past):
         if isinstance(event, Solved):  # what is not kept is let go at once: a block's stages would fill a GPU
@@ -94,10 +95,12 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
             "block": event.block,
             "of": len(blocks),
             "seconds": round(time.monotonic() - began, 3),
+            "cpu_seconds": round(time.process_time() - used, 3),
             "sha256": sha256,
             "linears": lines,
         }
-        began, rows, lines, weights = time.monotonic(), [], [], {}
+        began, used = time.monotonic(), time.process_time()
+        rows, lines, weights = [], [], {}
 
 
 def _line(solved: Solved, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -182,10 +185,6 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict
     last = run.config.written_by(run.config.walks[-1])
     lines = [line for e in events if e["kind"] == "block" and e["stage"] == last for line in e["linears"]]
     pruned = sum(line.get("pruned", 0) for line in lines)
-    winners: dict[str, int] = {}
-    for line in lines:
-        if line["winner"]:
-            winners[line["winner"]] = winners.get(line["winner"], 0) + 1
     return {
         "perplexity": {stage: _perplexity(stage, value, measured["dense"]) for stage, value in measured.items()},
         "last": last,
@@ -194,13 +193,20 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict
         "total": bench.anatomy.total,
         "sparsity": pruned / bench.anatomy.prunable,
         "model_sparsity": pruned / bench.anatomy.total,
-        "winners": winners,
-        "seconds": {
-            phase: round(sum(e["seconds"] for e in events if e["kind"] == "block" and e["phase"] == phase), 1)
-            for phase in dict.fromkeys(e["phase"] for e in events if e["kind"] == "block")
-        },
+        "winners": Counter(line["winner"] for line in lines if line["winner"]),
+        "seconds": _by_phase(events, "seconds"),
+        "cpu_seconds": _by_phase(events, "cpu_seconds"),
         "command": run.config.command(),
         "calibration_sha256": digest(bench.calibration),
         "evaluation_sha256": digest(bench.evaluation),
         **_versions(),
     }
+
+
+def _by_phase(events: list[Event], what: str) -> dict[str, float]:
+    """Seconds of all blocks, by phase."""
+    total = Counter[str]()
+    for event in events:
+        if event["kind"] == "block":
+            total[event["phase"]] += event[what]
+    return {phase: round(seconds, 1) for phase, seconds in total.items()}

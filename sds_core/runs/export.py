@@ -24,7 +24,7 @@ def export(run: Run, folder: str) -> Path:
     """
     result, config = run.result(), run.config
     if result is None:
-        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"python -m sds_core resume {run.id}")
+        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
     target = Path(folder).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")

@@ -27,11 +27,14 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
         "dense_std": dense_std,
     }
 
+    known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
+
     def row(stage: str, value: Pruned | Tensor, number: int = 0) -> dict[str, Any]:
         weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
-        numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
-        loss = 0.0 if stage == "dense" else solved.problem.loss(weight)
-        return common | {"stage": stage, "round": number, "loss": loss, "mask_changed": float("nan")} | numbers
+        if id(weight) not in known:
+            numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
+            known[id(weight)] = numbers | {"loss": 0.0 if stage == "dense" else solved.problem.loss(weight)}
+        return common | {"stage": stage, "round": number, "mask_changed": float("nan")} | known[id(weight)]
 
     found = [row("dense", dense)] if "sparse" in solved.stages else []
     found += [row(stage, value) for stage, value in solved.stages.items()]

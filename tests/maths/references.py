@@ -116,20 +116,28 @@ def gradient_descent(dense: Tensor, start: Tensor, inputs: Tensor, steps: int, r
 
 
 def straight_through(
-    dense: Tensor, start: tuple[Tensor, Tensor], inputs: Tensor, select: Select, steps: int, rate: float
+    dense: Tensor,
+    start: tuple[Tensor, Tensor],
+    inputs: Tensor,
+    select: Select,
+    steps: int,
+    rate: float,
+    momentum: float,
 ) -> list[tuple[float, Tensor, Tensor]]:
     """Autograd through an identity in place of the mask; (error, masked weight, mask) of the start and each step."""
     scale, target, inputs = jacobi(dense, inputs)
-    weights, mask = start[0] * scale, start[1]
+    weights, mask = (start[0] * scale).requires_grad_(), start[1]
+    optimiser = torch.optim.SGD([weights], lr=rate, momentum=momentum)
     iterates = []
     for step in range(steps + 1):
         if step:
-            mask = select((weights / scale).abs())
-        weights = weights.detach().requires_grad_()
+            mask = select(weights.detach().abs())
+        optimiser.zero_grad()
         masked = weights + (weights * mask - weights).detach()
         error = half_error(masked, target @ inputs, inputs)
         iterates.append((error.item(), masked.detach() / scale, mask))
-        weights = weights - rate * torch.autograd.grad(error, weights)[0]
+        error.backward()
+        optimiser.step()
     return iterates
 
 

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sds_core.maths.adjust import better, solve_kept, straight_through
+from sds_core.maths.adjust import MOMENTUM, better, solve_kept, straight_through
 from sds_core.maths.pattern import NM, Unstructured
 from sds_core.maths.problem import LayerProblem, Pruned
 from sds_core.maths.pruners.wanda import Wanda
@@ -33,7 +33,7 @@ def test_kept_weights_are_solved_for_on_the_normal_equations():
     assert torch.equal(solved.mask, PRUNED.mask) and (solved.weight[~solved.mask] == 0).all()
     assert PROBLEM.loss(exact) < 0.7 * PROBLEM.loss(PRUNED.weight)
     assert PROBLEM.loss(solved.weight) == pytest.approx(PROBLEM.loss(exact), rel=1e-3)
-    torch.testing.assert_close(solved.weight * PROBLEM.gram.scale, exact * PROBLEM.gram.scale, rtol=0, atol=0.02)
+    torch.testing.assert_close(solved.weight * PROBLEM.gram.scale, exact * PROBLEM.gram.scale, rtol=0, atol=0.1)
 
 
 def test_a_teachers_shift_is_solved_for_as_well():
@@ -81,7 +81,7 @@ def test_straight_through_equals_autograd_through_an_identity(pattern, select, l
     start = Wanda().solve(PROBLEM, pattern)
     found = straight_through(PROBLEM, start, pattern, iterations=iterations, learning_rate=learning_rate)
     iterates = slow_straight_through(
-        WEIGHT, (start.weight, start.mask), INPUTS, select, iterations, learning_rate / TOP
+        WEIGHT, (start.weight, start.mask), INPUTS, select, iterations, learning_rate / TOP, MOMENTUM
     )
     _, weight, mask = min(iterates, key=lambda iterate: iterate[0])
     assert torch.equal(found.mask, mask)
@@ -97,10 +97,14 @@ def test_straight_through_aims_at_a_teachers_shift():
     torch.testing.assert_close(found.weight, WEIGHT + shift / GRAM.diagonal() / TOP, rtol=1e-6, atol=1e-8)
 
 
-def test_a_masked_weight_can_return():
-    found = straight_through(PROBLEM, PRUNED, NM(2, 4), iterations=30, learning_rate=1.0)
-    assert (found.mask & ~PRUNED.mask).any()
-    assert PROBLEM.loss(found.weight) < PROBLEM.loss(PRUNED.weight)
+@pytest.mark.parametrize("seed", range(3))
+def test_masked_weights_return_and_are_worth_it(seed):
+    problem = LayerProblem.from_inputs(random_weight(32, 32, seed), correlated_inputs(32, 300, seed)).shrunk(0.2)
+    pruned = Wanda().solve(problem, NM(2, 4))
+    found = straight_through(problem, pruned, NM(2, 4), iterations=20, learning_rate=1.0)
+    assert (found.mask & ~pruned.mask).any()
+    solved = problem.loss(solve_kept(problem, pruned).weight)
+    assert problem.loss(solve_kept(problem, found).weight) < solved < problem.loss(pruned.weight)
 
 
 @pytest.mark.parametrize("seed", range(5))

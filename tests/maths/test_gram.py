@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.maths.gram import Gram, GramAccumulator
+from sds_core.maths.gram import STRIP, Gram, GramAccumulator
 from tests.maths.references import correlated_inputs, jacobi, random_weight, top_eigenvalue
 
 
@@ -120,16 +120,38 @@ def test_dead_inputs_are_known_and_harmless(dtype):
 def test_an_all_zero_matrix_has_finite_factors():
     gram = Gram(torch.zeros(4, 4))
     assert gram.dead.all() and (gram.scale > 0).all()
-    assert gram.scaled.isfinite().all() and gram.eigen.values.isfinite().all() and gram.top_eigenvalue > 0
+    assert (
+        gram.scaled.isfinite().all()
+        and gram.ridge_solve(torch.ones(2, 4), 0.1).isfinite().all()
+        and gram.top_eigenvalue > 0
+    )
     assert gram.inverse_factor(0.01).isfinite().all()
 
 
-def test_eigen_decomposes_the_scaled_matrix():
-    gram = gram_of(correlated_inputs(6, 4))
-    values, vectors = gram.eigen
-    assert (values >= 0).all() and (values.diff() >= 0).all()
-    torch.testing.assert_close(vectors @ torch.diag(values) @ vectors.T, gram.scaled)
-    torch.testing.assert_close(vectors.T @ vectors, torch.eye(6, dtype=torch.float64))
+def test_a_ridge_solve_undoes_the_ridged_product():
+    gram = gram_of(correlated_inputs(6, 40))
+    wanted = random_weight(3, 6)
+    ridged = gram.scaled + 0.3 * torch.eye(6, dtype=torch.float64)
+    torch.testing.assert_close(gram.ridge_solve(wanted @ ridged, 0.3), wanted)
+
+
+def test_a_singular_ridge_solve_names_layer_and_stiffness():
+    gram = Gram(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "blocks.2.q_proj")
+    with pytest.raises(SDSError, match=r"blocks\.2\.q_proj is not positive definite at stiffness 0\.5.*larger stiff"):
+        gram.ridge_solve(torch.ones(1, 2), 0.5)
+    assert gram.ridge_solve(torch.ones(1, 2), 1.5).isfinite().all()
+
+
+@pytest.mark.parametrize("columns", [STRIP - 1, STRIP, 2 * STRIP + 5])
+def test_inputs_wider_than_a_strip_are_summed_whole(columns):
+    inputs, teacher = correlated_inputs(columns, 30, 0).float(), correlated_inputs(columns, 30, 1).float()
+    sums = GramAccumulator(columns, cross=True)
+    sums.add(inputs.T, teacher.T)
+    matrix = sums.gram("x").matrix
+    assert torch.equal(matrix, matrix.T)
+    torch.testing.assert_close(matrix, inputs @ inputs.T / 30)
+    expected = (teacher.double() - inputs.double()) @ inputs.double().T / 30
+    torch.testing.assert_close(sums.pull().double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_top_eigenvalue_is_rounded_up_by_two_per_cent():

@@ -156,7 +156,7 @@ def test_the_defaults_are_the_recipe():
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(SDSError, match="base, adjusted, sds, sds-memory"):
+    with pytest.raises(SDSError, match="base, adjusted, straight-through, swaps, sds, sds-memory"):
         make_method("sdss", {})
 
 

@@ -1,0 +1,241 @@
+"""What each method gains at the same sparsity, over calibration seeds, with paired errors: a study anyone can repeat.
+
+    python benchmarks/quality.py STUDY --evaluation TEXT [--model demo] [--seeds 0 1 2] [--only PART …]
+
+A study is a list of settings; each becomes one run a seed. Runs are ordinary runs without kept weights, in the folder
+named by --runs, so a study that was interrupted goes on where it stopped, and its runs can be looked at in the app.
+Written to --out: STUDY.md (a row a setting) and STUDY.csv (a row a run).
+"""
+
+import argparse
+import csv
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sds_core.errors import SDSError
+from sds_core.maths.perplexity import Comparison, Perplexity, compare
+from sds_core.runs.config import RunConfig
+from sds_core.runs.store import Run, create, ids, open_run
+from sds_core.runs.worker import launch
+
+Changes = dict[str, Any]
+"""What a setting changes of `RunConfig`'s defaults."""
+
+BASES: list[Changes] = [{"method": "base", "pruner": pruner} for pruner in ("magnitude", "wanda", "sparsegpt")]
+CONTROLS: list[Changes] = [
+    {"method": method, "pruner": pruner, "options": {"beta": beta}}
+    for pruner in ("wanda", "sparsegpt")
+    for method, beta in (("swaps", 0.0), ("straight-through", 0.0), ("adjusted", 0.0), ("adjusted", 0.2))
+]
+WINNERS: list[Changes] = [
+    {"method": method, "pruner": pruner} for pruner in ("wanda", "sparsegpt") for method in ("sds", "sds-memory")
+]
+DEVELOPMENT = {"samples": 16, "length": 512, "eval_windows": 24, "eval_length": 512}
+MEMORY = {"method": "sds-memory", "pruner": "wanda"}
+
+STUDIES: dict[str, list[Changes]] = {
+    "methods": [
+        {"pattern": pattern, "eval_windows": 64, "eval_length": 1024, **setting}
+        for pattern in ("2:4", "50%")
+        for setting in (*BASES, *WINNERS, *CONTROLS)
+    ],
+    "ablations": [
+        {**DEVELOPMENT, **setting}
+        for setting in (
+            {"method": "base", "pruner": "wanda"},
+            MEMORY,
+            *(MEMORY | {"options": {"beta": beta}} for beta in (0.0, 0.1, 0.15, 0.3, 0.5)),
+            *(MEMORY | {"options": {"alpha": alpha}} for alpha in (0.05, 0.1, 0.4)),
+            *(MEMORY | {"options": {"rounds": rounds, "growth": growth}} for rounds, growth in ((6, 1.7), (25, 1.15))),
+            MEMORY | {"walk": "staged"},
+            *(MEMORY | {"pruner": pruner} for pruner in ("magnitude", "sparsegpt")),
+            *(MEMORY | {"samples": samples} for samples in (8, 32, 64)),
+            MEMORY | {"calibration": "python-docs"},
+            *({"pattern": "4:8", "method": method, "pruner": "wanda"} for method in ("base", "sds-memory")),
+        )
+    ],
+}
+"""`methods` makes the claims, on text that no choice has seen; `ablations` is for choices, on development text."""
+
+RECIPE = {**DEVELOPMENT, **MEMORY}
+"""What the ablations are compared to."""
+
+
+class Setting(NamedTuple):
+    """One line of the study: the same configuration with several seeds."""
+
+    changes: Changes
+    runs: list[Run]
+
+    def losses(self, stage: str | None = None) -> Perplexity:
+        """Window by window, the mean over seeds of a stage's losses; the last stage's without a name."""
+        found = [run.result() for run in self.runs]
+        measured = [result["perplexity"][stage or result["last"]] for result in found if result]
+        rows = zip(*(each["losses"] for each in measured), strict=True)
+        return Perplexity(tuple(map(statistics.fmean, rows)), measured[0]["tokens"])
+
+    def spread(self, other: "Setting") -> float:
+        """Standard deviation over seeds of the log ratio to another setting; not a number with one seed."""
+        ratios = [
+            Setting({}, [mine]).against(Setting({}, [its])).log_ratio
+            for mine, its in zip(self.runs, other.runs, strict=True)
+        ]
+        return statistics.stdev(ratios) if len(ratios) > 1 else math.nan
+
+    def against(self, other: "Setting") -> Comparison:
+        return compare(self.losses(), other.losses())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--evaluation", required=True, help="held-out text, such as wikitext-2-raw.test.txt@0-50%%")
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", default=[], help="settings with all these words, such as 2:4 sds")
+    parser.add_argument("--runs", default="runs-quality", help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--out", default="benchmarks/results", help="folder of the tables (default: %(default)s)")
+    parser.add_argument("--table", action="store_true", help="only write the tables of what is finished")
+    options = parser.parse_args()
+    os.environ["SDS_RUNS"] = str(Path(options.runs).resolve())
+    try:
+        study(options)
+    except SDSError as error:
+        sys.exit(f"error: {error}")
+
+
+def study(options: argparse.Namespace) -> None:
+    shared = {"model": options.model, "evaluation": options.evaluation, "keep_weights": False, "title": options.study}
+    known = {repr(open_run(run).config): open_run(run) for run in ids()}
+    chosen = [changes for changes in STUDIES[options.study] if set(options.only) <= set(words(changes))]
+    pairs = [(changes, seed) for seed in options.seeds for changes in chosen]  # a whole seed, then the next
+    found: dict[str, list[Run]] = {repr(changes): [] for changes in chosen}
+    for changes, seed in pairs:
+        config = RunConfig.from_dict({**shared, **changes, "seed": seed})
+        run = known.get(repr(config)) or (None if options.table else create(config))
+        if run is not None:
+            found[repr(changes)].append(run)
+    todo = [run for runs in zip(*found.values(), strict=False) for run in runs if run.result() is None]
+    if todo and not options.table:
+        work_off(todo)
+    settings = [
+        Setting(changes, done) for changes in chosen if (done := [r for r in found[repr(changes)] if r.result()])
+    ]
+    write(Path(options.out), options.study, settings)
+
+
+def words(changes: Changes) -> list[str]:
+    """Every value of a setting as text."""
+    flat = {key: value for key, value in changes.items() if key != "options"} | changes.get("options", {})
+    return [*map(str, flat.values()), *(f"{key}={value}" for key, value in flat.items())]
+
+
+def work_off(runs: list[Run]) -> None:
+    """One worker for all runs, so that they share the model and its dense perplexity; says when one has ended."""
+    process, began = launch(runs), time.monotonic()
+    for number, run in enumerate(runs, start=1):
+        while run.state() in ("queued", "running") and process.poll() is None:
+            time.sleep(1)
+        state, minutes = run.state(), (time.monotonic() - began) / 60
+        print(f"{number} of {len(runs)}, {minutes:.0f} min: {run.id} {state}", file=sys.stderr, flush=True)
+    process.wait()
+
+
+def write(folder: Path, name: str, settings: list[Setting]) -> None:
+    """The tables of what is finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "\n".join(markdown(settings))
+    (folder / f"{name}.md").write_text(lines + "\n", encoding="utf-8")
+    print(lines)
+    with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+        rows = list(csv_rows(settings))
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def markdown(settings: list[Setting]) -> Iterator[str]:
+    """A line a setting: ratios are of perplexities, ± paired over windows, [spread over seeds]."""
+    yield "| setting | seeds | perplexity | × dense | × base | × control | × recipe | CPU s |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for setting in settings:
+        base = partner(setting, settings, {"method": "base", "options": {}})
+        beta = RunConfig.from_dict(setting.changes).made_method().beta
+        control = partner(setting, settings, {"method": "adjusted", "options": {"beta": beta}})
+        recipe = next((other for other in settings if other.changes == RECIPE), None)
+        cells = [ratio(setting, other) for other in (base, control, recipe)]
+        dense = compare(setting.losses(), setting.losses("dense"))
+        seconds = statistics.fmean(sum(result(run)["cpu_seconds"].values()) for run in setting.runs)
+        yield (
+            f"| {label(setting.changes)} | {len(setting.runs)} | {setting.losses().value:.2f} "
+            f"| {dense.ratio:.3f} ± {dense.ratio * dense.error:.3f} | {' | '.join(cells)} | {seconds:.0f} |"
+        )
+
+
+def partner(setting: Setting, settings: list[Setting], changes: Changes) -> Setting | None:
+    """The setting that is this one but for the method, where it is in the study with the same seeds."""
+    wanted = RunConfig.from_dict({**setting.changes, "walk": "fused", **changes})
+    for other in settings:
+        if RunConfig.from_dict(other.changes) == wanted and other is not setting:
+            return other if seeds(other) == seeds(setting) else None
+    return None
+
+
+def seeds(setting: Setting) -> list[int]:
+    return [run.config.seed for run in setting.runs]
+
+
+def ratio(setting: Setting, other: Setting | None) -> str:
+    if other is None or other is setting or len(other.runs) != len(setting.runs):
+        return ""
+    found, spread = setting.against(other), setting.spread(other)
+    between = "" if math.isnan(spread) else f" [{found.ratio * spread:.3f}]"
+    return f"{found.ratio:.3f} ± {found.ratio * found.error:.3f}{between}"
+
+
+def label(changes: Changes) -> str:
+    """A setting in words."""
+    config = RunConfig.from_dict(changes)
+    extra = [config.walk] if config.walk != "fused" else []
+    extra += [config.calibration] if config.calibration != "self" else []
+    extra += [f"{key} {value:g}" for key, value in config.options.items()]
+    calibrated = f"{config.samples}×{config.length}"
+    return ", ".join([f"{config.pattern} {config.method} from {config.pruner}", calibrated, *extra])
+
+
+def result(run: Run) -> dict[str, Any]:
+    found = run.result()
+    assert found is not None
+    return found
+
+
+def csv_rows(settings: list[Setting]) -> Iterator[dict[str, Any]]:
+    for setting in settings:
+        for run in setting.runs:
+            found = result(run)
+            last = found["perplexity"][found["last"]]
+            yield {
+                "run": run.id,
+                "setting": label(setting.changes),
+                "seed": run.config.seed,
+                "perplexity": last["value"],
+                "dense": found["perplexity"]["dense"]["value"],
+                "log_ratio_to_dense": last["log_ratio"],
+                "error_over_windows": last["error"],
+                "pruned": found["pruned"],
+                "model_sparsity": found["model_sparsity"],
+                "cpu_seconds": sum(found["cpu_seconds"].values()),
+                **{key: found[key] for key in ("command", "machine", "torch", "transformers", "version")},
+            }
+
+
+if __name__ == "__main__":
+    main()
