@@ -70,6 +70,8 @@ def branched(chosen: dict[str, Any], run: Run | None, phase: int) -> tuple[RunCo
 
 def offer(run: Run | None) -> None:
     """Options, the equivalent command line, and the buttons that start."""
+    from sds_core.runs.config import LAST_PHASE, walk_of
+
     with st.expander("Options of a new run", expanded=run is None):
         chosen = options.choose()
     config, fault = configured(chosen)
@@ -78,7 +80,9 @@ def offer(run: Run | None) -> None:
     else:
         frame.refuse(fault)
     first = configured(chosen, walk="staged", phase=1)
-    phases = [first, branched(chosen, run, 2), branched(chosen, run, 3)]
+    phases = {1: first, 2: branched(chosen, run, 2), 3: branched(chosen, run, 3)}
+    phases |= {again: found for again in range(4, LAST_PHASE + 1) if (found := branched(chosen, run, again))[0]}
+    names = {"sparse": "sparse", "dense": "re-dense", "final": "final"}
     with st.container(horizontal=True):
         st.button(
             "Start all phases",
@@ -89,9 +93,9 @@ def offer(run: Run | None) -> None:
             on_click=begin,
             args=(config,),
         )
-        for phase, (name, (one, why)) in enumerate(zip(("sparse", "re-dense", "final"), phases, strict=True), 1):
+        for phase, (one, why) in phases.items():
             st.button(
-                f"Phase {phase}: {name}",
+                f"Phase {phase}: {names[walk_of(phase)]}",
                 key=f"phase-{phase}",
                 disabled=one is None,
                 on_click=begin,

@@ -131,8 +131,8 @@ def _run(options: argparse.Namespace) -> int:
             values["walk"] = "staged"
         return _follow_new([create(RunConfig.from_dict(values))])
     phase = getattr(options, "phase", 0)
-    if phase not in (2, 3):
-        raise SDSError("--from goes with --phase 2 or 3", got=f"--phase {phase}")
+    if phase < 2:
+        raise SDSError("--from goes with --phase 2 or a later one", got=f"--phase {phase}")
     parent = open_run(options.origin)
     return _follow_new([create(parent.config.branch(_chosen(options), parent.as_parent(phase)))])
 

@@ -12,7 +12,7 @@ call the same functions per layer.
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -94,6 +94,12 @@ class Recipe:
     pruner: Pruner
     method: Method
     pattern: Pattern
+    by_block: tuple[Pattern, ...] = ()
+    """One pattern a block, where they differ."""
+
+    def of(self, block: Block) -> "Recipe":
+        """The recipe of one block."""
+        return replace(self, pattern=self.by_block[block.index], by_block=()) if self.by_block else self
 
     def phase1(self, problem: LayerProblem) -> Result:
         """Sparse: W_d → W_s."""
@@ -132,7 +138,7 @@ class Recipe:
 class Step:
     """What a walk does with each layer, and which weights it lets the data flow through."""
 
-    solve: Callable[[LayerProblem, Linear], Result]
+    solve: Callable[[Recipe, LayerProblem, Linear], Result]
     start: Callable[[Linear], Tensor] | None = None
     """Weights (R, C) with which a block is observed; the dense ones where there is no function."""
     feeds_on: Literal["start", "result"] = "result"
@@ -167,18 +173,18 @@ def run_phase(
 
     match phase:
         case "fused":
-            step = Step(lambda problem, linear: recipe.all_phases(problem))
+            step = Step(lambda its, problem, linear: its.all_phases(problem))
         case "sparse":
-            step = Step(lambda problem, linear: recipe.phase1(problem), taught=False)
+            step = Step(lambda its, problem, linear: its.phase1(problem), taught=False)
         case "dense":
             step = Step(
-                lambda problem, linear: recipe.phase2(problem, sparse(linear)),
+                lambda its, problem, linear: its.phase2(problem, sparse(linear)),
                 start=lambda linear: sparse(linear).weight,
                 feeds_on="start",
             )
         case "final":
             step = Step(
-                lambda problem, linear: recipe.phase3(problem, sparse(linear), redense(linear)),
+                lambda its, problem, linear: its.phase3(problem, sparse(linear), redense(linear)),
                 start=redense_or_sparse,
             )
     yield from _walk(anatomy, windows, recipe, step, device, past)
@@ -215,7 +221,7 @@ def _walk(
             weight = dense[linear.label].to(device)
             shift = None if observed.pull is None else beta * (weight @ observed.pull)
             problem = LayerProblem(weight, observed.gram, shift)
-            result = step.solve(problem, linear)
+            result = step.solve(recipe.of(block), problem, linear)
             newest = list(result.stages.values())[-1]
             linear.write(newest.weight if isinstance(newest, Pruned) else newest)
             seconds = time.monotonic() - began

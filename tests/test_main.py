@@ -89,7 +89,7 @@ def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypat
         (["run", "--pattern", "1.2"], "sparsity ratio out of range"),
         (["run", "--method", "base", "--rounds", "3"], "method base has no option rounds"),
         (["run", "--phase", "2", "--from", "../x"], "not a run id"),
-        (["run", "--phase", "1", "--from", "x"], "--from goes with --phase 2 or 3"),
+        (["run", "--phase", "1", "--from", "x"], "--from goes with --phase 2 or a later one"),
         (["compare", "--methods", "sdsd:wanda"], "unknown method"),
         (
             ["compare", "--methods", "base:wanda", "--rounds", "3"],

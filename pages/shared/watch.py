@@ -140,6 +140,8 @@ def _now(run: Run, state: str, events: list[Event]) -> None:
     match last["kind"]:
         case "queued":
             text = f"Waiting behind run `{last['behind']}`, which uses the same device."
+        case "measuring" if last["stage"] == "outliers":
+            text = f"Counting the dense model’s outliers: block {last['block'] + 1} of {last['of']}."
         case "measuring":
             names = {"redense": "re-dense"}
             stage = names.get(last["stage"], last["stage"])

@@ -7,17 +7,25 @@ from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS, Method, make_method
-from sds_core.maths.pattern import Pattern, parse_pattern
+from sds_core.maths.pattern import NM, Pattern, parse_pattern
 from sds_core.maths.pruners import make_pruner
 from sds_core.models.source import Part
 from sds_core.stages import Phase, Stage
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WALKS = ("fused", "staged")
-PHASES: dict[int, Phase] = {1: "sparse", 2: "dense", 3: "final"}
+ALLOCATIONS = ("uniform", "owl")
+LAST_PHASE = 9
+
+
+def walk_of(phase: int) -> Phase:
+    """1 sparse, 2 dense, 3 sparse again; 4 and 5 repeat 2 and 3 on what 3 left, and so on (S-D-S-D-S)."""
+    return "sparse" if phase == 1 else "final" if phase % 2 else "dense"
+
+
 CALIBRATED = ("calibration", "samples", "length", "seed")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
-FIXED_BY_PARENT = ("model", "dtype", "pattern", "pruner", *CALIBRATED, *MEASURED)
+FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
 
 
@@ -28,7 +36,7 @@ class Parent:
     run: str
     """Its id."""
     phase: int
-    """Its last finished phase, 1 or 2."""
+    """Its last finished phase."""
     sha256: str
     """Digest over that phase's checkpoint files."""
 
@@ -47,10 +55,13 @@ class RunConfig:
     """base, adjusted, sds (the paper's) or sds-memory (with a memory)."""
     pattern: str = "2:4"
     """KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5."""
+    allocation: str = "uniform"
+    """How a ratio is shared among blocks: uniform, or owl (blocks with more outliers are pruned less)."""
     walk: str = "fused"
     """fused (one walk, each block through all phases) or staged (each phase over the whole model)."""
     phase: int = 0
-    """Only this phase of a staged walk, 1, 2 or 3; 2 and 3 go on from a run; 0 for all."""
+    """Only this phase: 1 sparse, 2 dense, 3 sparse again, and once more 4 and 5; all but 1 go on from a run; 0 for 1
+    to 3."""
     calibration: str = "self"
     """Calibration text: self, python-docs, a .txt file or hub:ID:CONFIG:SPLIT:COLUMN; parts as TEXT@0-50%."""
     samples: int = 16
@@ -76,7 +87,7 @@ class RunConfig:
     options: dict[str, float] = field(default_factory=dict)
     """Options of the method that differ from its defaults."""
     parent: Parent | None = None
-    """Where phases 2 and 3 go on from."""
+    """Where phases after the first go on from."""
 
     def __post_init__(self) -> None:
         faults = []
@@ -92,7 +103,15 @@ class RunConfig:
 
     def _check_names(self) -> None:
         make_pruner(self.pruner)
-        parse_pattern(self.pattern)
+        pattern = parse_pattern(self.pattern)
+        if self.allocation not in ALLOCATIONS:
+            raise SDSError("unknown allocation", got=self.allocation, allowed=", ".join(ALLOCATIONS))
+        if self.allocation != "uniform" and isinstance(pattern, NM):
+            raise SDSError(
+                f"an N:M pattern is the same in every block, so {self.allocation} cannot share it out",
+                got=self.pattern,
+                cure="choose a ratio such as 0.5, or the uniform allocation",
+            )
         for text in (self.calibration, self.evaluation):
             Part.parse(text)
         if self.dtype not in DTYPES:
@@ -113,8 +132,8 @@ class RunConfig:
     def _check_phases(self) -> None:
         if self.walk not in WALKS:
             raise SDSError("unknown walk", got=self.walk, allowed=", ".join(WALKS))
-        if self.phase not in (0, *PHASES):
-            raise SDSError("unknown phase", got=self.phase, allowed="1, 2 or 3")
+        if self.phase not in range(LAST_PHASE + 1):
+            raise SDSError("unknown phase", got=self.phase, allowed=f"1 to {LAST_PHASE}")
         if self.phase and self.walk != "staged":
             raise SDSError("single phases belong to a staged walk", got=self.walk, cure="drop --walk, or drop --phase")
         if self.phase > 1 and self.method in METHODS and not METHODS[self.method].redenses:
@@ -125,7 +144,7 @@ class RunConfig:
                 cure="name it: --from",
             )
         if self.phase <= 1 and self.parent is not None:
-            raise SDSError("only phases 2 and 3 go on from a run", got=f"phase {self.phase}")
+            raise SDSError("phase 1 does not go on from a run", got=f"phase {self.phase}")
 
     def _staged(self) -> list[Phase]:
         """The phases of this method, one walk each."""
@@ -141,7 +160,7 @@ class RunConfig:
     def walks(self) -> list[Phase]:
         """The walks over the model that this run consists of."""
         if self.phase:
-            return [PHASES[self.phase]]
+            return [walk_of(self.phase)]
         return ["fused"] if self.walk == "fused" else self._staged()
 
     def written_by(self, phase: Phase) -> Stage:
@@ -156,7 +175,7 @@ class RunConfig:
         Raises:
             SDSError: the change would contradict what the parent has done.
         """
-        kept = (*FIXED_BY_PARENT, "method") if parent.phase == 2 else FIXED_BY_PARENT
+        kept = FIXED_BY_PARENT if walk_of(parent.phase + 1) == "dense" else (*FIXED_BY_PARENT, "method")
         if fixed := [name for name in kept if changes.get(name, getattr(self, name)) != getattr(self, name)]:
             raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
         method = changes.get("method", self.method)

@@ -4,8 +4,9 @@ import platform
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 import sds_core
 from sds_core.errors import SDSError
+from sds_core.maths.pattern import Pattern, Unstructured
 from sds_core.maths.perplexity import Perplexity, compare
 from sds_core.maths.problem import Pruned
 from sds_core.maths.pruners import make_pruner
+from sds_core.models.allocate import owl
 from sds_core.models.device import allow_fast_matmul, pick_device
 from sds_core.models.text import digest
 from sds_core.runs import checkpoint, record
@@ -49,11 +52,12 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
 
     dense = yield from bench.measure_dense()
     yield _perplexity("dense", dense)
+    by_block = yield from _by_block(bench, past)
     measured = {e["stage"]: Perplexity(tuple(e["losses"]), e["tokens"]) for e in past if e["kind"] == "perplexity"}
     for phase in config.walks:
         bench.restore_dense()
         bench.changed = True
-        yield from _walk(run, bench, phase)
+        yield from _walk(run, bench, phase, by_block)
         stage = config.written_by(phase)
         if stage not in measured:
             measured[stage] = yield from bench.measure(stage)
@@ -65,7 +69,24 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
     yield {"kind": "finished"}
 
 
-def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
+def _by_block(bench: Workbench, past: list[Event]) -> Generator[Event, None, tuple[Pattern, ...]]:
+    """Every block's pattern where the allocation makes them differ; what the record says already is not asked again."""
+    pattern = bench.config.parsed_pattern()
+    if bench.config.allocation == "uniform":
+        return ()
+    assert isinstance(pattern, Unstructured)
+    known = next((e["ratios"] for e in past if e["kind"] == "allocation"), None)
+    if known is None:
+        bench.restore_dense()
+        ratios = yield from bench.following(
+            "outliers", owl(bench.anatomy, bench.calibration, pattern.ratio, bench.device)
+        )
+        known = list(map(str, ratios))
+        yield {"kind": "allocation", "ratios": known}
+    return tuple(Unstructured(Fraction(ratio)) for ratio in known)
+
+
+def _walk(run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...]) -> Iterator[Event]:
     """One walk over the blocks, each block's results stored before it is reported."""
     config, blocks = run.config, bench.anatomy.blocks
     stage = config.written_by(phase)
@@ -74,7 +95,12 @@ def _walk(run: Run, bench: Workbench, phase: Phase) -> Iterator[Event]:
         for block in blocks:
             past.restore(block)
         return
-    recipe = Recipe(pruner=make_pruner(config.pruner), method=config.made_method(), pattern=config.parsed_pattern())
+    recipe = Recipe(
+        pruner=make_pruner(config.pruner),
+        method=config.made_method(),
+        pattern=config.parsed_pattern(),
+        by_block=by_block,
+    )
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
     began, used = time.monotonic(), time.process_time()
     rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Pruned | Tensor]()

@@ -71,6 +71,14 @@ def load(folder: Path) -> pd.DataFrame:
     return together.drop_duplicates(["block", "linear", "stage", "round"], keep="last").reset_index(drop=True)
 
 
+def hand_on(parent: Path, child: Path) -> None:
+    """Give a run the final weights of the one before as those that it starts from."""
+    frame = load(parent)
+    if not frame.empty:
+        frame = frame[frame["stage"].isin(["dense", "final"])].replace({"stage": {"final": "sparse"}})
+        save(child / "distributions" / "sparse-all.parquet", frame.to_dict("records"))
+
+
 def pack(mask: Tensor) -> Tensor:
     """A mask (R, C) as bits in uint8 (⌈R·C / 8⌉,)."""
     bits = mask.flatten().to(torch.uint8)

@@ -184,35 +184,57 @@ class Run:
         Raises:
             SDSError: the phase before is not finished here.
         """
-        needed: Stage = "sparse" if phase == 2 else "redense"
+        *_, needed = _handed_on(phase)
         recorded = self.log.read()
         blocks = next((e["blocks"] for e in recorded if e["kind"] == "model"), None)
-        if blocks is None or len(self.checkpoints(needed)) < blocks or not self.checkpoint(needed, 0).exists():
+        complete = (
+            blocks is not None and len(self.checkpoints(needed)) == blocks and self.checkpoint(needed, 0).exists()
+        )
+        # Which time it is that this run goes through phases 2 and 3, alias 4 and 5: its stages are that time's.
+        times = self.config.phase // 2 if self.config.phase else 1
+        if not complete or (times != (phase - 1) // 2 and phase != 2) or times > phase // 2:
             raise SDSError(
                 f"run {self.id} holds no finished phase {phase - 1} to go on from",
-                cure=f"run phase {phase - 1} first, staged and with its weights kept",
+                cure=f"run phase {phase - 1} first, with its weights kept",
             )
         return Parent(self.id, phase - 1, self.stage_digest(needed))
 
     def inherit(self, parent: "Run", origin: Parent) -> None:
-        """Link weights and distributions of the parent's phases up to `origin.phase`, and repeat its record of them.
+        """Link weights and distributions of the parent that the next phase needs, and repeat its record of them.
 
         Raises:
             SDSError: the parent's phase is not the one that `origin` means.
         """
         if parent.as_parent(origin.phase + 1) != origin:
             raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
-        stages: list[Stage] = ["sparse", "redense"][: origin.phase]  # type: ignore[assignment]
-        for stage in stages:
-            shutil.copytree(parent.folder / FOLDERS[stage], self.folder / FOLDERS[stage], copy_function=_link)
+        stages = _handed_on(origin.phase + 1)
+        for theirs, mine in stages.items():
+            shutil.copytree(parent.folder / FOLDERS[theirs], self.folder / FOLDERS[mine], copy_function=_link)
         (self.folder / "distributions").mkdir()
-        for walk in ("sparse", "dense")[: origin.phase]:
-            for path in (parent.folder / "distributions").glob(f"{walk}-*.parquet"):
-                _link(str(path), str(self.folder / "distributions" / path.name))
+        if "final" in stages:
+            from sds_core.runs import record
+
+            record.hand_on(parent.folder, self.folder)
+        else:
+            for walk in ("sparse", "dense")[: len(stages)]:
+                for path in (parent.folder / "distributions").glob(f"{walk}-*.parquet"):
+                    _link(str(path), str(self.folder / "distributions" / path.name))
         for event in parent.log.read():
-            measured = event["kind"] in ("block", "perplexity") and event["stage"] in ("dense", *stages)
-            if measured or event["kind"] == "model":
-                self.log.append({**event, "inherited": parent.id})
+            kind, renamed = event["kind"], dict[str, Any](inherited=parent.id)
+            if kind in ("block", "perplexity") and event["stage"] in stages:
+                renamed["stage"] = stages[event["stage"]]
+                if kind == "block" and "final" in stages:
+                    renamed["phase"] = "sparse"
+            elif kind not in ("model", "allocation") and (kind, event.get("stage")) != ("perplexity", "dense"):
+                continue
+            self.log.append(event | renamed)
+
+
+def _handed_on(phase: int) -> dict[Stage, Stage]:
+    """What a phase needs of the run before, by its name there and its name here; what it starts from comes last."""
+    if phase == 2:
+        return {"sparse": "sparse"}
+    return {"sparse": "sparse", "redense": "redense"} if phase % 2 else {"final": "sparse"}
 
 
 def _link(source: str, target: str) -> None:

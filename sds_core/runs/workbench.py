@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Generator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_json
 
 Event = dict[str, Any]
+T = TypeVar("T")
 
 
 class Workbench:
@@ -87,13 +88,16 @@ class Workbench:
 
     def measure(self, stage: str) -> Generator[Event, None, Perplexity]:
         """Perplexity of the model as it is now."""
-        progress = evaluate(self.anatomy, self.evaluation, self.device)
+        return (yield from self.following(stage, evaluate(self.anatomy, self.evaluation, self.device)))
+
+    def following(self, what: str, progress: Generator[int, None, T]) -> Generator[Event, None, T]:
+        """Tells of every block that something passes, and returns what it returns."""
         while True:
             try:
                 block = next(progress)
             except StopIteration as done:
                 return done.value
-            yield {"kind": "measuring", "stage": stage, "block": block, "of": len(self.anatomy.blocks)}
+            yield {"kind": "measuring", "stage": what, "block": block, "of": len(self.anatomy.blocks)}
 
     def measure_dense(self) -> Generator[Event, None, Perplexity]:
         """Perplexity of the untouched model, from the user's cache where it was measured before on this set-up."""

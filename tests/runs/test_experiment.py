@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from fractions import Fraction
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.models.text import evaluation_windows
-from sds_core.runs import checkpoint, lock
+from sds_core.runs import checkpoint, lock, record
 from sds_core.runs.export import export
 from sds_core.runs.store import create, open_run
 from sds_core.runs.worker import launch
@@ -242,3 +243,53 @@ def test_a_run_waits_for_the_device_and_says_behind_whom(tiny_folder, cache):
 def test_a_run_id_opens_what_create_made(tiny_folder):
     run = create(config(tiny_folder))
     assert open_run(f"runs/{run.id}/").config == run.config
+
+
+def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
+    chosen = {"pattern": "60%", "allocation": "owl", "pruner": "wanda", "method": "sds"}
+    whole = finish(create(config(tiny_folder, **chosen)))
+    (event,) = [event for event in whole.log.read() if event["kind"] == "allocation"]
+    blocks = [event for event in whole.log.read() if event["kind"] == "block"]
+    assert len(set(event["ratios"])) == len(blocks) > 1
+    for ratio, block in zip(event["ratios"], blocks, strict=True):
+        for line in block["linears"]:
+            assert line["pruned"] / line["count"] == pytest.approx(float(Fraction(ratio)), abs=0.04)
+    first = finish(create(config(tiny_folder, **chosen, walk="staged", phase=1)))
+    second = finish(create(first.config.branch({}, first.as_parent(2))))
+    allocations = [[e["ratios"] for e in run.log.read() if e["kind"] == "allocation"] for run in (first, second)]
+    assert allocations == [[event["ratios"]]] * 2
+
+
+def test_phases_four_and_five_are_two_and_three_on_what_three_left(tiny_folder):
+    """S-D-S-D-S, from a staged run and from a fused one."""
+    chosen = {"method": "sds-memory", "options": {"rounds": 3, "beta": 0.0}}
+    third = finish(create(config(tiny_folder, **chosen)))
+    fourth = finish(create(third.config.branch({}, third.as_parent(4))))
+    fifth = finish(create(fourth.config.branch({}, fourth.as_parent(5))))
+    before, after = weights(third), weights(fifth)
+    for name, tensors in before.items():
+        assert all(torch.equal(tensors[key], after[name.replace("phase3", "phase1")][key]) for key in tensors)
+    told, start = fifth.result()["perplexity"], third.result()["perplexity"]
+    assert set(told) == {"dense", "sparse", "redense", "final"}
+    assert told["sparse"]["losses"] == start["final"]["losses"] != told["final"]["losses"]
+    frame = record.load(fifth.folder)
+    assert set(frame[frame["round"] == 0]["stage"]) == {"dense", "sparse", "redense", "final"}
+    sixth = create(fifth.config.branch({}, fifth.as_parent(6)))
+    assert sixth.config.phase == 6 and sixth.config.walks == ["dense"]
+    for run, phase in ((third, 5), (fourth, 2), (fourth, 3), (fourth, 4), (fifth, 2), (fifth, 3), (fifth, 4)):
+        with pytest.raises(SDSError, match=f"no finished phase {phase - 1}"):
+            run.as_parent(phase)
+
+
+def test_a_dense_phase_that_starts_again_starts_from_the_final_weights(tiny_folder):
+    chosen = {"method": "sds", "options": {"iterations": 3, "adjust_iterations": 3}}
+    third = finish(create(config(tiny_folder, **chosen)))
+    fourth = finish(
+        create(third.config.branch({"options": {"iterations": 1, "learning_rate": 1e-6}}, third.as_parent(4)))
+    )
+    final = {name.replace("phase3", "phase2"): tensors for name, tensors in weights(third).items()}
+    again = weights(fourth)
+    for name, tensors in final.items():
+        for key, tensor in tensors.items():
+            if key.endswith(".weight"):
+                torch.testing.assert_close(again[name][key], tensor, rtol=0, atol=1e-4)

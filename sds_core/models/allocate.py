@@ -1,0 +1,34 @@
+"""How a ratio of pruned weights is shared among a model's blocks, from one look at the dense model."""
+
+from collections.abc import Generator
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from sds_core.maths.allocation import outlier_share, owl_ratios
+from sds_core.models.blocks import Anatomy
+from sds_core.models.stream import capture, observe
+
+
+def owl(
+    anatomy: Anatomy, windows: Tensor, ratio: Fraction, device: torch.device
+) -> Generator[int, None, list[Fraction]]:
+    """OWL's ratio for every block; yields each block's index when it was looked at.
+
+    Args:
+        anatomy: the model, its weights dense.
+        windows: calibration token ids (n, T).
+        ratio: share of weights to prune in all blocks together.
+        device: where the work is done.
+    """
+    stream = capture(anatomy, windows, device)
+    shares, counts = [], []
+    for block in anatomy.blocks:
+        seen, outputs = observe(stream)
+        stream.move_on(outputs)
+        scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in block.linears]
+        shares.append(outlier_share(scores))
+        counts.append(sum(score.numel() for score in scores))
+        yield block.index
+    return owl_ratios(shares, counts, ratio)
