@@ -1,4 +1,4 @@
-"""The command line: python -m sds_core run | resume | compare | list | export | write-text | demo."""
+"""The command line: python -m sds_core run | resume | compare | list | export | evaluate | write-text | demo."""
 
 import argparse
 import dataclasses
@@ -69,6 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run")
     export.add_argument("folder")
     export.set_defaults(do=_export)
+
+    tasks = commands.add_parser("evaluate", help="accuracy of finished runs, and of their dense model, on tasks")
+    tasks.add_argument("runs", nargs="+", metavar="RUN", help="the base pruner's first, to be compared to it")
+    tasks.add_argument(
+        "--tasks", nargs="+", metavar="TASK", help="names of LM Evaluation Harness tasks (default: the paper's seven)"
+    )
+    tasks.add_argument("--task-folder", metavar="DIR", help="task files of your own; code in them is run")
+    tasks.add_argument("--limit", type=int, metavar="N", help="at most N questions a task")
+    tasks.set_defaults(do=_evaluate)
 
     text = commands.add_parser("write-text", help="let a model write its own calibration text")
     text.add_argument("--model", default="demo", help=describe(RunConfig)["model"])
@@ -254,6 +263,18 @@ def _export(options: argparse.Namespace) -> int:
     from sds_core.runs.export import export
 
     print(export(open_run(options.run), options.folder))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from sds_core.runs.zero_shot import PAPER_TASKS, table, zero_shot
+
+    runs = [open_run(run) for run in options.runs]
+    scores = []
+    for score in zero_shot(runs, options.tasks or list(PAPER_TASKS), options.task_folder, options.limit):
+        print(f"{score.model}: {score.task} {score.accuracy:.2%}", flush=True)
+        scores.append(score)
+    print(table(scores))
     return 0
 
 

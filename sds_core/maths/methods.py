@@ -116,7 +116,8 @@ class StraightThrough:
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
     ) -> tuple[str, Pruned]:
         steps, rate = self.adjust_iterations, self.learning_rate
-        return "adjusted", straight_through(problem, sparse, pattern, iterations=steps, learning_rate=rate)
+        moved = straight_through(problem, sparse, pattern, iterations=steps, learning_rate=rate)
+        return "adjusted", solve_kept(problem, moved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,10 +198,9 @@ class SDS:
     ) -> tuple[str, Pruned]:
         assert dense is not None
         second = pruner.solve(LayerProblem(dense, problem.gram), pattern)
-        adjusted = straight_through(
-            problem, second, pattern, iterations=self.adjust_iterations, learning_rate=self.learning_rate
-        )
-        return better(problem, {"second prune": second, "adjusted": adjusted})
+        steps, rate = self.adjust_iterations, self.learning_rate
+        moved = straight_through(problem, second, pattern, iterations=steps, learning_rate=rate)
+        return better(problem, {"second prune": second, "adjusted": solve_kept(problem, moved)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,35 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
 from sds_core.models.blocks import dissect
-from sds_core.models.load import load_model
+from sds_core.models.load import LoadedModel, load_model
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.files import disk_error, require_space
 from sds_core.runs.store import Run
+
+
+def pruned_model(run: Run) -> LoadedModel:
+    """The model that a finished run left.
+
+    Raises:
+        SDSError: the run is not finished or has no weights, or its model has changed.
+    """
+    result, config = run.result(), run.config
+    if result is None:
+        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
+    loaded = load_model(config.model, config.dtype)
+    recorded = next(event for event in run.log.read() if event["kind"] == "model")
+    if loaded.sha256 != recorded["sha256"]:
+        raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
+    past = Checkpoints(run, result["last"])
+    for block in dissect(loaded.model).blocks:
+        past.restore(block)
+    return loaded
 
 
 def export(run: Run, folder: str) -> Path:
@@ -22,19 +40,10 @@ def export(run: Run, folder: str) -> Path:
     Raises:
         SDSError: the run is not finished or has no weights, the folder is in use, its model has changed.
     """
-    result, config = run.result(), run.config
-    if result is None:
-        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
     target = Path(folder).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
-    loaded = load_model(config.model, config.dtype)
-    recorded = next(event for event in run.log.read() if event["kind"] == "model")
-    if loaded.sha256 != recorded["sha256"]:
-        raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
-    past = Checkpoints(run, result["last"])
-    for block in dissect(loaded.model).blocks:
-        past.restore(block)
+    loaded = pruned_model(run)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -42,7 +51,7 @@ def export(run: Run, folder: str) -> Path:
         require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
         loaded.model.save_pretrained(partial)
         loaded.tokenizer.save_pretrained(partial)
-        _card(run, result).save(partial / "README.md")
+        _card(run).save(partial / "README.md")
         if target.exists():
             target.rmdir()
         os.replace(partial, target)
@@ -53,9 +62,10 @@ def export(run: Run, folder: str) -> Path:
     return target
 
 
-def _card(run: Run, result: dict[str, Any]) -> ModelCard:
+def _card(run: Run) -> ModelCard:
     """What was done to the model, and what came of it, from the record."""
-    config = run.config
+    result, config = run.result(), run.config
+    assert result is not None
     title = f"{METHODS[config.method].title} ({config.pruner}, {config.pattern}) of {config.model}"
     if config.phase:
         title += f", {result['last']} weights of phase {config.phase}"
