@@ -1,4 +1,4 @@
-"""Accuracy on a local task, against log likelihoods in plain words; needs the extra of requirements-tasks.txt."""
+"""Accuracy on a local task, against log likelihoods in plain words; needs the extra of requirements-eval.txt."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from sds_core.runs.zero_shot import Score, table, zero_shot
 from tests.runs.conftest import config
 
 installed = pytest.mark.skipif(
-    importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed (requirements-tasks.txt)"
+    importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed (requirements-eval.txt)"
 )
 QUESTIONS = [
     {"start": f"for i in range({n}):", "first": ends[n % 3], "second": ends[(n + 1) % 3], "right": n % 2}
@@ -90,7 +90,7 @@ def test_without_the_extra_a_sentence_says_what_to_install(finished, monkeypatch
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     monkeypatch.setenv("SDS_RUNS", str(finished.folder.parent))
     assert main(["evaluate", finished.id]) == 1
-    assert "pip install -r requirements-tasks.txt" in capsys.readouterr().err
+    assert "pip install -r requirements-eval.txt" in capsys.readouterr().err
 
 
 def test_differences_are_paired_question_by_question():
