@@ -1,6 +1,6 @@
 """What each method gains at the same sparsity, over calibration seeds, with paired errors: a study anyone can repeat.
 
-    python benchmarks/quality.py STUDY --evaluation TEXT [--model demo] [--seeds 0 1 2] [--only PART …]
+    python benchmarks/quality.py STUDY --evaluation TEXT [--model demo] [--seeds 0 1 2] [--patterns 2:4] [--methods …]
 
 A study is a list of settings; each becomes one run a seed. Runs are ordinary runs without kept weights, in the folder
 named by --runs, so a study that was interrupted goes on where it stopped, and its runs can be looked at in the app.
@@ -100,7 +100,8 @@ def main() -> None:
     parser.add_argument("--evaluation", required=True, help="held-out text, such as wikitext-2-raw.test.txt@0-50%%")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", default=[], help="settings with all these words, such as 2:4 sds")
+    parser.add_argument("--patterns", nargs="+", help="only these (default: all of the study)")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD:PRUNER", help="only these (default: all of the study)")
     parser.add_argument("--runs", default="runs-quality", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--out", default="benchmarks/results", help="folder of the tables (default: %(default)s)")
     parser.add_argument("--table", action="store_true", help="only write the tables of what is finished")
@@ -115,7 +116,7 @@ def main() -> None:
 def study(options: argparse.Namespace) -> None:
     shared = {"model": options.model, "evaluation": options.evaluation, "keep_weights": False, "title": options.study}
     known = {repr(open_run(run).config): open_run(run) for run in ids()}
-    chosen = [changes for changes in STUDIES[options.study] if set(options.only) <= set(words(changes))]
+    chosen = [changes for changes in STUDIES[options.study] if wanted(RunConfig.from_dict(changes), options)]
     pairs = [(changes, seed) for seed in options.seeds for changes in chosen]  # a whole seed, then the next
     found: dict[str, list[Run]] = {repr(changes): [] for changes in chosen}
     for changes, seed in pairs:
@@ -132,10 +133,9 @@ def study(options: argparse.Namespace) -> None:
     write(Path(options.out), options.study, settings)
 
 
-def words(changes: Changes) -> list[str]:
-    """Every value of a setting as text."""
-    flat = {key: value for key, value in changes.items() if key != "options"} | changes.get("options", {})
-    return [*map(str, flat.values()), *(f"{key}={value}" for key, value in flat.items())]
+def wanted(config: RunConfig, options: argparse.Namespace) -> bool:
+    method = f"{config.method}:{config.pruner}"
+    return config.pattern in (options.patterns or [config.pattern]) and method in (options.methods or [method])
 
 
 def work_off(runs: list[Run]) -> None:
@@ -182,10 +182,10 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
 
 def partner(setting: Setting, settings: list[Setting], changes: Changes) -> Setting | None:
     """The setting that is this one but for the method, where it is in the study with the same seeds."""
-    wanted = RunConfig.from_dict({**setting.changes, "walk": "fused", **changes})
+    mine = RunConfig.from_dict({**setting.changes, "walk": "fused", **changes})
     for other in settings:
-        if RunConfig.from_dict(other.changes) == wanted and other is not setting:
-            return other if seeds(other) == seeds(setting) else None
+        if RunConfig.from_dict(other.changes) == mine:
+            return other
     return None
 
 
@@ -194,7 +194,7 @@ def seeds(setting: Setting) -> list[int]:
 
 
 def ratio(setting: Setting, other: Setting | None) -> str:
-    if other is None or other is setting or len(other.runs) != len(setting.runs):
+    if other is None or other is setting or seeds(other) != seeds(setting):
         return ""
     found, spread = setting.against(other), setting.spread(other)
     between = "" if math.isnan(spread) else f" [{found.ratio * spread:.3f}]"

@@ -1,0 +1,103 @@
+"""The study's arithmetic and its memory of what is done, on runs written by hand."""
+
+import json
+import math
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sds_core.runs.store import create, ids
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import quality
+
+DENSE = (2.0, 2.5, 3.0)
+WINDOWS = np.random.default_rng(0).normal(3.0, 0.3, (2, 3, 3))  # method, seed, window
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDS_RUNS", str(tmp_path / "runs"))
+    return Namespace(
+        study="methods",
+        evaluation="python-docs",
+        model="demo",
+        seeds=[0, 1, 2],
+        patterns=["2:4"],
+        methods=["base:wanda", "sds:wanda"],
+        out=str(tmp_path / "out"),
+        table=False,
+    )
+
+
+def finish(run):
+    """A result as a run of the study would have it."""
+    losses = WINDOWS[0 if run.config.method == "base" else 1, run.config.seed]
+    stage = run.config.written_by(run.config.walks[-1])
+    value = math.exp(losses.mean())
+    measured = {"losses": losses.tolist(), "tokens": 31, "value": value, "log_ratio": 1.0, "error": 0.1}
+    result = {
+        "last": stage,
+        "perplexity": {stage: measured, "dense": measured | {"losses": DENSE}},
+        "pruned": 1,
+        "model_sparsity": 0.4,
+        "cpu_seconds": {"fused": 10.0 + run.config.seed},
+    }
+    result |= dict.fromkeys(("command", "machine", "torch", "transformers", "version"), "x")
+    (run.folder / "result.json").write_text(json.dumps(result))
+
+
+def test_ratios_are_paired_over_windows_and_spread_over_seeds(options, monkeypatch, capsys):
+    monkeypatch.setattr(quality, "work_off", lambda runs: [finish(run) for run in runs])
+    quality.study(options)
+    base, sds = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2:4")]
+    base, sds = ([cell.strip() for cell in line.split("|")] for line in (base, sds))
+    by_window = (WINDOWS[1] - WINDOWS[0]).mean(axis=0)
+    ratio = math.exp(by_window.mean())
+    error, spread = by_window.std(ddof=1) / math.sqrt(3), (WINDOWS[1] - WINDOWS[0]).mean(axis=1).std(ddof=1)
+    assert base[2:4] == ["3", f"{math.exp(WINDOWS[0].mean()):.2f}"] and base[5] == ""
+    assert sds[5] == f"{ratio:.3f} ± {ratio * error:.3f} [{ratio * spread:.3f}]"
+    to_dense = WINDOWS[1].mean(axis=0) - np.array(DENSE)
+    assert sds[4].startswith(f"{math.exp(to_dense.mean()):.3f} ± ")
+    assert sds[8] == "11"
+    table = (Path(options.out) / "methods.csv").read_text().splitlines()
+    assert len(table) == 1 + 6
+
+
+def test_an_interrupted_study_goes_on_with_the_same_runs(options, monkeypatch, capsys):
+    worked = []
+
+    def work_two(runs):
+        worked.append([run.id for run in runs])
+        for run in runs[:2]:
+            finish(run)
+
+    monkeypatch.setattr(quality, "work_off", work_two)
+    for _ in range(4):
+        quality.study(options)
+    assert [len(batch) for batch in worked] == [6, 4, 2]
+    assert sorted(ids()) == sorted(worked[0])
+
+
+def test_a_whole_seed_is_worked_off_before_the_next(options, monkeypatch, capsys):
+    order = []
+    monkeypatch.setattr(quality, "work_off", lambda runs: order.extend(run.config.seed for run in runs))
+    quality.study(options)
+    assert order == [0, 0, 1, 1, 2, 2]
+
+
+def test_tables_only_start_nothing(options, monkeypatch, capsys):
+    options.table = True
+    monkeypatch.setattr(quality, "work_off", lambda runs: pytest.fail("started"))
+    create(quality.RunConfig())
+    quality.study(options)
+    assert len(ids()) == 1
+
+
+@pytest.mark.parametrize("study", quality.STUDIES)
+def test_every_setting_is_a_sound_configuration_with_a_label_of_its_own(study):
+    labels = [quality.label(changes) for changes in quality.STUDIES[study]]
+    assert len(set(labels)) == len(labels)
