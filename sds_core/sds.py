@@ -38,6 +38,10 @@ class Solved:
     linear: Linear
     problem: LayerProblem
     """With the dense weight and the Gram matrix that was seen, not shrunk."""
+    held_out: LayerProblem | None
+    """The same on windows that no solver has seen, aiming at the dense layer's own outputs."""
+    pattern: Pattern
+    """What was asked of this layer."""
     stages: dict[Stage, Pruned | Tensor]
     """What was computed now."""
     sparse: Pruned
@@ -148,7 +152,13 @@ class Step:
 
 
 def run_phase(
-    phase: Phase, anatomy: Anatomy, windows: Tensor, recipe: Recipe, device: torch.device, past: Past
+    phase: Phase,
+    anatomy: Anatomy,
+    windows: Tensor,
+    recipe: Recipe,
+    device: torch.device,
+    past: Past,
+    held_out: int = 0,
 ) -> Iterator[Solved | BlockDone]:
     """One walk over a dense model's blocks, after which it holds what the phase makes of them.
 
@@ -159,6 +169,7 @@ def run_phase(
         recipe: base pruner, method and pattern.
         device: where the work is done.
         past: results of earlier phases and of an interrupted walk.
+        held_out: so many of the last windows are for judging only.
     """
 
     def sparse(linear: Linear) -> Pruned:
@@ -187,11 +198,11 @@ def run_phase(
                 lambda its, problem, linear: its.phase3(problem, sparse(linear), redense(linear)),
                 start=redense_or_sparse,
             )
-    yield from _walk(anatomy, windows, recipe, step, device, past)
+    yield from _walk(anatomy, windows, recipe, step, device, past, held_out)
 
 
 def _walk(
-    anatomy: Anatomy, windows: Tensor, recipe: Recipe, step: Step, device: torch.device, past: Past
+    anatomy: Anatomy, windows: Tensor, recipe: Recipe, step: Step, device: torch.device, past: Past, held_out: int
 ) -> Iterator[Solved | BlockDone]:
     for block in anatomy.blocks:
         for linear in block.linears:
@@ -214,21 +225,33 @@ def _walk(
             if step.feeds_on == "result":
                 stream.advance()
             continue
-        seen, outputs = observe(stream, teacher, dense_block)
+        seen, outputs = observe(stream, teacher, dense_block, held_out)
+        here = recipe.of(block)
         for linear in block.linears:
             began = time.monotonic()
             observed = seen[linear.input]
             weight = dense[linear.label].to(device)
             shift = None if observed.pull is None else beta * (weight @ observed.pull)
             problem = LayerProblem(weight, observed.gram, shift)
-            result = step.solve(recipe.of(block), problem, linear)
+            result = step.solve(here, problem, linear)
             newest = list(result.stages.values())[-1]
             linear.write(newest.weight if isinstance(newest, Pruned) else newest)
             seconds = time.monotonic() - began
-            yield Solved(linear, problem, result.stages, result.sparse, result.rounds, result.winner, seconds)
+            judge = LayerProblem(weight, observed.held_out) if observed.held_out else None
+            yield Solved(
+                linear=linear,
+                problem=problem,
+                held_out=judge,
+                pattern=here.pattern,
+                stages=result.stages,
+                sparse=result.sparse,
+                rounds=result.rounds,
+                winner=result.winner,
+                seconds=seconds,
+            )
         if step.feeds_on == "start":
             stream.move_on(outputs)
         elif block is not anatomy.blocks[-1]:
             stream.advance()
-        del seen, observed, problem, result, dense  # or two blocks' worth would lie in memory
+        del seen, observed, problem, judge, result, dense  # or two blocks' worth would lie in memory
         yield BlockDone(block.index)

@@ -16,6 +16,7 @@ from sds_core.maths.pattern import NM, Pattern, Unstructured, parse_pattern
 from sds_core.maths.problem import Pruned
 from sds_core.maths.pruners import Magnitude, SparseGPT, Wanda
 from sds_core.models.blocks import Block, Linear, dissect
+from sds_core.runs import record
 from sds_core.sds import BlockDone, Recipe, Solved, run_phase
 from sds_core.stages import Phase
 from tests.models.families import build, plain_inputs, texts
@@ -398,3 +399,53 @@ def test_an_unstructured_ratio_of_nothing_changes_nothing_in_the_base() -> None:
     before = weights(build("llama"))
     after = weights(finish("fused", how, Memory()))
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def share(change: Tensor, dense: Tensor, inputs: Tensor) -> float:
+    """Energy of the outputs of a change of weights, as a share of the dense outputs'."""
+    return float((change @ inputs).square().sum() / (dense @ inputs).square().sum())
+
+
+@pytest.mark.parametrize("method", [MEMORY_TAUGHT, PAPER])
+def test_windows_that_are_held_out_change_no_weight_and_judge_every_layer(method):
+    """The record of a layer, from the samples that flow through a model whose earlier blocks are final."""
+    seen, apart = WINDOWS[:3], WINDOWS[3:]
+    model, plain = build("llama"), build("llama")
+    for _ in run_phase("fused", dissect(plain), seen, recipe(method), CPU, Memory()):
+        pass
+    walked = run_phase("fused", dissect(model), WINDOWS, recipe(method), CPU, Memory(), held_out=1)
+    inputs = {}
+    for event in walked:
+        if isinstance(event, BlockDone):
+            inputs = {}
+            continue
+        if not inputs:  # the block is dense still
+            names = [linear.name for linear in dissect(model).blocks[event.linear.block].linears]
+            before = build("llama")
+            before.load_state_dict(model.state_dict())
+            before.get_submodule(event.linear.name).weight.data = event.problem.weight.clone()
+            inputs = {text: plain_inputs(before, part, names) for text, part in (("seen", seen), ("apart", apart))}
+        dense = event.problem.weight.double()
+        found = {(row["stage"], row["round"]): row for row in record.rows(event)}
+
+        x = {text: found[event.linear.name].T for text, found in inputs.items()}
+        final = event.stages["final"]
+        lost = final.weight.double() - dense
+        assert found["final", 0]["held_out"] == pytest.approx(share(lost, dense, x["apart"]), rel=1e-3)
+        if not method.beta:
+            assert found["final", 0]["loss"] == pytest.approx(share(lost, dense, x["seen"]), rel=1e-3)
+        redense = event.stages["redense"]
+        scores = redense.double().abs() * x["seen"].square().sum(1).sqrt()
+        groups = scores.view(len(scores), -1, 4)
+        lowest = torch.zeros_like(groups, dtype=torch.bool).scatter_(2, groups.argsort(2)[..., :2], True)
+        removed = redense.double() * lowest.view(scores.shape)
+        assert found["redense", 0]["prune_energy"] == pytest.approx(
+            share(removed, dense, x["seen"]), rel=2e-2, abs=1e-6
+        )
+        changed = (event.sparse.mask & ~final.mask).sum() / event.sparse.mask.sum()
+        assert found["final", 0]["mask_changed"] == pytest.approx(float(changed), abs=1e-6)
+        for one in event.rounds if len(event.rounds) > 1 else []:
+            changed = (event.sparse.mask & ~one.sparse.mask).sum() / event.sparse.mask.sum()
+            assert found["pruned", one.number]["mask_changed"] == pytest.approx(float(changed), abs=1e-6)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])

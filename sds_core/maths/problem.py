@@ -91,10 +91,15 @@ class LayerProblem:
         Without a shift this is ‖(V − W) X‖² / ‖W X‖², 0 for the dense weight and 1 for zeros.
         """
         change = weight - self.weight
-        excess = float(((change @ self.gram.matrix) * change).sum())
-        if self.shift is not None:
-            excess -= 2 * float((change * self.shift).sum())
-        return excess / self._energy if self._energy > 0 else 0.0
+        excess = self.energy(change)
+        if self.shift is not None and self._energy > 0:
+            excess -= 2 * float((change * self.shift).sum()) / self._energy
+        return excess
+
+    def energy(self, change: Tensor) -> float:
+        """tr(D H Dᵀ) / tr(W H Wᵀ) for D (R, C): ‖D X‖² / ‖W X‖², what a change of weights does to the outputs."""
+        moved = float(((change @ self.gram.matrix) * change).sum())
+        return moved / self._energy if self._energy > 0 else 0.0
 
     def shrunk(self, alpha: float) -> "LayerProblem":
         """The same problem with H_α instead of H and B = W H_α + shift (see `Gram.shrunk`), made once per α."""

@@ -196,10 +196,12 @@ class Observed:
     gram: Gram
     pull: Tensor | None
     """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream was watched beside."""
+    held_out: Gram | None
+    """The same of the windows that were held out."""
 
 
 def observe(
-    stream: Stream, teacher: Stream | None = None, teacher_block: nn.Module | None = None
+    stream: Stream, teacher: Stream | None = None, teacher_block: nn.Module | None = None, held_out: int = 0
 ) -> tuple[dict[str, Observed], list[Tensor]]:
     """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
 
@@ -207,6 +209,7 @@ def observe(
         stream: the calibration windows; not advanced.
         teacher: the same windows in the untouched model, advanced one block on the way.
         teacher_block: the untouched block, where the model's own block has changed already.
+        held_out: so many of the last windows are kept out of the Gram matrices and get some of their own.
 
     Returns:
         Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`.
@@ -217,6 +220,7 @@ def observe(
     sums = {
         linear.label: GramAccumulator(linear.shape[1], stream.device, cross=teacher is not None) for linear in heads
     }
+    apart = {linear.label: GramAccumulator(linear.shape[1], stream.device) for linear in heads if held_out}
     outputs, teacher_outputs = [], []
     with on_device(block.module, stream.device), on_device(dense, stream.device):
         for window in range(len(stream.hidden)):
@@ -227,11 +231,19 @@ def observe(
             with _inputs(block.module, sums) as inputs:
                 outputs.append(stream.replay(window).cpu())
             for label, seen in inputs.items():
-                sums[label].add(seen, dense_inputs.get(label))
+                if window < len(stream.hidden) - held_out:
+                    sums[label].add(seen, dense_inputs.get(label))
+                else:
+                    apart[label].add(seen)
     if teacher is not None:
         teacher.move_on(teacher_outputs)
     observed = {
-        linear.label: Observed(sums[linear.label].gram(linear.name), sums[linear.label].pull()) for linear in heads
+        linear.label: Observed(
+            gram=sums[linear.label].gram(linear.name),
+            pull=sums[linear.label].pull(),
+            held_out=apart[linear.label].gram(linear.name) if held_out else None,
+        )
+        for linear in heads
     }
     return observed, outputs
 

@@ -23,7 +23,7 @@ def walk_of(phase: int) -> Phase:
     return "sparse" if phase == 1 else "final" if phase % 2 else "dense"
 
 
-CALIBRATED = ("calibration", "samples", "length", "seed")
+CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
@@ -70,6 +70,8 @@ class RunConfig:
     """Tokens in a calibration window."""
     seed: int = 0
     """Chooses the calibration windows."""
+    held_out: int = 1
+    """Calibration windows that no solver sees, on which every layer's error is recorded."""
     evaluation: str = "python-docs"
     """Held-out text to measure perplexity on; named like a calibration text."""
     eval_windows: int = 16
@@ -123,7 +125,15 @@ class RunConfig:
         make_method(self.method, self.options)
 
     def _check_numbers(self) -> None:
-        limits = {"samples": 1, "length": 2, "eval_windows": 2, "eval_length": 2, "threads": 0, "seed": 0}
+        limits = {
+            "samples": 1,
+            "length": 2,
+            "eval_windows": 2,
+            "eval_length": 2,
+            "threads": 0,
+            "seed": 0,
+            "held_out": 0,
+        }
         for name, least in limits.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:

@@ -104,7 +104,8 @@ def _walk(run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
     began, used = time.monotonic(), time.process_time()
     rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Pruned | Tensor]()
-    for event in run_phase(phase, bench.anatomy, bench.calibration, recipe, bench.device, past):
+    windows = torch.cat([bench.calibration, bench.held_out])
+    for event in run_phase(phase, bench.anatomy, windows, recipe, bench.device, past, len(bench.held_out)):
         if isinstance(event, Solved):  # what is not kept is let go at once: a block's stages would fill a GPU
             its_rows = record.rows(event)
             rows += its_rows

@@ -15,9 +15,18 @@ from sds_core.runs.files import write_atomically
 if TYPE_CHECKING:
     from sds_core.sds import Solved
 
+NOTHING = float("nan")
+
 
 def rows(solved: "Solved") -> list[dict[str, Any]]:
-    """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps)."""
+    """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps).
+
+    Columns besides histogram and statistics, NaN where they mean nothing:
+        loss: output error relative to the dense output's energy, on the calibration windows.
+        held_out: the same on windows that no solver has seen; stages only.
+        prune_energy: share of the dense output's energy that Wanda's prune of this weight would remove.
+        mask_changed: share of the first prune's kept weights that are not kept here.
+    """
     dense = solved.problem.weight
     dense_std = float(dense.std(correction=0))
     common = {
@@ -26,25 +35,31 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
         "name": solved.linear.name,
         "dense_std": dense_std,
     }
-
     known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
 
     def row(stage: str, value: Pruned | Tensor, number: int = 0) -> dict[str, Any]:
         weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
         if id(weight) not in known:
             numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
-            known[id(weight)] = numbers | {"loss": 0.0 if stage == "dense" else solved.problem.loss(weight)}
-        return common | {"stage": stage, "round": number, "mask_changed": float("nan")} | known[id(weight)]
+            known[id(weight)] = numbers | {
+                "loss": 0.0 if stage == "dense" else solved.problem.loss(weight),
+                "prune_energy": NOTHING if mask is not None else _prune_energy(solved, weight),
+                "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
+                "held_out": solved.held_out.loss(weight) if solved.held_out and not number else NOTHING,
+            }
+        return common | {"stage": stage, "round": number} | known[id(weight)]
 
     found = [row("dense", dense)] if "sparse" in solved.stages else []
     found += [row(stage, value) for stage, value in solved.stages.items()]
-    final = solved.stages.get("final")
-    if isinstance(final, Pruned):
-        found[-1]["mask_changed"] = mask_change(solved.sparse.mask, final.mask)
     if len(solved.rounds) > 1:
         for one in solved.rounds:
             found += [row("redense", one.dense, one.number), row("pruned", one.sparse, one.number)]
     return found
+
+
+def _prune_energy(solved: "Solved", weight: Tensor) -> float:
+    scaled = (weight * solved.problem.gram.scale).abs()
+    return solved.problem.energy(weight * ~solved.pattern.mask(scaled, "row"))
 
 
 def save(path: Path, block_rows: list[dict[str, Any]]) -> None:

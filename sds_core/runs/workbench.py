@@ -65,9 +65,9 @@ class Workbench:
         pattern = config.parsed_pattern()
         for linear in self._linears():
             pattern.check(linear.shape[1], linear.name)
-        self.calibration = self._cached(
-            calibration_windows, config.calibration, config.samples, config.length, config.seed
-        )
+        wanted = config.samples + config.held_out
+        windows = self._cached(calibration_windows, config.calibration, wanted, config.length, config.seed)
+        self.calibration, self.held_out = windows[: config.samples], windows[config.samples :]
         self.evaluation = self._cached(evaluation_windows, config.evaluation, config.eval_windows, config.eval_length)
 
     def _linears(self):

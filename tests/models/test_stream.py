@@ -247,6 +247,20 @@ def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bo
     assert torch.equal(torch.stack(list(logits(teacher, windows))), plain_logits(dense_model, windows))
 
 
+@pytest.mark.parametrize("taught", [False, True])
+def test_windows_that_are_held_out_have_gram_matrices_of_their_own(taught: bool) -> None:
+    windows = texts(4)
+    streams = [capture(dissect(build("llama")), part, CPU) for part in (windows, windows[:3], windows[3:])]
+    both, seen, unseen = (
+        observe(stream, stream.fork() if taught else None, held_out=count)[0]
+        for stream, count in zip(streams, (1, 0, 0), strict=True)
+    )
+    for label, observed in both.items():
+        assert torch.equal(observed.gram.matrix, seen[label].gram.matrix)
+        assert torch.equal(observed.held_out.matrix, unseen[label].gram.matrix)
+        assert (observed.pull is not None) == taught and seen[label].held_out is None
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_block_observed_on_the_gpu_beside_a_stand_in_teacher_agrees_with_the_cpu() -> None:
     windows = texts(2)

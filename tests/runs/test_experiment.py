@@ -212,7 +212,7 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
     [
         ({"model": "/nowhere/model"}, "no such model"),
         ({"pattern": "3:5"}, "does not divide the 32 inputs of layer model.layers.0.self_attn.q_proj"),
-        ({"samples": 5000}, "160000 tokens are needed"),
+        ({"samples": 5000}, "160032 tokens are needed"),
         ({"calibration": "missing.txt"}, "no such text file"),
         ({"calibration": "self"}, "write-text"),
         ({"eval_length": 512}, "windows of 512 tokens are too long"),
