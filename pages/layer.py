@@ -12,6 +12,7 @@ from sds_core.errors import SDSError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sds_core.maths.pattern import Pattern
     from sds_core.runs.store import Run
 
 frame.routed()
@@ -25,7 +26,15 @@ STATISTICS = {
     "std": ("Spread", "Standard deviation of all weights, in those of the dense layer."),
     "near_zero": ("Near zero", "Share of weights within a tenth of a dense standard deviation of zero."),
     "kurtosis": ("Kurtosis", "Shape of the non-zero weights: 0 is a bell, below it two peaks, above it long tails."),
-    "mask_changed": ("Mask changed", "Share of the weights that phase 1 kept and the final mask does not."),
+    "mask_changed": ("Mask changed", "Share of the weights that phase 1 kept and this mask does not."),
+    "held_out": (
+        "Error on unseen text",
+        "Output error on windows that no solver has seen: near the first, or it fits noise.",
+    ),
+    "prune_energy": (
+        "Cost of the next prune",
+        "Share of the output’s energy that pruning these weights would take away.",
+    ),
 }
 STICKY = """<style>
 div:has(> .st-key-verdict) {
@@ -33,7 +42,7 @@ div:has(> .st-key-verdict) {
 }
 </style>"""
 """Keeps the verdict in view while one scrolls; the colours are the theme's backgrounds."""
-PER_CENT = ("loss", "sparsity", "near_zero", "mask_changed")
+PER_CENT = ("loss", "sparsity", "near_zero", "mask_changed", "held_out", "prune_energy")
 
 
 def turn_to_run() -> None:
@@ -44,6 +53,11 @@ def turn_to_run() -> None:
 def turn_to_cell() -> None:
     """A select box has changed: another layer."""
     st.query_params["cell"] = f"{st.session_state['layer-block']}.{st.session_state['layer-linear']}"
+
+
+def turn_to_point(cell: list) -> None:
+    """A cell of the map was clicked."""
+    st.query_params["cell"] = f"{int(cell[0])}.{cell[1]}"
 
 
 def choose_run() -> Run | None:
@@ -96,7 +110,7 @@ def verdict(run: Run) -> None:
         )
 
 
-def pictures(record: pd.DataFrame, cell: tuple[int, str]) -> None:
+def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern) -> None:
     """The chosen layer's stages and rounds, and where it stands among all layers."""
     from sds_core import figures
 
@@ -117,12 +131,48 @@ def pictures(record: pd.DataFrame, cell: tuple[int, str]) -> None:
                 "The re-dense weight gathers at zero where its prune will cut. A peak that leaves the picture at the "
                 "top is cut off there."
             )
+        changes(layer, pattern)
         st.subheader("The same in numbers", anchor=False)
         st.table(numbers(layer), border="horizontal", hide_index=True, alt="Statistics of the layer's weights by stage")
     stage = next((s for s in ("final", "sparse", "redense") if (record["stage"] == s).any()), "dense")
     rows = record[(record["stage"] == stage) & (record["round"] == 0)].sort_values("block", kind="stable")
     st.subheader(f"Output error of every layer: {figures.NAMES[stage]} weights", anchor=False)
-    charts.show(figures.heatmap(rows, cell), "map", "Output error by block and linear; the chosen layer is framed")
+    alt = "Output error by block and linear; the chosen layer is framed"
+    charts.show(figures.heatmap(rows, cell), "map", alt, clicked=turn_to_point)
+    st.caption("Click a cell to open its layer.")
+
+
+def changes(layer: pd.DataFrame, pattern: Pattern) -> None:
+    """Where every dense weight has gone, and a corner of the masks before and after."""
+    from sds_core import figures, figures_change
+    from sds_core.maths.pattern import NM
+
+    stages = layer[layer["round"] == 0].drop_duplicates("stage", keep="last").set_index("stage")
+    stages = stages[stages["joint"].notna()] if "joint" in stages else stages.head(0)
+    if stages.empty:
+        return
+    names = [stage for stage in figures.STAGES if stage in stages.index]
+    st.subheader("Where the dense weights have gone", anchor=False)
+    stage = st.segmented_control(
+        "Weights",
+        names,
+        default=names[-1],
+        format_func=lambda name: figures.NAMES[name],
+        key="layer-stage",
+        label_visibility="collapsed",
+    )
+    stage = stage or names[-1]
+    picture = figures_change.before_and_after(list(stages.loc[stage, "joint"]), stage)
+    charts.show(picture, "density", "Dense weights across, what became of them upwards, shaded by their number")
+    st.caption("On the dotted line nothing has changed. Pruned weights are left out; they are the zeros above.")
+    if (crop := stages.loc[names[-1], "crop"]) is not None and {"sparse", "final"} <= set(names):
+        st.subheader("Who was pruned: first against last", anchor=False)
+        picture = figures_change.masks(list(crop), int(stages.loc[names[-1], "columns"]), pattern)
+        charts.show(picture, "masks", "The upper left corner of the mask of phase 1 and of the final one")
+        told = "A corner of the layer. Lost: kept by phase 1, pruned in the end. Returned: the other way round."
+        if isinstance(pattern, NM):
+            told += f" Between two lines {pattern} holds: {pattern.keep} of {pattern.group} are kept."
+        st.caption(told)
 
 
 def numbers(layer: pd.DataFrame) -> pd.DataFrame:
@@ -136,6 +186,7 @@ def numbers(layer: pd.DataFrame) -> pd.DataFrame:
         {"statistic": f"**{title}.** {sentence}"}
         | {figures.NAMES[s]: written(name, found.iloc[-1]) for s, found in rows.items() if not found.empty}
         for name, (title, sentence) in STATISTICS.items()
+        if name in layer and layer[name].notna().any()
     ]
     return pd.DataFrame(table)
 
@@ -166,4 +217,4 @@ if run:
         st.stop()
     with boxes:
         cell = choose_cell(record)
-    pictures(record, cell)
+    pictures(record, cell, run.config.parsed_pattern())

@@ -107,6 +107,8 @@ def player(layer: pd.DataFrame) -> Figure | None:
 def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figure:
     """Output error of every layer, blocks downwards, linears across; one cell may be framed.
 
+    Plotly tells of clicks on points only, so every cell holds an invisible one, with its block and linear.
+
     Args:
         losses: columns `block`, `linear`, `loss`.
         chosen: block and linear of the framed cell.
@@ -134,7 +136,19 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
     layout = _layout(110 + (34 if few else 20) * len(blocks)) | {"xaxis": across, "yaxis": down, "dragmode": False}
     if chosen and chosen[0] in blocks and chosen[1] in linears:
         layout["shapes"] = _frame_of(linears.index(chosen[1]), blocks.index(chosen[0]))
-    return {"data": [trace], "layout": layout}
+    return {"data": [trace, _points(list(found), linears)], "layout": layout}
+
+
+def _points(cells: list[tuple[int, str]], linears: list[str]) -> dict[str, Any]:
+    """Invisible markers over the cells of a map, for clicks."""
+    short = dict(zip(linears, _short(linears), strict=True))
+    return {
+        **{"type": "scatter", "mode": "markers", "showlegend": False, "hoverinfo": "skip"},
+        **{"x": [short[linear] for _, linear in cells], "y": [str(block) for block, _ in cells]},
+        "customdata": [[block, linear] for block, linear in cells],
+        "marker": {"symbol": "square", "size": 18, "opacity": 0},
+        **{"selected": {"marker": {"opacity": 0}}, "unselected": {"marker": {"opacity": 0}}},
+    }
 
 
 def _row(layer: pd.DataFrame, stage: str, number: int = 0) -> pd.Series | None:

@@ -1,5 +1,6 @@
 """From the plain dicts of `sds_core.figures` to charts on a page."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -11,11 +12,15 @@ CONFIG = {
 }
 
 
-def show(figure: dict[str, Any], key: str, alt: str) -> None:
-    """Draw a figure; `alt` says what it shows to those who cannot see it."""
+def show(figure: dict[str, Any], key: str, alt: str, clicked: Callable[[list], None] | None = None) -> None:
+    """Draw a figure; `alt` says what it shows to those who cannot see it, `clicked` gets a clicked point's data."""
     import plotly.graph_objects as go
 
-    st.plotly_chart(go.Figure(figure), key=key, config=CONFIG, alt=alt)
+    def chosen() -> None:
+        if clicked and (points := st.session_state[key].selection.points):
+            clicked(points[0]["customdata"])
+
+    st.plotly_chart(go.Figure(figure), key=key, config=CONFIG, alt=alt, on_select=chosen if clicked else "ignore")
 
 
 def number(value: float) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor
 BINS = 201
 SPAN = 6.0
 """Histograms run over ± this many standard deviations of the *dense* weight, so that all stages share their edges."""
+JOINT = 64
+"""Bins to a side of a joint histogram over the same span, and entries to a side of a crop of masks."""
 CHUNK = 1 << 22
 NEAR_ZERO = 0.1
 """A weight is near zero below this many dense standard deviations."""
@@ -86,3 +88,29 @@ def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> 
 def mask_change(first: Tensor, last: Tensor) -> float:
     """Share of the weights kept by the first mask that the last one does not keep."""
     return 1 - int((first & last).sum()) / max(int(first.sum()), 1)
+
+
+def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int]:
+    """How often an entry goes from one value to another: `JOINT`² counts, `before` downwards, `after` across.
+
+    Both over ±SPAN dense standard deviations, entries beyond in the outermost bins; pruned entries, exactly zero
+    after, are left out.
+
+    Args:
+        before, after: weights of one shape.
+        dense_std: standard deviation of the dense weight.
+    """
+    kept = after != 0
+    scale = JOINT / (2 * SPAN * (dense_std or 1.0))
+    rows, columns = (
+        ((values[kept].float() * scale + JOINT / 2).floor().clamp(0, JOINT - 1)).long() for values in (before, after)
+    )
+    return torch.bincount(rows * JOINT + columns, minlength=JOINT**2).tolist()
+
+
+def mask_crop(first: Tensor, last: Tensor) -> list[int]:
+    """The upper left corner of two masks (R, C), at most `JOINT` to a side, row by row.
+
+    0 pruned by both, 1 kept by the first only, 2 by the last only, 3 by both.
+    """
+    return (first[:JOINT, :JOINT].long() + 2 * last[:JOINT, :JOINT].long()).flatten().tolist()

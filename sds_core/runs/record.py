@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError
-from sds_core.maths.distribution import histogram, mask_change, statistics
+from sds_core.maths.distribution import histogram, joint_histogram, mask_change, mask_crop, statistics
 from sds_core.maths.problem import Pruned
 from sds_core.runs.files import write_atomically
 
@@ -26,6 +26,9 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
         held_out: the same on windows that no solver has seen; stages only.
         prune_energy: share of the dense output's energy that Wanda's prune of this weight would remove.
         mask_changed: share of the first prune's kept weights that are not kept here.
+        joint: where the dense weights have gone (`joint_histogram`); stages only.
+        crop: a corner of the first mask and this one (`mask_crop`); stages only.
+        columns: number of inputs.
     """
     dense = solved.problem.weight
     dense_std = float(dense.std(correction=0))
@@ -34,6 +37,7 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
         "linear": solved.linear.label,
         "name": solved.linear.name,
         "dense_std": dense_std,
+        "columns": dense.shape[1],
     }
     known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
 
@@ -47,7 +51,11 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
                 "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
                 "held_out": solved.held_out.loss(weight) if solved.held_out and not number else NOTHING,
             }
-        return common | {"stage": stage, "round": number} | known[id(weight)]
+        corner: dict[str, list[int] | None] = {"joint": None, "crop": None}
+        if not number and stage != "dense":
+            corner["joint"] = joint_histogram(dense, weight, dense_std)
+            corner["crop"] = None if mask is None else mask_crop(solved.sparse.mask, mask)
+        return common | {"stage": stage, "round": number} | known[id(weight)] | corner
 
     found = [row("dense", dense)] if "sparse" in solved.stages else []
     found += [row(stage, value) for stage, value in solved.stages.items()]

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from sds_core.maths.distribution import BINS, SPAN, histogram, mask_change, statistics
+from sds_core.maths.distribution import (
+    BINS,
+    JOINT,
+    SPAN,
+    histogram,
+    joint_histogram,
+    mask_change,
+    mask_crop,
+    statistics,
+)
 from tests.maths.references import random_weight
 
 
@@ -117,3 +126,31 @@ def test_mask_change_is_the_share_of_kept_weights_that_left():
     assert mask_change(first, torch.ones_like(first)) == 0
     assert mask_change(torch.ones_like(first), first) == 0.5
     assert mask_change(first, ~first) == 1
+
+
+def test_the_joint_histogram_is_numpys_without_what_is_pruned():
+    generator = torch.Generator().manual_seed(0)
+    before = torch.randn(40, 50, generator=generator)
+    after = before + 0.3 * torch.randn(40, 50, generator=generator)
+    after[before.abs() < 0.5] = 0
+    before[0, :3], after[0, :3] = torch.tensor([-20.0, 9.0, 1.0]), torch.tensor([7.0, -30.0, 1.0])
+    kept = after != 0
+    edges = np.linspace(-SPAN, SPAN, JOINT + 1)
+    inside = np.clip(np.stack([before[kept].numpy(), after[kept].numpy()]), -SPAN + 1e-6, SPAN - 1e-6)
+    expected, _, _ = np.histogram2d(*inside, bins=(edges, edges))
+    found = np.array(joint_histogram(before, after, 1.0)).reshape(JOINT, JOINT)
+    assert found.sum() == int(kept.sum()) and np.abs(found - expected).sum() <= 4  # edges in float32
+    assert joint_histogram(2 * before, 2 * after, 2.0) == joint_histogram(before, after, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (100, 70)])
+def test_a_crop_tells_who_kept_what(shape):
+    generator = torch.Generator().manual_seed(0)
+    first, last = (torch.rand(shape, generator=generator) > 0.5 for _ in range(2))
+    code = {(False, False): 0, (True, False): 1, (False, True): 2, (True, True): 3}
+    expected = [
+        code[bool(first[i, j]), bool(last[i, j])]
+        for i in range(min(shape[0], JOINT))
+        for j in range(min(shape[1], JOINT))
+    ]
+    assert mask_crop(first, last) == expected

@@ -29,7 +29,7 @@ def test_a_finished_run_is_drawn(finished, app):
     run = finished["fused"]
     at = app(PAGE, run=run.id)
     assert not at.exception
-    assert keys(at) == ["ridges", "player", "map"]
+    assert keys(at) == ["ridges", "player", "density", "masks", "map"]
     stages = [trace["name"] for trace in figure(at, "ridges")["data"] if "fill" in trace]
     assert stages == ["dense", "sparse", "re-dense", "final"]
     assert [step["label"] for step in figure(at, "player")["layout"]["sliders"][0]["steps"]] == ["1", "2", "3"]
@@ -45,7 +45,7 @@ def test_the_change_in_perplexity_is_at_the_top(finished, app):
 
 
 def test_a_run_without_rounds_has_no_player(finished, app):
-    assert keys(app(PAGE, run=finished["staged"].id)) == ["ridges", "map"]
+    assert "player" not in keys(app(PAGE, run=finished["staged"].id))
 
 
 def test_a_run_of_phase_1_shows_the_stages_it_has(finished, app):
@@ -135,3 +135,22 @@ def test_a_broken_record_is_a_sentence(runs, app, made):
     (run.folder / "distributions" / "fused-000.parquet").write_bytes(b"nonsense")
     at = app(PAGE, run=run.id)
     assert not at.exception and "broken" in at.error[0].value
+
+
+def test_the_density_of_another_stage_can_be_chosen(finished, app):
+    at = app(PAGE, run=finished["fused"].id)
+    assert figure(at, "density")["layout"]["yaxis"]["title"]["text"] == "final weight"
+    at.segmented_control(key="layer-stage").set_value("redense").run()
+    assert not at.exception
+    assert figure(at, "density")["layout"]["yaxis"]["title"]["text"] == "re-dense weight"
+
+
+def test_a_run_of_a_base_pruner_has_no_second_mask(finished, app):
+    assert "masks" not in keys(app(PAGE, run=finished["phase1"].id))
+
+
+def test_every_cell_of_the_map_can_be_clicked(finished, app):
+    points = figure(app(PAGE, run=finished["fused"].id), "map")["data"][1]
+    record = load(finished["fused"].folder)
+    cells = {(block, linear) for block, linear in zip(record["block"], record["linear"], strict=True)}
+    assert {tuple(cell) for cell in points["customdata"]} == cells and points["marker"]["opacity"] == 0
