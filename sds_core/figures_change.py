@@ -39,7 +39,13 @@ def before_and_after(joint: list[int], stage: str) -> Figure:
         "colorscale": WARM,
         "colorbar": {"tickvals": powers, "ticktext": [f"{10**p:,}" for p in powers], "thickness": 14},
     }
-    line = {"type": "scatter", "x": [-SPAN, SPAN], "y": [-SPAN, SPAN], "mode": "lines", "hoverinfo": "skip"}
+    line: dict[str, Any] = {
+        "type": "scatter",
+        "x": [-SPAN, SPAN],
+        "y": [-SPAN, SPAN],
+        "mode": "lines",
+        "hoverinfo": "skip",
+    }
     line |= {"line": {"color": COLOURS["dense"], "dash": "dot", "width": 1.5}, "showlegend": False}
     axis: dict[str, Any] = {"range": [-SHOWN, SHOWN], "zeroline": False, "tickfont": {"size": TEXT - 1}}
     across = axis | {"title": {"text": "dense weight (standard deviations)", "font": {"size": TEXT}}}
