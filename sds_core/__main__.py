@@ -1,4 +1,4 @@
-"""The command line: python -m sds_core run | resume | compare | list | export | evaluate | write-text | demo."""
+"""The command line: python -m sds_core COMMAND; `--help` lists the commands."""
 
 import argparse
 import dataclasses
@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
@@ -69,6 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run")
     export.add_argument("folder")
     export.set_defaults(do=_export)
+
+    packing = commands.add_parser("pack", help="a finished run's record, without weights, as one file")
+    packing.add_argument("run")
+    packing.add_argument("file")
+    packing.set_defaults(do=_pack)
+
+    unpacking = commands.add_parser("import", help="a packed run, to be looked at here")
+    unpacking.add_argument("file")
+    unpacking.set_defaults(do=_import)
 
     tasks = commands.add_parser("evaluate", help="accuracy of finished runs, and of their dense model, on tasks")
     tasks.add_argument("runs", nargs="+", metavar="RUN", help="the base pruner's first, to be compared to it")
@@ -263,6 +273,23 @@ def _export(options: argparse.Namespace) -> int:
     from sds_core.runs.export import export
 
     print(export(open_run(options.run), options.folder))
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from sds_core.runs.archive import pack
+
+    target = Path(options.file).expanduser()
+    if target.exists():
+        raise SDSError("the file to write exists already", got=options.file)
+    pack(open_run(options.run), target)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from sds_core.runs.archive import unpack
+
+    print(unpack(Path(options.file).expanduser()).id)
     return 0
 
 

@@ -1,0 +1,97 @@
+"""A run's record, without weights, as one file that can be sent, kept, and looked at elsewhere."""
+
+import json
+import re
+import secrets
+import shutil
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from sds_core.errors import SDSError
+from sds_core.runs import record
+from sds_core.runs.config import RunConfig
+from sds_core.runs.files import disk_error
+from sds_core.runs.store import ID, Run, root
+
+NAME = re.compile(r"config\.json|events\.jsonl|result\.json|distributions/[a-z]{1,20}-[a-z0-9]{1,10}\.parquet")
+"""What belongs into an archive; anything else in one is refused."""
+LARGEST = 500 << 20
+"""Bytes that an archive may unpack to."""
+
+
+def pack(run: Run, target: Path | IO[bytes]) -> None:
+    """Write a finished run's record as a zip file.
+
+    Raises:
+        SDSError: the run is not finished, or the file cannot be written.
+    """
+    if run.result() is None:
+        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
+    files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
+    files += sorted((run.folder / "distributions").glob("*.parquet"))
+    try:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in files:
+                archive.write(path, f"{run.id}/{path.relative_to(run.folder).as_posix()}")
+    except OSError as error:
+        raise disk_error(target if isinstance(target, Path) else run.folder, error) from error
+
+
+def unpack(source: Path | IO[bytes]) -> Run:
+    """Make a run of an archive, under its own id if that is free.
+
+    Raises:
+        SDSError: the file is not such an archive, or holds anything that does not belong there.
+    """
+    name = source.name if isinstance(source, Path) else "the file"
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return _unpack(archive, name)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+        raise SDSError(f"{name} is not a packed run: {error}", cure="take a file that `pack` has written") from error
+    except FileNotFoundError:
+        raise SDSError("there is no such file", got=str(source)) from None
+
+
+def _unpack(archive: zipfile.ZipFile, name: str) -> Run:
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    inside = {tuple(entry.filename.split("/", 1)) for entry in entries}
+    runs = {parts[0] for parts in inside}
+    if len(runs) != 1 or any(len(parts) != 2 or not NAME.fullmatch(parts[1]) for parts in inside):
+        raise SDSError(f"{name} is not a packed run: it holds other files", cure="take a file that `pack` has written")
+    if sum(entry.file_size for entry in entries) > LARGEST:
+        raise SDSError(f"{name} unpacks to too much", allowed=f"{LARGEST >> 20} MB")
+    (run,) = runs
+    if not ID.fullmatch(run):
+        raise SDSError(f"{name} is not a packed run", got=run)
+    partial = root() / f".{run}.partial-{secrets.token_hex(3)}"
+    try:
+        (partial / "distributions").mkdir(parents=True)
+        for entry in entries:
+            path = partial / entry.filename.split("/", 1)[1]
+            with archive.open(entry) as packed, open(path, "wb") as file:
+                shutil.copyfileobj(packed, file)
+        _check(Run(partial), name)
+        target = root() / run
+        if target.exists():
+            target = root() / f"{run[:57]}-{secrets.token_hex(3)}"
+        partial.rename(target)
+    except OSError as error:
+        raise disk_error(root(), error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Run(target)
+
+
+def _check(run: Run, name: str) -> None:
+    """Refuse what the pages could not show."""
+    try:
+        config = RunConfig.from_dict(json.loads((run.folder / "config.json").read_text(encoding="utf-8")))
+        result = run.result()
+        assert result is not None and result["perplexity"][result["last"]]["losses"]
+        assert result["last"] == config.written_by(config.walks[-1])
+        run.log.read()
+        record.load(run.folder)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError, SDSError) as error:
+        raise SDSError(f"{name} is not a sound packed run: {error or 'its result is incomplete'}") from error
