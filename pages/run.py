@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared import cached, charts, frame, options, watch
+from pages.shared import cached, charts, frame, keep, options, watch
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
@@ -74,9 +74,11 @@ def offer(run: Run | None) -> None:
 
     with st.expander("Options of a new run", expanded=run is None):
         chosen = options.choose()
+        keep.own_text()
     config, fault = configured(chosen)
     if config:
         st.code(config.command(), language="bash", wrap_lines=True)
+        st.caption(keep.forecast(config))
     else:
         frame.refuse(fault)
     first = configured(chosen, walk="staged", phase=1)
@@ -119,6 +121,9 @@ def panel(run: Run) -> None:
         st.caption(f"{run.id} · {about}" if config.title else about)
         if state == "finished":
             results(run)
+        if state not in watch.LIVE:
+            keep.tools(run, state)
+        if state == "finished":
             return
         watch.follow(run, state)
         if state not in watch.LIVE:
@@ -196,3 +201,4 @@ offer(run)
 if run:
     panel(run)
 recent(run.id if run else None)
+keep.importer()

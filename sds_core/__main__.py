@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sds_core", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sds_core", description="See what pruning does to a language model."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="prune a model, as a run of its own")

@@ -1,5 +1,8 @@
 """The one place that knows which accelerators exist."""
 
+import resource
+import sys
+
 import torch
 
 from sds_core.errors import SDSError
@@ -34,3 +37,9 @@ def allow_fast_matmul(device: torch.device) -> str:
     chosen = "medium" if error < 1e-6 else "highest"
     torch.set_float32_matmul_precision(chosen)
     return chosen
+
+
+def peak_memory() -> int:
+    """Highest resident memory of this process so far, bytes; a GPU's own is not in it."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10  # macOS counts bytes, Linux kilobytes

@@ -20,7 +20,7 @@ from sds_core.maths.perplexity import Perplexity, compare
 from sds_core.maths.problem import Pruned
 from sds_core.maths.pruners import make_pruner
 from sds_core.models.allocate import owl
-from sds_core.models.device import allow_fast_matmul, pick_device
+from sds_core.models.device import allow_fast_matmul, peak_memory, pick_device
 from sds_core.models.text import digest
 from sds_core.runs import checkpoint, record
 from sds_core.runs.checkpoint import Checkpoints
@@ -60,8 +60,9 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
         yield from _walk(run, bench, phase, by_block)
         stage = config.written_by(phase)
         if stage not in measured:
+            began = time.monotonic()
             measured[stage] = yield from bench.measure(stage)
-            yield _perplexity(stage, measured[stage], dense)
+            yield _perplexity(stage, measured[stage], dense) | {"seconds": round(time.monotonic() - began, 3)}
     write_json(run.folder / "result.json", _result(run, bench, measured | {"dense": dense}))
     if not config.keep_weights:
         for folder in FOLDERS.values():
@@ -194,8 +195,12 @@ def _bytes_needed(run: Run, bench: Workbench) -> int:
     """Disk space of all checkpoints to come: weights in the model's precision, masks in bits, a little for records."""
     stages = [run.config.written_by(phase) for phase in run.config.walks]
     there = sum(path.stat().st_size for stage in stages for path in (run.folder / FOLDERS[stage]).glob("*"))
-    whole = len(stages) * bench.anatomy.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8)
-    return max(int(whole) - there, 0) + (16 << 20)
+    return max(len(stages) * _weight_bytes(bench) - there, 0) + (16 << 20)
+
+
+def _weight_bytes(bench: Workbench) -> int:
+    """Size of one stage's checkpoints."""
+    return int(bench.anatomy.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8))
 
 
 def _perplexity(stage: str, measured: Perplexity, dense: Perplexity | None = None) -> Event:
@@ -223,6 +228,9 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict
         "winners": Counter(line["winner"] for line in lines if line["winner"]),
         "seconds": _by_phase(events, "seconds"),
         "cpu_seconds": _by_phase(events, "cpu_seconds"),
+        "measuring_seconds": round(sum(e.get("seconds", 0.0) for e in events if e["kind"] == "perplexity"), 1),
+        "peak_memory": peak_memory(),
+        "weight_bytes": _weight_bytes(bench),
         "command": run.config.command(),
         "calibration_sha256": digest(bench.calibration),
         "evaluation_sha256": digest(bench.evaluation),

@@ -1,0 +1,109 @@
+"""What surrounds a run: its forecast, its record as a file, its removal, and texts of one's own."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.shared import frame
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.runs.config import RunConfig
+    from sds_core.runs.store import Run
+
+OWN_TEXT = ("txt",)
+"""Kinds of file that can be uploaded as a text."""
+
+
+def forecast(config: RunConfig) -> str:
+    """Time, memory and disk that a run will take, in a sentence."""
+    from sds_core.runs.estimate import LOOKED_AT, estimate
+    from sds_core.runs.store import ids, open_run
+
+    try:
+        found = estimate(config, map(open_run, ids()[:LOOKED_AT]))
+    except (SDSError, KeyError):  # a run of another version in the folder must not stop the page
+        found = None
+    if found is None:
+        return "No run like this one has finished here yet, so how long it takes is not known."
+    minutes = found.seconds / 60
+    time = f"{found.seconds:.0f} seconds" if minutes < 1.5 else f"{minutes:.0f} minutes"
+    disk = f"{found.disk / 1e6:,.0f} MB of disk" if found.disk else "no disk for weights"
+    return f"Judged by run {found.like}: about {time}, {found.memory / 1e9:.1f} GB of memory, {disk}."
+
+
+def tools(run: Run, state: str) -> None:
+    """Take a run's record away as a file, or remove the run."""
+    with st.container(horizontal=True):
+        if state == "finished":
+            st.download_button(
+                "Download its record",
+                lambda: _packed(run),
+                file_name=f"{run.id}.zip",
+                mime="application/zip",
+                key="pack",
+                icon=":material/download:",
+                on_click="ignore",
+                help="Numbers and distributions without weights; import the file to look at them elsewhere.",
+            )
+        with st.popover("Delete", icon=":material/delete:", key="delete"):
+            st.markdown(f"Remove **{run.id}** with all its weights?")
+            st.button("Yes, remove it", key="really-delete", type="primary", on_click=_remove, args=(run,))
+
+
+def _packed(run: Run) -> bytes:
+    from sds_core.runs.archive import pack
+
+    file = io.BytesIO()
+    pack(run, file)
+    return file.getvalue()
+
+
+def _remove(run: Run) -> None:
+    try:
+        run.delete()
+    except SDSError as error:
+        st.session_state["refused"] = str(error)
+        return
+    st.query_params.pop("run", None)
+
+
+def importer() -> None:
+    """Bring in a run that was packed elsewhere."""
+    from sds_core.runs.archive import unpack
+
+    with st.expander("Import a packed run"):
+        file = st.file_uploader("A file that “Download its record” or `pack` has written", type="zip", key="packed")
+        if file is not None and st.session_state.get("imported") != file.file_id:
+            try:
+                run = unpack(file)
+            except SDSError as error:
+                frame.refuse(error)
+                return
+            st.session_state["imported"] = file.file_id
+            st.query_params["run"] = run.id
+            st.rerun()
+
+
+def own_text() -> None:
+    """Upload a text; it is kept in the user's cache folder and can then be chosen."""
+    file = st.file_uploader("A text of your own", type=OWN_TEXT, key="own-text", help="Kept on this machine.")
+    if file is None:
+        return
+    from sds_core.models.load import cache_folder
+
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.name).lstrip(".-")[-60:] or "text.txt"
+    path = cache_folder() / "texts" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file.getvalue())
+    with st.container(horizontal=True):
+        for purpose in ("calibration", "evaluation"):
+            st.button(f"Use it for {purpose}", key=f"use-{purpose}", on_click=_use, args=(purpose, str(path)))
+
+
+def _use(purpose: str, path: str) -> None:
+    st.session_state[f"option-{purpose}"] = path

@@ -1,0 +1,54 @@
+"""What a run will take, judged by earlier runs of the same model on this machine; never a guess out of nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sds_core.runs.config import RunConfig
+from sds_core.runs.store import Run
+
+LOOKED_AT = 30
+"""Of so many of the newest runs a like one is looked for."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one run, from another."""
+
+    like: str
+    """The id of the run that it is judged by."""
+    seconds: float
+    """Wall time of all walks and measurements."""
+    memory: int
+    """Highest resident memory, bytes."""
+    disk: int
+    """Bytes of weights that stay when the run is over."""
+
+
+def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
+    """What a run with this configuration will take; None where no finished run is like it.
+
+    Like it is the newest run of the same model, precision, method and base pruner. Its time for solving layers stays,
+    that for sending data through the model grows with the number of calibration tokens, and that for measuring with
+    the number of evaluation tokens. Memory is the other run's.
+    """
+    for run in runs:
+        theirs = run.config
+        same = all(getattr(theirs, name) == getattr(config, name) for name in ("model", "dtype", "method", "pruner"))
+        if not same or theirs.parent or theirs.walk != config.walk or (result := run.result()) is None:
+            continue
+        if "peak_memory" not in result:
+            continue
+        blocks = [event for event in run.log.read() if event["kind"] == "block"]
+        walking = sum(event["seconds"] for event in blocks)
+        solving = sum(line["seconds"] for event in blocks for line in event["linears"])
+        seen = (config.samples + config.held_out) * config.length / ((theirs.samples + theirs.held_out) * theirs.length)
+        read = config.eval_windows * config.eval_length / (theirs.eval_windows * theirs.eval_length)
+        phases = 1 if config.phase else len(config.walks)
+        share = phases / len(theirs.walks)
+        return Estimate(
+            like=run.id,
+            seconds=share * (solving + (walking - solving) * seen + result["measuring_seconds"] * read),
+            memory=result["peak_memory"],
+            disk=int(phases * result["weight_bytes"]) if config.keep_weights else 0,
+        )
+    return None

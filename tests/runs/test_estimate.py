@@ -1,0 +1,54 @@
+"""Forecasts scale what an earlier run took, part by part."""
+
+import json
+
+import pytest
+
+from sds_core.runs.config import RunConfig
+from sds_core.runs.estimate import estimate
+from sds_core.runs.store import create
+
+
+def past(**changes):
+    """A finished run by hand: 100 s in blocks, 60 of them solving; 20 s of measuring."""
+    run = create(RunConfig(**{"samples": 15, "length": 512, "eval_windows": 16, "eval_length": 512} | changes))
+    block = {"kind": "block", "seconds": 50.0, "linears": [{"seconds": 10.0}, {"seconds": 20.0}]}
+    (run.folder / "events.jsonl").write_text("".join(json.dumps(block) + "\n" for _ in range(2)))
+    result = {"measuring_seconds": 20.0, "peak_memory": 123, "weight_bytes": 1000}
+    (run.folder / "result.json").write_text(json.dumps(result))
+    return run
+
+
+def test_the_same_again_takes_as_long():
+    run = past()
+    found = estimate(run.config, [run])
+    assert (found.like, found.seconds, found.memory, found.disk) == (run.id, 120.0, 123, 1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({"samples": 31}, 60 + 40 * 2 + 20),  # one window of each is held out
+        ({"length": 1024}, 60 + 40 * 2 + 20),
+        ({"eval_windows": 64}, 60 + 40 + 80),
+    ],
+)
+def test_only_what_depends_on_tokens_grows_with_them(changes, seconds):
+    run = past()
+    config = RunConfig.from_dict(run.config.to_dict() | changes)
+    assert estimate(config, [run]).seconds == pytest.approx(seconds)
+
+
+def test_a_single_phase_takes_its_share_and_weights_that_are_not_kept_take_no_disk():
+    run = past(walk="staged")
+    phase = RunConfig.from_dict(run.config.to_dict() | {"phase": 1, "keep_weights": False})
+    found = estimate(phase, [run])
+    assert found.seconds == pytest.approx(40) and found.disk == 0
+    assert estimate(run.config, [run]).disk == 3000
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model": "other"}, {"method": "sds"}, {"pruner": "magnitude"}, {"walk": "staged"}]
+)
+def test_without_a_like_run_nothing_is_promised(changes):
+    assert estimate(RunConfig(), [past(**changes), create(RunConfig())]) is None
