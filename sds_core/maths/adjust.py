@@ -33,9 +33,8 @@ def straight_through(
     with the masked weights, and applies that gradient, with momentum, to *all* weights, so a masked weight can grow
     until it returns. The iteration may diverge, hence the best masked iterate is kept; the start counts as one.
 
-    Magnitude is |V| = |W|·s, in the Jacobi coordinates in which the steps are taken. With steps in one coordinate
-    and magnitudes in another, weights of weak inputs, which move fast in W, would win places that they cannot use:
-    |W| gains half as much, in either coordinate.
+    Magnitude is |V| = |W|·s, in the Jacobi coordinates in which the steps are taken. With steps in one coordinate and
+    magnitudes in the other, weights of weak inputs, which move fast in W, win places that they are of no use in.
 
     Args:
         problem: the layer, weight (R, C).

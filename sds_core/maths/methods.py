@@ -151,7 +151,8 @@ class SDS:
     """Sparse-Dense-Sparse as in the paper (Li et al., arXiv 2408.10473).
 
     Phase 2: gradient steps with L1 and L2 from the sparse weight. Phase 3: the base pruner again, then
-    straight-through adjustment towards the dense layer, skipped where the second prune alone is better.
+    straight-through adjustment towards the dense layer, skipped where the second prune alone is better. The best
+    mask's weights are solved for at the end, which is where ever more steps with that mask would lead.
     """
 
     title: ClassVar[str] = "SDS"
