@@ -107,7 +107,7 @@ def player(layer: pd.DataFrame) -> Figure | None:
 def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figure:
     """Output error of every layer, blocks downwards, linears across; one cell may be framed.
 
-    Plotly tells of clicks on points only, so every cell holds an invisible one, with its block and linear.
+    Plotly tells of clicks on points only, so every cell holds an invisible one, which also speaks when hovered over.
 
     Args:
         losses: columns `block`, `linear`, `loss`.
@@ -126,7 +126,7 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
         "zmin": min(0.0, *(100 * v for v in found.values())),
         **{"xgap": 1, "ygap": 1},
         "colorbar": {"ticksuffix": " %", "thickness": 14, "tickfont": {"size": TEXT - 1}},
-        "hovertemplate": "block %{y} · %{x}<br>error %{z:.2f} %<extra></extra>",
+        "hoverinfo": "skip",
     }
     if few:
         trace |= {"texttemplate": "%{z:.1f}", "textfont": {"size": TEXT - 1}}
@@ -134,20 +134,22 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
     down = {"type": "category", "autorange": "reversed", "showgrid": False, "dtick": 1 if few else 5}
     down |= {"title": {"text": "block", "font": {"size": TEXT}}, "tickfont": {"size": TEXT - 1}, "automargin": True}
     layout = _layout(110 + (34 if few else 20) * len(blocks)) | {"xaxis": across, "yaxis": down, "dragmode": False}
+    layout["hoverdistance"] = 100  # pixels: a cell is wider than its point
     if chosen and chosen[0] in blocks and chosen[1] in linears:
         layout["shapes"] = _frame_of(linears.index(chosen[1]), blocks.index(chosen[0]))
-    return {"data": [trace, _points(list(found), linears)], "layout": layout}
+    return {"data": [trace, _points(found, linears)], "layout": layout}
 
 
-def _points(cells: list[tuple[int, str]], linears: list[str]) -> dict[str, Any]:
-    """Invisible markers over the cells of a map, for clicks."""
+def _points(found: dict[tuple[int, str], float], linears: list[str]) -> dict[str, Any]:
+    """Invisible markers over the cells of a map, for clicks and hovering."""
     short = dict(zip(linears, _short(linears), strict=True))
+    unseen = {"marker": {"opacity": 0}}
     return {
-        **{"type": "scatter", "mode": "markers", "showlegend": False, "hoverinfo": "skip"},
-        **{"x": [short[linear] for _, linear in cells], "y": [str(block) for block, _ in cells]},
-        "customdata": [[block, linear] for block, linear in cells],
+        **{"type": "scatter", "mode": "markers", "showlegend": False, "selected": unseen, "unselected": unseen},
+        **{"x": [short[linear] for _, linear in found], "y": [str(block) for block, _ in found]},
+        "customdata": [[block, linear, 100 * loss] for (block, linear), loss in found.items()],
+        "hovertemplate": "block %{y} · %{x}<br>error %{customdata[2]:.2f} %<extra></extra>",
         "marker": {"symbol": "square", "size": 18, "opacity": 0},
-        **{"selected": {"marker": {"opacity": 0}}, "unselected": {"marker": {"opacity": 0}}},
     }
 
 

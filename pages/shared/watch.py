@@ -128,7 +128,7 @@ def _tail(run: Run) -> Any:
 
 def _bars(run: Run, events: list[Event]) -> None:
     for walk in walks(run.config.walks, events):
-        text = f"{PHASES[walk.phase]}: block {walk.done} of {walk.of or '…'}"
+        text = f"{_title(walk.phase, run.config.phase)}: block {walk.done} of {walk.of or '…'}"
         if walk.left is not None and walk.done < walk.of:
             text += f", {_duration(walk.left)} left"
         st.progress(walk.done / walk.of if walk.of else 0.0, text=text)
@@ -154,6 +154,11 @@ def _now(run: Run, state: str, events: list[Event]) -> None:
         asked = run.cancel_requested
         st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=run.cancel, disabled=asked)
         st.markdown("Cancelling after the present block …" if asked else text)
+
+
+def _title(walk: str, phase: int) -> str:
+    """A walk by its number and name; phases after the third are walks like the second or third."""
+    return f"Phase {phase}, {PHASES[walk].partition(', ')[2]}" if phase > 3 else PHASES[walk]
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,116 @@
+"""What people do, in a real browser: no request leaves this machine, and no page makes an error."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from sds_core.runs.store import Run
+from tests.pages.browser import CHROMIUM, server, visitors
+
+try:
+    import playwright
+except ImportError:
+    playwright = None
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or playwright is None, reason="no Chromium or no playwright on this machine"
+)
+TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def workshop(finished_folder, tmp_path_factory, cache):
+    """A folder of runs that may be written to, a server on it, and a function that opens browsers."""
+    runs = tmp_path_factory.mktemp("journeys") / "runs"
+    shutil.copytree(finished_folder, runs)
+    with server(runs, cache) as address, visitors(address) as visit:
+        yield runs, visit
+
+
+@pytest.fixture
+def visitor(workshop):
+    """A visitor who must not have met an error, nor looked elsewhere, in the end."""
+    came = workshop[1]()
+    yield came
+    assert came.left == [] and came.errors == []
+    assert came.page.locator("[data-testid=stException]").count() == 0
+    came.page.context.close()
+
+
+def fused(workshop):
+    return next(run for run in map(Run, workshop[0].iterdir()) if run.config.walk == "fused" and run.result())
+
+
+def fill(page, label, value):
+    """Type into a field and leave it."""
+    field = page.get_by_label(label, exact=True).first
+    field.fill(str(value))
+    field.press("Enter")
+    page.wait_for_timeout(400)
+
+
+def test_a_cold_deep_link_opens_its_page_and_layer(workshop, visitor):
+    visitor.open(f"/layer?run={fused(workshop).id}&cell=2.mlp.up_proj")
+    assert visitor.page.get_by_text("block 2, mlp.up_proj").count() == 1
+    assert visitor.page.locator("[data-testid=stSidebarNavLink]").count() >= 2
+    visitor.page.locator(".js-plotly-plot").nth(2).wait_for()
+
+
+def test_a_clicked_cell_of_the_map_opens_its_layer(workshop, visitor):
+    visitor.open(f"/layer?run={fused(workshop).id}")
+    visitor.page.locator(".st-key-map .nsewdrag, .st-key-map .js-plotly-plot").first.scroll_into_view_if_needed()
+    point = visitor.page.locator(".st-key-map .scatterlayer .point").nth(2 * 7)  # seven linears a block
+    box = point.bounding_box()
+    visitor.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    visitor.page.wait_for_url("**cell=2.self_attn.q_proj*")
+    visitor.idle()
+    assert visitor.page.get_by_text("block 2, self_attn.q_proj").count() == 1
+
+
+def test_from_the_options_to_the_result(workshop, visitor, tiny_folder):
+    before = {path.name for path in workshop[0].iterdir()}
+    visitor.open("/run")
+    fill(visitor.page, "Model", tiny_folder)
+    for label, value in (("Samples", 2), ("Length", 32)):
+        fill(visitor.page, label, value)
+    visitor.page.locator(".st-key-option-calibration input").first.fill("python-docs")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.get_by_text("More options, and those of the method").click()
+    for label, value in (("Eval windows", 3), ("Eval length", 32), ("Threads", 1)):
+        fill(visitor.page, label, value)
+    visitor.idle()
+    visitor.page.locator(".st-key-start button").click()
+    visitor.page.get_by_text("Perplexity, final").wait_for()
+    (name,) = {path.name for path in workshop[0].iterdir()} - before
+    result = Run(workshop[0] / name).result()
+    shown = visitor.page.locator("[data-testid=stMetricValue]").all_inner_texts()
+    assert f"{result['perplexity']['final']['value']:,.2f}" in shown
+
+
+def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_folder):
+    from sds_core.runs.config import RunConfig
+
+    config = RunConfig(model=str(tiny_folder), **TINY, eval_windows=2, eval_length=32, title="to be cancelled")
+    folder = workshop[0] / "cancelled-1"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "events.jsonl").write_text(json.dumps({"kind": "cancelled", "message": "cancelled"}) + "\n")
+    visitor.open("/run?run=cancelled-1")
+    visitor.page.get_by_role("button", name="Resume").click()
+    deadline = time.monotonic() + 90
+    while not (folder / "result.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    visitor.page.get_by_text("Perplexity, final").wait_for()
+    visitor.page.reload()
+    visitor.page.get_by_text("Perplexity, final").wait_for()
+
+
+def test_an_idle_page_sends_nothing(workshop, visitor):
+    visitor.open(f"/run?run={fused(workshop).id}")
+    sent = []
+    visitor.page.on("request", lambda request: sent.append(request.url))
+    visitor.page.on("websocket", lambda socket: sent.append(socket.url))
+    visitor.page.wait_for_timeout(3000)
+    assert sent == []
