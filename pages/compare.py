@@ -81,7 +81,7 @@ def say_which(rows: list[Row], names: dict[str, str]) -> None:
 
     found = verdicts(rows)
     for verdict in found:
-        st.markdown(f"##### {sentence(verdict, names)}")
+        st.markdown(f"{'##### ' if len(found) == 1 else '- '}{sentence(verdict, names)}")
     if not found:
         st.info(
             "Choose two or more finished runs with the same pattern to see which is better: "
@@ -102,8 +102,8 @@ def ratios(rows: list[Row], names: dict[str, str]) -> None:
     for reference, (title, meaning) in REFERENCES.items():
         if figure := figures.forest(rows, names, reference):
             st.subheader(title, anchor=False)
-            charts.show(figure, f"forest-{reference}", f"Ratios of perplexity with their intervals. {title}")
-            st.caption(f"{meaning} Bars are two standard errors to either side, beside the numbers they stand for.")
+            charts.show(figure, f"forest_{reference}", f"Ratios of perplexity with their intervals. {title}")
+            st.caption(f"{meaning} Bars and brackets reach two standard errors to either side.")
     if not any("base" in row.against for row in rows):
         st.caption(
             "To see ratios to the base pruner, choose its run too: the same pruner, pattern and calibration text."
@@ -179,7 +179,7 @@ def together(runs: list[Run]) -> None:
 
     kept, reasons = sort_out(runs)
     left_out(reasons)
-    rows = side_by_side(kept)
+    rows = sorted(side_by_side(kept), key=lambda row: (row.sparsity, row.config.pattern, row.perplexity))
     if not rows:
         st.info("None of the chosen runs is finished. Their results appear here.", icon=":material/info:")
         return

@@ -13,12 +13,10 @@ LISTED = 8
 """Runs in the list; the Run page has all."""
 
 
-def door(title: str, sentence: str) -> st.delta_generator.DeltaGenerator:
-    """A frame with a heading and a sentence, into which what leads on is put."""
-    with st.container(border=True, width=330, height=200):
-        st.subheader(title, anchor=False)
-        st.markdown(sentence)
-        return st.container()
+def door(title: str, sentence: str) -> None:
+    """A heading and a sentence; what leads on comes below."""
+    st.subheader(title, anchor=False)
+    st.markdown(sentence)
 
 
 def begin_demo() -> str:
@@ -38,17 +36,20 @@ def begin_demo() -> str:
 
 def doors() -> None:
     """The three ways to begin, beside each other where there is room."""
-    with st.container(horizontal=True):
-        with door("See one layer", "Look at a pruned layer’s weights before and after, stage by stage."):
-            st.page_link("pages/layer.py", label="Open the Layer page", icon=":material/bar_chart:")
-        with door(
+    layer, demo, run = (column.container(border=True, height="stretch") for column in st.columns(3))
+    with layer:
+        door("See one layer", "Look at a pruned layer’s weights before and after, stage by stage.")
+        st.page_link("pages/layer.py", label="Open the Layer page", icon=":material/bar_chart:")
+    with demo:
+        door(
             "Try the demo",
             "Prune a small language model in four ways and compare them. It takes some minutes and no internet.",
-        ):
-            demo = st.button("Start the demo", key="demo", icon=":material/play_arrow:")
-        with door("Prune a model", "Choose a model, a method and how much to prune; go on step by step."):
-            st.page_link("pages/run.py", label="Open the Run page", icon=":material/tune:")
-    if demo:
+        )
+        started = st.button("Start the demo", key="demo", icon=":material/play_arrow:", type="primary")
+    with run:
+        door("Prune a model", "Choose a model, a method and how much to prune; go on step by step.")
+        st.page_link("pages/run.py", label="Open the Run page", icon=":material/tune:")
+    if started:
         try:
             with st.spinner("Loading the engine …"):
                 made = begin_demo()

@@ -22,8 +22,7 @@ def choose(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:
     import pandas as pd
 
     chosen = _asked_for(names, lines)
-    # Row numbers mean other runs in another list, so another list is another widget.
-    key = f"chosen-{hashlib.sha256(','.join(names).encode()).hexdigest()[:8]}"
+    key = key_of(names)
     rows = [names.index(name) for name in chosen]
     if st.session_state.get(key, {}).get("selection", {}).get("rows") != rows:
         st.session_state[key] = {"selection": {"rows": rows, "columns": [], "cells": []}}
@@ -44,6 +43,11 @@ def choose(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:
         alt="All runs; the chosen rows are compared",
     )
     return chosen
+
+
+def key_of(names: list[str]) -> str:
+    """The list's key: row numbers mean other runs in another list, so another list is another widget."""
+    return f"chosen-{hashlib.sha256(','.join(names).encode()).hexdigest()[:8]}"
 
 
 def _about(line: dict[str, Any]) -> dict[str, Any]:

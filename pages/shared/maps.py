@@ -23,9 +23,13 @@ def _turn_to_pair() -> None:
 
 def show(rows: list[Row], names: dict[str, str]) -> None:
     """Where two runs differ: output errors of all layers on one scale."""
+    from sds_core.runs.compare import verdicts
+
     st.subheader("Where in the model they differ", anchor=False)
-    ordered = [row.run for row in sorted(rows, key=lambda row: row.perplexity)]
-    by_default = {"a": ordered[0], "b": ordered[1]}
+    ordered = [row.run for row in rows]
+    ranked = max(verdicts(rows), key=lambda verdict: len(verdict.others), default=None)
+    pair = (ranked.best.run, ranked.others[0][0].run) if ranked else ordered[:2]
+    by_default = dict(zip("ab", pair, strict=True))
     with st.container(horizontal=True):
         for letter, default in by_default.items():
             asked = st.query_params.get(letter, default)
@@ -37,18 +41,20 @@ def show(rows: list[Row], names: dict[str, str]) -> None:
             st.selectbox(
                 label, ordered, format_func=names.__getitem__, key=f"map-{letter}", on_change=_turn_to_pair, width=360
             )
-    pair = [next(row for row in rows if row.run == st.session_state[f"map-{letter}"]) for letter in "ab"]
+    first_row, second_row = (
+        next(row for row in rows if row.run == st.session_state[f"map-{letter}"]) for letter in "ab"
+    )
     try:
-        first, second = (_errors(row) for row in pair)
+        first, second = _errors(first_row), _errors(second_row)
     except SDSError as error:
         frame.refuse(error)
         return
     if first.empty or second.empty:
         st.info("One of these runs has no record of its layers.", icon=":material/info:")
         return
-    _draw(first, second, (names[pair[0].run], names[pair[1].run]))
+    _draw(first, second, (names[first_row.run], names[second_row.run]))
     with st.container(horizontal=True):
-        for letter, row in zip("AB", pair, strict=True):
+        for letter, row in zip("AB", (first_row, second_row), strict=True):
             st.page_link(
                 "pages/layer.py",
                 label=f"Look into the layers of run {letter}",

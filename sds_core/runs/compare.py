@@ -103,9 +103,9 @@ def side_by_side(runs: list[Run]) -> list[Row]:
 
 def verdicts(rows: list[Row]) -> list[Verdict]:
     """Of each pattern that two or more runs share, which run is best. Runs that end re-dense do not take part: they
-    prune nothing."""
+    prune nothing. Patterns that prune less come first."""
     groups: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.sparsity):
         if row.config.written_by(row.config.walks[-1]) != "redense":
             groups.setdefault(str(row.config.parsed_pattern()), []).append(row)
     found = []
