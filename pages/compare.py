@@ -53,6 +53,11 @@ def said(paired: Comparison) -> str:
     return charts.ratio({"log_ratio": paired.log_ratio, "error": paired.error}).replace("× ", "ratio ")
 
 
+def listed(words: list[str]) -> str:
+    """Words as a sentence lists them."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def sentence(verdict: Verdict, names: dict[str, str]) -> str:
     """Which run is best at a pattern, and against which others that is sure."""
     best = f"At {verdict.pattern}, **{names[verdict.best.run]}**"
@@ -68,7 +73,7 @@ def sentence(verdict: Verdict, names: dict[str, str]) -> str:
             "two standard errors."
         )
     against = " or ".join(f"**{names[row.run]}** ({said(paired)})" for row, paired in doubtful)
-    surely = f" It is surely better than {' and '.join(names[row.run] for row, _ in beaten)}." if beaten else ""
+    surely = f" It is surely better than {listed([names[row.run] for row, _ in beaten])}." if beaten else ""
     return (
         f"{best} has the lowest perplexity, {own}, but it is **not sure** that it is better than {against}: the "
         f"difference is within two standard errors. More evaluation windows would tell.{surely}"
@@ -208,6 +213,7 @@ if not every:
     st.stop()
 st.markdown("Choose the runs to compare by the boxes on the left; the address keeps the choice.")
 if chosen := chooser.choose(every, lines):
+    st.caption(f"{len(chosen)} of {len(every)} runs are chosen.")
     with st.spinner("Loading the engine …"):
         together(opened(chosen))
 else:

@@ -36,7 +36,8 @@ def begin_demo() -> str:
 
 def doors() -> None:
     """The three ways to begin, beside each other where there is room."""
-    layer, demo, run = (column.container(border=True, height="stretch") for column in st.columns(3))
+    with st.container(horizontal=True):  # wraps where the window is narrow; columns would cut the links off
+        layer, demo, run = (st.container(border=True, width=256, height=256) for _ in range(3))
     with layer:
         door("See one layer", "Look at a pruned layer’s weights before and after, stage by stage.")
         st.page_link("pages/layer.py", label="Open the Layer page", icon=":material/bar_chart:")

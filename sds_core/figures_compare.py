@@ -68,12 +68,11 @@ def interval(paired: Comparison) -> tuple[float, float]:
     return _power(paired.log_ratio - 2 * paired.error), _power(paired.log_ratio + 2 * paired.error)
 
 
-def difference_maps(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> Figure:
-    """Output errors of two runs on one scale, blocks downwards, linears across, and the first minus the second.
+def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
+    """Output errors of two runs, A and B, on one scale, blocks downwards, linears across; and A minus B.
 
     Args:
         first, second: columns `block`, `linear`, `loss`; layers that only one of them has are empty in the difference.
-        names: what to call the two runs.
     """
     both = pd.concat([first, second])
     blocks = sorted({int(block) for block in both["block"]})
@@ -83,7 +82,7 @@ def difference_maps(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str,
     change = [[None if a is None or b is None else a - b for a, b in row] for row in pairs]
     data, layout = [], _layout(210 + (30 if len(blocks) <= 12 else 18) * len(blocks))
     layout |= {"dragmode": False, "annotations": []}
-    titles = (f"A: {names[0]}", f"B: {names[1]}", "A minus B")
+    titles = ("A", "B", "A minus B")
     units = ("error %{z:.2f} %", "error %{z:.2f} %", "%{z:+.2f} percentage points")
     for i, (values, title, unit) in enumerate(zip((one, other, change), titles, units, strict=True)):
         axis, left = str(i + 1) if i else "", i * 0.345

@@ -52,7 +52,7 @@ def show(rows: list[Row], names: dict[str, str]) -> None:
     if first.empty or second.empty:
         st.info("One of these runs has no record of its layers.", icon=":material/info:")
         return
-    _draw(first, second, (names[first_row.run], names[second_row.run]))
+    _draw(first, second, names[first_row.run])
     with st.container(horizontal=True):
         for letter, row in zip("AB", (first_row, second_row), strict=True):
             st.page_link(
@@ -79,15 +79,15 @@ def _errors(row: Row) -> pd.DataFrame:
     return record[(record["stage"] == last) & (record["round"] == 0)].sort_values("block", kind="stable")
 
 
-def _draw(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> None:
-    """The maps, and in words how many layers each run does better."""
+def _draw(first: pd.DataFrame, second: pd.DataFrame, name: str) -> None:
+    """The maps, and in words how many layers A does better."""
     from sds_core import figures_compare as figures
 
     both = first.merge(second, on=["block", "linear"])
     lower = int((both["loss_x"] < both["loss_y"]).sum())
-    st.markdown(f"A, {names[0]}, has the lower output error in **{lower} of {len(both)}** layers.")
+    st.markdown(f"A, {name}, has the lower output error in **{lower} of {len(both)}** layers.")
     charts.show(
-        figures.difference_maps(first, second, names),
+        figures.difference_maps(first, second),
         "maps",
         "Output error of every layer in run A, in run B, and their difference, by block and linear",
     )
