@@ -47,7 +47,7 @@ def forest(rows: list[Row], names: dict[str, str], reference: str) -> Figure | N
     low, high = min(ends) / 1.05, max(ends) * 1.05
     texts = [
         {"xref": "paper", "x": 1.01, "xanchor": "left", "y": i, "showarrow": False, "align": "left"}
-        | {"text": f"{middle:.3f} [{below:.3f}, {above:.3f}]", "font": {"size": TEXT - 1}}
+        | {"text": " ".join((written(middle), f"[{written(below)}, {written(above)}]")), "font": {"size": TEXT - 1}}
         for i, one in enumerate(paired.values())
         for middle, (below, above) in [(_power(one.log_ratio), interval(one))]
     ]
@@ -121,16 +121,16 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
     data, ends = [], []
     for i, (sweep, name) in enumerate(zip(sweeps, names, strict=True)):
         colour, dash, symbol = LINES[i % len(LINES)]
-        middles = [_power(math.log(row.perplexity)) for row in sweep]
-        factors = [_power(2 * row.against["dense"].error) for row in sweep]
-        ends += [value for m, f in zip(middles, factors, strict=True) for value in (m / f, m * f)]
+        around = [Comparison(math.log(row.perplexity), row.against["dense"].error) for row in sweep]
+        middles = [_power(one.log_ratio) for one in around]
+        reach = [interval(one) for one in around]
+        ends += [end for pair in reach for end in pair]
         data.append(
             {
                 **{"type": "scatter", "mode": "lines+markers", "name": name, "y": middles},
                 **{"x": [ratio(row) for row in sweep], "line": {"color": colour, "dash": dash, "width": 2.5}},
                 "marker": {"symbol": symbol, "size": 10},
-                "error_y": _error_bars([m * f - m for m, f in zip(middles, factors, strict=True)])
-                | {"arrayminus": [m - m / f for m, f in zip(middles, factors, strict=True)]},
+                "error_y": _error_bars(middles, reach),
                 "hovertemplate": "%{x:g} % pruned: perplexity %{y:.2f}<extra>" + name + "</extra>",
             }
         )
@@ -155,17 +155,23 @@ def ratio(row: Row) -> float:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two positive ones: 1, 2, 5 of every decade where the span is wide, else even steps."""
+    """Round numbers between two positive ones: 1, 2, 5 of every decade where the span is wide, only powers of
+    ten where it is wider, else even steps."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     if high / low > 4:
-        leading = (1, 2, 5) if len(decades) < 6 else (1,)
-        candidates = [float(f"{digit}e{power}") for power in decades for digit in leading]
+        leading, apart = ((1, 2, 5), 1) if len(decades) < 6 else ((1,), math.ceil(len(decades) / 12))
+        candidates = [float(f"{digit}e{power}") for power in decades[::apart] for digit in leading]
     else:
         rough = (high - low) / 5
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * digit for digit in (1, 2, 5, 10) if size * digit >= rough)
         candidates = [float(f"{i * step:.12g}") for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [value for value in candidates if low <= value <= high]
+
+
+def written(value: float) -> str:
+    """A ratio beside its bar."""
+    return f"{value:.3f}" if value < 1000 else f"{value:.2e}"
 
 
 def _verdict(paired: Comparison) -> str:
@@ -181,9 +187,7 @@ def _power(exponent: float) -> float:
 def _intervals(verdict: str, paired: dict[str, Comparison], order: list[str]) -> dict[str, Any]:
     colour, symbol = SURE[verdict]
     middles = [_power(one.log_ratio) for one in paired.values()]
-    ends = [interval(one) for one in paired.values()]
-    bars = _error_bars([above - m for m, (_, above) in zip(middles, ends, strict=True)])
-    bars["arrayminus"] = [m - below for m, (below, _) in zip(middles, ends, strict=True)]
+    bars = _error_bars(middles, [interval(one) for one in paired.values()])
     return {
         **{"type": "scatter", "mode": "markers", "name": verdict, "x": middles},
         **{"y": [order.index(name) for name in paired], "error_x": bars | {"color": colour}},
@@ -192,8 +196,11 @@ def _intervals(verdict: str, paired: dict[str, Comparison], order: list[str]) ->
     }
 
 
-def _error_bars(above: list[float]) -> dict[str, Any]:
-    return {"type": "data", "symmetric": False, "array": above, "thickness": 2.5, "width": 6}
+def _error_bars(middles: list[float], reach: list[tuple[float, float]]) -> dict[str, Any]:
+    """Bars from the lower to the upper end of each interval."""
+    above = [high - middle for middle, (_, high) in zip(middles, reach, strict=True)]
+    below = [middle - low for middle, (low, _) in zip(middles, reach, strict=True)]
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 2.5, "width": 6}
 
 
 def _log_axis(title: str, low: float, high: float) -> dict[str, Any]:

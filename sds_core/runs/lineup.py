@@ -55,9 +55,9 @@ def _options(method: str) -> set[str]:
 
 def _one_line(group: list[RunConfig]) -> bool:
     """Whether one `compare` makes exactly these runs."""
-    shared = [dataclasses.replace(config, method="base", pruner="wanda", options={}) for config in group]
+    own = {"method": None, "pruner": None, "options": None}
+    alike = all(config.phase == 0 and config.to_dict() | own == group[0].to_dict() | own for config in group)
     together = _together(group)
-    alike = all(config.phase == 0 and its == shared[0] for config, its in zip(group, shared, strict=True))
     return alike and all(_with(config, together) == vars(config.made_method()) for config in group)
 
 
