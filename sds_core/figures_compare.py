@@ -45,19 +45,13 @@ def forest(rows: list[Row], names: dict[str, str], reference: str) -> Figure | N
             data.append(_intervals(verdict, of_it, order))
     ends = [end for one in paired.values() for end in interval(one)] + [1.0]
     low, high = min(ends) / 1.05, max(ends) * 1.05
-    texts = [
-        {"xref": "paper", "x": 1.01, "xanchor": "left", "y": i, "showarrow": False, "align": "left"}
-        | {"text": " ".join((written(middle), f"[{written(below)}, {written(above)}]")), "font": {"size": TEXT - 1}}
-        for i, one in enumerate(paired.values())
-        for middle, (below, above) in [(_power(one.log_ratio), interval(one))]
-    ]
+    labels = [f"{name}<br>{_written(one)}" for name, one in paired.items()]  # beside the plot, they would squeeze it
     one_line = {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "#868B94"}}
-    layout = _layout(120 + 32 * len(order)) | {"annotations": texts, "shapes": [one_line], "showlegend": True}
-    layout["margin"] = layout["margin"] | {"r": 190}
+    layout = _layout(120 + 46 * len(order)) | {"shapes": [one_line], "showlegend": True}
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT - 1}}
     layout["xaxis"] = _log_axis("ratio of perplexities, below 1 is better", low, high)
     layout["yaxis"] = {
-        **{"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": order, "fixedrange": True},
+        **{"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": labels, "fixedrange": True},
         **{"range": [len(order) - 0.5, -0.5], "tickfont": {"size": TEXT}, "automargin": True, "zeroline": False},
     }
     return {"data": data, "layout": layout}
@@ -94,7 +88,7 @@ def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
         }
         trace |= {"xaxis": f"x{axis}", "coloraxis": "coloraxis2" if i == 2 else "coloraxis", "xgap": 1, "ygap": 1}
         data.append(trace | {"hovertemplate": f"block %{{y}} · %{{x}}<br>{unit}<extra></extra>"})
-        across = {"side": "top", "type": "category", "showgrid": False, "tickangle": -60, "fixedrange": True}
+        across = {"side": "top", "type": "category", "showgrid": False, "tickangle": -60, "dtick": 1}
         layout[f"xaxis{axis}"] = across | {"domain": [left, left + 0.31], "tickfont": {"size": TEXT - 1}}
         heading = {"text": f"<b>{title}</b>", "font": {"size": TEXT}, "showarrow": False}
         place = {"xref": "paper", "x": left, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
@@ -107,7 +101,7 @@ def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
     layout["coloraxis"] = {"colorscale": SCALE, "cmin": min(0.0, *found), "cmax": max(found)}
     layout["coloraxis"]["colorbar"] = _bar(0, 0.655, "output error", " %")
     layout["coloraxis2"] = {"colorscale": DIVERGING, "cmin": -widest, "cmax": widest}
-    layout["coloraxis2"]["colorbar"] = _bar(0.69, 0.31, "difference, points", "")
+    layout["coloraxis2"]["colorbar"] = _bar(0.69, 0.31, "points", "")
     return {"data": data, "layout": layout}
 
 
@@ -155,12 +149,15 @@ def ratio(row: Row) -> float:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two positive ones: 1, 2, 5 of every decade where the span is wide, only powers of
-    ten where it is wider, else even steps."""
+    """Round numbers between two positive ones: a few of every decade where the span is wide, only powers of ten
+    where it is wider, else even steps."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     if high / low > 4:
-        leading, apart = ((1, 2, 5), 1) if len(decades) < 6 else ((1,), math.ceil(len(decades) / 12))
-        candidates = [float(f"{digit}e{power}") for power in decades[::apart] for digit in leading]
+        digits = next(
+            found for most, found in ((2, (1, 2, 5)), (4, (1, 3)), (400, (1,))) if math.log10(high / low) < most
+        )
+        apart = math.ceil(len(decades) / 8)
+        candidates = [float(f"{digit}e{power}") for power in decades[::apart] for digit in digits]
     else:
         rough = (high - low) / 5
         size = 10.0 ** math.floor(math.log10(rough))
@@ -169,9 +166,12 @@ def ticks(low: float, high: float) -> list[float]:
     return [value for value in candidates if low <= value <= high]
 
 
-def written(value: float) -> str:
-    """A ratio beside its bar."""
-    return f"{value:.3f}" if value < 1000 else f"{value:.2e}"
+def _written(paired: Comparison) -> str:
+    """A ratio with the ends of its interval."""
+    middle, low, high = (
+        f"{value:.3f}" if value < 1000 else f"{value:.2e}" for value in (_power(paired.log_ratio), *interval(paired))
+    )
+    return f"{middle} [{low}, {high}]"
 
 
 def _verdict(paired: Comparison) -> str:
@@ -204,7 +204,13 @@ def _error_bars(middles: list[float], reach: list[tuple[float, float]]) -> dict[
 
 
 def _log_axis(title: str, low: float, high: float) -> dict[str, Any]:
-    axis = {"type": "log", "range": [math.log10(low), math.log10(high)], "tickmode": "array", "automargin": True}
+    axis = {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickmode": "array",
+        "automargin": True,
+        "tickangle": 0,
+    }
     axis |= {"tickvals": ticks(low, high), "ticktext": [f"{value:,g}" for value in ticks(low, high)]}
     return axis | {"title": {"text": title, "font": {"size": TEXT}}, "tickfont": {"size": TEXT}}
 
@@ -218,5 +224,5 @@ def _matrix(losses: pd.DataFrame, blocks: list[int], linears: list[str]) -> list
 def _bar(x: float, length: float, title: str, suffix: str) -> dict[str, Any]:
     """A colour bar that lies under the maps."""
     place = {"orientation": "h", "x": x, "xanchor": "left", "y": -0.02, "yanchor": "top", "len": length}
-    look = {"thickness": 12, "ticksuffix": suffix, "tickfont": {"size": TEXT - 1}}
+    look = {"thickness": 12, "ticksuffix": suffix, "nticks": 4, "tickangle": 0, "tickfont": {"size": TEXT - 1}}
     return place | look | {"title": {"text": title, "side": "bottom", "font": {"size": TEXT}}}

@@ -99,7 +99,7 @@ def test_different_patterns_are_not_ranked(outcome, app):
 def test_forest_plots_of_every_reference_that_is_there(outcome, app):
     at = compared(app, outcome(BASE), outcome(np.subtract(BASE, 0.1), method="adjusted"), outcome(SDS, method="sds"))
     assert keys(at)[:3] == ["forest_base", "forest_control", "forest_dense"]
-    names = figure(at, "forest_base")["layout"]["yaxis"]["ticktext"]
+    names = [label.partition("<br>")[0] for label in figure(at, "forest_base")["layout"]["yaxis"]["ticktext"]]
     assert names == ["SDS · wanda", "base + adjustment · wanda"]
     assert "choose its run too" not in texts(at)
     alone = compared(app, outcome(SDS, method="sds", pruner="sparsegpt"))
