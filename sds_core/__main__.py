@@ -14,10 +14,9 @@ from sds_core.maths.methods import METHODS
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import PRESETS, RunConfig, describe
 from sds_core.runs.files import Tail
+from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.store import Run, create, ids, open_run
 from sds_core.runs.worker import launch, work
-
-COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-memory:wanda")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,26 +162,20 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    values = _chosen(options)
-    asked, used, configs = values.pop("options"), set[str](), []
-    for name in options.methods:
-        method, _, pruner = name.partition(":")
-        known = {f.name for f in dataclasses.fields(METHODS[method])} if method in METHODS else set()
-        used |= known
-        own = {key: value for key, value in asked.items() if key in known}
-        chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
-        configs.append(RunConfig.from_dict(chosen))
-    if unused := sorted(set(asked) - used):
-        raise SDSError("none of these methods has such an option", got=", ".join(unused))
+    return _follow_together(lineup(_chosen(options), options.methods))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    return _follow_together(lineup(DEMO))
+
+
+def _follow_together(configs: list[RunConfig]) -> int:
+    """Make runs and show them beside each other at the end."""
     runs = [create(config) for config in configs]
     code = _follow_new(runs)
     if rows := side_by_side([run for run in runs if run.folder.exists()]):
         print(table(rows))
     return code
-
-
-def _demo(options: argparse.Namespace) -> int:
-    return main(["compare", "--preset", "quick", "--title", "demo"])
 
 
 def _follow_new(runs: list[Run]) -> int:

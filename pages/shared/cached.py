@@ -33,18 +33,21 @@ def _record(folder: str, stamp: tuple) -> pd.DataFrame:
 
 
 def summary(run: str) -> dict[str, Any]:
-    """A run in a line: `state`, and `value`, the last perplexity, once there is one."""
+    """A run in a line: `state`; `asked`, its options as they were given; and `value`, the last perplexity, once there
+    is one. It needs no torch, so that the first page has it at once."""
     from sds_core.runs.store import open_run
 
+    asked: dict[str, Any] = {}
     try:
         opened = open_run(run)
+        asked = opened.asked()
         result = opened.folder / "result.json"
         if result.exists():
             value = _last_perplexity(str(opened.folder), result.stat().st_mtime_ns)
-            return {"state": opened.state([]), "value": value}
-        return {"state": opened.state(), "value": None}
+            return {"state": opened.state([]), "value": value, "asked": asked}
+        return {"state": opened.state(), "value": None, "asked": asked}
     except SDSError:
-        return {"state": "broken", "value": None}
+        return {"state": "broken", "value": None, "asked": asked}
 
 
 @st.cache_data(max_entries=500, show_spinner=False)

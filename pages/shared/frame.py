@@ -20,10 +20,12 @@ def configure() -> None:
 def pages() -> dict[str, list]:
     """Every page once, in the order of the side bar."""
     return {
+        "": [st.Page("pages/start.py", title="Start", icon=":material/home:", default=True)],
         "Work": [
-            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:", default=True),
+            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
             st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),
-        ]
+            st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+        ],
     }
 
 

@@ -35,6 +35,11 @@ class Comparison:
         """Ratio of perplexities; below 1 is better."""
         return math.exp(self.log_ratio) if self.log_ratio < 700 else math.inf
 
+    @property
+    def sure(self) -> bool:
+        """Whether the difference is more than two standard errors, so that chance windows hardly explain it."""
+        return abs(self.log_ratio) > 2 * self.error
+
 
 def compare(model: Perplexity, reference: Perplexity) -> Comparison:
     """Paired comparison on the same windows; the standard error needs at least two."""

@@ -1,15 +1,24 @@
 """Finished runs beside each other, paired window by window with the dense model, the base pruner and the control."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.maths.methods import METHODS
+from sds_core.maths.pattern import Unstructured
 from sds_core.maths.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import CALIBRATED, RunConfig
 from sds_core.runs.store import Run
 
 REFERENCES = {"base": "base", "control": "adjusted"}
 """Methods that others with the same pruner and pattern are compared to."""
+SAME_DENSE = 0.05
+"""Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,
+less than another model of the same size."""
+
+BESIDES = ("pattern", "options", "title", "device", "threads", "keep_weights")
+"""What runs of one sweep may differ in: the pattern, and what changes no outcome (options count with the method)."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +31,52 @@ class Row:
     """Share of pruned weights among the prunable ones."""
     model_sparsity: float
     """Share of pruned weights among all."""
-    perplexity: float
+    measured: Perplexity
+    """Of the weights that the run ended with."""
+    dense: Perplexity
     against: dict[str, Comparison]
     """To the `dense` model, to the `base` pruner alone and to the weights-only `control`, as far as they are here."""
+
+    @property
+    def perplexity(self) -> float:
+        return self.measured.value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which of the runs with one pattern is best, and whether that is sure."""
+
+    pattern: str
+    best: Row
+    others: list[tuple[Row, Comparison]]
+    """The other runs, by perplexity, and the best run's comparison to each."""
+
+
+def sort_out(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:
+    """The finished runs that can be paired with each other, and for every other run the reason why it cannot.
+
+    The largest set of runs that agree in model and evaluation windows stays; of equally large ones, the first.
+    """
+    reasons, groups = dict[str, str](), list[list[tuple[Run, dict[str, Any]]]]()
+    for run in runs:
+        try:
+            _, result = run.config, run.result()
+        except SDSError as error:
+            reasons[run.id] = str(error)
+            continue
+        if result is None:
+            reasons[run.id] = f"it is not finished: {run.state()}"
+            continue
+        home = next((group for group in groups if _difference(group[0][1], result) is None), None)
+        if home is None:
+            groups.append([(run, result)])
+        else:
+            home.append((run, result))
+    kept = max(groups, key=len, default=[])
+    for group in groups:
+        if group is not kept:
+            reasons |= {run.id: f"it has {_difference(kept[0][1], result)}" for run, result in group}
+    return [run for run, _ in kept], reasons
 
 
 def side_by_side(runs: list[Run]) -> list[Row]:
@@ -34,19 +86,77 @@ def side_by_side(runs: list[Run]) -> list[Row]:
         SDSError: runs differ in model or evaluation windows, so that nothing can be paired.
     """
     finished = [(run, run.config, result) for run in runs if (result := run.result())]
-    for what in ("evaluation_sha256", "total"):
-        if len({result[what] for _, _, result in finished}) > 1:
-            raise SDSError("these runs differ in model or evaluation text, so they cannot be compared window by window")
+    for run, _, result in finished:
+        if difference := _difference(finished[0][2], result):
+            raise SDSError(f"run {run.id} has {difference}, so these runs cannot be compared window by window")
     rows = []
     for run, config, result in finished:
-        mine = _measured(result, result["last"])
-        against = {"dense": compare(mine, _measured(result, "dense"))}
+        mine, dense = _measured(result, result["last"]), _measured(result, "dense")
+        against = {"dense": compare(mine, dense)}
         for name, method in REFERENCES.items():
             other = next((r for _, c, r in finished if _is_reference(c, method, config)), None)
             if other is not None and config.method not in ("base", method):
                 against[name] = compare(mine, _measured(other, other["last"]))
-        rows.append(Row(run.id, config, result["sparsity"], result["model_sparsity"], mine.value, against))
+        rows.append(Row(run.id, config, result["sparsity"], result["model_sparsity"], mine, dense, against))
     return rows
+
+
+def verdicts(rows: list[Row]) -> list[Verdict]:
+    """Of each pattern that two or more runs share, which run is best. Runs that end re-dense do not take part: they
+    prune nothing. Patterns that prune less come first."""
+    groups: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.sparsity):
+        if row.config.written_by(row.config.walks[-1]) != "redense":
+            groups.setdefault(str(row.config.parsed_pattern()), []).append(row)
+    found = []
+    for pattern, group in groups.items():
+        best, *others = sorted(group, key=lambda row: row.perplexity)
+        if others:
+            found.append(Verdict(pattern, best, [(other, compare(best.measured, other.measured)) for other in others]))
+    return found
+
+
+def sweeps(rows: list[Row]) -> list[list[Row]]:
+    """Runs that differ only in how many weights they prune, wherever these lie; by that ratio, at least two ratios."""
+    groups: dict[str, list[tuple[Fraction, Row]]] = {}
+    for row in rows:
+        pattern = row.config.parsed_pattern()
+        if isinstance(pattern, Unstructured):
+            same = {name: value for name, value in row.config.to_dict().items() if name not in BESIDES}
+            groups.setdefault(repr((same, row.config.made_method())), []).append((pattern.ratio, row))
+    found = [sorted(group, key=lambda pair: pair[0]) for group in groups.values() if len({r for r, _ in group}) > 1]
+    return [[row for _, row in group] for group in found]
+
+
+def names(rows: list[Row]) -> dict[str, str]:
+    """What to call each run in a table or picture: method, pruner and pattern, and its id where these are alike."""
+    several = len({str(row.config.parsed_pattern()) for row in rows}) > 1
+    short = {}
+    for row in rows:
+        words = [METHODS[row.config.method].title, row.config.pruner]
+        short[row.run] = " · ".join([*words, str(row.config.parsed_pattern())] if several else words)
+    known = list(short.values())
+    return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in short.items()}
+
+
+def records(rows: list[Row]) -> list[dict[str, Any]]:
+    """Rows as plain values at full precision, for a file; None where a reference is missing.
+
+    `error_…` is the paired standard error of `log_ratio_…` over windows, and `ratio_…` is e to the power of that.
+    """
+    found = []
+    for row in rows:
+        values: dict[str, Any] = {"run": row.run}
+        values |= {name: getattr(row.config, name) for name in ("title", "model", "method", "pruner", "pattern")}
+        values |= {"sparsity": row.sparsity, "model_sparsity": row.model_sparsity, "perplexity": row.perplexity}
+        for name in (*REFERENCES, "dense"):
+            paired = row.against.get(name)
+            values[f"ratio_{name}"] = paired.ratio if paired else None
+            values[f"log_ratio_{name}"] = paired.log_ratio if paired else None
+            values[f"error_{name}"] = paired.error if paired else None
+        values |= {"evaluation": row.config.evaluation, "windows": len(row.measured.losses)}
+        found.append(values | {"tokens": row.measured.tokens})
+    return found
 
 
 def table(rows: list[Row]) -> str:
@@ -70,6 +180,16 @@ def _ratio(paired: Comparison | None) -> str:
 def _measured(result: dict[str, Any], stage: str) -> Perplexity:
     found = result["perplexity"][stage]
     return Perplexity(tuple(found["losses"]), found["tokens"])
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """What keeps two results from being paired, or None."""
+    if one["evaluation_sha256"] != other["evaluation_sha256"]:
+        return "another evaluation text, or other windows of it"
+    losses = zip(*(_measured(result, "dense").losses for result in (one, other)), strict=True)
+    if one["total"] != other["total"] or any(abs(mine - its) > SAME_DENSE for mine, its in losses):
+        return "another model"
+    return None
 
 
 def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:

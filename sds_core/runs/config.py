@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -221,18 +222,22 @@ class RunConfig:
 
     def command(self) -> str:
         """The command line that does the same."""
-        words = ["python", "-m", "sds_core", "run"]
+        origin = ["--from", self.parent.run] if self.parent else []
+        return shlex.join(["python", "-m", "sds_core", "run", *self.flags(), *origin])
+
+    def flags(self, without: Sequence[str] = ()) -> list[str]:
+        """The command line's flags for everything that is not at its default; fields in `without` are left out."""
+        words = []
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if f.name in ("options", "parent") or value == f.default or (f.name == "walk" and self.phase):
+            hidden = f.name in ("options", "parent", *without) or (f.name == "walk" and self.phase)
+            if hidden or value == f.default:
                 continue
             flag = "--" + f.name.replace("_", "-")
             words += [f"--no-{flag[2:]}"] if value is False else [flag, str(value)]
         for name, value in self.options.items():
             words += ["--" + name.replace("_", "-"), str(value)]
-        if self.parent:
-            words += ["--from", self.parent.run]
-        return shlex.join(words)
+        return words
 
 
 PRESETS: dict[str, dict[str, Any]] = {

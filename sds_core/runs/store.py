@@ -7,7 +7,11 @@ runs/<id>/config.json            what was asked for
           distributions/         histograms and statistics, one Parquet file a walk and block
           phase1|2|3/            block-000.safetensors …: sparse, re-dense, final weights
           result.json            perplexities, counts, seconds
+
+Importing this module stays cheap, for the app's first page lists runs: what needs the methods is imported where used.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -18,13 +22,15 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sds_core.errors import SDSError
 from sds_core.runs import lock
-from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.files import EventLog, disk_error, write_json
 from sds_core.stages import Stage
+
+if TYPE_CHECKING:
+    from sds_core.runs.config import Parent, RunConfig
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
@@ -42,7 +48,7 @@ def ids() -> list[str]:
     return [p.parent.name for p in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.parent.name), reverse=True)]
 
 
-def open_run(run: str) -> "Run":
+def open_run(run: str) -> Run:
     """A run by its id; ids from outside are looked up, never joined to a path unchecked.
 
     Raises:
@@ -57,7 +63,7 @@ def open_run(run: str) -> "Run":
     return Run(folder)
 
 
-def create(config: RunConfig) -> "Run":
+def create(config: RunConfig) -> Run:
     """Make the folder of a new run, and link what it inherits from its parent.
 
     Raises:
@@ -101,10 +107,23 @@ class Run:
         Raises:
             SDSError: the file is broken or from an incompatible version.
         """
+        from sds_core.runs.config import RunConfig
+
+        return RunConfig.from_dict(self.asked())
+
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, as the plain and unchecked values of the file.
+
+        Raises:
+            SDSError: the file is broken.
+        """
         try:
-            return RunConfig.from_dict(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
-        except ValueError as error:
+            asked = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise SDSError(f"the configuration of run {self.id} is broken: {error}") from error
+        if not isinstance(asked, dict):
+            raise SDSError(f"the configuration of run {self.id} is broken: not a table of options")
+        return asked
 
     @property
     def log(self) -> EventLog:
@@ -184,6 +203,8 @@ class Run:
         Raises:
             SDSError: the phase before is not finished here.
         """
+        from sds_core.runs.config import Parent
+
         *_, needed = _handed_on(phase)
         recorded = self.log.read()
         blocks = next((e["blocks"] for e in recorded if e["kind"] == "model"), None)
@@ -199,7 +220,7 @@ class Run:
             )
         return Parent(self.id, phase - 1, self.stage_digest(needed))
 
-    def inherit(self, parent: "Run", origin: Parent) -> None:
+    def inherit(self, parent: Run, origin: Parent) -> None:
         """Link weights and distributions of the parent that the next phase needs, and repeat its record of them.
 
         Raises:

@@ -31,7 +31,7 @@ def app() -> Callable[..., AppTest]:
 
     def opened(page: str = "pages/run.py", **parameters: str) -> AppTest:
         at = AppTest.from_file(APP, default_timeout=60)
-        if page != "pages/run.py":
+        if page != "pages/start.py":
             at.run()
             at.switch_page(page)
         for name, value in parameters.items():

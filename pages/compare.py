@@ -1,0 +1,220 @@
+"""Compare: which of the chosen runs is better, and whether that is sure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.shared import cached, charts, chooser, frame, maps, watch
+
+if TYPE_CHECKING:
+    from sds_core.maths.perplexity import Comparison
+    from sds_core.runs.compare import Row, Verdict
+    from sds_core.runs.store import Run
+
+frame.routed()
+
+REFERENCES = {
+    "base": ("Against the base pruner alone", "Below 1, the method is better than the pruner that it starts from."),
+    "control": (
+        "Against the weights-only control",
+        "The control keeps the base pruner’s mask and only solves for its weights. Below 1, a new mask was worth it.",
+    ),
+    "dense": ("Against the dense model", "What pruning costs: 1 would be the model before it was pruned."),
+}
+
+
+def left_out(reasons: dict[str, str]) -> None:
+    """The chosen runs that are not compared, and why; the page is drawn anew when one that lives goes on."""
+    if not reasons:
+        return
+    states = {name: cached.summary(name)["state"] for name in reasons}
+    with st.container(border=True):
+        st.markdown("**Not compared**")
+        for name, reason in reasons.items():
+            with st.container(horizontal=True, vertical_alignment="center"):
+                watch.badge(states[name])
+                st.page_link("pages/run.py", label=name, query_params={"run": name}, width="content")
+                st.markdown(reason, width="content")
+    if any(state in watch.LIVE for state in states.values()):
+        wait(states)
+
+
+@st.fragment(run_every=2)
+def wait(states: dict[str, str]) -> None:
+    """Look whether a run that was waited for has gone on."""
+    if states != {name: cached.summary(name)["state"] for name in states}:
+        st.rerun()
+
+
+def said(paired: Comparison) -> str:
+    """A ratio with its paired standard error."""
+    return charts.ratio({"log_ratio": paired.log_ratio, "error": paired.error}).replace("× ", "ratio ")
+
+
+def listed(words: list[str]) -> str:
+    """Words as a sentence lists them."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def sentence(verdict: Verdict, names: dict[str, str]) -> str:
+    """Which run is best at a pattern, and against which others that is sure."""
+    best = f"At {verdict.pattern}, **{names[verdict.best.run]}**"
+    own = charts.number(verdict.best.perplexity)
+    doubtful = [(row, paired) for row, paired in verdict.others if not paired.sure]
+    beaten = [(row, paired) for row, paired in verdict.others if paired.sure]
+    if not doubtful:
+        row, paired = beaten[0]
+        others = f", and so it is against the other {len(beaten) - 1}" if len(beaten) > 1 else ""
+        return (
+            f"{best} is better than **{names[row.run]}**, the next best: perplexity {own} against "
+            f"{charts.number(row.perplexity)}, {said(paired)}. **That is sure**{others}: the difference is more than "
+            "two standard errors."
+        )
+    against = " or ".join(f"**{names[row.run]}** ({said(paired)})" for row, paired in doubtful)
+    surely = f" It is surely better than {listed([names[row.run] for row, _ in beaten])}." if beaten else ""
+    return (
+        f"{best} has the lowest perplexity, {own}, but it is **not sure** that it is better than {against}: the "
+        f"difference is within two standard errors. More evaluation windows would tell.{surely}"
+    )
+
+
+def say_which(rows: list[Row], names: dict[str, str]) -> None:
+    """The answer in words."""
+    from sds_core.runs.compare import verdicts
+
+    found = verdicts(rows)
+    for verdict in found:
+        st.markdown(f"{'##### ' if len(found) == 1 else '- '}{sentence(verdict, names)}")
+    if not found:
+        st.info(
+            "Choose two or more finished runs with the same pattern to see which is better: "
+            "runs that prune differently much are not ranked.",
+            icon=":material/info:",
+        )
+    else:
+        st.caption(
+            "± is the paired standard error over the windows of this text. Another text, another seed or another model "
+            "may decide otherwise. Runs with different patterns are not ranked."
+        )
+
+
+def ratios(rows: list[Row], names: dict[str, str]) -> None:
+    """A forest plot a reference."""
+    from sds_core import figures_compare as figures
+
+    for reference, (title, meaning) in REFERENCES.items():
+        if figure := figures.forest(rows, names, reference):
+            st.subheader(title, anchor=False)
+            charts.show(figure, f"forest_{reference}", f"Ratios of perplexity with their intervals. {title}")
+            st.caption(f"{meaning} Bars and brackets reach two standard errors to either side.")
+    if not any("base" in row.against for row in rows):
+        st.caption(
+            "To see ratios to the base pruner, choose its run too: the same pruner, pattern and calibration text."
+        )
+
+
+def numbers(rows: list[Row], names: dict[str, str]) -> None:
+    """All numbers as a table that sorts, and as a file."""
+    import pandas as pd
+
+    from sds_core.runs.compare import records
+
+    frame_of_all = pd.DataFrame(records(rows))
+    shown = pd.DataFrame({"run": [names[row.run] for row in rows], "perplexity": frame_of_all["perplexity"]})
+    shown["pruned"] = 100 * frame_of_all["sparsity"]
+    for name in ("dense", "base", "control"):
+        ratio = pd.to_numeric(frame_of_all[f"ratio_{name}"])
+        shown[f"× {name}"], shown[f"± {name}"] = ratio, ratio * pd.to_numeric(frame_of_all[f"error_{name}"])
+    shown["id"] = frame_of_all["run"]
+    st.subheader("The same in numbers", anchor=False)
+    formats = {"perplexity": "%.2f", "pruned": "%.2f %%"} | {c: "%.4f" for c in shown if c[0] in "×±"}
+    st.dataframe(
+        shown,
+        key="numbers",
+        hide_index=True,
+        column_config={name: st.column_config.NumberColumn(format=form) for name, form in formats.items()},
+        alt="Perplexities and paired ratios of the chosen runs",
+    )
+    st.download_button(
+        "Download as CSV",
+        frame_of_all.to_csv(index=False).encode(),
+        "comparison.csv",
+        "text/csv",
+        key="csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def curve(rows: list[Row]) -> None:
+    """Perplexity against sparsity, if the chosen runs hold a sweep."""
+    import dataclasses
+
+    from sds_core import figures_compare as figures
+    from sds_core.runs.compare import names, sweeps
+
+    st.subheader("Perplexity against sparsity", anchor=False)
+    found = sweeps(rows)
+    if not found:
+        st.caption(
+            "Choose runs that differ only in their ratio, such as 30%, 50% and 70%: each command below with "
+            "`--pattern 30%`, `--pattern 50%` and so on makes one."
+        )
+        return
+    alike = [dataclasses.replace(s[0], config=dataclasses.replace(s[0].config, pattern="50%")) for s in found]
+    called = names(alike)
+    figure = figures.sparsity_curves(found, [called[row.run] for row in alike])
+    charts.show(figure, "curve", "Perplexity against the share of pruned weights, a curve a method")
+    st.caption("Bars are two standard errors of the ratio to the dense model. The scale is logarithmic.")
+
+
+def opened(names: list[str]) -> list[Run]:
+    """The runs of these names."""
+    from sds_core.runs.store import open_run
+
+    return [open_run(name) for name in names]
+
+
+def together(runs: list[Run]) -> None:
+    """Everything about the chosen runs."""
+    from sds_core.runs.compare import names, side_by_side, sort_out
+    from sds_core.runs.lineup import commands
+
+    kept, reasons = sort_out(runs)
+    left_out(reasons)
+    rows = sorted(side_by_side(kept), key=lambda row: (row.sparsity, row.config.pattern, row.perplexity))
+    if not rows:
+        st.info("None of the chosen runs is finished. Their results appear here.", icon=":material/info:")
+        return
+    called = names(rows)
+    say_which(rows, called)
+    ratios(rows, called)
+    numbers(rows, called)
+    st.markdown("The same runs on the command line:")
+    st.code("\n".join(commands([row.config for row in rows])), language="bash", wrap_lines=True)
+    curve(rows)
+    if len(rows) > 1:
+        maps.show(rows, called)
+
+
+st.title("Which is better here, and is it sure?", anchor=False)
+with st.spinner("Loading the engine …"):
+    from sds_core.runs.store import ids
+
+    every = ids()
+    lines = {name: cached.summary(name) for name in every}
+if not every:
+    st.info(
+        "There are no runs yet. Start the demo on the Start page, or make runs on the Run page.",
+        icon=":material/info:",
+    )
+    st.stop()
+st.markdown("Choose the runs to compare by the boxes on the left; the address keeps the choice.")
+if chosen := chooser.choose(every, lines):
+    st.caption(f"{len(chosen)} of {len(every)} runs are chosen.")
+    with st.spinner("Loading the engine …"):
+        together(opened(chosen))
+else:
+    st.info("Choose two or more runs in the list above.", icon=":material/info:")

@@ -1,0 +1,95 @@
+"""Start: what this is, where to begin, and the newest runs. Nothing heavy is imported before it is asked for."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.shared import cached, charts, frame, watch
+from sds_core.errors import SDSError
+
+frame.routed()
+
+LISTED = 8
+"""Runs in the list; the Run page has all."""
+
+
+def door(title: str, sentence: str) -> None:
+    """A heading and a sentence; what leads on comes below."""
+    st.subheader(title, anchor=False)
+    st.markdown(sentence)
+
+
+def begin_demo() -> str:
+    """Make the demo's runs and start them; their ids, as an address of the Compare page has them.
+
+    Raises:
+        SDSError: they cannot be made or started.
+    """
+    from sds_core.runs.lineup import DEMO, lineup
+    from sds_core.runs.store import create
+    from sds_core.runs.worker import launch
+
+    runs = [create(config) for config in lineup(DEMO)]
+    launch(runs)
+    return ",".join(run.id for run in runs)
+
+
+def doors() -> None:
+    """The three ways to begin, beside each other where there is room."""
+    with st.container(horizontal=True):  # wraps where the window is narrow; columns would cut the links off
+        layer, demo, run = (st.container(border=True, width=256, height=256) for _ in range(3))
+    with layer:
+        door("See one layer", "Look at a pruned layer’s weights before and after, stage by stage.")
+        st.page_link("pages/layer.py", label="Open the Layer page", icon=":material/bar_chart:")
+    with demo:
+        door(
+            "Try the demo",
+            "Prune a small language model in four ways and compare them. It takes some minutes and no internet.",
+        )
+        started = st.button("Start the demo", key="demo", icon=":material/play_arrow:", type="primary")
+    with run:
+        door("Prune a model", "Choose a model, a method and how much to prune; go on step by step.")
+        st.page_link("pages/run.py", label="Open the Run page", icon=":material/tune:")
+    if started:
+        try:
+            with st.spinner("Loading the engine …"):
+                made = begin_demo()
+        except SDSError as error:
+            frame.refuse(error)
+        else:
+            st.switch_page("pages/compare.py", query_params={"runs": made})
+
+
+def recent() -> None:
+    """The newest runs, each a link."""
+    from sds_core.runs.store import ids
+
+    st.subheader("Recent runs", anchor=False)
+    names = ids()
+    if not names:
+        st.info(
+            "There are no runs yet. Start the demo above, or prune a model of your own on the Run page.",
+            icon=":material/info:",
+        )
+        return
+    for name in names[:LISTED]:
+        line = cached.summary(name)
+        left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
+        title = str(line["asked"].get("title") or "")
+        left.page_link("pages/run.py", label=f"{title} · {name}" if title else name, query_params={"run": name})
+        with middle:
+            watch.badge(line["state"])
+        right.markdown("" if line["value"] is None else f"perplexity {charts.number(line['value'])}")
+    if len(names) > LISTED:
+        st.page_link("pages/run.py", label=f"All {len(names)} runs are on the Run page")
+
+
+st.title("What does pruning do to a language model?", anchor=False)
+st.markdown(
+    "**Pruning** sets most of a model’s weights to zero. This app shows what that costs and what wins some of it back: "
+    "**Sparse-Dense-Sparse** prunes the model, lets all its weights move again, and prunes it once more. "
+    "How well a model predicts held-out text is its **perplexity**: lower is better. "
+    "Everything runs on this computer."
+)
+doors()
+recent()

@@ -1,0 +1,78 @@
+"""Several methods on one model: from the options of `compare` to configurations, and from configurations back."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.maths.methods import METHODS
+from sds_core.runs.config import PRESETS, RunConfig
+
+COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-memory:wanda")
+"""METHOD:PRUNER, as `compare` takes them, and those that it takes where none are given."""
+DEMO = {**PRESETS["quick"], "title": "demo"}
+
+
+def lineup(values: dict[str, Any], methods: Sequence[str] = COMPARED) -> list[RunConfig]:
+    """One configuration a METHOD:PRUNER; an option of the methods goes to each that knows it.
+
+    Raises:
+        SDSError: a configuration contradicts itself, or no method knows an option.
+    """
+    asked, used, configs = values.get("options", {}), set[str](), []
+    for name in methods:
+        method, _, pruner = name.partition(":")
+        known = _options(method)
+        used |= known
+        own = {key: value for key, value in asked.items() if key in known}
+        chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
+        configs.append(RunConfig.from_dict(chosen))
+    if unused := sorted(set(asked) - used):
+        raise SDSError("none of these methods has such an option", got=", ".join(unused))
+    return configs
+
+
+def commands(configs: list[RunConfig]) -> list[str]:
+    """As few command lines as make these runs: `compare` for those that share what they are made with, `run` for a
+    phase on its own. Titles are left out: they change nothing."""
+    groups: list[list[RunConfig]] = []
+    for config in configs:
+        plain = dataclasses.replace(config, title="")
+        if any(plain in group for group in groups):
+            continue
+        home = next((group for group in groups if _one_line([*group, plain])), None)
+        if home is None:
+            groups.append([plain])
+        else:
+            home.append(plain)
+    return [group[0].command() if group[0].phase else _compare(group) for group in groups]
+
+
+def _options(method: str) -> set[str]:
+    return {f.name for f in dataclasses.fields(METHODS[method])} if method in METHODS else set()
+
+
+def _one_line(group: list[RunConfig]) -> bool:
+    """Whether one `compare` makes exactly these runs."""
+    own = {"method": None, "pruner": None, "options": None}
+    alike = all(config.phase == 0 and config.to_dict() | own == group[0].to_dict() | own for config in group)
+    together = _together(group)
+    return alike and all(_with(config, together) == vars(config.made_method()) for config in group)
+
+
+def _together(group: list[RunConfig]) -> dict[str, Any]:
+    return {name: value for config in group for name, value in config.options.items()}
+
+
+def _with(config: RunConfig, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of a run's method if it got those of `options` that it knows."""
+    known = _options(config.method)
+    return vars(METHODS[config.method]()) | {name: value for name, value in options.items() if name in known}
+
+
+def _compare(group: list[RunConfig]) -> str:
+    methods = [f"{config.method}:{config.pruner}" for config in group]
+    shared = dataclasses.replace(group[0], options={}).flags(without=("method", "pruner"))
+    options = [word for name, value in _together(group).items() for word in ("--" + name.replace("_", "-"), str(value))]
+    return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options])

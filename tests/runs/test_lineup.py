@@ -1,0 +1,67 @@
+import shlex
+
+import pytest
+
+from sds_core.__main__ import _chosen, _parser
+from sds_core.errors import SDSError
+from sds_core.runs.config import Parent, RunConfig
+from sds_core.runs.lineup import COMPARED, DEMO, commands, lineup
+
+
+def read(line: str) -> list[RunConfig]:
+    """What the command line makes of a line of `compare`."""
+    words = shlex.split(line)
+    assert words[:4] == ["python", "-m", "sds_core", "compare"]
+    options = _parser().parse_args(words[3:])
+    return lineup(_chosen(options), options.methods)
+
+
+def test_an_option_goes_to_the_methods_that_know_it():
+    made = lineup({"pattern": "50%", "options": {"rounds": 3}}, ["base:magnitude", "sds-memory", "sds:sparsegpt"])
+    assert made == [
+        RunConfig(pattern="50%", method="base", pruner="magnitude"),
+        RunConfig(pattern="50%", method="sds-memory", options={"rounds": 3}),
+        RunConfig(pattern="50%", method="sds", pruner="sparsegpt"),
+    ]
+
+
+@pytest.mark.parametrize("options", [{"rounds": 3}, {"nothing": 1}])
+def test_an_option_that_no_method_knows_is_refused(options):
+    with pytest.raises(SDSError, match="none of these methods"):
+        lineup({"options": options}, ["base:wanda"])
+
+
+def test_the_demo_is_one_line_and_its_title_is_not_in_it():
+    (line,) = commands(lineup(DEMO))
+    assert "demo" not in line
+    assert [(c.method + ":" + c.pruner) for c in read(line)] == list(COMPARED)
+    assert {(c.samples, c.length) for c in read(line)} == {(8, 512)}
+
+
+def test_runs_that_share_everything_else_are_one_line_that_makes_them_again():
+    configs = [
+        RunConfig(model="a b", pattern="50%", method="base", pruner="sparsegpt", keep_weights=False, seed=3),
+        RunConfig(
+            model="a b", pattern="50%", method="sds", options={"l1": 0.5, "alpha": 0.1}, keep_weights=False, seed=3
+        ),
+        RunConfig(model="a b", pattern="50%", method="sds-memory", options={"alpha": 0.1}, keep_weights=False, seed=3),
+    ]
+    (line,) = commands(configs)
+    assert read(line) == configs
+
+
+def test_options_that_contradict_each_other_are_lines_of_their_own():
+    configs = [RunConfig(method="sds"), RunConfig(method="sds-memory", options={"alpha": 0.5})]
+    first, second = commands(configs)
+    assert read(first) == configs[:1] and read(second) == configs[1:]
+
+
+def test_other_patterns_and_texts_are_lines_of_their_own_and_repetitions_none():
+    configs = [RunConfig(pattern=pattern, title=title) for pattern, title in (("30%", ""), ("50%", "x"), ("50%", "y"))]
+    lines = commands(configs)
+    assert [read(line) for line in lines] == [[RunConfig(pattern="30%")], [RunConfig(pattern="50%")]]
+
+
+def test_a_phase_on_its_own_is_a_run():
+    config = RunConfig(walk="staged", phase=2, parent=Parent("some-run", 1, "0"))
+    assert commands([RunConfig(), config])[1] == config.command()
