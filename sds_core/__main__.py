@@ -1,4 +1,4 @@
-"""The command line: python -m sds_core run | resume | compare | list | export | evaluate | write-text | demo."""
+"""The command line: python -m sds_core run | resume | compare | list | export | evaluate | write-text | write-lab-layer | demo."""
 
 import argparse
 import dataclasses
@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
@@ -86,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     text.add_argument("--seed", type=int, default=0, help="chooses the text (default: %(default)s)")
     text.add_argument("--out", help="where to put it (default: where the text source `self` looks)")
     text.set_defaults(do=_write_text)
+
+    layer = commands.add_parser("write-lab-layer", help="make the layer that the app's Layer lab works on anew")
+    layer.add_argument("--out", help="where to put it (default: where the Layer lab looks)")
+    layer.set_defaults(do=_write_lab_layer)
 
     worker = commands.add_parser("work")  # what run, resume, compare and the app start
     worker.add_argument("runs", nargs="+")
@@ -282,6 +287,14 @@ def _write_text(options: argparse.Namespace) -> int:
     from sds_core.models.generate import write_self_text
 
     for line in write_self_text(options.model, options.windows, options.length, options.seed, options.out):
+        print(line, flush=True)
+    return 0
+
+
+def _write_lab_layer(options: argparse.Namespace) -> int:
+    from sds_core.lab import ASSET, LINEAR, write_lab_layer
+
+    for line in write_lab_layer("demo", LINEAR, "self", Path(options.out or ASSET)):
         print(line, flush=True)
     return 0
 
