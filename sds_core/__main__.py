@@ -1,4 +1,4 @@
-"""The command line: python -m sds_core run | resume | compare | list | export | evaluate | write-text | write-lab-layer | demo."""
+"""The command line: python -m sds_core run | resume | compare | list | export | evaluate | demo, and two that write."""
 
 import argparse
 import dataclasses

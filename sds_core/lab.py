@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
-from sds_core.maths.distribution import histogram, mask_change, statistics
 from sds_core.maths.adjust import solve_kept
+from sds_core.maths.distribution import histogram, mask_change, statistics
 from sds_core.maths.methods import SDSMemory
 from sds_core.maths.pattern import Pattern
 from sds_core.maths.problem import LayerProblem, Pruned

@@ -20,10 +20,14 @@ def configure() -> None:
 def pages() -> dict[str, list]:
     """Every page once, in the order of the side bar."""
     return {
+        "Learn": [
+            st.Page("pages/micro.py", title="Micro", icon=":material/grid_on:"),
+            st.Page("pages/lab.py", title="Layer lab", icon=":material/science:"),
+        ],
         "Work": [
             st.Page("pages/run.py", title="Run", icon=":material/play_arrow:", default=True),
             st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),
-        ]
+        ],
     }
 
 
