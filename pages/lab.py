@@ -66,7 +66,7 @@ def choose() -> tuple[str, str, int, str, bool]:
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control("Memory", ("on", "off"), required=True, **tied("memory", "memory"))
-        st.selectbox("Base pruner", list(PRUNERS), width=150, **tied("pruner", "pruner"))
+        st.selectbox("Base pruner", list(PRUNERS), format_func=words.pruner, width=150, **tied("pruner", "pruner"))
         st.selectbox("Pattern", PATTERNS, width=110, **tied("pattern", "pattern"))
         st.slider("Rounds", 1, MOST_ROUNDS, width=190, **tied("rounds", "round"))
         st.select_slider("Shrinkage α", SHARES, width=190, **tied("alpha", "shrinkage"))
@@ -82,24 +82,24 @@ def numbers(found: pd.DataFrame) -> None:
     """The errors before and after, on both texts, and the mask."""
     ends = {stage: found[found["stage"] == stage].iloc[-1] for stage in ("sparse", "adjusted", "final")}
     names = {
-        "sparse": "First prune",
-        "adjusted": "First prune, solved",
-        "final": "After the dense phase, solved",
+        "sparse": "Error: first prune",
+        "adjusted": "Error: its weights solved",
+        "final": "Error: after the dense phase",
     }
     with st.container(horizontal=True):
         for stage, row in ends.items():
             st.metric(
-                f"{names[stage]}: error",
+                names[stage],
                 per_cent(row["held_out"]),
                 f"{per_cent(row['seen'])} on the calibration text",
                 delta_color="off",
                 delta_arrow="off",
-                width=240,
+                width=216,
                 help=f"On held-out text. {GLOSSARY['output error']}"
                 + (f" Solved: {GLOSSARY['solved']}" if stage != "sparse" else ""),
             )
         changed = ends["final"]["changed"]
-        st.metric("Mask changed", per_cent(changed), width=140, help=GLOSSARY["mask changed"])
+        st.metric("Mask changed", per_cent(changed), width=120, help=GLOSSARY["mask changed"])
 
 
 def why(found: pd.DataFrame, memory: bool) -> None:
@@ -112,8 +112,8 @@ def why(found: pd.DataFrame, memory: bool) -> None:
         st.info(
             f"**Without a memory nothing changes.** The pruned weights come back, at {per_cent(first['returned'], 0)} "
             f"of their dense size after round 1 and {per_cent(last['returned'], 0)} after round {int(last['round'])} "
-            "(median). But none comes back larger than it was in the dense layer, where it lost already. So the next "
-            f"prune picks the same mask, but for {per_cent(pruned.iloc[-1]['changed'])} of it, and all the dense "
+            "(median). But they come back no larger than they were in the dense layer, where they lost already. So the "
+            f"next prune picks the same mask, but for {per_cent(pruned.iloc[-1]['changed'])} of it, and all the dense "
             "phase did is undone.",
             icon=":material/block:",
         )

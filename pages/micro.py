@@ -30,14 +30,13 @@ STEPS = {
     "dense": "3 · Dense again",
     "again": "4 · Prune again",
 }
-TITLES = {"magnitude": "Magnitude", "wanda": "Wanda", "sparsegpt": "SparseGPT"}
 LOOKS_AT = {
     "magnitude": "It compares the **sizes of the weights**, and nothing else.",
     "wanda": "It compares **size × input norm**: a small weight on a strong input can win.",
     "sparsegpt": "It compares what each loss would cost **after repair by the columns to the right**. Inputs that go "
     "together can stand in for each other, so this is hard to see: guess.",
 }
-WIDE = 424
+WIDE = 400
 """Width of a grid in pixels; two fit beside each other on a projector."""
 
 
@@ -81,7 +80,7 @@ def choose() -> tuple[str, int, str]:
             list(PRUNERS),
             key="micro-pruner",
             required=True,
-            format_func=lambda name: TITLES.get(name, name),
+            format_func=lambda name: words.pruner(name),
             on_change=address.write,
             args=("pruner", "micro-pruner"),
             help=GLOSSARY["pruner"],
@@ -128,12 +127,12 @@ def predict(pruner: str, seed: int, problem: LayerProblem, row: int) -> None:
 
     st.markdown(
         f"The pattern {PATTERN} keeps two of every four neighbours. **Which weights of the framed row {row + 1} does "
-        f"{TITLES.get(pruner, pruner)} keep?** {LOOKS_AT.get(pruner, '')}"
+        f"{words.pruner(pruner)} keep?** {LOOKS_AT.get(pruner, '')}"
     )
     with st.container(horizontal=True):
         with st.container(width=WIDE, gap=None):
             if pruner != "magnitude":
-                norms = figures_micro.grid(problem.gram.norms[None], "Input norms", signed=False)
+                norms = figures_micro.grid(problem.gram.norms[None], "Input norms", signed=False, numbered=False)
                 charts.show(norms, "norms", "The norm of each of the eight inputs")
             weight = figures_micro.grid(problem.weight, "Weights: a row an output, a column an input", row=row)
             charts.show(weight, "weight", f"The dense weights, eight by eight; row {row + 1} is framed")
@@ -178,7 +177,7 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
     from sds_core.maths.pruners import PRUNERS
 
     errors = {name: problem.loss(cls().solve(problem, micro.PATTERN).weight) for name, cls in PRUNERS.items()}
-    others = " and ".join(f"{TITLES.get(n, n)} {per_cent(e)}" for n, e in errors.items() if n != pruner)
+    others = " and ".join(f"{words.pruner(n)} {per_cent(e)}" for n, e in errors.items() if n != pruner)
     st.markdown(
         f"{verdict(pruner, seed, first.mask, row)} The output is now **{per_cent(errors[pruner])} off**; on this "
         f"example {others}.",
@@ -221,6 +220,7 @@ def columns(problem: LayerProblem) -> None:
     if at:
         rows = [str(i + 1) for i in (steps[j].lost[:, j] != 0).nonzero().flatten().tolist()]
         where = f"row{'s' * (len(rows) > 1)} {', '.join(rows)}" if rows else "no row"
+        where = "every row" if len(rows) == micro.SIZE else where
         said = f"Column {at} loses its weight in {where}. "
         said += "There is no column left to repair it." if at == micro.SIZE else "Each loss moves what is to its right."
         if j % micro.PATTERN.group == 0:
@@ -264,8 +264,8 @@ def dense(problem: LayerProblem, first: Pruned, rounds: list) -> None:
     )
     with st.container(horizontal=True):
         show(figures_micro.grid(moved, "Re-dense weights V"), "redense", "The re-dense weights of this round")
-        title = "Memory U: what prunes threw away"
-        show(figures_micro.grid(now.memory, title), "memory", "The memory before this round's prune")
+        figure = figures_micro.grid(now.memory, "Memory U: what prunes threw away", faded=now.memory == 0)
+        show(figure, "memory", "The memory before this round's prune")
         figure = figures_micro.grid(
             moved + now.memory, "V + U, and what is kept of it", faded=~kept.mask, lost=lost, returned=returned
         )

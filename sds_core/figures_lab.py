@@ -46,6 +46,7 @@ def _curve(name: str, x: list, y: list[float], colour: str, dash: str, symbol: s
         "mode": "lines+markers",
         **{"x": x, "y": y, "name": name},
         "line": {"color": colour, "dash": dash, "width": 2.5},
+        "cliponaxis": False,
         "marker": {"symbol": symbol, "size": 8},
         "hovertemplate": "round %{x}: %{y:.2f} %<extra>" + name + "</extra>",
     }

@@ -10,9 +10,11 @@ INK = "#1B1F26"
 FADED = "#868B94"
 """Numbers that lost: legible on both themes, where their cell is transparent."""
 SIGNED = [[0, "#F0A45B"], [0.5, "#F5F2EB"], [1, "#82B1F7"]]
-POSITIVE = [[0, "#F5F2EB"], [1, "#7CCBAE"]]
+POSITIVE = [[0, "#E4EFE8"], [1, "#7CCBAE"]]
 LOST, RETURNED = "#E07B00", "#3B82F6"
-CELL, LABELS, TITLE = 36, 30, 56
+GAP = 0.25
+"""Between groups of four columns, in columns."""
+CELL, LABELS, TITLE = 31, 24, 30
 """Heights in pixels: of a row, of the column numbers, of the title above them."""
 
 
@@ -26,6 +28,7 @@ def grid(
     returned: Tensor | None = None,
     row: int | None = None,
     column: int | None = None,
+    numbered: bool = True,
     top: float | None = None,
 ) -> Figure:
     """A matrix with its numbers in its cells, a gap after every fourth column.
@@ -37,17 +40,18 @@ def grid(
         faded: bool (R, C), cells without colour, such as pruned weights.
         lost, returned: bool (R, C), cells framed in orange or blue.
         row, column: framed as a whole, counted from 0.
+        numbered: whether the columns have their numbers above them.
         top: the value of the strongest colour; the largest of all where there is none.
     """
     height, width = values.shape
     numbers = values.tolist()
     pale = faded.tolist() if faded is not None else [[False] * width] * height
     strongest = top or float(values.abs().max()) or 1.0
-    across = [j + 0.25 * (j // 4) for j in range(width)]
+    across = [j + GAP * (j // 4) for j in range(width)]
     colour = {
         "type": "heatmap",
-        **{"x": across, "y": list(range(height))},
-        "z": [[None if pale[i][j] else numbers[i][j] for j in range(width)] for i in range(height)],
+        **{"x": _edges(across), "y": list(range(height))},
+        "z": [_with_gaps([None if pale[i][j] else numbers[i][j] for j in range(width)]) for i in range(height)],
         **{"colorscale": SIGNED if signed else POSITIVE, "zmin": -strongest if signed else 0, "zmax": strongest},
         **{"xgap": 2, "ygap": 2, "showscale": False, "hoverinfo": "skip"},
     }
@@ -65,7 +69,7 @@ def grid(
         frames += _box(-0.5, across[-1] + 0.5, row - 0.5, row + 0.5)
     if column is not None:
         frames += _box(across[column] - 0.5, across[column] + 0.5, -0.5, height - 0.5)
-    return {"data": [colour, text], "layout": _layout(title, across, height) | {"shapes": frames}}
+    return {"data": [colour, text], "layout": _layout(title, across, height, numbered) | {"shapes": frames}}
 
 
 def written(value: float) -> str:
@@ -74,15 +78,33 @@ def written(value: float) -> str:
     return "0" if float(text) == 0 else text.replace("-", "−")
 
 
-def _layout(title: str, across: list[float], height: int) -> dict[str, Any]:
+def _edges(across: list[float]) -> list[float]:
+    """Left and right edges of the cells, the gaps being cells of their own."""
+    inner = [edge for j in range(len(across)) if j and j % 4 == 0 for edge in (across[j - 1] + 0.5, across[j] - 0.5)]
+    others = [across[j] - 0.5 for j in range(len(across)) if j % 4 or not j]
+    return sorted([*others, *inner, across[-1] + 0.5])
+
+
+def _with_gaps(row: list[float | None]) -> list[float | None]:
+    """A row of values with nothing in its gaps."""
+    return [cell for j, value in enumerate(row) for cell in ([None, value] if j and j % 4 == 0 else [value])]
+
+
+def _layout(title: str, across: list[float], height: int, numbered: bool) -> dict[str, Any]:
     plain = {"showgrid": False, "zeroline": False, "fixedrange": True, "tickfont": {"size": TEXT - 1}, "ticks": ""}
-    columns = {"tickvals": across, "ticktext": [str(j + 1) for j in range(len(across))], "side": "top"}
+    labels = LABELS if numbered else 0
+    columns = {
+        "showticklabels": numbered,
+        "tickvals": across,
+        "ticktext": [str(j + 1) for j in range(len(across))],
+        "side": "top",
+    }
     rows = {"tickvals": list(range(height)), "ticktext": [str(i + 1) for i in range(height)]}
     rows |= {"range": [height - 0.45, -0.55], "showticklabels": height > 1}
     return {
-        "height": CELL * height + LABELS + TITLE,
-        "margin": {"l": 26, "r": 6, "t": LABELS + TITLE - 8, "b": 8},
-        "title": {"text": title, "font": {"size": TEXT + 1}, "x": 0, "y": 1, "yanchor": "top", "pad": {"t": 8}},
+        "height": CELL * height + labels + TITLE,
+        "margin": {"l": 26, "r": 6, "t": labels + TITLE - 4, "b": 4},
+        "title": {"text": title, "font": {"size": TEXT + 1}, "x": 0, "y": 1, "yanchor": "top", "pad": {"t": 4}},
         "xaxis": plain | columns | {"range": [-0.55, across[-1] + 0.55]},
         "yaxis": plain | rows,
         **{"showlegend": False, "dragmode": False},

@@ -16,7 +16,9 @@ def test_a_grid_has_a_number_in_every_cell():
     colour, text = figure["data"]
     assert text["text"] == ["0.50", "−1.00", "0", "2.00", "0.25", "0", "1.50", "−0.12", "3.00", "−4.00"]
     assert text["y"] == [0] * 5 + [1] * 5
-    assert text["x"] == [0, 1, 2, 3, 4.25] * 2 == colour["x"] * 2
+    assert text["x"] == [0, 1, 2, 3, 4.25] * 2
+    assert colour["x"] == [-0.5, 0.5, 1.5, 2.5, 3.5, 3.75, 4.75]  # edges, the gap being a cell without a value
+    assert [row[4] for row in colour["z"]] == [None, None]
     assert (colour["zmin"], colour["zmax"]) == (-4, 4)
     assert figure["layout"]["xaxis"]["ticktext"] == ["1", "2", "3", "4", "5"]
     json.dumps(figure)
@@ -25,7 +27,7 @@ def test_a_grid_has_a_number_in_every_cell():
 def test_pruned_cells_have_a_number_but_no_colour():
     faded = VALUES.abs() < 1
     colour, text = figures_micro.grid(VALUES, "Weights", faded=faded, signed=False, top=8.0)["data"]
-    assert [[z is None for z in row] for row in colour["z"]] == faded.tolist()
+    assert [[z is None for z in row[:4] + row[5:]] for row in colour["z"]] == faded.tolist()
     inks = [figures_micro.FADED if pale else figures_micro.INK for pale in faded.flatten().tolist()]
     assert text["textfont"]["color"] == inks
     assert (colour["zmin"], colour["zmax"]) == (0, 8)

@@ -23,7 +23,7 @@ def test_with_the_memory_the_mask_moves_and_the_error_falls(runs, app):
     assert keys(at) == ["rounds", "player"]
     found = told(at)
     assert found["Mask changed"] > 5
-    assert found["After the dense phase, solved: error"] < found["First prune, solved: error"]
+    assert found["Error: after the dense phase"] < found["Error: its weights solved"]
     assert "With the memory the mask moves" in at.info[0].value and "Stopping early does harm" in at.info[0].value
 
 
@@ -31,7 +31,7 @@ def test_without_it_nothing_changes_and_the_page_says_why(runs, app):
     at = app(PAGE, memory="off")
     found = told(at)
     assert found["Mask changed"] < 0.1
-    assert found["After the dense phase, solved: error"] == pytest.approx(found["First prune, solved: error"], abs=0.02)
+    assert found["Error: after the dense phase"] == pytest.approx(found["Error: its weights solved"], abs=0.02)
     assert "Without a memory nothing changes" in at.info[0].value and "100\N{NO-BREAK SPACE}%" in at.info[0].value
     at.segmented_control(key="lab-memory").set_value("on").run()
     assert address(at, "memory") == "on" and told(at)["Mask changed"] > 5
@@ -42,7 +42,7 @@ def test_numbers_and_curves_are_those_of_the_engine(runs, app):
     method = SDSMemory(rounds=3, alpha=0.5)
     found = lab.walk(lab.read_lab_layer(), make_pruner("magnitude"), NM(2, 4), method, memory=True)
     last = found[found["stage"] == "final"].iloc[0]
-    assert told(at)["After the dense phase, solved: error"] == pytest.approx(100 * last["held_out"], abs=0.005)
+    assert told(at)["Error: after the dense phase"] == pytest.approx(100 * last["held_out"], abs=0.005)
     assert f"{100 * last['seen']:.2f}" in at.metric[2].delta
     curve = next(t for t in figure(at, "rounds")["data"] if t["name"] == "pruned again, held-out text")
     again = found[found["stage"] == "pruned"]
