@@ -114,7 +114,7 @@ def test_errors_and_masks_of_the_first_prune(small):
     shrunk = (1 - ALPHA) * grams[0] + ALPHA * grams[0].diagonal().diag()
     solved = solve_on_support(shrunk, weight @ shrunk, mask)
     for column, gram in zip(("seen", "held_out"), grams, strict=True):
-        assert found.loc["adjusted", column] == pytest.approx(error(solved - weight, gram, weight), rel=1e-3)
+        assert found.loc["adjusted", column] == pytest.approx(error(solved - weight, gram, weight), rel=1e-2)
     assert found.loc["dense", "seen"] == 0 and found.loc["sparse", "returned"] == 0
     assert found.loc["dense", "returned"] == 1
 
