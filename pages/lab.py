@@ -50,7 +50,7 @@ def choose() -> tuple[str, str, int, str, bool]:
     from sds_core.maths.pruners import PRUNERS
 
     usual = SDSMemory()
-    setting = {
+    setting: dict[str, Any] = {
         "memory": address.choice("memory", ("on", "off"), "on"),
         "pruner": address.choice("pruner", list(PRUNERS), "wanda"),
         "pattern": address.choice("pattern", PATTERNS, "2:4"),

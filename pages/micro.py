@@ -80,7 +80,7 @@ def choose() -> tuple[str, int, str]:
             list(PRUNERS),
             key="micro-pruner",
             required=True,
-            format_func=lambda name: words.pruner(name),
+            format_func=words.pruner,
             on_change=address.write,
             args=("pruner", "micro-pruner"),
             help=GLOSSARY["pruner"],
@@ -291,7 +291,7 @@ def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list) -> No
     solved = solve_kept(fit, first)
     lost, returned = first.mask & ~final.mask, final.mask & ~first.mask
     with st.container(horizontal=True):
-        label = {"help": GLOSSARY["output error"], "width": 230}
+        label: dict[str, Any] = {"help": GLOSSARY["output error"], "width": 230}
         st.metric("First prune", per_cent(problem.loss(first.weight)), **label)
         st.metric("First prune, weights solved", per_cent(problem.loss(solved.weight)), **label)
         st.metric("After the dense phase", per_cent(problem.loss(final.weight)), **label)

@@ -148,7 +148,7 @@ def walk(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSMemory, m
     rows = [row("dense", dense), row("sparse", first)]
     rows.append(row("adjusted", solve_kept(fit, first)))
     path = memory_rounds if memory else plain_rounds
-    options = {"rounds": method.rounds, "stiffness": method.stiffness, "growth": method.growth}
+    options: dict[str, Any] = {"rounds": method.rounds, "stiffness": method.stiffness, "growth": method.growth}
     for one in path(fit, first.weight, pattern, **options):
         again = pruner.solve(LayerProblem(one.dense, fit.gram), pattern)
         rows += [row("redense", one.dense, one.number), row("pruned", again, one.number)]
