@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.shared import cached, charts, frame, watch
 from sds_core.errors import SDSError
+from sds_core.glossary import GLOSSARY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,24 +19,16 @@ if TYPE_CHECKING:
 frame.routed()
 
 STATISTICS = {
-    "loss": (
-        "Output error",
-        "Error of the layer’s output, relative to the output: 0\N{NO-BREAK SPACE}% is the dense layer.",
-    ),
-    "sparsity": ("Pruned", "Share of the weights that the mask takes away."),
-    "std": ("Spread", "Standard deviation of all weights, in those of the dense layer."),
-    "near_zero": ("Near zero", "Share of weights within a tenth of a dense standard deviation of zero."),
-    "kurtosis": ("Kurtosis", "Shape of the non-zero weights: 0 is a bell, below it two peaks, above it long tails."),
-    "mask_changed": ("Mask changed", "Share of the weights that phase 1 kept and this mask does not."),
-    "held_out": (
-        "Error on unseen text",
-        "Output error on windows that no solver has seen: near the first, or it fits noise.",
-    ),
-    "prune_energy": (
-        "Cost of the next prune",
-        "Share of the output’s energy that pruning these weights would take away.",
-    ),
+    "loss": ("Output error", "output error"),
+    "sparsity": ("Pruned", "sparsity"),
+    "std": ("Spread", "spread"),
+    "near_zero": ("Near zero", "near zero"),
+    "kurtosis": ("Kurtosis", "kurtosis"),
+    "mask_changed": ("Mask changed", "mask changed"),
+    "held_out": ("Error on unseen text", "held-out error"),
+    "prune_energy": ("Cost of the next prune", "prune energy"),
 }
+"""Columns of the record, with their titles and the terms under which the glossary explains them."""
 STICKY = """<style>
 div:has(> .st-key-verdict) {
     position: sticky; top: 3.75rem; z-index: 90; padding-bottom: 0.5rem; background: light-dark(#FFFFFF, #0E1117);
@@ -183,9 +176,9 @@ def numbers(layer: pd.DataFrame) -> pd.DataFrame:
 
     rows = {stage: layer[(layer["stage"] == stage) & (layer["round"] == 0)] for stage in figures.STAGES}
     table = [
-        {"statistic": f"**{title}.** {sentence}"}
+        {"statistic": f"**{title}.** {GLOSSARY[term]}"}
         | {figures.NAMES[s]: written(name, found.iloc[-1]) for s, found in rows.items() if not found.empty}
-        for name, (title, sentence) in STATISTICS.items()
+        for name, (title, term) in STATISTICS.items()
         if name in layer and layer[name].notna().any()
     ]
     return pd.DataFrame(table)

@@ -98,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     text.add_argument("--out", help="where to put it (default: where the text source `self` looks)")
     text.set_defaults(do=_write_text)
 
+    layer = commands.add_parser("write-lab-layer", help="make the layer that the app's Layer lab works on anew")
+    layer.add_argument("--out", help="where to put it (default: where the Layer lab looks)")
+    layer.set_defaults(do=_write_lab_layer)
+
     worker = commands.add_parser("work")  # what run, resume, compare and the app start
     worker.add_argument("runs", nargs="+")
     worker.add_argument("--locks", required=True)
@@ -304,6 +308,14 @@ def _write_text(options: argparse.Namespace) -> int:
     from sds_core.models.generate import write_self_text
 
     for line in write_self_text(options.model, options.windows, options.length, options.seed, options.out):
+        print(line, flush=True)
+    return 0
+
+
+def _write_lab_layer(options: argparse.Namespace) -> int:
+    from sds_core.lab import ASSET, LINEAR, write_lab_layer
+
+    for line in write_lab_layer("demo", LINEAR, "self", Path(options.out or ASSET)):
         print(line, flush=True)
     return 0
 

@@ -21,6 +21,10 @@ def pages() -> dict[str, list]:
     """Every page once, in the order of the side bar."""
     return {
         "": [st.Page("pages/start.py", title="Start", icon=":material/home:", default=True)],
+        "Learn": [
+            st.Page("pages/micro.py", title="Micro", icon=":material/grid_on:"),
+            st.Page("pages/lab.py", title="Layer lab", icon=":material/science:"),
+        ],
         "Work": [
             st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
             st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),

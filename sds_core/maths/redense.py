@@ -98,3 +98,27 @@ def memory_rounds(
         stiffness *= growth
         pull = sparse - memory
         yield Round(number, dense / gram.scale, Pruned(sparse / gram.scale, mask))
+
+
+def plain_rounds(
+    problem: LayerProblem, start: Tensor, pattern: Pattern, *, rounds: int, stiffness: float, growth: float
+) -> Iterator[Round]:
+    """The plain re-dense path: the solves of `memory_rounds` one after the other, with no prune and no memory between.
+
+    Each solve is held near the one before, V ← argmin f(V) + ρ‖V − V_before‖². Without a shift that is
+
+        V = W_d − (W_d − W_s)(I − φ(H̃)),    φ(λ) = 1 − Π ρ_i / (λ + ρ_i),
+
+    from W_s at φ = 0 to the dense W_d at φ = 1, where a pruner finds what it found the first time. In between, a
+    pruned weight is back by the share φ_jj ≤ 1 of its size, so the old mask is favoured: this is why re-densing alone
+    gains nothing, and what gradient steps without regularisation do as well.
+
+    Args, and what is raised: as `memory_rounds`.
+    """
+    gram = problem.gram
+    dense = start * gram.scale
+    for number in range(1, rounds + 1):
+        dense = gram.ridge_solve(problem.scaled_rhs + stiffness * dense, stiffness)
+        stiffness *= growth
+        mask = pattern.mask(dense.abs(), "row")
+        yield Round(number, dense / gram.scale, Pruned(dense * mask / gram.scale, mask))

@@ -10,7 +10,7 @@ from sds_core.maths.pattern import NM, Unstructured, parse_pattern
 from sds_core.maths.problem import LayerProblem
 from sds_core.maths.pruners import PRUNERS, make_pruner
 from sds_core.maths.pruners.magnitude import Magnitude
-from sds_core.maths.pruners.sparsegpt import SparseGPT
+from sds_core.maths.pruners.sparsegpt import SparseGPT, column_steps
 from sds_core.maths.pruners.wanda import Wanda
 from tests.maths.references import (
     correlated_inputs,
@@ -219,3 +219,35 @@ def test_sparsegpt_names_the_layer_whose_gram_matrix_is_broken():
     gram = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(SDSError, match="layer 7"):
         SparseGPT().solve(LayerProblem.from_gram(torch.ones(1, 2), gram, "layer 7"), NM(1, 2))
+
+
+@pytest.mark.parametrize(("text", "together"), [("2:4", 4), ("0.5", 12)])
+def test_every_step_of_a_sweep_is_optimal_brain_surgery_on_the_columns_that_are_left(text, together):
+    inputs, weight = correlated_inputs(12, 90), random_weight(5, 12)
+    gram = inputs @ inputs.T / 90
+    select = select_groups(2, 4) if ":" in text else select_layer(text)
+    factor = LayerProblem.from_inputs(weight, inputs).gram.inverse_factor(0.01)
+    damped = gram + 0.01 * gram.diagonal().mean() * torch.eye(12, dtype=gram.dtype)
+    now, mask = weight.clone(), torch.zeros(5, 12, dtype=torch.bool)
+    for j, step in enumerate(column_steps(weight, factor, parse_pattern(text))):
+        left = torch.linalg.inv(damped[j:, j:])  # of the columns not yet passed
+        if j % together == 0:
+            pivots = torch.stack([torch.linalg.inv(damped[k:, k:])[0, 0] for k in range(j, j + together)])
+            costs = now[:, j : j + together].square() / pivots
+            mask[:, j : j + together] = select(costs)
+            torch.testing.assert_close(step.scores, costs, rtol=1e-6, atol=1e-9)
+        removed = torch.where(mask[:, j], 0, now[:, j])
+        now[:, j:] -= removed[:, None] * left[0] / left[0, 0]
+        now[~mask[:, j], j] = 0
+        assert step.index == j and torch.equal(step.mask, mask)
+        torch.testing.assert_close(step.weight, now, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(step.lost[:, j], removed / left[0, 0].sqrt(), rtol=1e-6, atol=1e-9)
+        assert not step.lost[:, j + 1 :].any()
+    assert j == 11
+
+
+def test_a_sweep_leaves_the_weights_that_it_is_given():
+    problem = make_problem()
+    before = problem.weight.clone()
+    assert len(list(column_steps(problem.weight, problem.gram.inverse_factor(0.01), NM(2, 4)))) == 40
+    assert torch.equal(problem.weight, before)

@@ -6,7 +6,7 @@ import torch
 from sds_core.maths.pattern import NM, Unstructured
 from sds_core.maths.problem import LayerProblem
 from sds_core.maths.pruners.wanda import Wanda
-from sds_core.maths.redense import gradient_redense, memory_rounds
+from sds_core.maths.redense import gradient_redense, memory_rounds, plain_rounds
 from tests.maths.references import (
     correlated_inputs,
     gradient_descent,
@@ -149,3 +149,23 @@ def test_the_last_dense_weight_is_friendlier_to_pruning_than_the_first():
     rounds = list(memory_rounds(problem, start, NM(2, 4), rounds=12, stiffness=0.1, growth=1.3))
     near_zero = [float((round.dense.abs() < 0.1).double().mean()) for round in (rounds[0], rounds[3], rounds[-1])]
     assert near_zero[0] < near_zero[1] < near_zero[2]
+
+
+def test_the_plain_path_is_a_filter_of_the_eigenvalues_between_sparse_and_dense():
+    path = list(plain_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=5, stiffness=0.1, growth=1.3))
+    values, vectors = torch.linalg.eigh(SCALED_GRAM)
+    left = torch.ones_like(values)  # 1 − φ
+    for number, one in enumerate(path, start=1):
+        stiffness = 0.1 * 1.3 ** (number - 1)
+        left = left * stiffness / (values + stiffness)
+        expected = SCALED_WEIGHT - (SCALED_WEIGHT - SPARSE * SCALE) @ (vectors * left) @ vectors.T
+        assert one.number == number
+        torch.testing.assert_close(one.dense * SCALE, expected, rtol=1e-6, atol=1e-9)
+        assert torch.equal(one.sparse.mask, select_groups(2, 4)(expected.abs()))
+        torch.testing.assert_close(one.sparse.weight, one.dense * one.sparse.mask)
+
+
+def test_the_plain_path_ends_at_the_dense_weight_and_at_the_old_mask():
+    *_, last = plain_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=200, stiffness=0.01, growth=1)
+    torch.testing.assert_close(last.dense, WEIGHT, rtol=1e-4, atol=1e-4)
+    assert torch.equal(last.sparse.mask, SPARSE != 0)

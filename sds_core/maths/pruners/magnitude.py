@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from sds_core.maths.pattern import Pattern
 from sds_core.maths.problem import LayerProblem, Pruned
 
@@ -10,6 +12,10 @@ from sds_core.maths.problem import LayerProblem, Pruned
 class Magnitude:
     """Score |W_ij|, compared over the whole layer; kept weights do not change."""
 
+    def scores(self, problem: LayerProblem) -> Tensor:
+        """|W_ij| (R, C)."""
+        return problem.weight.abs()
+
     def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
-        mask = pattern.mask(problem.weight.abs(), "layer")
+        mask = pattern.mask(self.scores(problem), "layer")
         return Pruned(problem.weight * mask, mask)

@@ -1,5 +1,6 @@
 """SparseGPT (Frantar and Alistarh, arXiv 2301.00774): prune column by column, let later columns repair the error."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,20 +38,46 @@ class SparseGPT:
         block = max(self.block // group, 1) * group  # whole groups only
         for a in range(0, columns, block):
             b = min(a + block, columns)
-            lost = _sweep(weight[:, a:b], mask[:, a:b], factor[a:b, a:b], pattern)
-            weight[:, b:] -= lost @ factor[a:b, b:]
+            for step in column_steps(weight[:, a:b], factor[a:b, a:b], pattern):  # noqa: B007, the last one is of use
+                pass
+            weight[:, a:b], mask[:, a:b] = step.weight, step.mask
+            weight[:, b:] -= step.lost @ factor[a:b, b:]
         return Pruned(weight, mask)
 
 
-def _sweep(weight: Tensor, mask: Tensor, factor: Tensor, pattern: Pattern) -> Tensor:
-    """Prune one block of columns in place, `weight` and `mask` (R, b) being views; returns the errors e (R, b).
+@dataclass(frozen=True, eq=False)
+class ColumnStep:
+    """One column of a block has been pruned, and its error pushed to the columns on its right.
+
+    The tensors are the sweep's own and live on with it: whoever keeps a step past the next one copies them.
+    """
+
+    index: int
+    """Of the column, counted from the block's first."""
+    weight: Tensor
+    """The block's weights as they are now (R, b)."""
+    mask: Tensor
+    """bool (R, b), True where kept; False also where nothing has been chosen yet."""
+    scores: Tensor
+    """(w_ij / U_jj)² of the group that this column was chosen with (R, M), or of the block, as they were then."""
+    lost: Tensor
+    """The errors e (R, b); zero for columns that are still to come."""
+
+
+def column_steps(weight: Tensor, factor: Tensor, pattern: Pattern) -> Iterator[ColumnStep]:
+    """Prune one block of columns, one after the other.
 
     Works on the transpose, where a column lies contiguous in memory.
+
+    Args:
+        weight: the block's weights (R, b); not modified.
+        factor: the block's part (b, b) of U, upper triangular with UᵀU = (H + δI)⁻¹.
+        pattern: what the mask obeys; chosen group by group, or for the whole block at once.
     """
     diagonal = factor.diagonal()
-    columns = weight.T.contiguous()
-    keep = torch.empty_like(columns, dtype=torch.bool)
-    lost = torch.empty_like(columns)
+    columns = weight.T.clone(memory_format=torch.contiguous_format)
+    keep = torch.zeros_like(columns, dtype=torch.bool)
+    lost = torch.zeros_like(columns)
     group = pattern.group if isinstance(pattern, NM) else len(columns)
     for j in range(len(columns)):
         if j % group == 0:
@@ -61,6 +88,4 @@ def _sweep(weight: Tensor, mask: Tensor, factor: Tensor, pattern: Pattern) -> Te
         lost[j] = (columns[j] - kept) / diagonal[j]
         columns[j] = kept
         columns[j + 1 :].addr_(factor[j, j + 1 :], lost[j], alpha=-1)
-    weight.copy_(columns.T)
-    mask.copy_(keep.T)
-    return lost.T
+        yield ColumnStep(j, columns.T, keep.T, scores, lost.T)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from sds_core.maths.pattern import Pattern
 from sds_core.maths.problem import LayerProblem, Pruned
 
@@ -10,6 +12,10 @@ from sds_core.maths.problem import LayerProblem, Pruned
 class Wanda:
     """Score |W_ij|·‖X_j‖₂, compared inside each output row; kept weights do not change (the paper's Eq. 1)."""
 
+    def scores(self, problem: LayerProblem) -> Tensor:
+        """|W_ij|·√H_jj (R, C): ‖X_j‖₂ up to the common factor √N."""
+        return problem.weight.abs() * problem.gram.norms
+
     def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
-        mask = pattern.mask(problem.weight.abs() * problem.gram.norms, "row")
+        mask = pattern.mask(self.scores(problem), "row")
         return Pruned(problem.weight * mask, mask)

@@ -1,0 +1,181 @@
+"""Layer lab: one real layer, and what every round of the dense phase does to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.shared import address, charts, frame, words
+from sds_core.errors import SDSError
+from sds_core.glossary import GLOSSARY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+frame.routed()
+
+PATTERNS = ("2:4", "4:8", "1:4", "50%", "70%")
+MOST_ROUNDS = 20
+SHARES = tuple(f"{share / 20:g}" for share in range(21))
+"""Values of α."""
+
+
+@st.cache_resource(show_spinner=False)
+def layer() -> Any:
+    """The shipped layer; its factorisations are computed once."""
+    from sds_core.lab import read_lab_layer
+
+    return read_lab_layer()
+
+
+@st.cache_data(max_entries=60, show_spinner=False)
+def walk(pruner: str, pattern: str, rounds: int, alpha: str, memory: bool) -> pd.DataFrame:
+    """All that one setting gives."""
+    import torch
+
+    from sds_core import lab
+    from sds_core.maths.methods import SDSMemory
+    from sds_core.maths.pattern import parse_pattern
+    from sds_core.maths.pruners import make_pruner
+
+    torch.set_num_threads(1)  # more only get into each other's way on matrices this small
+    method = SDSMemory(rounds=rounds, alpha=float(alpha))
+    return lab.walk(layer(), make_pruner(pruner), parse_pattern(pattern), method, memory)
+
+
+def choose() -> tuple[str, str, int, str, bool]:
+    """The setting: shown by widgets, kept in the address."""
+    from sds_core.maths.methods import SDSMemory
+    from sds_core.maths.pruners import PRUNERS
+
+    usual = SDSMemory()
+    setting: dict[str, Any] = {
+        "memory": address.choice("memory", ("on", "off"), "on"),
+        "pruner": address.choice("pruner", list(PRUNERS), "wanda"),
+        "pattern": address.choice("pattern", PATTERNS, "2:4"),
+        "rounds": address.whole("rounds", 1, MOST_ROUNDS, usual.rounds),
+        "alpha": address.choice("alpha", SHARES, f"{usual.alpha:g}"),
+    }
+    for name, value in setting.items():
+        st.session_state[f"lab-{name}"] = value
+
+    def tied(name: str, about: str) -> dict[str, Any]:
+        key = f"lab-{name}"
+        return {"key": key, "on_change": address.write, "args": (name, key), "help": GLOSSARY[about]}
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.segmented_control("Memory", ("on", "off"), required=True, **tied("memory", "memory"))
+        st.selectbox("Base pruner", list(PRUNERS), format_func=words.pruner, width=150, **tied("pruner", "pruner"))
+        st.selectbox("Pattern", PATTERNS, width=110, **tied("pattern", "pattern"))
+        st.slider("Rounds", 1, MOST_ROUNDS, width=190, **tied("rounds", "round"))
+        st.select_slider("Shrinkage α", SHARES, width=190, **tied("alpha", "shrinkage"))
+    memory, pruner, pattern, rounds, alpha = setting.values()
+    return pruner, pattern, rounds, alpha, memory == "on"
+
+
+def per_cent(value: float, digits: int = 2) -> str:
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def numbers(found: pd.DataFrame) -> None:
+    """The errors before and after, on both texts, and the mask."""
+    ends = {stage: found[found["stage"] == stage].iloc[-1] for stage in ("sparse", "adjusted", "final")}
+    names = {
+        "sparse": "Error: first prune",
+        "adjusted": "Error: its weights solved",
+        "final": "Error: after the dense phase",
+    }
+    with st.container(horizontal=True):
+        for stage, row in ends.items():
+            st.metric(
+                names[stage],
+                per_cent(row["held_out"]),
+                f"{per_cent(row['seen'])} on the calibration text",
+                delta_color="off",
+                delta_arrow="off",
+                width=216,
+                help=f"On held-out text. {GLOSSARY['output error']}"
+                + (f" Solved: {GLOSSARY['solved']}" if stage != "sparse" else ""),
+            )
+        changed = ends["final"]["changed"]
+        st.metric("Mask changed", per_cent(changed), width=120, help=GLOSSARY["mask changed"])
+
+
+def why(found: pd.DataFrame, memory: bool) -> None:
+    """What was seen, in a sentence with its numbers."""
+    moving = found[found["stage"] == "redense"]
+    first, last = moving.iloc[0], moving.iloc[-1]
+    pruned = found[found["stage"] == "pruned"]
+    start = found[found["stage"] == "sparse"].iloc[0]
+    if not memory:
+        st.info(
+            f"**Without a memory nothing changes.** The pruned weights come back, at {per_cent(first['returned'], 0)} "
+            f"of their dense size after round 1 and {per_cent(last['returned'], 0)} after round {int(last['round'])} "
+            "(median). But they come back no larger than they were in the dense layer, where they lost already. So the "
+            f"next prune picks the same mask, but for {per_cent(pruned.iloc[-1]['changed'])} of it, and all the dense "
+            "phase did is undone.",
+            icon=":material/block:",
+        )
+        return
+    worse = [int(n) for n, e in zip(pruned["round"], pruned["held_out"], strict=True) if e > start["held_out"]]
+    warning = (
+        f" Stopping early does harm: pruned again after {'round' if len(worse) == 1 else 'rounds'} "
+        f"{', '.join(map(str, worse))}, the layer is worse than after the first prune."
+        if worse
+        else ""
+    )
+    st.info(
+        "**With the memory the mask moves.** What a prune throws away is added up. A weight that the others cannot "
+        "replace is missed again in every round, grows in the memory, and comes back; another goes for good. "
+        f"{per_cent(pruned.iloc[-1]['changed'], 1)} of the mask is new in the end.{warning}",
+        icon=":material/history:",
+    )
+
+
+def pictures(found: pd.DataFrame) -> None:
+    """Errors and masks by round, and the distribution moving."""
+    from sds_core import figures, figures_lab
+
+    st.subheader("What every round costs, and the next prune after it", anchor=False)
+    charts.show(figures_lab.rounds(found), "rounds", "Output errors by round, and the share of the mask that changes")
+    st.caption(
+        "Solid: held-out text, dotted: calibration text. The gap between them is what is learnt by heart; more "
+        "shrinkage narrows it. Orange starts with the first prune, and tells for every round what its prune would cost."
+    )
+    st.subheader("The weights, round by round", anchor=False)
+    moving = figures.player(found)
+    assert moving is not None
+    charts.show(moving, "player", "Histogram of the re-dense weights in every round, and what their prune keeps")
+    st.caption("Blue: the re-dense weights. Orange: what is left when they are pruned. Grey: the dense layer.")
+
+
+def origin() -> None:
+    """What the layer is, and what is left out."""
+    about = layer().about
+    with st.expander("What this layer is"):
+        rows, columns = layer().seen.weight.shape
+        st.markdown(
+            f"`{about['layer']}` of the model `{about['model']}`: {rows} outputs, {columns} inputs. Its inputs were "
+            f"watched in the dense model, on {about['seen windows']} of the model’s own text for calibration and on "
+            f"another {about['held_out windows']} as held-out text. Made by `{about['command']}`.\n\n"
+            "Two things a whole run has are left out, since they need the whole model: inputs that come out of pruned "
+            "layers, and β, the share of the dense model’s outputs in the target. Both prunes look at the Gram matrix "
+            "with the chosen shrinkage, so that nothing but the dense phase can change the mask."
+        )
+
+
+st.title("What does the dense phase do?", anchor=False)
+with st.spinner("Loading the engine …"):
+    setting = choose()
+try:
+    found = walk(*setting)
+    numbers(found)
+    why(found, setting[-1])
+    pictures(found)
+    origin()
+except SDSError as error:
+    frame.refuse(error)
+words.explain(
+    "re-dense", "memory", "round", "output error", "held-out text", "overfitting", "mask", "pattern", "Gram matrix"
+)
