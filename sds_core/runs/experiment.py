@@ -162,6 +162,8 @@ def _identity(bench: Workbench) -> Event:
         "blocks": len(anatomy.blocks),
         "prunable": anatomy.prunable,
         "total": anatomy.total,
+        "calibration": bench.config.texts[0],
+        "evaluation": bench.config.texts[1],
         "calibration_sha256": digest(bench.calibration),
         "evaluation_sha256": digest(bench.evaluation),
     }
@@ -223,6 +225,8 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict
         "seconds": _by_phase(events, "seconds"),
         "cpu_seconds": _by_phase(events, "cpu_seconds"),
         "command": run.config.command(),
+        "calibration": run.config.texts[0],
+        "evaluation": run.config.texts[1],
         "calibration_sha256": digest(bench.calibration),
         "evaluation_sha256": digest(bench.evaluation),
         **_versions(),

@@ -65,10 +65,9 @@ class Workbench:
         pattern = config.parsed_pattern()
         for linear in self._linears():
             pattern.check(linear.shape[1], linear.name)
-        self.calibration = self._cached(
-            calibration_windows, config.calibration, config.samples, config.length, config.seed
-        )
-        self.evaluation = self._cached(evaluation_windows, config.evaluation, config.eval_windows, config.eval_length)
+        calibration, evaluation = config.texts
+        self.calibration = self._cached(calibration_windows, calibration, config.samples, config.length, config.seed)
+        self.evaluation = self._cached(evaluation_windows, evaluation, config.eval_windows, config.eval_length)
 
     def _linears(self):
         return [linear for block in self.anatomy.blocks for linear in block.linears]

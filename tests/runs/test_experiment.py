@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
-from sds_core.models.text import evaluation_windows
+from sds_core.models.text import digest, evaluation_windows
 from sds_core.runs import checkpoint, lock, record
 from sds_core.runs.export import export
 from sds_core.runs.store import create, open_run
@@ -61,6 +61,18 @@ def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(f
     card = (folder / "README.md").read_text()
     assert finished.config.command() in card
     assert f"{told['value']:.3f}" in card
+
+
+def test_a_text_named_for_both_is_halved_and_the_record_says_how(tiny_folder):
+    both = {"calibration": "python-docs", "evaluation": "python-docs", "method": "base", "pruner": "magnitude"}
+    run = finish(create(config(tiny_folder, **both)))
+    said = next(event for event in run.log.read() if event["kind"] == "model")
+    apart = ["python-docs@0-50%", "python-docs@50-100%"]
+    assert [said["calibration"], said["evaluation"]] == apart
+    assert [run.result()["calibration"], run.result()["evaluation"]] == apart
+    windows = evaluation_windows(load_model(str(tiny_folder)), "python-docs@50-100%", 4, 32)
+    assert said["evaluation_sha256"] == digest(windows)
+    assert run.config.calibration == "python-docs", "what was asked for stays as it was written"
 
 
 def test_an_export_never_overwrites(finished, tmp_path):
