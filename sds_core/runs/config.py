@@ -84,6 +84,8 @@ class RunConfig:
     """CPU threads; 0 for all cores."""
     keep_weights: bool = True
     """Keep the pruned weights after the run; without them it can be looked at, not exported."""
+    partial: bool = False
+    """Prune a model although less than half of its blocks' weights lie in layers that can be pruned."""
     title: str = ""
     """A name for people."""
     options: dict[str, float] = field(default_factory=dict)

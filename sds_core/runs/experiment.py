@@ -162,6 +162,8 @@ def _identity(bench: Workbench) -> Event:
         "blocks": len(anatomy.blocks),
         "prunable": anatomy.prunable,
         "total": anatomy.total,
+        "matrices": anatomy.matrices,
+        "left_out": anatomy.left_out,
         "calibration": bench.config.texts[0],
         "evaluation": bench.config.texts[1],
         "calibration_sha256": digest(bench.calibration),
