@@ -1,4 +1,4 @@
-"""The command line: python -m sds_core run | resume | compare | list | export | evaluate | write-text | demo."""
+"""The command line: python -m sds_core run, resume, compare, list, export, report, evaluate, write-text or demo."""
 
 import argparse
 import dataclasses
@@ -69,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run")
     export.add_argument("folder")
     export.set_defaults(do=_export)
+
+    report = commands.add_parser("report", help="a finished run as one HTML file, with CSV and JSON beside it")
+    report.add_argument("run")
+    report.add_argument("file", metavar="FILE.html")
+    report.set_defaults(do=_report)
 
     tasks = commands.add_parser("evaluate", help="accuracy of finished runs, and of their dense model, on tasks")
     tasks.add_argument("runs", nargs="+", metavar="RUN", help="the base pruner's first, to be compared to it")
@@ -263,6 +268,14 @@ def _export(options: argparse.Namespace) -> int:
     from sds_core.runs.export import export
 
     print(export(open_run(options.run), options.folder))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from sds_core.runs.report import report
+
+    for path in report(open_run(options.run), options.file):
+        print(path)
     return 0
 
 
