@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     unpacking = commands.add_parser("import", help="a packed run, to be looked at here")
     unpacking.add_argument("file")
     unpacking.set_defaults(do=_import)
+    report = commands.add_parser("report", help="a finished run as one HTML file, with CSV and JSON beside it")
+    report.add_argument("run")
+    report.add_argument("file", metavar="FILE.html")
+    report.set_defaults(do=_report)
 
     tasks = commands.add_parser("evaluate", help="accuracy of finished runs, and of their dense model, on tasks")
     tasks.add_argument("runs", nargs="+", metavar="RUN", help="the base pruner's first, to be compared to it")
@@ -289,6 +293,14 @@ def _import(options: argparse.Namespace) -> int:
     from sds_core.runs.archive import unpack
 
     print(unpack(Path(options.file).expanduser()).id)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from sds_core.runs.report import report
+
+    for path in report(open_run(options.run), options.file):
+        print(path)
     return 0
 
 

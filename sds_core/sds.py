@@ -18,12 +18,13 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from sds_core.errors import SDSError
 from sds_core.maths.methods import Method
 from sds_core.maths.pattern import Pattern
 from sds_core.maths.problem import LayerProblem, Pruned
 from sds_core.maths.pruners import Pruner
 from sds_core.maths.redense import Round
-from sds_core.models.blocks import Anatomy, Block, Linear
+from sds_core.models.blocks import SHARED, Anatomy, Block, Linear
 from sds_core.models.stream import capture, observe
 from sds_core.stages import Phase, Stage
 
@@ -170,6 +171,9 @@ def run_phase(
         device: where the work is done.
         past: results of earlier phases and of an interrupted walk.
         held_out: so many of the last windows are for judging only.
+
+    Raises:
+        SDSError: a layer's width does not fit the pattern, or a teacher is asked for where blocks share weights.
     """
 
     def sparse(linear: Linear) -> Pruned:
@@ -209,6 +213,11 @@ def _walk(
             recipe.pattern.check(linear.shape[1], linear.name)
     stream = capture(anatomy, windows, device)
     beta = recipe.method.beta if step.taught else 0.0
+    if beta and SHARED in anatomy.left_out.values():
+        raise SDSError(
+            "blocks of this model share weights, so its dense blocks cannot be run beside the pruned ones",
+            cure="set the teacher's share to nothing: --beta 0",
+        )
     teacher = stream.fork() if beta else None
     for block in anatomy.blocks:
         dense = {linear.label: linear.read() for linear in block.linears}

@@ -35,6 +35,9 @@ def test_run_list_and_export(tiny_folder, tmp_path, capsys, runs_root):
     assert "finished" in told
     assert main(["export", folder.name, str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "model.safetensors").exists()
+    assert main(["report", folder.name, str(tmp_path / "run.html")]) == 0
+    assert str(tmp_path / "run.json") in capsys.readouterr().out
+    assert folder.name in (tmp_path / "run.html").read_text(encoding="utf-8")
     assert main(["resume", folder.name]) == 1
     assert "finished already" in capsys.readouterr().err
 
@@ -97,6 +100,7 @@ def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypat
         ),
         (["resume", "nothing"], "there is no such run"),
         (["export", "/etc/passwd", "out"], "not a run id"),
+        (["report", "../x", "out.html"], "not a run id"),
         (["write-text", "--model", "/nowhere/model"], "no such model"),
     ],
 )
@@ -109,7 +113,7 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_1(words, sentence,
     assert not runs_root.exists() or not list(runs_root.iterdir())
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "write-text", "resume", "export", "list", "demo"])
+@pytest.mark.parametrize("command", ["run", "compare", "write-text", "resume", "export", "report", "list", "demo"])
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

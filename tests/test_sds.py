@@ -356,6 +356,17 @@ def test_beta_changes_the_result() -> None:
     assert not torch.equal(without[key], beside[key])
 
 
+def test_a_teacher_is_refused_where_blocks_share_a_weight_that_is_pruned() -> None:
+    model = build("llama")
+    model.model.layers[2].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
+    with pytest.raises(SDSError, match=r"blocks of this model share weights.*--beta 0"):
+        list(walk("fused", model, recipe(SDSMemory(beta=0.5))))
+    done = [event for event in walk("fused", model, recipe(SDSMemory(beta=0.0, rounds=2))) if isinstance(event, Solved)]
+    assert len(done) == 3 * 7 - 1
+    zeros = (model.model.layers[2].mlp.up_proj.weight == 0).float().mean()
+    assert zeros == 0.5, "pruned once, and no further by the second block"
+
+
 @pytest.mark.parametrize(
     ("pattern", "layer"),
     [(NM(3, 7), "model.layers.0.self_attn.q_proj"), (NM(1, 32), "model.layers.0.mlp.down_proj")],

@@ -11,8 +11,10 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from sds_core.errors import SDSError
+from sds_core.models.routers import choosing
 
 PROBE_TOKENS = 8
+SHARED = "its weight is pruned in an earlier block"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +73,19 @@ class Anatomy:
     """Where a block takes hidden states: a position among its arguments, or a keyword."""
     output: tuple | list | None
     """What else a block returns behind the hidden states, as a template; None where it returns them alone."""
+    left_out: dict[str, str]
+    """Linears inside blocks that are not pruned, by full name, and why."""
 
     @property
     def prunable(self) -> int:
         """Number of weights in prunable linears."""
         return sum(linear.weight.numel() for block in self.blocks for linear in block.linears)
+
+    @property
+    def matrices(self) -> int:
+        """Number of weights in the blocks' matrices of every kind, experts stored as one tensor included."""
+        found = {id(p): p.numel() for block in self.blocks for p in block.module.parameters() if p.ndim > 1}
+        return sum(found.values())
 
     @property
     def total(self) -> int:
@@ -95,6 +105,8 @@ class _Called:
     args: tuple
     kwargs: dict[str, Any]
     result: Any
+    is_product: bool
+    """Whether it did what its weight and bias say; looked at during the call: some blocks add to the result later."""
 
     def receives(self, hidden: Tensor) -> int | str | None:
         """Where `hidden` itself arrived among the arguments."""
@@ -131,11 +143,11 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     calls: list[_Called] = []  # holds every tensor alive, so that identity means sameness
 
     def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
-        calls.append(_Called(module, args, kwargs, result))
+        calls.append(_Called(module, args, kwargs, result, _is_product(module, args, result)))
 
     watched = dict.fromkeys([*(item for items in lists.values() for item in items), *linears])
     tokens = torch.arange(PROBE_TOKENS, device=model.device)[None] % model.config.get_text_config().vocab_size
-    with torch.inference_mode(), hooked(list(watched), note):
+    with choosing(list(linears)) as routers, hooked(list(watched), note):
         model(tokens, use_cache=False)
 
     chains = {name: chain for name, items in lists.items() if (chain := _chain(items, calls))}
@@ -150,12 +162,12 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     slot = chain[1].receives(hidden_of(chain[0].result)) if len(chain) > 1 else 0
     assert slot is not None
     first = chain[0].result
-    seen: set[int] = set()
+    probe, seen, left_out = _Probe(linears, calls, routers()), set[int](), dict[str, str]()
     blocks = tuple(
-        Block(i, f"{name}.{i}", item, _prunable(i, f"{name}.{i}", item, linears, calls, seen))
+        Block(i, f"{name}.{i}", item, _prunable(i, f"{name}.{i}", item, probe, seen, left_out))
         for i, item in enumerate(lists[name])
     )
-    return Anatomy(model, blocks, slot, None if isinstance(first, Tensor) else first[1:])
+    return Anatomy(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], left_out)
 
 
 def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:
@@ -172,28 +184,58 @@ def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:
     return chain
 
 
-def _prunable(
-    index: int,
-    block: str,
-    module: nn.Module,
-    names: dict[nn.Linear | Conv1D, str],
-    calls: list[_Called],
-    seen: set[int],
-) -> tuple[Linear, ...]:
-    """The linears of a block that were called, have more than one output, and were not met in an earlier block."""
-    inside = {id(m) for m in module.modules()}
-    owner: dict[tuple, str] = {}
-    found: list[Linear] = []
-    for call in calls:
+@dataclass(frozen=True)
+class _Probe:
+    """What the forward pass showed of a model's linears."""
+
+    names: dict[nn.Linear | Conv1D, str]
+    calls: list[_Called]
+    routers: set[nn.Module]
+
+    def reason_against(self, call: _Called) -> str:
+        """Why a linear that was called is not pruned; empty where it is."""
         linear = call.module
-        if id(linear) not in inside or not isinstance(linear, nn.Linear | Conv1D) or not call.args:
+        assert isinstance(linear, nn.Linear | Conv1D)
+        if linear in self.routers:
+            return "it chooses, as a router of experts does"
+        if linear.weight.shape[1 if isinstance(linear, Conv1D) else 0] == 1:
+            return "it has one output"
+        if not call.is_product:
+            return "it is more than a product with its matrix"
+        return ""
+
+
+def _is_product(module: nn.Module, args: tuple, result: Any) -> bool:
+    """Whether a module's result is its weight times its only input; a class derived from a linear may do otherwise."""
+    if not isinstance(module, nn.Linear | Conv1D) or not args or not isinstance(result, Tensor):
+        return False
+    if type(module) in (nn.Linear, Conv1D):
+        return True
+    if args[0].shape[-1] != module.weight.shape[1]:
+        return False
+    plain = nn.functional.linear(args[0], module.weight, module.bias)
+    return plain.shape == result.shape and torch.allclose(plain, result, rtol=0, atol=1e-2 * float(plain.abs().max()))
+
+
+def _prunable(
+    index: int, block: str, module: nn.Module, probe: _Probe, seen: set[int], left_out: dict[str, str]
+) -> tuple[Linear, ...]:
+    """The linears of a block that are pruned, in the order of their calls; the others go to `left_out`."""
+    owner: dict[tuple, str] = {}
+    found: dict[nn.Module, Linear] = {}
+    inside = {m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)}
+    left = dict.fromkeys(inside, "it is never called")
+    for call in probe.calls:
+        linear = call.module
+        if linear not in inside or linear in found:
             continue
-        outputs = linear.weight.shape[1 if isinstance(linear, Conv1D) else 0]
-        if outputs == 1 or id(linear.weight) in seen:
+        left[linear] = probe.reason_against(call) or (SHARED if id(linear.weight) in seen else "")
+        if left[linear]:
             continue
         seen.add(id(linear.weight))
-        label = names[linear].removeprefix(f"{block}.")
+        label = probe.names[linear].removeprefix(f"{block}.")
         tensor = call.args[0]
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        found.append(Linear(names[linear], label, index, linear, owner.setdefault(place, label)))
-    return tuple(found)
+        found[linear] = Linear(probe.names[linear], label, index, linear, owner.setdefault(place, label))
+    left_out |= {probe.names[linear]: why for linear, why in left.items() if why and linear not in found}
+    return tuple(found.values())

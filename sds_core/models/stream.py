@@ -4,7 +4,8 @@
 window; `Stream` then replays the real blocks one after the other, feeding each the hidden states of the one before.
 """
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,15 @@ def _map_tensors(change: Any, value: Any) -> Any:
     return value
 
 
+def _copied(value: Any, own: dict[int, Any]) -> Any:
+    """The same argument with dictionaries copied, each one once; tensors are shared."""
+    if isinstance(value, MutableMapping):
+        return own.setdefault(id(value), copy.copy(value))
+    if type(value) in (tuple, list):
+        return type(value)(_copied(item, own) for item in value)
+    return value
+
+
 class Stream:
     """The hidden states of all windows in front of block `position`, and the calls to go on with."""
 
@@ -66,8 +76,19 @@ class Stream:
         self._calls = calls
 
     def fork(self) -> "Stream":
-        """A second stream from the same point, to be fed by other weights."""
-        other = Stream(self.anatomy, list(self.hidden), self._calls, self.device)
+        """A second stream from the same point, to be fed by other weights.
+
+        It gets containers of its own: what blocks leave in them for later blocks depends on the weights.
+        """
+        own: dict[int, Any] = {}  # a window's blocks go on sharing theirs with each other
+        calls = [
+            [
+                _Call(_copied(call.args, own), {key: _copied(value, own) for key, value in call.kwargs.items()})
+                for call in block
+            ]
+            for block in self._calls
+        ]
+        other = Stream(self.anatomy, list(self.hidden), calls, self.device)
         other.position = self.position
         return other
 

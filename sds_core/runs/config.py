@@ -10,7 +10,7 @@ from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS, Method, make_method
 from sds_core.maths.pattern import NM, Pattern, parse_pattern
 from sds_core.maths.pruners import make_pruner
-from sds_core.models.source import Part
+from sds_core.models.source import apart
 from sds_core.stages import Phase, Stage
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -64,7 +64,8 @@ class RunConfig:
     """Only this phase: 1 sparse, 2 dense, 3 sparse again, and once more 4 and 5; all but 1 go on from a run; 0 for 1
     to 3."""
     calibration: str = "self"
-    """Calibration text: self, python-docs, a .txt file or hub:ID:CONFIG:SPLIT:COLUMN; parts as TEXT@0-50%."""
+    """Calibration text: self, python-docs, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or
+    hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, several blended by weight as TEXT*2+TEXT."""
     samples: int = 16
     """Number of calibration windows."""
     length: int = 1024
@@ -74,7 +75,8 @@ class RunConfig:
     held_out: int = 1
     """Calibration windows that no solver sees, on which every layer's error is recorded."""
     evaluation: str = "python-docs"
-    """Held-out text to measure perplexity on; named like a calibration text."""
+    """Held-out text to measure perplexity on; named like a calibration text. One that both name is halved: its first
+    half calibrates."""
     eval_windows: int = 16
     """Number of evaluation windows, spread evenly over the text."""
     eval_length: int = 512
@@ -85,6 +87,8 @@ class RunConfig:
     """CPU threads; 0 for all cores."""
     keep_weights: bool = True
     """Keep the pruned weights after the run; without them it can be looked at, not exported."""
+    partial: bool = False
+    """Prune a model although less than half of its blocks' weights lie in layers that can be pruned."""
     title: str = ""
     """A name for people."""
     options: dict[str, float] = field(default_factory=dict)
@@ -115,8 +119,7 @@ class RunConfig:
                 got=self.pattern,
                 cure="choose a ratio such as 0.5, or the uniform allocation",
             )
-        for text in (self.calibration, self.evaluation):
-            Part.parse(text)
+        _ = self.texts
         if self.dtype not in DTYPES:
             raise SDSError("unknown precision", got=self.dtype, allowed=", ".join(DTYPES))
         if not self.model:
@@ -193,6 +196,11 @@ class RunConfig:
         options = (self.options if method == self.method else {}) | changes.get("options", {})
         place = {"walk": "staged", "phase": parent.phase + 1, "parent": dataclasses.asdict(parent)}
         return RunConfig.from_dict(self.to_dict() | changes | {"options": options} | place)
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Calibration and evaluation text as they are used: no token is in both."""
+        return apart(self.calibration, self.evaluation)
 
     def parsed_pattern(self) -> Pattern:
         return parse_pattern(self.pattern)

@@ -84,8 +84,8 @@ def _card(run: Run) -> ModelCard:
     for stage, measured in result["perplexity"].items():
         lines.append(f"| perplexity, {stage} | {measured['value']:.3f} |")
     lines += [
-        f"| measured on | {config.evaluation}, {config.eval_windows} windows of {config.eval_length} tokens |",
-        f"| calibrated on | {config.calibration}, {config.samples} windows of {config.length} tokens |",
+        f"| measured on | {config.texts[1]}, {config.eval_windows} windows of {config.eval_length} tokens |",
+        f"| calibrated on | {config.texts[0]}, {config.samples} windows of {config.length} tokens |",
         "",
         "Zeros are stored like any other weight: the files are as large as the dense model's, and speed needs kernels "
         "that know the pattern.",

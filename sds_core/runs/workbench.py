@@ -58,6 +58,8 @@ class Workbench:
             )
             self._key = (config.model, config.dtype)
         self.restore_dense()
+        if not config.partial:
+            _refuse_mostly_unprunable(self.anatomy, config.model)
         positions = getattr(self.loaded.model.config.get_text_config(), "max_position_embeddings", None)
         if positions and max(config.length, config.eval_length) > positions:
             longest = max(config.length, config.eval_length)
@@ -65,10 +67,11 @@ class Workbench:
         pattern = config.parsed_pattern()
         for linear in self._linears():
             pattern.check(linear.shape[1], linear.name)
+        calibration, evaluation = config.texts
         wanted = config.samples + config.held_out
-        windows = self._cached(calibration_windows, config.calibration, wanted, config.length, config.seed)
+        windows = self._cached(calibration_windows, calibration, wanted, config.length, config.seed)
         self.calibration, self.held_out = windows[: config.samples], windows[config.samples :]
-        self.evaluation = self._cached(evaluation_windows, config.evaluation, config.eval_windows, config.eval_length)
+        self.evaluation = self._cached(evaluation_windows, evaluation, config.eval_windows, config.eval_length)
 
     def _linears(self):
         return [linear for block in self.anatomy.blocks for linear in block.linears]
@@ -116,6 +119,16 @@ class Workbench:
         measured = yield from self.measure("dense")
         write_json(path, asdict(measured))
         return measured
+
+
+def _refuse_mostly_unprunable(anatomy: Anatomy, name: str) -> None:
+    """A model most of whose blocks are no linears, such as a mixture of experts that are stored as one tensor each."""
+    if anatomy.prunable * 2 < anatomy.matrices:
+        raise SDSError(
+            f"only {anatomy.prunable / anatomy.matrices:.0%} of the weights in the blocks of {name} lie in layers that "
+            f"can be pruned",
+            cure="prune those alone with --partial, or take a model that is not a mixture of experts",
+        )
 
 
 def use_threads(threads: int) -> int:

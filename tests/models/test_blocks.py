@@ -10,7 +10,7 @@ from transformers import LlamaConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from sds_core.errors import SDSError
-from sds_core.models.blocks import Block, dissect
+from sds_core.models.blocks import SHARED, Block, dissect
 from tests.models.families import FAMILIES, VOCABULARY, build
 
 
@@ -216,3 +216,44 @@ def test_dissecting_changes_nothing_and_leaves_no_hooks_behind() -> None:
     dissect(model)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_what_is_left_out_is_named_with_its_reason() -> None:
+    assert dissect(build("llama")).left_out == {}
+    anatomy = dissect(gated())
+    assert anatomy.left_out == {
+        f"model.layers.{i}.mlp.{name}": why
+        for i in range(3)
+        for name, why in (("gate", "it has one output"), ("unused", "it is never called"))
+    }
+    assert dissect(shared_query()).left_out == {"model.layers.1.self_attn.q_proj": SHARED}
+
+
+class Doubled(nn.Linear):
+    """Derived from a linear, and not a product with its weight."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(hidden)
+
+
+class Renamed(nn.Linear):
+    """Derived from a linear, and one."""
+
+
+@pytest.mark.parametrize(("kind", "pruned"), [(Doubled, False), (Renamed, True)])
+def test_a_class_derived_from_a_linear_is_pruned_if_it_does_what_a_linear_does(kind: type, pruned: bool) -> None:
+    model = build("llama")
+    model.model.layers[1].self_attn.o_proj = kind(32, 32)
+    anatomy = dissect(model)
+    assert (len(anatomy.blocks[1].linears) == 7) is pruned
+    assert list(anatomy.left_out) == ([] if pruned else ["model.layers.1.self_attn.o_proj"])
+
+
+def test_all_matrices_of_the_blocks_are_counted_once_whatever_they_are() -> None:
+    model = build("llama")
+    anatomy = dissect(model)
+    assert anatomy.matrices == anatomy.prunable
+    for layer in model.model.layers:
+        layer.experts = nn.Parameter(torch.zeros(4, 5, 6))
+    model.model.layers[1].experts = model.model.layers[0].experts
+    assert dissect(model).matrices == anatomy.prunable + 2 * 4 * 5 * 6

@@ -213,6 +213,7 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "no blocks": lambda folder: change_config(folder, num_hidden_layers=0),
     "fewer than no blocks": lambda folder: change_config(folder, num_hidden_layers=-1),
     "an unknown precision": lambda folder: change_config(folder, dtype="nope"),
+    "a depth that no model has": lambda folder: change_config(folder, num_hidden_layers=10**9),
     "a huge vocabulary": lambda folder: change_config(folder, vocab_size=10**12),
     "a weight of another shape": lambda folder: change_weights(folder, lambda w: w.update({UP: torch.zeros(3, 3)})),
     "weights cut short": cut_short,
@@ -225,6 +226,55 @@ def test_a_spoiled_folder_is_refused_in_a_sentence(folder: Path, fault: str) -> 
     SPOILED[fault](folder)
     with pytest.raises(SDSError, match=re.escape(str(folder))):
         load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_attention_heads": 0}, r"num_attention_heads is 0"),
+        ({"num_hidden_layers": -1}, r"num_hidden_layers: got '-1'; allowed: 1 to 1024"),
+        ({"num_hidden_layers": 10**9}, r"num_hidden_layers: got '1000000000'"),
+        ({"hidden_size": "x"}, r"field 'hidden_size'"),
+        ({"vocab_size": -5}, r"vocab_size is -5"),
+    ],
+)
+def test_a_hostile_configuration_is_called_bad_and_its_field_named(folder: Path, changes: dict, said: str) -> None:
+    change_config(folder, **changes)
+    with pytest.raises(SDSError, match=rf"^bad configuration in {folder}: .*{said}"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"vocab_size": 10**12}, {"intermediate_size": 10**12}, {"num_hidden_layers": 10**9}]
+)
+def test_a_model_larger_than_memory_is_refused_before_its_weights_are_read(
+    folder: Path, changes: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_config(folder, **changes)
+    monkeypatch.setattr(
+        load.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("weights were asked for")
+    )
+    with pytest.raises(SDSError, match=r"needs \d+ MB of memory, \d+ MB are available|num_hidden_layers"):
+        load_model(str(folder))
+
+
+def test_what_a_model_needs_is_what_its_weights_take(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = sum(value.numel() * 4 for value in load_file(folder / "model.safetensors").values())
+    memory = load.psutil.virtual_memory()
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=needed))
+    load_model(str(folder))
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=needed - 1))
+    with pytest.raises(SDSError, match="of memory"):
+        load_model(str(folder))
+
+
+def test_embeddings_that_are_shared_with_the_head_are_loaded_and_counted_once(folder: Path) -> None:
+    change_config(folder, tie_word_embeddings=True)
+    change_weights(folder, lambda weights: weights.pop("lm_head.weight"))
+    model = load_model(str(folder)).model
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    stored = load_file(folder / "model.safetensors")
+    assert sum(p.numel() for p in model.parameters()) == sum(value.numel() for value in stored.values())
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -292,6 +342,55 @@ def test_a_gguf_file_cut_short_is_refused_and_leaves_nothing_behind(
     with pytest.raises(SDSError, match=r"tiny\.gguf is not a GGUF model that transformers can read"):
         load_model(str(path))
     assert leftovers(own_cache) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(8, 2**60), (16, 2**60), (16, 2**63), (4, 99), (0, 0)], ids=str
+)  # the number of tensors, of entries, the version, the magic
+def test_a_gguf_header_that_lies_is_refused(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, place: int, value: int
+) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    data = bytearray(path.read_bytes())
+    size = 4 if place < 8 else 8
+    data[place : place + size] = value.to_bytes(size, "little")
+    path.write_bytes(data)
+    with pytest.raises(SDSError, match=r"tiny\.gguf is not a GGUF model that transformers can read"):
+        load_model(str(path))
+    assert leftovers(own_cache) == []
+
+
+def test_a_gguf_file_of_too_many_blocks_is_refused_before_memory_is_touched(
+    tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    change_config(folder, num_hidden_layers=10**9)
+    with pytest.raises(SDSError, match=r"tiny\.gguf: num_hidden_layers: got '1000000000'"):
+        load_model(str(write_gguf(folder, tmp_path / "tiny.gguf")))
+
+
+def test_a_gguf_weight_that_is_not_a_number_is_named(folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    change_weights(folder, lambda weights: weights[UP][3].fill_(float("nan")))
+    with pytest.raises(SDSError, match=f"weight {UP} .* has NaN or infinite values"):
+        load_model(str(write_gguf(folder, tmp_path / "tiny.gguf")))
+    assert leftovers(own_cache) == []
+
+
+def test_code_beside_a_gguf_file_is_not_executed_and_nothing_is_asked(
+    folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gguf(folder, folder / "tiny.gguf")
+    trap = f"open({str(tmp_path / 'executed')!r}, 'w')\nclass Config: pass\nclass Model: pass\nclass Own: pass\n"
+    (folder / "code.py").write_text(trap)
+    change_config(folder, auto_map={"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"})
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["code.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question on standard input"))
+    try:
+        load_model(str(path))
+    except SDSError as error:
+        assert "custom code" in str(error)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_a_conversion_that_fails_half_way_leaves_nothing_behind(

@@ -1,6 +1,7 @@
 """Replaying a model block by block gives its own numbers, also after weights have changed."""
 
 import copy
+from collections import UserDict
 
 import pytest
 import torch
@@ -159,6 +160,53 @@ def test_a_fork_goes_its_own_way() -> None:
     for position in (2,):
         fork.advance(anatomy.blocks[position].module)
     assert torch.equal(torch.stack(list(logits(fork, windows))), dense)
+
+
+class Donor(torch.nn.Module):
+    """A block that leaves what it computed in a container for later blocks, as families with shared keys do."""
+
+    def __init__(self, block: torch.nn.Module, index: int):
+        super().__init__()
+        self.block, self.index = block, index
+
+    def forward(self, hidden: Tensor, kept: UserDict, **kwargs) -> Tensor:
+        if self.index == 0:
+            kept["mlp"] = self.block.mlp(hidden)
+        return self.block(hidden, **kwargs) + kept["mlp"]
+
+
+class Sharing(torch.nn.Module):
+    """Hands every forward pass a container of its own, the same to all its blocks."""
+
+    def __init__(self, inner: torch.nn.Module):
+        super().__init__()
+        self.inner = inner
+        inner.layers = torch.nn.ModuleList(Donor(block, i) for i, block in enumerate(inner.layers))
+
+    def forward(self, *args, **kwargs):
+        return self.inner(*args, kept=UserDict(), **kwargs)
+
+
+def test_two_streams_do_not_share_what_blocks_leave_for_later_ones() -> None:
+    model = build("llama")
+    model.model = Sharing(model.model)
+    dense_model = copy.deepcopy(model)
+    windows = texts(3)
+    anatomy = dissect(model)
+    stream = capture(anatomy, windows, CPU)
+    teacher = stream.fork()
+    dense_blocks = [copy.deepcopy(block.module) for block in anatomy.blocks]
+    for block, dense_block in zip(anatomy.blocks, dense_blocks, strict=True):
+        for linear in block.linears:
+            halve(linear)
+        teacher.advance(dense_block)
+        stream.advance()
+        if block.index < 2:  # now the later block of the one must not find what the other has left
+            assert not torch.equal(teacher.hidden[0], stream.hidden[0])
+    pruned, dense = plain_logits(model, windows), plain_logits(dense_model, windows)
+    assert (pruned - dense).abs().max() > 1
+    assert torch.equal(torch.stack(list(logits(stream, windows))), pruned)
+    assert torch.equal(torch.stack(list(logits(teacher, windows))), dense)
 
 
 def tensors_held(stream: Stream) -> set[int]:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -217,11 +216,20 @@ def test_too_little_self_written_text_is_refused_with_what_there_is(
         calibration_windows(loaded, "self", count, length, seed=0)
 
 
-def test_self_written_text_has_no_parts(loaded: LoadedModel, no_self_text: Path) -> None:
+def test_self_written_text_has_no_parts_in_tokens(loaded: LoadedModel, no_self_text: Path) -> None:
     save_self_text(no_self_text, torch.zeros(6, 32, dtype=torch.int64), {})
     for ask in (evaluation_windows, lambda *a: calibration_windows(*a, seed=0)):
-        with pytest.raises(SDSError, match="no parts"):
-            ask(loaded, "self@0-50%", 2, 8)
+        with pytest.raises(SDSError, match="parts in per cent only"):
+            ask(loaded, "self@0-3", 2, 8)
+
+
+def test_halves_of_self_written_text_share_no_window(loaded: LoadedModel, no_self_text: Path) -> None:
+    save_self_text(no_self_text, torch.arange(6 * 32).view(6, 32), {})
+    first = calibration_windows(loaded, "self@0-50%", 3, 32, seed=0)
+    assert sorted(first[:, 0].tolist()) == [0, 32, 64]
+    assert evaluation_windows(loaded, "self@50-100%", 3, 32)[:, 0].tolist() == [96, 128, 160]
+    with pytest.raises(SDSError, match=r"4 windows of 32 tokens.*has 3 of 32"):
+        calibration_windows(loaded, "self@0-50%", 4, 32, seed=0)
 
 
 def test_without_self_written_text_the_cure_is_named(loaded: LoadedModel, no_self_text: Path) -> None:
@@ -257,72 +265,45 @@ def test_the_demo_models_self_written_text_is_the_shipped_one(
     assert self_text_file(loaded) != shipped
 
 
-def fake_hub(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]] | Exception) -> list[tuple]:
-    """Data sets of the hub are `rows`; returns the calls that were made."""
-    calls: list[tuple] = []
-
-    def load_dataset(name: str, config: str | None, split: str, streaming: bool) -> list[dict[str, Any]]:
-        calls.append((name, config, split, streaming))
-        if isinstance(rows, Exception):
-            raise rows
-        return rows
-
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    return calls
+@pytest.fixture
+def numbers(tmp_path: Path) -> tuple[Path, Path]:
+    """Two texts of 600 tokens each that share no character."""
+    paths = tmp_path / "first.txt", tmp_path / "second.txt"
+    for path, begin in zip(paths, (0x4E00, 0x5E00), strict=True):
+        path.write_text("".join(chr(begin + i) for i in range(200)), encoding="utf-8")
+    return paths
 
 
-def test_rows_of_a_hub_data_set_are_joined_by_blank_lines(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = fake_hub(monkeypatch, [{"text": "one\n", "id": 1}, {"text": "", "id": 2}, {"text": " two", "id": 3}])
-    expected = loaded.tokenizer("one\n\n\n\n two").input_ids
-    windows = evaluation_windows(loaded, "hub:a/b:c:test:text", 1, len(expected))
-    assert windows.tolist() == [expected]
-    evaluation_windows(loaded, "hub:a/b:::text", 1, 4)
-    assert calls == [("a/b", "c", "test", True), ("a/b", None, "train", True)]
+def from_first(loaded: LoadedModel, windows: Tensor) -> list[bool]:
+    return ["\u4e00" <= loaded.tokenizer.decode(window)[2] < "\u5e00" for window in windows]
 
 
-def test_an_endless_hub_data_set_is_read_only_as_far_as_needed(
-    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["calibration", "evaluation"])
+def test_a_blend_draws_windows_from_every_text_by_its_weight(
+    loaded: LoadedModel, numbers: tuple[Path, Path], kind: str
 ) -> None:
-    def endless():
-        for _ in range(100):
-            yield {"text": "word " * 10}
-        pytest.fail("read on although there was enough")
+    def ask(name: str, count: int) -> Tensor:
+        if kind == "evaluation":
+            return evaluation_windows(loaded, name, count, 30)
+        return calibration_windows(loaded, name, count, 30, seed=4)
 
-    monkeypatch.setattr(text, "HUB_CHARACTERS", 1000)
-    fake_hub(monkeypatch, endless())
-    assert evaluation_windows(loaded, "hub:a/b:c:train:text", 2, 16).shape == (2, 16)
+    first, second = numbers
+    windows = ask(f"{first}*2 + {second}@0-50%", 9)
+    assert from_first(loaded, windows) == [True] * 6 + [False] * 3
+    assert torch.equal(windows[:6], ask(str(first), 6)) and torch.equal(windows[6:], ask(f"{second}@0-50%", 3))
+    assert from_first(loaded, ask(f"{first}*1+{second}*3", 8)).count(True) == 2
 
 
-def test_a_column_that_a_hub_data_set_lacks_is_refused_with_those_it_has(
-    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+def test_a_part_of_a_blend_that_is_too_short_is_named(loaded: LoadedModel, numbers: tuple[Path, Path]) -> None:
+    first, second = numbers
+    with pytest.raises(SDSError, match=r"second\.txt@0-10% is too short: 90 tokens are needed, 60 available"):
+        calibration_windows(loaded, f"{first}+{second}@0-10%", 6, 30, seed=0)
+
+
+def test_self_written_text_is_blended_with_a_file(
+    loaded: LoadedModel, numbers: tuple[Path, Path], no_self_text: Path
 ) -> None:
-    fake_hub(monkeypatch, [{"content": "one", "id": 1}])
-    with pytest.raises(SDSError, match="has no column 'text'; allowed: content, id"):
-        evaluation_windows(loaded, "hub:a/b:c:train:text", 1, 4)
-
-
-@pytest.mark.parametrize("source", ["hub:", "hub:a/b", "hub:a/b:c:train", "hub::c:train:text", "hub:a:b:c:d:e"])
-def test_a_hub_data_set_with_parts_missing_is_refused_with_an_example(loaded: LoadedModel, source: str) -> None:
-    with pytest.raises(SDSError, match=r"not a hub data set.*hub:allenai/c4"):
-        evaluation_windows(loaded, source, 1, 4)
-
-
-@pytest.mark.parametrize("error", [ConnectionError("no route"), OSError("no route"), ValueError("no route\nhere")])
-def test_a_hub_data_set_out_of_reach_is_said_in_one_sentence(
-    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    fake_hub(monkeypatch, error)
-    with pytest.raises(SDSError, match=r"^the data set a/b cannot be had: no route\. Check its name"):
-        evaluation_windows(loaded, "hub:a/b:c:train:text", 1, 4)
-
-
-def test_a_hub_error_without_a_message_is_said_too(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub(monkeypatch, ConnectionError())
-    with pytest.raises(SDSError, match="cannot be had"):
-        evaluation_windows(loaded, "hub:a/b:c:train:text", 1, 4)
-
-
-def test_a_hub_column_without_text_is_refused(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub(monkeypatch, [{"text": 3}])
-    with pytest.raises(SDSError):
-        evaluation_windows(loaded, "hub:a/b:c:train:text", 1, 4)
+    save_self_text(no_self_text, torch.arange(6 * 32).view(6, 32) % 250, {})
+    windows = calibration_windows(loaded, f"self*2+{numbers[0]}", 3, 20, seed=0)
+    assert all(row in read_self_text(loaded)[:, :20].tolist() for row in windows[:2].tolist())
+    assert torch.equal(windows[2:], calibration_windows(loaded, str(numbers[0]), 1, 20, seed=0))

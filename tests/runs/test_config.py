@@ -36,6 +36,8 @@ def test_round_trip_through_plain_values():
         ({"options": {"rounds": 0}}, ["rounds", "1 to 1000"]),
         ({"method": "base", "options": {"alpha": 0.1}}, ["base", "alpha", "none"]),
         ({"calibration": "a.txt@50-20%"}, ["50-20%"]),
+        ({"calibration": "self*0+a.txt"}, ["self*0", "weights from 1"]),
+        ({"calibration": "a.txt", "evaluation": "a.txt@40-60%"}, ["a.txt@0-50% and a.txt@50-100%"]),
         ({"nonsense": 1}, ["nonsense"]),
     ],
 )

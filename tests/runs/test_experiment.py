@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
-from sds_core.models.text import evaluation_windows
+from sds_core.models.text import digest, evaluation_windows
 from sds_core.runs import checkpoint, lock, record
 from sds_core.runs.export import export
 from sds_core.runs.store import create, open_run
@@ -61,6 +61,40 @@ def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(f
     card = (folder / "README.md").read_text()
     assert finished.config.command() in card
     assert f"{told['value']:.3f}" in card
+
+
+def test_a_text_named_for_both_is_halved_and_the_record_says_how(tiny_folder):
+    both = {"calibration": "python-docs", "evaluation": "python-docs", "method": "base", "pruner": "magnitude"}
+    run = finish(create(config(tiny_folder, **both)))
+    said = next(event for event in run.log.read() if event["kind"] == "model")
+    apart = ["python-docs@0-50%", "python-docs@50-100%"]
+    assert [said["calibration"], said["evaluation"]] == apart
+    assert [run.result()["calibration"], run.result()["evaluation"]] == apart
+    windows = evaluation_windows(load_model(str(tiny_folder)), "python-docs@50-100%", 4, 32)
+    assert said["evaluation_sha256"] == digest(windows)
+    assert run.config.calibration == "python-docs", "what was asked for stays as it was written"
+
+
+def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(tiny_folder, tmp_path):
+    routed = shutil.copytree(tiny_folder, tmp_path / "routed")
+    settings = json.loads((routed / "config.json").read_text())
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(
+            "mixtral", **{k: v for k, v in settings.items() if k not in ("model_type", "architectures")} | experts
+        )
+    )
+    model.save_pretrained(routed)
+    attention, others = 2 * 32 * 32 + 2 * 16 * 32, 4 * 3 * 32 * 48 + 4 * 32  # others: the experts and their router
+    run = create(config(routed, method="base"))
+    work_here([run])
+    share = round(100 * attention / (attention + others))
+    assert f"only {share}% of the weights" in run.log.read()[-1]["message"]
+    assert "--partial" in run.log.read()[-1]["message"]
+    done = finish(create(config(routed, method="base", partial=True)))
+    assert done.result()["prunable"] == 3 * attention
+    said = next(event for event in done.log.read() if event["kind"] == "model")
+    assert said["matrices"] == 3 * (attention + others)
 
 
 def test_an_export_never_overwrites(finished, tmp_path):

@@ -1,0 +1,57 @@
+"""Which linears choose: those whose outputs decide a top-k or arg-max, as the routers of mixtures of experts do."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+CHOICES = ("topk", "argmax", "sort", "argsort", "kthvalue", "max.dim")
+CONTRACTIONS = ("mm", "linear", "matmul", "conv", "attention", "dot", "embedding", "baddbmm", "addmv", "mv")
+
+
+class _Choices(TorchDispatchMode):
+    """Follows every marked tensor through elementwise operations to a choice; a contraction with others ends its trail.
+
+    What lies between a router's outputs and its choice is a softmax or sigmoid, a bias, a mask: never another product.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: Any = WeakTensorKeyDictionary()
+        self.chosen_by: set[nn.Module] = set()
+
+    def mark(self, module: nn.Module, result: Any) -> None:
+        """From here on, what is made of a linear's result is the linear's."""
+        if isinstance(result, Tensor):
+            self.origins[result] = frozenset([module])
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = str(func).removeprefix("aten.")
+        sources = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        origins = frozenset[nn.Module]().union(*(self.origins.get(value, ()) for value in sources))
+        if name.startswith(CHOICES):
+            self.chosen_by |= origins
+        if not any(word in name for word in CONTRACTIONS):
+            for value in tree_leaves(result):
+                if isinstance(value, Tensor):
+                    self.origins[value] = origins
+        return result
+
+
+@contextmanager
+def choosing(linears: list[nn.Module]) -> Iterator[Callable[[], set[nn.Module]]]:
+    """Watch forward passes inside the `with`; the function that is handed out returns the linears that chose."""
+    watch = _Choices()
+    handles = [module.register_forward_hook(lambda module, _, result: watch.mark(module, result)) for module in linears]
+    try:
+        with torch.inference_mode(), watch:
+            yield lambda: watch.chosen_by
+    finally:
+        for handle in handles:
+            handle.remove()
