@@ -34,26 +34,39 @@ def begin_demo() -> str:
     return ",".join(run.id for run in runs)
 
 
+def take_in_examples() -> str:
+    """Put the demo's finished runs, which come along, among the user's; their ids as an address has them.
+
+    Raises:
+        SDSError: the disk is full.
+    """
+    from sds_core.runs.examples import take_in
+
+    return ",".join(run.id for run in take_in())
+
+
 def doors() -> None:
     """The three ways to begin, beside each other where there is room."""
     with st.container(horizontal=True):  # wraps where the window is narrow; columns would cut the links off
-        layer, demo, run = (st.container(border=True, width=256, height=256) for _ in range(3))
-    with layer:
-        door("See one layer", "Look at a pruned layer’s weights before and after, stage by stage.")
-        st.page_link("pages/layer.py", label="Open the Layer page", icon=":material/bar_chart:")
+        learn, demo, run = (st.container(border=True, width=256, height=256) for _ in range(3))
+    with learn:
+        door("Learn", "Follow every pruner by hand on a tiny layer, then play with a real one.")
+        st.page_link("pages/micro.py", label="Micro: eight by eight", icon=":material/grid_on:")
+        st.page_link("pages/lab.py", label="Layer lab: a real layer", icon=":material/science:")
     with demo:
         door(
             "Try the demo",
             "Prune a small language model in four ways and compare them. It takes some minutes and no internet.",
         )
         started = st.button("Start the demo", key="demo", icon=":material/play_arrow:", type="primary")
+        looked = st.button("Look at its finished runs", key="examples", icon=":material/inventory_2:")
     with run:
         door("Prune a model", "Choose a model, a method and how much to prune; go on step by step.")
         st.page_link("pages/run.py", label="Open the Run page", icon=":material/tune:")
-    if started:
+    if started or looked:
         try:
             with st.spinner("Loading the engine …"):
-                made = begin_demo()
+                made = begin_demo() if started else take_in_examples()
         except SDSError as error:
             frame.refuse(error)
         else:

@@ -23,8 +23,8 @@ def test_it_is_the_first_page_and_says_what_this_is(runs, app):
     at = app(PAGE)
     assert not at.exception
     assert at.title[0].value == "What does pruning do to a language model?"
-    assert [heading.value for heading in at.subheader][:3] == ["See one layer", "Try the demo", "Prune a model"]
-    assert [page for page, _ in links(at)] == ["layer", "run"]
+    assert [heading.value for heading in at.subheader][:3] == ["Learn", "Try the demo", "Prune a model"]
+    assert [page for page, _ in links(at)] == ["micro", "lab", "run"]
 
 
 def test_without_runs_it_says_what_to_do(runs, app):
@@ -91,9 +91,25 @@ def test_nothing_heavy_is_imported_for_it(finished):
 import json, sys
 from streamlit.testing.v1 import AppTest
 at = AppTest.from_file({str(ROOT / "app.py")!r}, default_timeout=60).run()
-assert not at.exception and len(at.get("page_link")) == 5, at
+assert not at.exception and len(at.get("page_link")) == 6, at
 print(json.dumps([name for name in {heavy} if name in sys.modules]))
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(told.stdout.splitlines()[-1]) == []
+
+
+def test_finished_runs_that_come_along_are_one_click_away(finished, runs, app, tmp_path, monkeypatch):
+    from sds_core.runs import examples
+    from sds_core.runs.archive import pack
+    from sds_core.runs.store import ids
+
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    monkeypatch.setattr(examples, "FOLDER", folder)
+    pack(finished["fused"], folder / "sds-memory-wanda.zip")
+    monkeypatch.setenv("SDS_RUNS", str(runs))
+    at = app(PAGE)
+    at.button(key="examples").click().run()
+    assert not at.exception and ids() == [finished["fused"].id]
+    assert at.title[0].value == "Which is better here, and is it sure?"

@@ -1,0 +1,36 @@
+"""The examples that come along: unpacked once, and again after they were removed."""
+
+import pytest
+
+from sds_core.runs import examples, record
+from sds_core.runs.archive import pack
+from sds_core.runs.store import ids
+
+
+@pytest.fixture
+def folder(finished, tmp_path, monkeypatch, runs_root):
+    monkeypatch.setattr(examples, "FOLDER", tmp_path / "examples")
+    (tmp_path / "examples").mkdir()
+    pack(finished, tmp_path / "examples" / "sds-memory-wanda.zip")
+    return tmp_path / "examples"
+
+
+def test_examples_are_taken_in_once(folder, finished):
+    (first,) = examples.take_in()
+    (second,) = examples.take_in()
+    assert first == second and ids() == [first.id] and first.result() == finished.result()
+
+
+def test_an_example_that_was_removed_comes_back(folder):
+    (first,) = examples.take_in()
+    first.delete()
+    (again,) = examples.take_in()
+    assert ids() == [again.id]
+
+
+@pytest.mark.parametrize("path", sorted(examples.FOLDER.glob("*.zip")), ids=lambda path: path.stem)
+def test_every_example_that_is_shipped_can_be_looked_at(path, runs_root):
+    run = examples.example(path.stem)
+    assert path.stem == f"{run.config.method}-{run.config.pruner}" and run.config.model == "demo"
+    frame = record.load(run.folder)
+    assert set(frame["block"]) == set(range(30)) and run.result()["sparsity"] == 0.5
