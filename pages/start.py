@@ -50,7 +50,8 @@ def doors() -> None:
     with st.container(horizontal=True):  # wraps where the window is narrow; columns would cut the links off
         learn, demo, run = (st.container(border=True, width=256, height=256) for _ in range(3))
     with learn:
-        door("Learn", "Follow every pruner by hand on a tiny layer, then play with a real one.")
+        door("Learn", "Eight questions with answers; every pruner by hand; a real layer to play with.")
+        st.page_link("pages/walk.py", label="Walk: eight questions", icon=":material/directions_walk:")
         st.page_link("pages/micro.py", label="Micro: eight by eight", icon=":material/grid_on:")
         st.page_link("pages/lab.py", label="Layer lab: a real layer", icon=":material/science:")
     with demo:

@@ -22,6 +22,7 @@ def pages() -> dict[str, list]:
     return {
         "": [st.Page("pages/start.py", title="Start", icon=":material/home:", default=True)],
         "Learn": [
+            st.Page("pages/walk.py", title="Walk", icon=":material/directions_walk:"),
             st.Page("pages/micro.py", title="Micro", icon=":material/grid_on:"),
             st.Page("pages/lab.py", title="Layer lab", icon=":material/science:"),
         ],

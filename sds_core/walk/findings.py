@@ -1,0 +1,237 @@
+"""What the examples answer to each question of the Walk: which option is right, a sentence with numbers, a picture.
+
+Nothing here is known beforehand: every number is read from the runs, so other examples give other answers.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sds_core import figures, figures_change, figures_compare
+from sds_core.errors import SDSError
+from sds_core.figures import Figure
+from sds_core.maths.perplexity import Comparison, compare
+from sds_core.runs import compare as paired
+from sds_core.runs import examples
+from sds_core.runs.compare import Row
+from sds_core.runs.store import Run
+
+RUNS = ("base-wanda", "base-sparsegpt", "sds-wanda", "sds-memory-wanda")
+"""The examples that the Walk looks at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Some of the examples, with their records."""
+
+    runs: dict[str, Run]
+    records: dict[str, pd.DataFrame]
+    """What `record.load` returns, by the same names."""
+
+    def layer(self, name: str) -> pd.DataFrame:
+        """The rows of the layer that pictures show: the last linear of the middle block, the same in every run."""
+        record = self.records[name]
+        block = sorted(set(record["block"]))[len(set(record["block"])) // 2]
+        of_block = record[record["block"] == block]
+        return of_block[of_block["linear"] == list(dict.fromkeys(of_block["linear"]))[-1]]
+
+    def share(self, name: str, column: str, stage: str, number: int = 0) -> float:
+        """A share of all weights of the model: the layers' shares, weighted by their sizes."""
+        record = self.records[name]
+        rows = record[(record["stage"] == stage) & (record["round"] == number)]
+        sizes = rows["counts"].map(sum) + rows["below"] + rows["above"] + rows["zeros"]
+        return float((rows[column] * sizes).sum() / sizes.sum())
+
+    def row(self, *names: str) -> list[Row]:
+        """The runs as rows of a comparison.
+
+        Raises:
+            SDSError: they were not measured on the same windows of one text.
+        """
+        return paired.side_by_side([self.runs[name] for name in names])
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question."""
+
+    right: int
+    """Place of the right option, from 0."""
+    said: str
+    """A sentence or two with the numbers."""
+    figure: Figure
+    alt: str
+    """What the picture shows, for those who cannot see it."""
+    caption: str
+    """How to read the picture."""
+
+
+def open_runs(*names: str) -> dict[str, Run]:
+    """The examples of these names, unpacked where they are not there yet.
+
+    Raises:
+        SDSError: one has not come along, or cannot be unpacked.
+    """
+    missing = [name for name in names if not (examples.FOLDER / f"{name}.zip").exists()]
+    if missing:
+        raise SDSError(
+            f"this step looks at a finished run that is not here: {' and '.join(missing)}",
+            cure="take a complete copy of SDS Studio, or go on to another step",
+        )
+    return {name: examples.example(name) for name in names}
+
+
+def per_cent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def times(one: Comparison) -> str:
+    """A ratio of perplexities with its paired standard error."""
+    return f"{one.ratio:.2f} ±\N{NO-BREAK SPACE}{one.ratio * one.error:.2f}"
+
+
+def between(value: float, *edges: float) -> int:
+    """The place of a value among ranges that meet at these edges."""
+    return sum(value >= edge for edge in edges)
+
+
+def of_layer(layer: pd.DataFrame) -> str:
+    """The layer's name in a sentence."""
+    return f"block {int(layer['block'].iloc[0])}, {layer['linear'].iloc[0]}"
+
+
+def near_zero(found: Evidence) -> Finding:
+    share = found.share("base-wanda", "near_zero", "dense")
+    layer = found.layer("base-wanda")
+    return Finding(
+        between(share, 0.02, 0.2),
+        f"{per_cent(share)} of this model’s weights are within a tenth of a standard deviation of zero.",
+        figures.ridges(layer[layer["stage"] == "dense"]),
+        "Histogram of the dense weights of one layer: a bell around zero",
+        f"The weights of {of_layer(layer)}; its height says how many weights have this value.",
+    )
+
+
+def larger_half(layer: pd.DataFrame) -> float:
+    """Share of the pruned weights that were larger than the median weight, to the width of a histogram's bin.
+
+    Args:
+        layer: rows of a layer whose pruner leaves the kept weights as they are.
+    """
+    rows = {stage: layer[layer["stage"] == stage].iloc[-1] for stage in ("dense", "sparse")}
+    sizes = pd.Series(figures.centres()).abs().round(6)
+    dense, sparse = (pd.Series(list(row["counts"])).groupby(sizes).sum() for row in rows.values())
+    pruned = dense - sparse
+    median = dense.index[int((dense.cumsum() < dense.sum() / 2).sum())]
+    outside = sum(int(rows["dense"][end] - rows["sparse"][end]) for end in ("below", "above"))
+    return float((pruned[pruned.index > median].sum() + outside) / (pruned.sum() + outside))
+
+
+def which_go(found: Evidence) -> Finding:
+    layer = found.layer("base-wanda")
+    share = larger_half(layer)
+    return Finding(
+        between(share, 0.01, 0.1),
+        f"In this layer {per_cent(share)} of the pruned weights belonged to the larger half.",
+        figures.ridges(layer),
+        "Histograms of one layer before and after Wanda: a hole around zero with soft edges",
+        f"The weights of {of_layer(layer)}, before and after. The pruned ones are zeros and stand in the label; the "
+        "hole has soft edges, since small weights were kept and large ones were not.",
+    )
+
+
+def cost(found: Evidence) -> Finding:
+    (row,) = found.row("base-wanda")
+    record = found.records["base-wanda"]
+    sparse = record[(record["stage"] == "sparse") & (record["round"] == 0)].sort_values("block", kind="stable")
+    return Finding(
+        between(row.against["dense"].ratio, 2, 5),
+        f"The perplexity goes from {row.dense.value:,.1f} to {row.perplexity:,.1f}: "
+        f"{times(row.against['dense'])} times the dense one.",
+        figures.heatmap(sparse),
+        "Output error of every layer after Wanda, by block and linear",
+        f"Output error of every layer. Each is off by {per_cent(sparse['loss'].median())} only (median), and its "
+        f"inputs were already wrong: there are {sparse['block'].nunique()} blocks in a row.",
+    )
+
+
+def repair(found: Evidence) -> Finding:
+    wanda, sparsegpt = found.row("base-wanda", "base-sparsegpt")
+    gain = compare(sparsegpt.measured, wanda.measured)
+    layer = found.layer("base-sparsegpt")
+    joint = layer[layer["stage"] == "sparse"].iloc[-1]["joint"]
+    right = 1 if not gain.sure else 2 if gain.log_ratio < 0 else 0
+    return Finding(
+        right,
+        f"SparseGPT’s perplexity is {sparsegpt.perplexity:,.1f}, Wanda’s {wanda.perplexity:,.1f}: "
+        f"{times(gain)} times as much, with as many zeros.",
+        figures_change.before_and_after(list(joint), "sparse"),
+        "Weights before and after SparseGPT: most have moved off the diagonal",
+        f"The kept weights of {of_layer(layer)}: before, and after SparseGPT. On the dotted line nothing has changed.",
+    )
+
+
+def fill_in(found: Evidence) -> Finding:
+    changed = found.share("sds-memory-wanda", "mask_changed", "pruned", 1)
+    layer = found.layer("sds-wanda")
+    joint = layer[layer["stage"] == "redense"].iloc[-1]["joint"]
+    return Finding(
+        between(changed, 0.02, 0.1),
+        f"Pruned again right after the first dense step, {per_cent(changed)} of the mask is new.",
+        figures_change.before_and_after(list(joint), "redense"),
+        "Weights before and after re-dense: a cloud along the diagonal, and a flatter one of weights that came back",
+        f"The re-dense weights of {of_layer(layer)} in SDS: what was kept lies near the dotted line, what was pruned "
+        "has come back smaller than it was.",
+    )
+
+
+def memory(found: Evidence) -> Finding:
+    changed = found.share("sds-memory-wanda", "mask_changed", "final")
+    first = found.share("sds-memory-wanda", "mask_changed", "pruned", 1)
+    layer = found.layer("sds-memory-wanda")
+    last = layer[layer["stage"] == "final"].iloc[-1]
+    pattern = found.runs["sds-memory-wanda"].config.parsed_pattern()
+    return Finding(
+        between(changed, 0.02, 0.05),
+        f"In the end {per_cent(changed)} of the mask is new; it was {per_cent(first)} while the memory was empty.",
+        figures_change.masks(list(last["crop"]), int(last["columns"]), pattern),
+        "A corner of the mask: which weights both prunes keep, which are lost, which have returned",
+        f"A corner of {of_layer(layer)}. Blue: pruned at first, kept in the end. Orange: the other way round.",
+    )
+
+
+def rounds(found: Evidence) -> Finding:
+    name = "sds-memory-wanda"
+    share, energy = (found.share(name, column, "redense") for column in ("near_zero", "prune_energy"))
+    layer = found.layer(name)
+    figure = figures.player(layer)
+    assert figure is not None, "an example with a memory holds rounds"
+    return Finding(
+        between(share, 0.2, 0.4),
+        f"{per_cent(share)} of the re-dense weights are near zero. To prune them takes {per_cent(energy, 2)} of the "
+        f"outputs’ energy; it took {per_cent(found.share(name, 'prune_energy', 'dense'), 2)} of the dense layer’s.",
+        figure,
+        "Histograms of the re-dense weights round by round, and of what their prune keeps",
+        f"Press ▶: {of_layer(layer)}, round by round. Blue is the re-dense layer, orange what its prune keeps.",
+    )
+
+
+def better(found: Evidence) -> Finding:
+    rows = found.row(*RUNS)
+    best, *others = sorted(rows, key=lambda row: row.perplexity)
+    called = paired.names(rows)
+    ahead = compare(best.measured, others[0].measured)
+    versus = ""
+    if base := best.against.get("base"):
+        versus = f" Against the pruner that it starts from, its perplexity is {times(base)} times as much."
+    figure = figures_compare.forest(rows, called, "dense")
+    assert figure is not None, "every run is paired with its dense model"
+    return Finding(
+        rows.index(best) if ahead.sure else len(rows),
+        f"Lowest is {called[best.run]} with {best.perplexity:,.1f} (dense: {best.dense.value:,.1f}), then "
+        f"{called[others[0].run]} with {others[0].perplexity:,.1f}. The difference is "
+        f"{'more' if ahead.sure else 'not more'} than two standard errors.{versus}",
+        figure,
+        "Ratio of each run’s perplexity to the dense model’s, with its interval",
+        "Each perplexity over the dense one: 1 would be no loss at all. Bars reach two standard errors to either side.",
+    )
