@@ -48,12 +48,13 @@ def take_in_examples() -> str:
 def doors() -> None:
     """The three ways to begin, beside each other where there is room."""
     with st.container(horizontal=True):  # wraps where the window is narrow; columns would cut the links off
-        learn, demo, run = (st.container(border=True, width=256, height=256) for _ in range(3))
+        learn, demo, run = (st.container(border=True, width=256, height=288) for _ in range(3))
     with learn:
-        door("Learn", "Eight questions with answers; every pruner by hand; a real layer to play with.")
-        st.page_link("pages/walk.py", label="Walk: eight questions", icon=":material/directions_walk:")
-        st.page_link("pages/micro.py", label="Micro: eight by eight", icon=":material/grid_on:")
-        st.page_link("pages/lab.py", label="Layer lab: a real layer", icon=":material/science:")
+        door("Learn", "Guess, see, and find out why; nothing need be known before.")
+        with st.container(gap=None):
+            st.page_link("pages/walk.py", label="Walk: eight questions", icon=":material/directions_walk:")
+            st.page_link("pages/micro.py", label="Micro: eight by eight", icon=":material/grid_on:")
+            st.page_link("pages/lab.py", label="Layer lab: a real layer", icon=":material/science:")
     with demo:
         door(
             "Try the demo",

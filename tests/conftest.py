@@ -76,3 +76,24 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
         ),
     )
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="<s>")
+
+
+@pytest.fixture(scope="session")
+def walk_examples(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the four runs that the Walk looks at, made with the tiny model and packed."""
+    from sds_core.runs.archive import pack
+    from sds_core.runs.store import create
+    from sds_core.walk.findings import RUNS
+    from tests.pages.conftest import tiny, work_off
+
+    less = {"sds": {"iterations": 3}, "sds-memory": {"rounds": 3}}
+    folder = tmp_path_factory.mktemp("walk-examples")
+    precision = torch.get_float32_matmul_precision()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("walk-runs")))
+        for name in RUNS:
+            method, _, pruner = name.rpartition("-")
+            run = create(tiny(tiny_folder, method=method, pruner=pruner, options=less.get(method, {})))
+            pack(work_off(run), folder / f"{name}.zip")
+    torch.set_float32_matmul_precision(precision)  # a run chooses its own, and this process goes on with other tests
+    return folder

@@ -42,7 +42,7 @@ class Evidence:
         sizes = rows["counts"].map(sum) + rows["below"] + rows["above"] + rows["zeros"]
         return float((rows[column] * sizes).sum() / sizes.sum())
 
-    def row(self, *names: str) -> list[Row]:
+    def rows(self, *names: str) -> list[Row]:
         """The runs as rows of a comparison.
 
         Raises:
@@ -141,7 +141,7 @@ def which_go(found: Evidence) -> Finding:
 
 
 def cost(found: Evidence) -> Finding:
-    (row,) = found.row("base-wanda")
+    (row,) = found.rows("base-wanda")
     record = found.records["base-wanda"]
     sparse = record[(record["stage"] == "sparse") & (record["round"] == 0)].sort_values("block", kind="stable")
     return Finding(
@@ -156,7 +156,7 @@ def cost(found: Evidence) -> Finding:
 
 
 def repair(found: Evidence) -> Finding:
-    wanda, sparsegpt = found.row("base-wanda", "base-sparsegpt")
+    wanda, sparsegpt = found.rows("base-wanda", "base-sparsegpt")
     gain = compare(sparsegpt.measured, wanda.measured)
     layer = found.layer("base-sparsegpt")
     joint = layer[layer["stage"] == "sparse"].iloc[-1]["joint"]
@@ -181,7 +181,8 @@ def fill_in(found: Evidence) -> Finding:
         figures_change.before_and_after(list(joint), "redense"),
         "Weights before and after re-dense: a cloud along the diagonal, and a flatter one of weights that came back",
         f"The re-dense weights of {of_layer(layer)} in SDS: what was kept lies near the dotted line, what was pruned "
-        "has come back smaller than it was.",
+        "has come back smaller than it was. The number is of SDS with memory in its first round, where the memory is "
+        "still empty.",
     )
 
 
@@ -217,7 +218,7 @@ def rounds(found: Evidence) -> Finding:
 
 
 def better(found: Evidence) -> Finding:
-    rows = found.row(*RUNS)
+    rows = found.rows(*RUNS)
     best, *others = sorted(rows, key=lambda row: row.perplexity)
     called = paired.names(rows)
     ahead = compare(best.measured, others[0].measured)

@@ -1,42 +1,47 @@
 """The Walk on one printed page: every question with its answer, as one HTML file that needs nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from html import escape
 
 import pandas as pd
 
+from sds_core.errors import SDSError
 from sds_core.figures import COLOURS, HEADROOM, NAMES, SHOWN, STAGES, centres, density, zeros
 from sds_core.glossary import GLOSSARY
-from sds_core.walk.findings import Finding
-from sds_core.walk.steps import STEPS
+from sds_core.walk.findings import Evidence, of_layer
+from sds_core.walk.steps import STEPS, Step
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The browser itself refuses any request and any script."""
 STYLE = """
 @page { size: A4; margin: 11mm }
-body { font: 12.5px/1.32 system-ui, sans-serif; color: #1d2127; background: #fff; max-width: 710px; margin: 1.5em auto;
+body { font: 11px/1.3 system-ui, sans-serif; color: #1d2127; background: #fff; max-width: 710px; margin: 1.5em auto;
   padding: 0 1em }
-h1 { font-size: 19px; margin: 0 0 .3em } h2 { font-size: 13.5px; margin: 0 0 .1em }
+h1 { font-size: 17px; margin: 0 0 .3em } h2 { font-size: 12px; margin: 0 0 .1em }
 p { margin: .15em 0 } section { break-inside: avoid; margin: 0 0 .75em }
-.steps { columns: 2; column-gap: 22px } .answer { font-weight: 600 } .small { color: #555b65; font-size: 11px }
+.steps { columns: 2; column-gap: 22px } .small { color: #555b65; font-size: 10px }
 svg { width: 100%; height: auto }
 @media print { body { margin: 0; padding: 0; max-width: none } }
 """
 WORDS = ("perplexity", "mask", "2:4", "output error")
 """Of the glossary, what a reader needs to understand the page without the app."""
-WIDTH, ROW = 680, 42
+PICTURED = "sds-memory-wanda"
+"""The example whose weights are drawn."""
+WIDTH, ROW = 680, 32
 """Size of the picture and of one stage in it, in its own units."""
 
 
-def handout(answers: Mapping[int, Finding | str], layer: pd.DataFrame | None) -> str:
-    """The page.
+def handout(read: Callable[..., Evidence]) -> str:
+    """The page; where an example is missing, it says so.
 
     Args:
-        answers: by number of the step, from 1: what was found, or why there is nothing.
-        layer: rows of a record that belong to one layer, for the picture; None leaves it out.
+        read: gives the examples of some names; what it raises as `SDSError` stands in place of the answer.
     """
-    parts = [_step(number, answers[number]) for number in range(1, len(STEPS) + 1)]
-    picture = "" if layer is None else _picture(layer)
+    parts = [_step(number, step, read) for number, step in enumerate(STEPS, 1)]
+    try:
+        picture = _picture(read(PICTURED).layer(PICTURED))
+    except SDSError:
+        picture = ""  # the steps that look at this run have said why
     words = " ".join(f"<b>{escape(word)}</b>: {escape(GLOSSARY[word])}" for word in WORDS)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -49,15 +54,14 @@ def handout(answers: Mapping[int, Finding | str], layer: pd.DataFrame | None) ->
     )
 
 
-def _step(number: int, answer: Finding | str) -> str:
-    step = STEPS[number - 1]
-    lines = [f"<h2>{number} · {escape(step.title)}</h2>", f"<p>{escape(step.question)}</p>"]
-    if isinstance(answer, str):
-        lines.append(f'<p class="answer">No answer here: {escape(answer)}</p>')
-    else:
-        lines.append(f'<p class="answer">{escape(step.options[answer.right])}. {escape(answer.said)}</p>')
-        lines.append(f"<p>{escape(step.why)}</p>")
-    return f"<section>{''.join(lines)}</section>\n"
+def _step(number: int, step: Step, read: Callable[..., Evidence]) -> str:
+    try:
+        found = step.find(read(*step.runs))
+        answer = f"<b>{escape(step.options[found.right])}.</b> {escape(found.said)}</p><p>{escape(step.why)}"
+    except SDSError as error:
+        answer = f"<b>No answer here:</b> {escape(str(error))}"
+    asked = f"<h2>{number} · {escape(step.title)}</h2><p>{escape(step.question)}</p>"
+    return f"<section>{asked}<p>{answer}</p></section>\n"
 
 
 def _picture(layer: pd.DataFrame) -> str:
@@ -66,10 +70,9 @@ def _picture(layer: pd.DataFrame) -> str:
     curves = {stage: row.iloc[-1] for stage, row in rows.items() if not row.empty}
     top = HEADROOM * max(density(curves["dense"]))
     drawn = [_curve(i, stage, row, top) for i, (stage, row) in enumerate(curves.items())]
-    where = f"block {int(layer['block'].iloc[0])}, {layer['linear'].iloc[0]}"
     return (
         f'<svg viewBox="0 0 {WIDTH} {ROW * len(drawn)}" role="img" aria-label="Histograms of one layer by stage">'
-        f'{"".join(drawn)}</svg>\n<p class="small">The weights of {escape(where)}, SDS with memory, from '
+        f'{"".join(drawn)}</svg>\n<p class="small">The weights of {escape(of_layer(layer))}, SDS with memory, from '
         f"−{SHOWN:g} to {SHOWN:g} standard deviations; exact zeros are in the label, peaks are cut at the top.</p>"
     )
 

@@ -103,8 +103,8 @@ STEPS = (
         Notes(
             10,
             "A choir loses half of its singers. Should those who stay sing exactly as before?",
-            "“It is trained again.” No: there is one pass over a little calibration text and no training; the repair is "
-            "computed layer by layer.",
+            "“It is trained again.” No: there is one pass over a little calibration text and no training; the repair "
+            "is computed layer by layer.",
         ),
     ),
     Step(
@@ -138,8 +138,8 @@ STEPS = (
             12,
             "You travel every week with the same suitcase and note each time what you missed. What happens to the next "
             "packing?",
-            "“More rounds always help.” The first rounds do harm: a mask chosen after two or four of them is worse than "
-            "the first. The Layer lab shows it round by round.",
+            "“Any round is better than none.” A mask that is chosen after the first few can be worse than the one "
+            "before. The Layer lab shows it round by round.",
         ),
     ),
     Step(

@@ -24,7 +24,7 @@ def test_it_is_the_first_page_and_says_what_this_is(runs, app):
     assert not at.exception
     assert at.title[0].value == "What does pruning do to a language model?"
     assert [heading.value for heading in at.subheader][:3] == ["Learn", "Try the demo", "Prune a model"]
-    assert [page for page, _ in links(at)] == ["micro", "lab", "run"]
+    assert [page for page, _ in links(at)] == ["walk", "micro", "lab", "run"]
 
 
 def test_without_runs_it_says_what_to_do(runs, app):
@@ -91,7 +91,7 @@ def test_nothing_heavy_is_imported_for_it(finished):
 import json, sys
 from streamlit.testing.v1 import AppTest
 at = AppTest.from_file({str(ROOT / "app.py")!r}, default_timeout=60).run()
-assert not at.exception and len(at.get("page_link")) == 6, at
+assert not at.exception and len(at.get("page_link")) == 7, at
 print(json.dumps([name for name in {heavy} if name in sys.modules]))
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

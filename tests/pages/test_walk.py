@@ -1,53 +1,128 @@
 """Walk: every step, prediction and reveal, notes, a wrong address, missing examples, and the hand-out."""
 
 import pytest
-import torch
 
 from sds_core.runs import examples
-from sds_core.runs.archive import pack
-from sds_core.runs.store import create
-from sds_core.walk.findings import RUNS
 from sds_core.walk.steps import STEPS
-from tests.pages.conftest import tiny, work_off
-from tests.pages.test_layer import keys
 from tests.pages.test_run import address, texts
 
 PAGE = "pages/walk.py"
-
-
-@pytest.fixture(scope="session")
-def packed(tiny_folder, tmp_path_factory):
-    """The Walk's four runs on the tiny model, packed."""
-    folder = tmp_path_factory.mktemp("walk-examples")
-    precision = torch.get_float32_matmul_precision()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("walk-runs")))
-        for name in RUNS:
-            method, _, pruner = name.rpartition("-")
-            options = {"sds": {"iterations": 3}, "sds-memory": {"rounds": 3}}.get(method, {})
-            run = create(tiny(tiny_folder, method=method, pruner=pruner, options=options))
-            pack(work_off(run), folder / f"{name}.zip")
-    torch.set_float32_matmul_precision(precision)
-    return folder
+LAST = len(STEPS)
 
 
 @pytest.fixture
-def shipped(packed, runs, monkeypatch):
-    monkeypatch.setattr(examples, "FOLDER", packed)
+def shipped(walk_examples, runs, monkeypatch):
+    monkeypatch.setattr(examples, "FOLDER", walk_examples)
 
 
 @pytest.fixture
 def none_shipped(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(examples, "FOLDER", tmp_path)
+    monkeypatch.setattr(examples, "FOLDER", tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
+def drawn(at) -> list[str]:
+    """Keys of the pictures."""
+    return [chart.proto.id.partition("-walk-")[2] for chart in at.get("plotly_chart")]
+
+
+def buttons(at) -> list[str]:
+    return [button.key for button in at.button]
+
+
+def right(at, number: int) -> int:
+    """Place of the option that the page calls right."""
+    told = texts(at)
+    (place,) = [i for i, option in enumerate(STEPS[number - 1].options) if f"{option}.**" in told]
+    return place
+
+
+def test_it_opens_with_the_first_question_and_not_with_the_answer(shipped, app):
+    at = app(PAGE)
+    assert not at.exception and at.title[0].value == "What does pruning do, and can it be undone?"
+    assert at.subheader[0].value == f"1 · {STEPS[0].title}"
+    assert at.button(key="walk-reveal").label == "Reveal without a guess"
+    assert "walk-back" not in buttons(at)
+
+
+@pytest.mark.parametrize("number", range(1, LAST + 1))
 def test_every_step_asks_and_then_answers(shipped, app, number):
     at = app(PAGE, step=str(number))
     step = STEPS[number - 1]
     assert not at.exception and not at.error and step.question in texts(at)
-    assert keys(at) == [] and step.why not in texts(at)
+    assert drawn(at) == [] and step.why not in texts(at)
     at.button(key="walk-reveal").click().run()
-    assert not at.exception and not at.error, at.error
-    assert keys(at) == [f"walk-{number}"] and at.info[0].value == step.why
+    assert not at.exception and not at.error
+    assert drawn(at) == [str(number)] and at.info[0].value == step.why
     assert "You were right" not in texts(at) and "Not what you said" not in texts(at)
+
+
+def test_a_prediction_is_judged_kept_and_can_be_asked_again(shipped, app):
+    at = app(PAGE, step="2")
+    at.button(key="walk-reveal").click().run()
+    truth = right(at, 2)
+    at.button(key="walk-again").click().run()
+    assert not at.exception and drawn(at) == []
+    at.radio(key="walk-guess-2").set_value(truth).run()
+    assert at.button(key="walk-reveal").label == "Reveal"
+    at.button(key="walk-reveal").click().run()
+    assert "**You were right. " in texts(at) and at.radio(key="walk-guess-2").disabled
+    at.button(key="walk-next").click().run()
+    assert address(at, "step") == "3" and drawn(at) == []
+    at.button(key="walk-back").click().run()
+    assert "**You were right. " in texts(at) and drawn(at) == ["2"]
+    at.button(key="walk-again").click().run()
+    at.radio(key="walk-guess-2").set_value((truth + 1) % 3).run()
+    at.button(key="walk-reveal").click().run()
+    assert "**Not what you said. " in texts(at)
+
+
+def test_it_is_walked_to_its_end(shipped, app):
+    at = app(PAGE)
+    seen = ["1"]
+    while "walk-next" in buttons(at):
+        assert not at.get("download_button")
+        at.button(key="walk-next").click().run()
+        assert not at.exception and not at.error
+        seen.append(address(at, "step"))
+    assert seen == [str(number) for number in range(1, LAST + 1)]
+    assert [button.proto.label for button in at.get("download_button")] == ["Download the hand-out"]
+    assert [link.proto.page for link in at.get("page_link")] == ["micro", "lab"]
+
+
+def test_notes_are_for_the_teacher_only(shipped, app):
+    at = app(PAGE, step="4")
+    note = STEPS[3].notes.mistaken
+    assert note not in texts(at)
+    at.toggle(key="walk-notes").set_value(True).run()
+    assert note in texts(at) and f"{STEPS[3].notes.minutes} minutes" in texts(at) and address(at, "notes") == "1"
+    at.button(key="walk-next").click().run()
+    assert STEPS[4].notes.mistaken in texts(at)
+    at.toggle(key="walk-notes").set_value(False).run()
+    assert STEPS[4].notes.mistaken not in texts(at) and address(at, "notes") == "0"
+
+
+def test_the_row_of_numbers_leads_to_any_step(shipped, app):
+    at = app(PAGE, step="2", notes="1")
+    at.segmented_control(key="walk-step").set_value(6).run()
+    assert not at.exception and address(at, "step") == "6" and address(at, "notes") == "1"
+    assert at.subheader[0].value == f"6 · {STEPS[5].title}" and STEPS[5].notes.ask in texts(at)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("step", "0"), ("step", "9"), ("step", "-1"), ("step", "²"), ("step", ""), ("step", "1" * 300), ("notes", "yes")],
+)
+def test_a_wrong_address_is_a_sentence_and_the_walk_begins(shipped, app, name, value):
+    at = app(PAGE, **{name: value})
+    assert not at.exception and at.subheader[0].value == f"1 · {STEPS[0].title}"
+    assert f"“{name}={value[:40]}” in the address" in at.error[0].value and len(at.error) == 1
+
+
+def test_a_missing_example_is_a_sentence_and_one_can_go_on(none_shipped, app):
+    at = app(PAGE, step="8")
+    at.button(key="walk-reveal").click().run()
+    assert not at.exception and drawn(at) == []
+    assert "finished run that is not here: base-wanda" in at.error[0].value
+    assert at.get("download_button")
+    at.button(key="walk-back").click().run()
+    assert not at.exception and not at.error and STEPS[6].question in texts(at)
