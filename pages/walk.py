@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
@@ -114,7 +114,7 @@ def go_on(number: int, steps: int) -> None:
             st.button("Back", key="walk-back", on_click=st.query_params.update, args=(turn,))
         if number < steps:
             turn = {"step": str(number + 1)}
-            kind = "primary" if revealed(number) else "secondary"
+            kind: Literal["primary", "secondary"] = "primary" if revealed(number) else "secondary"
             st.button("Next", key="walk-next", type=kind, on_click=st.query_params.update, args=(turn,))
         if revealed(number):
             st.button("Ask again", key="walk-again", on_click=ask_again, args=(number,))

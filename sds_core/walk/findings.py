@@ -35,6 +35,11 @@ class Evidence:
         of_block = record[record["block"] == block]
         return of_block[of_block["linear"] == list(dict.fromkeys(of_block["linear"]))[-1]]
 
+    def stage(self, name: str, stage: str) -> pd.Series:
+        """The row of this layer at one stage."""
+        layer = self.layer(name)
+        return layer[(layer["stage"] == stage) & (layer["round"] == 0)].iloc[-1]
+
     def share(self, name: str, column: str, stage: str, number: int = 0) -> float:
         """A share of all weights of the model: the layers' shares, weighted by their sizes."""
         record = self.records[name]
@@ -108,7 +113,7 @@ def near_zero(found: Evidence) -> Finding:
         f"{per_cent(share)} of this model’s weights are within a tenth of a standard deviation of zero.",
         figures.ridges(layer[layer["stage"] == "dense"]),
         "Histogram of the dense weights of one layer: a bell around zero",
-        f"The weights of {of_layer(layer)}; its height says how many weights have this value.",
+        f"The weights of {of_layer(layer)}; the height says how many weights have this value.",
     )
 
 
@@ -159,7 +164,7 @@ def repair(found: Evidence) -> Finding:
     wanda, sparsegpt = found.rows("base-wanda", "base-sparsegpt")
     gain = compare(sparsegpt.measured, wanda.measured)
     layer = found.layer("base-sparsegpt")
-    joint = layer[layer["stage"] == "sparse"].iloc[-1]["joint"]
+    joint = found.stage("base-sparsegpt", "sparse")["joint"]
     right = 1 if not gain.sure else 2 if gain.log_ratio < 0 else 0
     return Finding(
         right,
@@ -174,7 +179,7 @@ def repair(found: Evidence) -> Finding:
 def fill_in(found: Evidence) -> Finding:
     changed = found.share("sds-memory-wanda", "mask_changed", "pruned", 1)
     layer = found.layer("sds-wanda")
-    joint = layer[layer["stage"] == "redense"].iloc[-1]["joint"]
+    joint = found.stage("sds-wanda", "redense")["joint"]
     return Finding(
         between(changed, 0.02, 0.1),
         f"Pruned again right after the first dense step, {per_cent(changed)} of the mask is new.",
@@ -190,7 +195,7 @@ def memory(found: Evidence) -> Finding:
     changed = found.share("sds-memory-wanda", "mask_changed", "final")
     first = found.share("sds-memory-wanda", "mask_changed", "pruned", 1)
     layer = found.layer("sds-memory-wanda")
-    last = layer[layer["stage"] == "final"].iloc[-1]
+    last = found.stage("sds-memory-wanda", "final")
     pattern = found.runs["sds-memory-wanda"].config.parsed_pattern()
     return Finding(
         between(changed, 0.02, 0.05),
