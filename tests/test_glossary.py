@@ -32,7 +32,7 @@ def test_pages_ask_for_terms_that_are_there(path):
     asked = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "words.explain":
-            asked += [ast.literal_eval(word) for word in node.args]
+            asked += [ast.literal_eval(word) for word in node.args if not isinstance(word, ast.Starred)]
         literal = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
         if literal and ast.unparse(node.value) == "GLOSSARY":
             asked.append(node.slice.value)
