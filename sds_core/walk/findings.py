@@ -186,8 +186,8 @@ def fill_in(found: Evidence) -> Finding:
         figures_change.before_and_after(list(joint), "redense"),
         "Weights before and after re-dense: a cloud along the diagonal, and a flatter one of weights that came back",
         f"The re-dense weights of {of_layer(layer)} in SDS: what was kept lies near the dotted line, what was pruned "
-        "has come back, mostly smaller than it was. The number is of SDS with memory in its first round, where the memory is "
-        "still empty.",
+        "has come back, mostly smaller than it was. The number is of SDS with memory in its first round, where the "
+        "memory is still empty.",
     )
 
 
