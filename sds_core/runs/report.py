@@ -6,6 +6,7 @@ Beside it lie its numbers: the statistics of every layer as CSV, the whole recor
 import json
 import math
 from collections.abc import Iterable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,12 @@ def report(run: Run, file: str) -> list[Path]:
     page.parent.mkdir(parents=True, exist_ok=True)
     require_space(page.parent, SPACE)
     for path, text in zip(paths, texts, strict=True):
-        write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+        write_atomically(path, partial(_fill, text=text))
     return paths
+
+
+def _fill(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _csv(layers: pd.DataFrame) -> str:
@@ -116,10 +121,8 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
 
 
 def _sentence(result: dict[str, Any]) -> str:
-    return (
-        f"Pruned are {result['pruned']:,} of {result['prunable']:,} prunable weights "
-        f"({100 * result['sparsity']:.2f} %), which is {100 * result['model_sparsity']:.2f} % of all {result['total']:,}."
-    )
+    pruned = f"{result['pruned']:,} of {result['prunable']:,} prunable weights ({100 * result['sparsity']:.2f} %)"
+    return f"Pruned are {pruned}, which is {100 * result['model_sparsity']:.2f} % of all {result['total']:,}."
 
 
 def _perplexities(result: dict[str, Any]) -> str:
