@@ -118,7 +118,7 @@ def test_the_papers_sds_without_steps_solves_for_the_weights_of_the_second_prune
     second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
     exact = solve_on_support(problem.gram.matrix, problem.weight @ problem.gram.matrix, second.mask)
     assert winner == "adjusted" and torch.equal(final.mask, second.mask)
-    assert problem.loss(final.weight) == pytest.approx(problem.loss(exact), rel=1e-4)
+    assert problem.loss(final.weight) == pytest.approx(problem.loss(exact), rel=1e-3)
     assert problem.loss(final.weight) < problem.loss(second.weight)
 
 
