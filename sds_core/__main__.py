@@ -60,6 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(do=_compare)
 
+    sweep = commands.add_parser("sweep", help="a grid of models, patterns, seeds and methods, one run each")
+    flags.add_options(sweep, without=("pruner", "method", "phase", "model", "pattern", "seed"))
+    sweep.add_argument("--models", nargs="+", default=["demo"], help="(default: demo)")
+    sweep.add_argument("--patterns", nargs="+", required=True, metavar="PATTERN", help="such as 30%% 50%% 70%%")
+    sweep.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
+    sweep.add_argument("--methods", nargs="+", metavar="METHOD:PRUNER", default=list(COMPARED), help="as for compare")
+    sweep.add_argument("--slurm", metavar="FILE", help="write an array of jobs for sbatch instead of starting")
+    sweep.set_defaults(do=_sweep)
+
     demo = commands.add_parser("demo", help="compare Wanda, SparseGPT, sds and sds-memory on the demo model in minutes")
     demo.set_defaults(do=_demo)
 
@@ -131,6 +140,19 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     return _follow_together(lineup(flags.chosen(options), options.methods))
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from sds_core.runs.sweep import grid, slurm_array
+
+    configs = grid(flags.chosen(options), options.models, options.patterns, options.seeds, options.methods)
+    if not options.slurm:
+        by_model = [[c for c in configs if c.model == model] for model in options.models]
+        return max(_follow_together(group) for group in by_model)
+    runs = [create(config) for config in configs]
+    slurm_array(runs, Path(options.slurm).expanduser())
+    print(f"{len(runs)} runs are made; start them with: sbatch {options.slurm}")
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
