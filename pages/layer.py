@@ -38,11 +38,6 @@ div:has(> .st-key-verdict) {
 PER_CENT = ("loss", "sparsity", "near_zero", "mask_changed", "held_out", "prune_energy")
 
 
-def turn_to_run() -> None:
-    """The select box has changed: another run, its first layer."""
-    st.query_params.from_dict({"run": st.session_state["layer-run"]})
-
-
 def turn_to_cell() -> None:
     """A select box has changed: another layer."""
     st.query_params["cell"] = f"{st.session_state['layer-block']}.{st.session_state['layer-linear']}"
@@ -51,22 +46,6 @@ def turn_to_cell() -> None:
 def turn_to_point(cell: list) -> None:
     """A cell of the map was clicked."""
     st.query_params["cell"] = f"{int(cell[0])}.{cell[1]}"
-
-
-def choose_run() -> Run | None:
-    """The run in the address, else the newest; None if there is none."""
-    from sds_core.runs.store import ids
-
-    names = ids()
-    if not names:
-        st.info("There are no runs yet. Make one on the Run page.", icon=":material/info:")
-        return None
-    if "run" not in st.query_params:
-        st.query_params["run"] = names[0]
-    run = frame.run_in_url()
-    st.session_state["layer-run"] = run.id if run else None
-    st.selectbox("Run", names, key="layer-run", on_change=turn_to_run, placeholder="Choose a run", width=330)
-    return run
 
 
 def choose_cell(record: pd.DataFrame) -> tuple[int, str]:
@@ -197,7 +176,7 @@ def written(name: str, row: pd.Series) -> str:
 st.title("What happened to these weights?", anchor=False)
 boxes = st.container(horizontal=True)
 with st.spinner("Loading the record …"), boxes:
-    run = choose_run()
+    run = frame.choose_run("layer-run")
 if run:
     verdict(run)
     try:

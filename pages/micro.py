@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import random
-import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared import address, charts, frame, words
+from pages.shared import address, frame, micro_steps, words
 from sds_core.errors import SDSError
 from sds_core.glossary import GLOSSARY
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from sds_core.maths.problem import LayerProblem, Pruned
 
 frame.routed()
 
@@ -30,32 +22,6 @@ STEPS = {
     "dense": "3 · Dense again",
     "again": "4 · Prune again",
 }
-LOOKS_AT = {
-    "magnitude": "It compares the **sizes of the weights**, and nothing else.",
-    "wanda": "It compares **size × input norm**: a small weight on a strong input can win.",
-    "sparsegpt": "It compares what each loss would cost **after repair by the columns to the right**. Inputs that go "
-    "together can stand in for each other, so this is hard to see: guess.",
-}
-WIDE = 400
-"""Width of a grid in pixels; two fit beside each other on a projector."""
-
-
-def show(figure: dict[str, Any], key: str, alt: str) -> None:
-    """A grid in its own width, so that grids stand beside each other or under each other."""
-    with st.container(width=WIDE):
-        charts.show(figure, key, alt)
-
-
-def per_cent(value: float) -> str:
-    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def source(*functions: Any) -> None:
-    """The very source of what this step has called."""
-    names = " and ".join(f"`{function.__qualname__}`" for function in functions)
-    with st.expander(f"The source that computed this: {names}"):
-        text = "\n\n".join(textwrap.dedent(inspect.getsource(function)) for function in functions)
-        st.code(text, height=420 if text.count("\n") > 22 else "content")
 
 
 def choose() -> tuple[str, int, str]:
@@ -110,206 +76,6 @@ def choose() -> tuple[str, int, str]:
     return pruner, seed, step
 
 
-def go_on(label: str, step: str) -> None:
-    """The button that leads to another step."""
-    with st.container():
-        st.button(label, key="micro-next", type="primary", on_click=st.query_params.update, args=({"step": step},))
-
-
-def guess_key(pruner: str, seed: int, group: int) -> str:
-    return f"micro-guess-{pruner}-{seed}-{group}"
-
-
-def predict(pruner: str, seed: int, problem: LayerProblem, row: int) -> None:
-    """The reader says which weights of one row survive."""
-    from sds_core import figures_micro
-    from sds_core.micro import PATTERN
-
-    st.markdown(
-        f"The pattern {PATTERN} keeps two of every four neighbours. **Which weights of the framed row {row + 1} does "
-        f"{words.pruner(pruner)} keep?** {LOOKS_AT.get(pruner, '')}"
-    )
-    with st.container(horizontal=True):
-        with st.container(width=WIDE, gap=None):
-            if pruner != "magnitude":
-                norms = figures_micro.grid(problem.gram.norms[None], "Input norms", signed=False, numbered=False)
-                charts.show(norms, "norms", "The norm of each of the eight inputs")
-            weight = figures_micro.grid(problem.weight, "Weights: a row an output, a column an input", row=row)
-            charts.show(weight, "weight", f"The dense weights, eight by eight; row {row + 1} is framed")
-        with st.container(width=320):
-            picked = []
-            for group in range(0, len(problem.gram.norms), PATTERN.group):
-                inputs = range(group + 1, group + PATTERN.group + 1)
-                chosen = st.pills(
-                    f"Row {row + 1}, inputs {inputs[0]} to {inputs[-1]}: which two stay?",
-                    list(inputs),
-                    selection_mode="multi",
-                    key=guess_key(pruner, seed, group),
-                    persist_state="session",
-                )
-                picked.append(len(chosen))
-            ready = all(count == PATTERN.keep for count in picked)
-            st.caption("Two in each line chosen: see whether it is so." if ready else "Choose two in each line.")
-            go_on("Reveal", "prune") if ready else go_on("Reveal without a guess", "prune")
-        if pruner == "sparsegpt":
-            title = "Correlation: inputs that go together"
-            show(figures_micro.grid(problem.gram.scaled, title), "correlation", "How any two inputs go together")
-
-
-def verdict(pruner: str, seed: int, mask: Tensor, row: int) -> str:
-    """What became of the reader's prediction, if there was one."""
-    from sds_core.micro import PATTERN
-
-    kept = {j + 1 for j in mask[row].nonzero().flatten().tolist()}
-    groups = range(0, mask.shape[1], PATTERN.group)
-    guessed = {j for group in groups for j in st.session_state.get(guess_key(pruner, seed, group)) or []}
-    truth = f"Row {row + 1} keeps inputs {', '.join(map(str, sorted(kept)))}."
-    if len(guessed) != len(kept):
-        return truth
-    right = len(guessed & kept)
-    said = f"You said {', '.join(map(str, sorted(guessed)))}: "
-    return f"{truth} {said}**{'all' if right == len(kept) else f'{right} of {len(kept)}'} right.**"
-
-
-def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int) -> None:
-    """The scores, what they leave, and what it costs."""
-    from sds_core import figures_micro, micro
-    from sds_core.maths.pruners import PRUNERS
-
-    errors = {name: problem.loss(cls().solve(problem, micro.PATTERN).weight) for name, cls in PRUNERS.items()}
-    others = " and ".join(f"{words.pruner(n)} {per_cent(e)}" for n, e in errors.items() if n != pruner)
-    st.markdown(
-        f"{verdict(pruner, seed, first.mask, row)} The output is now **{per_cent(errors[pruner])} off**; on this "
-        f"example {others}.",
-        help=GLOSSARY["output error"],
-    )
-    with st.container(horizontal=True):
-        scores = micro.scores(pruner, problem)
-        if scores is not None:
-            title = {"magnitude": "Score: size of the weight", "wanda": "Score: size × input norm"}
-            figure = figures_micro.grid(
-                scores, title.get(pruner, "Score: cost of the loss"), signed=False, faded=~first.mask, row=row
-            )
-            show(figure, "scores", "The scores that the pruner compares; coloured ones are kept")
-        left = figures_micro.grid(first.weight, "What is left", faded=~first.mask, row=row)
-        show(left, "pruned", "The weights after pruning; pruned ones are 0 and without colour")
-    changes = "The kept weights have changed: that is the repair." if pruner == "sparsegpt" else ""
-    st.caption(f"Coloured: kept. Of every four, up to the gap, the two highest scores stay. {changes}")
-    go_on("See it column by column", "columns") if pruner == "sparsegpt" else go_on("Go on", "dense")
-    source(PRUNERS[pruner])
-
-
-def columns(problem: LayerProblem) -> None:
-    """SparseGPT's sweep, one column at a time."""
-    import torch
-
-    from sds_core import figures_micro, micro
-    from sds_core.maths.pruners.sparsegpt import column_steps
-
-    at = address.whole("column", 0, micro.SIZE, 1)
-    st.session_state["micro-column"] = at
-    st.slider(
-        "Columns done", 0, micro.SIZE, key="micro-column", on_change=address.write, args=("column", "micro-column")
-    )
-    steps = micro.columns(problem)
-    states = [problem.weight, *(step.weight for step in steps)]
-    now, before, j = states[at], states[max(at - 1, 0)], at - 1
-    passed = torch.arange(micro.SIZE) <= j
-    faded = passed & ~steps[j].mask if at else torch.zeros_like(now, dtype=torch.bool)
-    pushed = torch.where(passed, 0, now - before)
-    if at:
-        rows = [str(i + 1) for i in (steps[j].lost[:, j] != 0).nonzero().flatten().tolist()]
-        where = f"row{'s' * (len(rows) > 1)} {', '.join(rows)}" if rows else "no row"
-        where = "every row" if len(rows) == micro.SIZE else where
-        said = f"Column {at} loses its weight in {where}. "
-        said += "There is no column left to repair it." if at == micro.SIZE else "Each loss moves what is to its right."
-        if j % micro.PATTERN.group == 0:
-            group = f"{at} to {at + micro.PATTERN.group - 1}"
-            said = f"The mask of columns {group} is chosen, on the weights **as they are by now**. " + said
-    else:
-        said = "Nothing is pruned yet. Move on one column at a time."
-    st.markdown(said)
-    with st.container(horizontal=True):
-        figure = figures_micro.grid(now, "Weights now", faded=faded, column=j if at else None)
-        show(figure, "now", "The weights after this column; pruned ones are without colour")
-        figure = figures_micro.grid(pushed, "Pushed to the right by this column", faded=pushed == 0)
-        show(figure, "pushed", "By how much this column's errors have changed the later weights")
-    go_on("Go on", "dense")
-    source(column_steps)
-
-
-def dense(problem: LayerProblem, first: Pruned, rounds: list) -> None:
-    """The rounds of the dense phase, with their memory."""
-    from sds_core import figures_micro
-    from sds_core.maths.redense import memory_rounds
-
-    number = address.whole("round", 1, len(rounds), 1)
-    st.session_state["micro-round"] = number
-    st.slider(
-        "Round",
-        1,
-        len(rounds),
-        key="micro-round",
-        on_change=address.write,
-        args=("round", "micro-round"),
-        help=GLOSSARY["round"],
-    )
-    now = rounds[number - 1]
-    moved, kept = now.round.dense, now.round.sparse
-    lost, returned = first.mask & ~kept.mask, kept.mask & ~first.mask
-    st.markdown(
-        f"Every weight may move again (*re-dense*): the output is **{per_cent(problem.loss(moved))} off**. The next "
-        f"prune looks at re-dense weight + memory, and keeps the coloured ones: **{int(returned.sum())}** of "
-        f"{int(kept.mask.sum())} are others than at first."
-    )
-    with st.container(horizontal=True):
-        show(figures_micro.grid(moved, "Re-dense weights V"), "redense", "The re-dense weights of this round")
-        figure = figures_micro.grid(now.memory, "Memory U: what prunes threw away", faded=now.memory == 0)
-        show(figure, "memory", "The memory before this round's prune")
-        figure = figures_micro.grid(
-            moved + now.memory, "V + U, and what is kept of it", faded=~kept.mask, lost=lost, returned=returned
-        )
-        show(figure, "kept", "Re-dense weight plus memory; coloured ones are kept, framed ones are new or lost")
-    st.caption(
-        "Frames compare with the first mask: blue has returned, orange is lost. A weight that is thrown away again and "
-        "again grows in the memory until it comes back. The rows compete by size × input norm, whatever the pruner."
-    )
-    go_on("Go on", "again")
-    source(memory_rounds)
-
-
-def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list) -> None:
-    """The second prune and the solved weights, beside the first prune."""
-    from sds_core import figures_micro, micro
-    from sds_core.maths.adjust import solve_kept
-    from sds_core.maths.methods import SDSMemory
-    from sds_core.maths.pruners import make_pruner
-
-    method = SDSMemory()
-    fit = problem.shrunk(method.alpha)
-    winner, final = method.finish(fit, first, rounds[-1].round.dense, make_pruner(pruner), micro.PATTERN)
-    solved = solve_kept(fit, first)
-    lost, returned = first.mask & ~final.mask, final.mask & ~first.mask
-    with st.container(horizontal=True):
-        label: dict[str, Any] = {"help": GLOSSARY["output error"], "width": 230}
-        st.metric("First prune", per_cent(problem.loss(first.weight)), **label)
-        st.metric("First prune, weights solved", per_cent(problem.loss(solved.weight)), **label)
-        st.metric("After the dense phase", per_cent(problem.loss(final.weight)), **label)
-    moved = int(returned.sum())
-    if winner == "first prune":
-        st.markdown("The second prune was no better here, so the first one was kept, its weights solved for.")
-    else:
-        st.markdown(f"The second prune, its weights solved for: **{moved}** of {int(final.mask.sum())} places changed.")
-    with st.container(horizontal=True):
-        figure = figures_micro.grid(first.weight, "First prune", faded=~first.mask, lost=lost)
-        show(figure, "first", "The weights after the first prune; framed ones are lost later")
-        figure = figures_micro.grid(final.weight, "Final weights", faded=~final.mask, returned=returned)
-        show(figure, "final", "The final weights; framed ones were pruned at first")
-    st.caption("Orange: kept at first, pruned in the end. Blue: pruned at first, back in the end.")
-    st.page_link("pages/lab.py", label="See the same on a real layer", icon=":material/science:")
-    source(SDSMemory.finish, solve_kept)
-
-
 def body(pruner: str, seed: int, step: str) -> None:
     """The chosen step on the chosen example."""
     import torch
@@ -324,11 +90,11 @@ def body(pruner: str, seed: int, step: str) -> None:
     row = micro.telling_row(problem)
     rounds = list(micro.rounds(problem, first, SDSMemory())) if step in ("dense", "again") else []
     draw: dict[str, Callable[[], None]] = {
-        "predict": lambda: predict(pruner, seed, problem, row),
-        "prune": lambda: prune(pruner, seed, problem, first, row),
-        "columns": lambda: columns(problem),
-        "dense": lambda: dense(problem, first, rounds),
-        "again": lambda: again(pruner, problem, first, rounds),
+        "predict": lambda: micro_steps.predict(pruner, seed, problem, row),
+        "prune": lambda: micro_steps.prune(pruner, seed, problem, first, row),
+        "columns": lambda: micro_steps.columns(problem),
+        "dense": lambda: micro_steps.dense(problem, first, rounds),
+        "again": lambda: micro_steps.again(pruner, problem, first, rounds),
     }
     draw[step]()
 

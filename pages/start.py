@@ -48,7 +48,7 @@ def take_in_examples() -> str:
 def doors() -> None:
     """The three ways to begin, beside each other where there is room."""
     with st.container(horizontal=True):  # wraps where the window is narrow; columns would cut the links off
-        learn, demo, run = (st.container(border=True, width=256, height=288) for _ in range(3))
+        learn, demo, run = (st.container(border=True, width=256, height=320) for _ in range(3))
     with learn:
         door("Learn", "Guess, see, and find out why; nothing need be known before.")
         with st.container(gap=None):
@@ -101,7 +101,7 @@ def recent() -> None:
 
 st.title("What does pruning do to a language model?", anchor=False)
 st.markdown(
-    "**Pruning** sets most of a model’s weights to zero. This app shows what that costs and what wins some of it back: "
+    "**Pruning** sets many of a model’s weights to zero. This app shows what that costs and what wins some of it back: "
     "**Sparse-Dense-Sparse** prunes the model, lets all its weights move again, and prunes it once more. "
     "How well a model predicts held-out text is its **perplexity**: lower is better. "
     "Everything runs on this computer."

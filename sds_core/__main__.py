@@ -1,7 +1,6 @@
 """The command line: python -m sds_core COMMAND; `--help` lists the commands."""
 
 import argparse
-import dataclasses
 import os
 import sys
 import time
@@ -9,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sds_core import flags
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS
 from sds_core.runs.compare import side_by_side, table
-from sds_core.runs.config import PRESETS, RunConfig, describe
+from sds_core.runs.config import RunConfig, describe
 from sds_core.runs.files import Tail
 from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.store import Run, create, ids, open_run
@@ -42,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="prune a model, as a run of its own")
-    _add_options(run)
+    flags.add_options(run)
     run.add_argument("--from", dest="origin", metavar="RUN", help="the run whose phase this one goes on from")
     run.set_defaults(do=_run)
 
@@ -51,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(do=_resume)
 
     compare = commands.add_parser("compare", help="several methods on one model, text and pattern")
-    _add_options(compare, without=("pruner", "method", "phase"))
+    flags.add_options(compare, without=("pruner", "method", "phase"))
     compare.add_argument(
         "--methods",
         nargs="+",
@@ -60,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what to compare, such as {' '.join(COMPARED)} (the default)",
     )
     compare.set_defaults(do=_compare)
+
+    sweep = commands.add_parser("sweep", help="a grid of models, patterns, seeds and methods, one run each")
+    flags.add_options(sweep, without=("pruner", "method", "phase", "model", "pattern", "seed"))
+    sweep.add_argument("--models", nargs="+", default=["demo"], help="(default: demo)")
+    sweep.add_argument("--patterns", nargs="+", required=True, metavar="PATTERN", help="such as 30%% 50%% 70%%")
+    sweep.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
+    sweep.add_argument("--methods", nargs="+", metavar="METHOD:PRUNER", default=list(COMPARED), help="as for compare")
+    sweep.add_argument("--slurm", metavar="FILE", help="write an array of jobs for sbatch instead of starting")
+    sweep.set_defaults(do=_sweep)
 
     demo = commands.add_parser("demo", help="compare Wanda, SparseGPT, sds and sds-memory on the demo model in minutes")
     demo.set_defaults(do=_demo)
@@ -113,48 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
-    """One flag per field of `RunConfig` and per option of any method; what is not given stays out of the namespace."""
-    parser.add_argument("--preset", choices=PRESETS, help="a named recipe; flags that are given win over it")
-    documented = describe(RunConfig)
-    for f in dataclasses.fields(RunConfig):
-        if f.name in ("options", "parent", *without):
-            continue
-        flag = "--" + f.name.replace("_", "-")
-        about = f"{documented[f.name]} (default: {f.default})".replace("%", "%%")
-        if f.type is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=about)
-        else:
-            parser.add_argument(flag, type=type(f.default), default=argparse.SUPPRESS, help=about, metavar="…")
-    method_options = parser.add_argument_group("options of the methods")
-    for name, option in _method_options().items():
-        flag = "--" + name.replace("_", "-")
-        method_options.add_argument(flag, **option, default=argparse.SUPPRESS, metavar="…")
-
-
-def _method_options() -> dict[str, dict[str, Any]]:
-    """Every option of every method with its documentation and default in each."""
-    found: dict[str, dict[str, Any]] = {}
-    for method, cls in METHODS.items():
-        documented = describe(cls)
-        for f in dataclasses.fields(cls):
-            entry = found.setdefault(f.name, {"type": type(f.default), "help": documented[f.name].replace("%", "%%")})
-            entry["help"] += f" [{method}: {f.default}]"
-    return found
-
-
-def _chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for as plain values: the preset, then the flags."""
-    given = vars(options)
-    values = dict(PRESETS[given["preset"]]) if given.get("preset") else {}
-    values |= {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
-    values["options"] = values.get("options", {}) | {name: given[name] for name in _method_options() if name in given}
-    return values
-
-
 def _run(options: argparse.Namespace) -> int:
     if options.origin is None:
-        values = _chosen(options)
+        values = flags.chosen(options)
         if values.get("phase"):
             values["walk"] = "staged"
         return _follow_new([create(RunConfig.from_dict(values))])
@@ -162,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
     if phase < 2:
         raise SDSError("--from goes with --phase 2 or a later one", got=f"--phase {phase}")
     parent = open_run(options.origin)
-    return _follow_new([create(parent.config.branch(_chosen(options), parent.as_parent(phase)))])
+    return _follow_new([create(parent.config.branch(flags.chosen(options), parent.as_parent(phase)))])
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -170,7 +139,20 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    return _follow_together(lineup(_chosen(options), options.methods))
+    return _follow_together(lineup(flags.chosen(options), options.methods))
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from sds_core.runs.sweep import grid, slurm_array
+
+    configs = grid(flags.chosen(options), options.models, options.patterns, options.seeds, options.methods)
+    if not options.slurm:
+        by_model = [[c for c in configs if c.model == model] for model in options.models]
+        return max(_follow_together(group) for group in by_model)
+    runs = [create(config) for config in configs]
+    slurm_array(runs, Path(options.slurm).expanduser())
+    print(f"{len(runs)} runs are made; start them with: sbatch {options.slurm}")
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -48,6 +48,7 @@ def before_and_after(joint: list[int], stage: str) -> Figure:
     }
     line |= {"line": {"color": COLOURS["dense"], "dash": "dot", "width": 1.5}, "showlegend": False}
     axis: dict[str, Any] = {"range": [-SHOWN, SHOWN], "zeroline": False, "tickfont": {"size": TEXT - 1}}
+    axis["constrain"] = "domain"
     across = axis | {"title": {"text": "dense weight (standard deviations)", "font": {"size": TEXT}}}
     up = axis | {"title": {"text": f"{NAMES[stage]} weight", "font": {"size": TEXT}}, "scaleanchor": "x"}
     layout: dict[str, Any] = {

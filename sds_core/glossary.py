@@ -37,6 +37,6 @@ GLOSSARY: dict[str, str] = {
     "near zero": "Share of weights within a tenth of a dense standard deviation of zero.",
     "kurtosis": "Shape of the non-zero weights: 0 is a bell, below it two peaks, above it long tails.",
     "mask changed": "Share of the weights that the first prune kept and the later mask does not.",
-    "held-out error": "Output error on text that no solver has seen; far above the output error, the layer learnt noise.",
+    "held-out error": "Output error on text that no solver has seen; far above the output error means overfitting.",
     "prune energy": "Share of the outputs’ energy that pruning these weights would take away.",
 }

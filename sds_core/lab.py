@@ -68,13 +68,15 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
         A line of progress after each of the two, last the file's name.
 
     Raises:
-        SDSError: model or text cannot be had, or the model has no such linear.
+        SDSError: model or text cannot be had, the model has no such linear, or there is no such folder.
     """
     from sds_core.models.blocks import dissect
     from sds_core.models.device import pick_device
     from sds_core.models.load import load_model
     from sds_core.models.text import calibration_windows, digest
 
+    if not path.parent.is_dir():
+        raise SDSError("there is no such folder", got=path.parent)
     loaded = load_model(model, "float32")
     anatomy = dissect(loaded.model)
     linears = {linear.name: linear for block in anatomy.blocks for linear in block.linears}

@@ -83,6 +83,11 @@ def test_a_linear_that_the_model_lacks_is_refused(tiny_folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_is_not_there_is_refused_before_the_work(tiny_folder, tmp_path):
+    with pytest.raises(SDSError, match="no such folder"):
+        next(lab.write_lab_layer(str(tiny_folder), "model.layers.1.mlp.up_proj", "python-docs", tmp_path / "x" / "y"))
+
+
 @pytest.mark.parametrize("kind", ["missing", "nonsense", "another file", "no metadata"])
 def test_a_file_that_is_no_layer_is_a_sentence(tmp_path, kind):
     path = tmp_path / "layer.safetensors"

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sds_core.__main__ import _chosen, _parser, main
+from sds_core.__main__ import _parser, main
+from sds_core.flags import chosen
 from sds_core.runs.config import RunConfig
 from sds_core.runs.store import create
 from tests.runs.conftest import work_here
@@ -144,7 +145,7 @@ def test_a_failing_run_is_exit_code_1_without_a_traceback(tmp_path, runs_root):
 
 @pytest.mark.usefixtures("in_this_process")
 def test_a_cancelled_run_is_resumed_to_its_end(tiny_folder, capsys):
-    run = create(RunConfig.from_dict(_chosen(_parser().parse_args(["run", *small(tiny_folder)]))))
+    run = create(RunConfig.from_dict(chosen(_parser().parse_args(["run", *small(tiny_folder)]))))
     run.log.append({"kind": "cancelled", "message": "cancelled"})
     assert main(["resume", run.id]) == 0
     assert "perplexity final" in capsys.readouterr().out

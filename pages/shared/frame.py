@@ -30,6 +30,7 @@ def pages() -> dict[str, list]:
             st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
             st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),
             st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+            st.Page("pages/report.py", title="Report", icon=":material/description:"),
         ],
     }
 
@@ -64,4 +65,24 @@ def run_in_url() -> Run | None:
     except SDSError as error:
         refuse(error)
         return None
+    return run
+
+
+def choose_run(key: str) -> Run | None:
+    """The run in the address, else the newest, in a select box; None if there is none.
+
+    Another choice leaves nothing in the address but the run.
+    """
+    from sds_core.runs.store import ids
+
+    names = ids()
+    if not names:
+        st.info("There are no runs yet. Make one on the Run page.", icon=":material/info:")
+        return None
+    if "run" not in st.query_params:
+        st.query_params["run"] = names[0]
+    run = run_in_url()
+    st.session_state[key] = run.id if run else None
+    turn = lambda: st.query_params.from_dict({"run": st.session_state[key]})
+    st.selectbox("Run", names, key=key, on_change=turn, placeholder="Choose a run", width=330)
     return run

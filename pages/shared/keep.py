@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
@@ -40,19 +40,25 @@ def tools(run: Run, state: str) -> None:
     """Take a run's record away as a file, or remove the run."""
     with st.container(horizontal=True):
         if state == "finished":
-            st.download_button(
-                "Download its record",
-                lambda: _packed(run),
-                file_name=f"{run.id}.zip",
-                mime="application/zip",
-                key="pack",
-                icon=":material/download:",
-                on_click="ignore",
-                help="Numbers and distributions without weights; import the file to look at them elsewhere.",
-            )
+            download(run)
         with st.popover("Delete", icon=":material/delete:", key="delete"):
             st.markdown(f"Remove **{run.id}** with all its weights?")
             st.button("Yes, remove it", key="really-delete", type="primary", on_click=_remove, args=(run,))
+
+
+def download(run: Run, width: int | Literal["content"] = "content") -> None:
+    """A button for a finished run's record as a file."""
+    st.download_button(
+        "Its record (ZIP)",
+        lambda: _packed(run),
+        file_name=f"{run.id}.zip",
+        mime="application/zip",
+        key="pack",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Numbers and distributions without weights; import the file to look at them elsewhere.",
+        width=width,
+    )
 
 
 def _packed(run: Run) -> bytes:
@@ -77,7 +83,7 @@ def importer() -> None:
     from sds_core.runs.archive import unpack
 
     with st.expander("Import a packed run"):
-        file = st.file_uploader("A file that “Download its record” or `pack` has written", type="zip", key="packed")
+        file = st.file_uploader("A file that “Its record (ZIP)” or `pack` has written", type="zip", key="packed")
         if file is not None and st.session_state.get("imported") != file.file_id:
             try:
                 run = unpack(file)

@@ -109,11 +109,15 @@ class _Called:
     """Whether it did what its weight and bias say; looked at during the call: some blocks add to the result later."""
 
     def receives(self, hidden: Tensor) -> int | str | None:
-        """Where `hidden` itself arrived among the arguments."""
-        for position, value in enumerate(self.args):
-            if value is hidden:
-                return position
-        return next((key for key, value in self.kwargs.items() if value is hidden), None)
+        """Where `hidden` arrived among the arguments: itself, or else a copy, as some families make between blocks."""
+        arguments: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
+        tensors = [(place, value) for place, value in arguments if isinstance(value, Tensor)]
+        itself = next((place for place, value in tensors if value is hidden), None)
+        return next((place for place, value in tensors if _same(value, hidden)), None) if itself is None else itself
+
+
+def _same(value: Tensor, hidden: Tensor) -> bool:
+    return value.shape == hidden.shape and value.dtype == hidden.dtype and torch.equal(value, hidden)
 
 
 def hidden_of(output: Any) -> Tensor:

@@ -6,6 +6,7 @@ Beside it lie its numbers: the statistics of every layer as CSV, the whole recor
 import json
 import math
 from collections.abc import Iterable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,24 @@ SPACE = 64 << 20
 """Bytes that a report and its files may take."""
 
 
+def rendered(run: Run) -> dict[str, str]:
+    """The contents of a report's files by their suffix: .html, .csv and .json.
+
+    Raises:
+        SDSError: the run is not finished.
+    """
+    result = run.result()
+    if result is None:
+        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
+    layers = record.load(run.folder)
+    model = next((event for event in run.log.read() if event["kind"] == "model"), {})
+    return {
+        ".html": _page(run, result, model, layers),
+        ".csv": _csv(layers),
+        ".json": _json(run, result, model, layers),
+    }
+
+
 def report(run: Run, file: str) -> list[Path]:
     """Write FILE.html and beside it FILE.csv and FILE.json; returns the three.
 
@@ -50,22 +69,21 @@ def report(run: Run, file: str) -> list[Path]:
     paths = [page, page.with_suffix(".csv"), page.with_suffix(".json")]
     if there := [path.name for path in paths if path.exists()]:
         raise SDSError(f"{' and '.join(there)} in {page.parent} would be overwritten", cure="choose another name")
-    result = run.result()
-    if result is None:
-        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
-    layers = record.load(run.folder)
-    model = next((event for event in run.log.read() if event["kind"] == "model"), {})
-    texts = [_page(run, result, model, layers), _csv(layers), _json(run, result, model, layers)]
+    texts = rendered(run)
     page.parent.mkdir(parents=True, exist_ok=True)
     require_space(page.parent, SPACE)
-    for path, text in zip(paths, texts, strict=True):
-        write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_atomically(path, partial(_fill, text=text))
     return paths
 
 
+def _fill(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
 def _csv(layers: pd.DataFrame) -> str:
-    """Statistics of every layer and stage; the histograms' counts are in the JSON."""
-    return layers.drop(columns="counts", errors="ignore").to_csv(index=False)
+    """Statistics of every layer and stage; what is a list, such as the histograms' counts, is in the JSON."""
+    return layers.drop(columns=["counts", "joint", "crop"], errors="ignore").to_csv(index=False)
 
 
 def _json(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.DataFrame) -> str:
@@ -116,10 +134,8 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
 
 
 def _sentence(result: dict[str, Any]) -> str:
-    return (
-        f"Pruned are {result['pruned']:,} of {result['prunable']:,} prunable weights "
-        f"({100 * result['sparsity']:.2f} %), which is {100 * result['model_sparsity']:.2f} % of all {result['total']:,}."
-    )
+    pruned = f"{result['pruned']:,} of {result['prunable']:,} prunable weights ({100 * result['sparsity']:.2f} %)"
+    return f"Pruned are {pruned}, which is {100 * result['model_sparsity']:.2f} % of all {result['total']:,}."
 
 
 def _perplexities(result: dict[str, Any]) -> str:

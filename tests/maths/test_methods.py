@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS, SDS, Adjusted, Base, SDSMemory, make_method
+from sds_core.maths.methods import METHODS, SDS, Adjusted, Base, SDSMemory, StraightThrough, Swaps, make_method
 from sds_core.maths.pattern import NM, parse_pattern
 from sds_core.maths.problem import LayerProblem, Pruned
 from sds_core.maths.pruners import PRUNERS, make_pruner
@@ -112,12 +112,30 @@ def test_the_papers_sds_reports_that_adjusting_won():
     assert winner == "adjusted" and problem.loss(final.weight) < problem.loss(second.weight)
 
 
-def test_the_papers_sds_without_steps_of_adjustment_is_the_second_prune():
-    problem = make_problem()
-    _, rounds, _, final = phases(SDS(alpha=0, adjust_iterations=0), Wanda(), problem, NM(2, 4))
+def test_the_papers_sds_without_steps_solves_for_the_weights_of_the_second_prune():
+    problem = make_problem().shrunk(0.2)
+    _, rounds, winner, final = phases(SDS(alpha=0, adjust_iterations=0), Wanda(), problem, NM(2, 4))
     second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
-    assert torch.equal(final.mask, second.mask)
-    torch.testing.assert_close(final.weight, second.weight)
+    exact = solve_on_support(problem.gram.matrix, problem.weight @ problem.gram.matrix, second.mask)
+    assert winner == "adjusted" and torch.equal(final.mask, second.mask)
+    assert problem.loss(final.weight) == pytest.approx(problem.loss(exact), rel=1e-3)
+    assert problem.loss(final.weight) < problem.loss(second.weight)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_straight_through_steps_without_a_dense_phase_move_the_mask_and_beat_adjustment(seed):
+    problem = make_problem(seed).shrunk(0.2)
+    sparse, _, _, moved = phases(StraightThrough(alpha=0), Wanda(), problem, NM(2, 4))
+    adjusted = phases(Adjusted(alpha=0), Wanda(), problem, NM(2, 4))[3]
+    assert (moved.mask & ~sparse.mask).any()
+    assert problem.loss(moved.weight) < problem.loss(adjusted.weight)
+
+
+def test_swaps_move_the_mask_and_leave_the_weights():
+    problem = make_problem().shrunk(0.2)
+    sparse, _, _, swapped = phases(Swaps(alpha=0), Wanda(), problem, NM(2, 4))
+    assert torch.equal(swapped.weight, problem.weight * swapped.mask)
+    assert (swapped.mask & ~sparse.mask).any() and problem.loss(swapped.weight) < problem.loss(sparse.weight)
 
 
 def test_the_second_prune_is_the_base_pruners():

@@ -184,6 +184,28 @@ def test_a_model_of_one_block_is_dissected() -> None:
     assert [block.name for block in anatomy.blocks] == ["model.layers.0"]
 
 
+class Copies(nn.Module):
+    """A block that hands out a copy of its hidden states, and one that takes a copy."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.block = block
+
+    def forward(self, hidden: torch.Tensor, **kwargs) -> torch.Tensor:
+        return self.block(hidden, **kwargs)
+
+    def __call__(self, hidden: torch.Tensor, **kwargs) -> torch.Tensor:
+        return super().__call__(hidden.clone(), **kwargs)
+
+
+def test_blocks_between_which_hidden_states_are_copied_are_a_chain() -> None:
+    model = build("llama")
+    model.model.layers = nn.ModuleList(Copies(block) for block in model.model.layers)
+    anatomy = dissect(model)
+    assert [block.name for block in anatomy.blocks] == ["model.layers.0", "model.layers.1", "model.layers.2"]
+    assert anatomy.slot == 0
+
+
 class SideBySide(PreTrainedModel):
     """Layers that all read the embeddings: a list, but no chain."""
 

@@ -3,8 +3,9 @@ import shlex
 
 import pytest
 
-from sds_core.__main__ import _chosen, _parser
+from sds_core.__main__ import _parser
 from sds_core.errors import SDSError
+from sds_core.flags import chosen
 from sds_core.maths.methods import METHODS
 from sds_core.runs.config import PRESETS, Parent, RunConfig, describe
 
@@ -66,7 +67,7 @@ def test_all_contradictions_are_told_at_once():
 def test_the_command_line_equals_the_configuration(config):
     words = shlex.split(config.command())
     assert words[:4] == ["python", "-m", "sds_core", "run"]
-    values = _chosen(_parser().parse_args(words[3:]))
+    values = chosen(_parser().parse_args(words[3:]))
     if values.get("phase"):
         values["walk"] = "staged"
     assert RunConfig.from_dict(values) == config
@@ -74,7 +75,7 @@ def test_the_command_line_equals_the_configuration(config):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_sound_and_flags_win_over_them(name):
-    values = _chosen(_parser().parse_args(["run", "--preset", name, "--samples", "5"]))
+    values = chosen(_parser().parse_args(["run", "--preset", name, "--samples", "5"]))
     config = RunConfig.from_dict(values)
     assert config.samples == 5
     assert config.length == PRESETS[name]["length"]

@@ -2,8 +2,9 @@ import shlex
 
 import pytest
 
-from sds_core.__main__ import _chosen, _parser
+from sds_core.__main__ import _parser
 from sds_core.errors import SDSError
+from sds_core.flags import chosen
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.lineup import COMPARED, DEMO, commands, lineup
 
@@ -13,7 +14,7 @@ def read(line: str) -> list[RunConfig]:
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sds_core", "compare"]
     options = _parser().parse_args(words[3:])
-    return lineup(_chosen(options), options.methods)
+    return lineup(chosen(options), options.methods)
 
 
 def test_an_option_goes_to_the_methods_that_know_it():

@@ -1,0 +1,100 @@
+"""Report: a run's numbers and pictures as files, the command that repeats it, and what to cite."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.shared import charts, frame, keep, watch
+
+if TYPE_CHECKING:
+    from sds_core.runs.store import Run
+
+frame.routed()
+
+FILES = {
+    ".html": (
+        "Report",
+        "text/html",
+        "One page with pictures, tables, settings and hashes; needs nothing else; prints on A4.",
+    ),
+    ".csv": ("Statistics", "text/csv", "Every layer and stage, a row each; opens in a spreadsheet."),
+    ".json": ("Everything", "application/json", "The whole record with its histograms, for programs."),
+}
+CITATION = """@inproceedings{li2025sds,
+  author    = {Li and others},
+  title     = {Enhancing One-shot Pruned Pre-trained Language Models through Sparse-Dense-Sparse Mechanism},
+  booktitle = {Proceedings of COLING 2025},
+  year      = {2025},
+  note      = {arXiv 2408.10473}
+}"""
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def rendered(folder: str, stamp: int) -> dict[str, str]:
+    """A report's files, kept until the result changes."""
+    from pathlib import Path
+
+    from sds_core.runs import report
+    from sds_core.runs.store import Run
+
+    return report.rendered(Run(Path(folder)))
+
+
+def content(run: Run, suffix: str) -> bytes:
+    """One file of the report."""
+    return rendered(str(run.folder), (run.folder / "result.json").stat().st_mtime_ns)[suffix].encode()
+
+
+def files(run: Run) -> None:
+    """A button and a sentence for every file."""
+    for suffix, (title, kind, sentence) in FILES.items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.download_button(
+                f"{title} ({suffix[1:].upper()})",
+                partial(content, run, suffix),
+                file_name=run.id + suffix,
+                mime=kind,
+                key=f"file-{suffix[1:]}",
+                icon=":material/download:",
+                on_click="ignore",
+                width=200,
+            )
+            st.markdown(sentence)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        keep.download(run, width=200)
+        st.markdown("The record for another computer: “Import a packed run” on its Run page shows it there.")
+    st.caption("A single picture: the camera above every chart saves it as PNG, three times as large as on the screen.")
+
+
+def repeat(run: Run) -> None:
+    """What it takes to get the same numbers again."""
+    result = run.result()
+    assert result is not None
+    st.subheader("Repeat it", anchor=False)
+    st.code(result["command"], language="bash", wrap_lines=True)
+    made_with = ", ".join(f"{name} {result[name]}" for name in ("version", "python", "torch", "transformers"))
+    texts = f"calibration {result['calibration_sha256'][:12]}…, evaluation {result['evaluation_sha256'][:12]}…"
+    st.caption(f"Made with {made_with} on {result['machine']}. SHA-256 of the windows of text: {texts}.")
+    st.subheader("Cite the method", anchor=False)
+    st.code(CITATION, language="bibtex")
+
+
+st.title("How do I keep, repeat and cite this?", anchor=False)
+with st.spinner("Loading the engine …"):
+    run = frame.choose_run("report-run")
+if run:
+    result = run.result()
+    if result is None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            watch.badge(run.state())
+            st.markdown("There is a report once the run has finished.")
+    else:
+        last = result["perplexity"][result["last"]]
+        st.markdown(
+            f"##### {run.config.title or run.id}: perplexity {charts.number(last['value'])}, {charts.ratio(last)}"
+        )
+        files(run)
+        repeat(run)

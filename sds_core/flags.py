@@ -1,0 +1,48 @@
+"""Flags of the command line, made from the dataclasses that define the options."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from sds_core.maths.methods import METHODS
+from sds_core.runs.config import PRESETS, RunConfig, describe
+
+
+def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """One flag per field of `RunConfig` and per option of any method; what is not given stays out of the namespace."""
+    parser.add_argument("--preset", choices=PRESETS, help="a named recipe; flags that are given win over it")
+    documented = describe(RunConfig)
+    for f in dataclasses.fields(RunConfig):
+        if f.name in ("options", "parent", *without):
+            continue
+        flag = "--" + f.name.replace("_", "-")
+        about = f"{documented[f.name]} (default: {f.default})".replace("%", "%%")
+        if f.type is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=about)
+        else:
+            parser.add_argument(flag, type=type(f.default), default=argparse.SUPPRESS, help=about, metavar="…")
+    method_options = parser.add_argument_group("options of the methods")
+    for name, option in _method_options().items():
+        flag = "--" + name.replace("_", "-")
+        method_options.add_argument(flag, **option, default=argparse.SUPPRESS, metavar="…")
+
+
+def _method_options() -> dict[str, dict[str, Any]]:
+    """Every option of every method with its documentation and default in each."""
+    found: dict[str, dict[str, Any]] = {}
+    for method, cls in METHODS.items():
+        documented = describe(cls)
+        for f in dataclasses.fields(cls):
+            entry = found.setdefault(f.name, {"type": type(f.default), "help": documented[f.name].replace("%", "%%")})
+            entry["help"] += f" [{method}: {f.default}]"
+    return found
+
+
+def chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for as plain values: the preset, then the flags."""
+    given = vars(options)
+    values = dict(PRESETS[given["preset"]]) if given.get("preset") else {}
+    values |= {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
+    values["options"] = values.get("options", {}) | {name: given[name] for name in _method_options() if name in given}
+    return values

@@ -1,0 +1,42 @@
+"""Grids of runs, and the Slurm script, run with a shell as Slurm would."""
+
+import os
+import subprocess
+
+import pytest
+
+from sds_core.errors import SDSError
+from sds_core.runs.store import create
+from sds_core.runs.sweep import grid, slurm_array
+from tests.runs.conftest import config
+
+
+def test_a_grid_is_every_combination_once():
+    configs = grid({"samples": 4}, ["a", "b"], ["30%", "2:4"], [0, 7], ["base:wanda", "sds:sparsegpt"])
+    found = {(c.model, c.pattern, c.seed, c.method, c.pruner) for c in configs}
+    assert len(configs) == len(found) == 16 and {c.samples for c in configs} == {4}
+    assert ("b", "2:4", 7, "sds", "sparsegpt") in found
+
+
+def test_a_combination_that_contradicts_itself_is_refused():
+    with pytest.raises(SDSError, match="5:4"):
+        grid({}, ["a"], ["50%", "5:4"], [0], ["base:wanda"])
+
+
+def test_every_job_of_the_array_works_its_run_off(tiny_folder, tmp_path, runs_root):
+    runs = [create(config(tiny_folder, method="base", pruner=pruner)) for pruner in ("wanda", "magnitude")]
+    script = tmp_path / "sweep.sh"
+    slurm_array(runs, script)
+    assert "#SBATCH --array=0-1\n" in script.read_text()
+    done = subprocess.run(
+        ["bash", str(script)], env=os.environ | {"SLURM_ARRAY_TASK_ID": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert runs[1].state() == "finished" and runs[0].state() == "new"
+
+
+def test_a_script_is_not_overwritten(tmp_path, runs_root):
+    (tmp_path / "x.sh").write_text("mine")
+    with pytest.raises(SDSError, match="exists already"):
+        slurm_array([create(config(tmp_path))], tmp_path / "x.sh")
+    assert (tmp_path / "x.sh").read_text() == "mine"
