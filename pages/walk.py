@@ -145,7 +145,7 @@ def end() -> None:
         st.page_link("pages/lab.py", label="Play with a real layer", icon=":material/science:")
 
 
-st.title("What does pruning do, and can it be undone?", anchor=False)
+st.title("Why prune, fill in, and prune again?", anchor=False)
 with st.spinner("Loading the engine …"):
     from sds_core.walk.steps import STEPS
 

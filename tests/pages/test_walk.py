@@ -38,7 +38,7 @@ def right(at, number: int) -> int:
 
 def test_it_opens_with_the_first_question_and_not_with_the_answer(shipped, app):
     at = app(PAGE)
-    assert not at.exception and at.title[0].value == "What does pruning do, and can it be undone?"
+    assert not at.exception and at.title[0].value == "Why prune, fill in, and prune again?"
     assert at.subheader[0].value == f"1 · {STEPS[0].title}"
     assert at.button(key="walk-reveal").label == "Reveal without a guess"
     assert "walk-back" not in buttons(at)
