@@ -154,8 +154,8 @@ def test_a_cancelled_run_is_resumed_to_its_end(tiny_folder, capsys):
 
 @pytest.mark.usefixtures("in_this_process")
 def test_write_text_makes_the_source_self(tiny_folder, capsys):
-    assert main(["write-text", "--model", str(tiny_folder), "--windows", "3", "--length", "32"]) == 0
-    assert "3 of 3 windows" in capsys.readouterr().out
+    assert main(["write-text", "--model", str(tiny_folder), "--windows", "4", "--length", "32"]) == 0
+    assert "4 of 4 windows" in capsys.readouterr().out
     words = small(tiny_folder, "--method", "base")
     words[words.index("python-docs@0-4000")] = "self"
     assert main(["run", *words]) == 0

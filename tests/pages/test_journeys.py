@@ -109,6 +109,7 @@ def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_fold
 
 def test_an_idle_page_sends_nothing(workshop, visitor):
     visitor.open(f"/run?run={fused(workshop).id}")
+    visitor.page.wait_for_load_state("networkidle")  # the last fonts have come
     sent = []
     visitor.page.on("request", lambda request: sent.append(request.url))
     visitor.page.on("websocket", lambda socket: sent.append(socket.url))
