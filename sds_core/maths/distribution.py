@@ -100,12 +100,11 @@ def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int
         before, after: weights of one shape.
         dense_std: standard deviation of the dense weight.
     """
-    kept = after != 0
     scale = JOINT / (2 * SPAN * (dense_std or 1.0))
-    rows, columns = (
-        ((values[kept].float() * scale + JOINT / 2).floor().clamp(0, JOINT - 1)).long() for values in (before, after)
-    )
-    return torch.bincount(rows * JOINT + columns, minlength=JOINT**2).tolist()
+    rows, columns = ((values.float() * scale + JOINT / 2).floor().clamp(0, JOINT - 1) for values in (before, after))
+    nowhere = JOINT**2  # a place of its own for what is left out: quicker than picking the others
+    places = (rows * JOINT + columns).masked_fill(after == 0, nowhere)
+    return torch.bincount(places.flatten().int(), minlength=nowhere + 1)[:nowhere].tolist()
 
 
 def mask_crop(first: Tensor, last: Tensor) -> list[int]:
