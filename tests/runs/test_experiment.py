@@ -253,7 +253,10 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
         ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
     ],
 )
-def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(tiny_folder, changes, sentence):
+def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
+    tiny_folder, changes, sentence, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which nobody has written a text yet
     run = create(config(tiny_folder, **changes))
     work_here([run])
     assert run.state() == "failed"
