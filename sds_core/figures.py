@@ -67,7 +67,7 @@ def ridges(layer: pd.DataFrame) -> Figure:
         notes.append(_note(f"{coloured}<br>{100 * zeros(rows[stage]):.1f} % zeros", axis, 0.01, "left"))
         if cut := _share_above(curve, top):
             notes.append(_note(f"↑ {100 * cut:.0f} % of the weights", axis, 0.53, "left"))
-    layout = _layout(70 + 120 * len(rows)) | axes | {"annotations": notes, "showlegend": False}
+    layout = base_layout(70 + 120 * len(rows)) | axes | {"annotations": notes, "showlegend": False}
     layout["xaxis"] = _weight_axis() | {"anchor": f"y{len(rows)}" if len(rows) > 1 else "y"}
     return {"data": data, "layout": layout}
 
@@ -98,7 +98,7 @@ def player(layer: pd.DataFrame) -> Figure | None:
     dense = _row(layer, "dense")
     fixed = [] if dense is None else [_outline("dense", density(dense), "y", width=1.5)]
     curves = [trace["y"] for traces in moving.values() for trace in traces]
-    layout = _layout(450) | _controls(rounds) | {"xaxis": _weight_axis() | {"anchor": "y"}}
+    layout = base_layout(450) | _controls(rounds) | {"xaxis": _weight_axis() | {"anchor": "y"}}
     layout["yaxis"] = _hidden_axis([0, 1], height(curves, fixed[0]["y"] if fixed else None))
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT}}
     return {"data": frames[0]["data"] + fixed, "frames": frames, "layout": layout}
@@ -121,7 +121,7 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
     trace = {
         "type": "heatmap",
         "z": values,
-        **{"x": _short(linears), "y": [str(block) for block in blocks]},
+        **{"x": short_names(linears), "y": [str(block) for block in blocks]},
         "colorscale": SCALE,
         "zmin": min(0.0, *(100 * v for v in found.values())),
         **{"xgap": 1, "ygap": 1},
@@ -133,7 +133,7 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
     across = {"side": "top", "type": "category", "showgrid": False, "tickfont": {"size": TEXT}}
     down = {"type": "category", "autorange": "reversed", "showgrid": False, "dtick": 1 if few else 5}
     down |= {"title": {"text": "block", "font": {"size": TEXT}}, "tickfont": {"size": TEXT - 1}, "automargin": True}
-    layout = _layout(110 + (34 if few else 20) * len(blocks)) | {"xaxis": across, "yaxis": down, "dragmode": False}
+    layout = base_layout(110 + (34 if few else 20) * len(blocks)) | {"xaxis": across, "yaxis": down, "dragmode": False}
     layout["hoverdistance"] = 100  # pixels: a cell is wider than its point
     if chosen and chosen[0] in blocks and chosen[1] in linears:
         layout["shapes"] = _frame_of(linears.index(chosen[1]), blocks.index(chosen[0]))
@@ -142,7 +142,7 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
 
 def _points(found: dict[tuple[int, str], float], linears: list[str]) -> dict[str, Any]:
     """Invisible markers over the cells of a map, for clicks and hovering."""
-    short = dict(zip(linears, _short(linears), strict=True))
+    short = dict(zip(linears, short_names(linears), strict=True))
     unseen = {"marker": {"opacity": 0}}
     return {
         **{"type": "scatter", "mode": "markers", "showlegend": False, "selected": unseen, "unselected": unseen},
@@ -163,7 +163,7 @@ def _share_above(curve: list[float], top: float) -> float:
     return sum(value for value in curve if value > top) * 2 * SPAN / BINS
 
 
-def _short(labels: list[str]) -> list[str]:
+def short_names(labels: list[str]) -> list[str]:
     """The last word of each label, where that tells them apart."""
     last = [label.rpartition(".")[2] for label in labels]
     return last if len(set(last)) == len(labels) else labels
@@ -218,7 +218,7 @@ def _note(text: str, axis: str, x: float, anchor: str) -> dict[str, Any]:
     return across | down | {"text": text, "font": {"size": TEXT + 1}, "showarrow": False}
 
 
-def _layout(height: int) -> dict[str, Any]:
+def base_layout(height: int) -> dict[str, Any]:
     """Margins of every picture; the height is fixed so that nothing jumps while it loads."""
     return {"height": height, "margin": {"l": 8, "r": 8, "t": 36, "b": 8}, "hovermode": "closest"}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sds_core.figures import SCALE, TEXT, Figure, _layout, _short
+from sds_core.figures import SCALE, TEXT, Figure, base_layout, short_names
 from sds_core.maths.pattern import Unstructured
 from sds_core.maths.perplexity import Comparison
 from sds_core.runs.compare import Row
@@ -47,7 +47,7 @@ def forest(rows: list[Row], names: dict[str, str], reference: str) -> Figure | N
     low, high = min(ends) / 1.05, max(ends) * 1.05
     labels = [f"{name}<br>{_written(one)}" for name, one in paired.items()]  # beside the plot, they would squeeze it
     one_line = {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "#868B94"}}
-    layout = _layout(120 + 46 * len(order)) | {"shapes": [one_line], "showlegend": True}
+    layout = base_layout(120 + 46 * len(order)) | {"shapes": [one_line], "showlegend": True}
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT - 1}}
     layout["xaxis"] = _log_axis("ratio of perplexities, below 1 is better", low, high)
     layout["yaxis"] = {
@@ -74,7 +74,7 @@ def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
     one, other = (_matrix(losses, blocks, linears) for losses in (first, second))
     pairs = [list(zip(*both_rows, strict=True)) for both_rows in zip(one, other, strict=True)]
     change = [[None if a is None or b is None else a - b for a, b in row] for row in pairs]
-    data, layout = [], _layout(210 + (30 if len(blocks) <= 12 else 18) * len(blocks))
+    data, layout = [], base_layout(210 + (30 if len(blocks) <= 12 else 18) * len(blocks))
     layout |= {"dragmode": False, "annotations": []}
     titles = ("A", "B", "A minus B")
     units = ("error %{z:.2f} %", "error %{z:.2f} %", "%{z:+.2f} percentage points")
@@ -83,7 +83,7 @@ def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
         trace: dict[str, Any] = {
             "type": "heatmap",
             "z": values,
-            "x": _short(linears),
+            "x": short_names(linears),
             "y": [str(block) for block in blocks],
         }
         trace |= {"xaxis": f"x{axis}", "coloraxis": "coloraxis2" if i == 2 else "coloraxis", "xgap": 1, "ygap": 1}
@@ -130,7 +130,7 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
         )
     dense = sweeps[0][0].dense.value
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": dense, "y1": dense}
-    layout = _layout(460) | {"shapes": [line | {"line": {"color": "#868B94", "width": 2, "dash": "dot"}}]}
+    layout = base_layout(460) | {"shapes": [line | {"line": {"color": "#868B94", "width": 2, "dash": "dot"}}]}
     note = {"text": f"dense {dense:,.2f}", "xref": "paper", "x": 1, "xanchor": "right", "showarrow": False}
     layout["annotations"] = [note | {"y": math.log10(dense), "yanchor": "bottom", "font": {"size": TEXT}}]
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT}}

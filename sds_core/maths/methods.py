@@ -19,12 +19,32 @@ from sds_core.maths.pruners import Pruner
 from sds_core.maths.redense import Round, gradient_redense, memory_rounds
 from sds_core.maths.swap import refine_mask
 
+LIMITS: dict[str, tuple[float, float]] = {
+    "alpha": (0, 1),
+    "beta": (0, 1),
+    "iterations": (1, 10_000),
+    "adjust_iterations": (0, 10_000),
+    "learning_rate": (1e-6, 1),
+    "l1": (0, 100),
+    "l2": (0, 100),
+    "swaps": (0, 100_000),
+    "rounds": (1, 1000),
+    "stiffness": (1e-6, 1e6),
+    "growth": (1, 10),
+}
+"""What an option may be, in whichever method it is; one whose default is a whole number takes whole numbers only."""
 
-def _check(option: str, value: float, low: float, high: float, whole: bool = False) -> None:
-    if whole and not isinstance(value, int):
-        raise SDSError(f"option {option} must be a whole number", got=value)
-    if not low <= value <= high:
-        raise SDSError(f"option {option} out of range", got=value, allowed=f"{low:g} to {high:g}")
+
+class _Checked:
+    """Refuses options out of their limits."""
+
+    def __post_init__(self) -> None:
+        for option in fields(self):  # type: ignore[arg-type]
+            value, (low, high) = getattr(self, option.name), LIMITS[option.name]
+            if isinstance(option.default, int) and not isinstance(value, int):
+                raise SDSError(f"option {option.name} must be a whole number", got=value)
+            if not low <= value <= high:
+                raise SDSError(f"option {option.name} out of range", got=value, allowed=f"{low:g} to {high:g}")
 
 
 class Method(Protocol):
@@ -66,7 +86,7 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adjusted:
+class Adjusted(_Checked):
     """The control without a dense phase: the base pruner's mask, its weights solved for."""
 
     title: ClassVar[str] = "base + adjustment"
@@ -79,10 +99,6 @@ class Adjusted:
     """Share of the teacher in the target: 0 aims at the dense layer on the sparse model's inputs (SD), 1 at the
     dense layer on the dense model's inputs (KD)."""
 
-    def __post_init__(self) -> None:
-        _check("alpha", self.alpha, 0, 1)
-        _check("beta", self.beta, 0, 1)
-
     def finish(
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
     ) -> tuple[str, Pruned]:
@@ -90,7 +106,7 @@ class Adjusted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StraightThrough:
+class StraightThrough(_Checked):
     """The control of equal cost without a dense phase: what SDS spends on it goes into more steps of its phase 3."""
 
     title: ClassVar[str] = "base + straight-through"
@@ -106,12 +122,6 @@ class StraightThrough:
     beta: float = 0.0
     """Share of the teacher in the target, 0 to 1."""
 
-    def __post_init__(self) -> None:
-        _check("adjust_iterations", self.adjust_iterations, 0, 10_000, whole=True)
-        _check("learning_rate", self.learning_rate, 1e-6, 1)
-        _check("alpha", self.alpha, 0, 1)
-        _check("beta", self.beta, 0, 1)
-
     def finish(
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
     ) -> tuple[str, Pruned]:
@@ -121,7 +131,7 @@ class StraightThrough:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swaps:
+class Swaps(_Checked):
     """The control that moves the mask only: the dense layer's weights on a refined mask (`swap.refine_mask`)."""
 
     title: ClassVar[str] = "base + mask swaps"
@@ -135,11 +145,6 @@ class Swaps:
     beta: float = 0.0
     """Share of the teacher in the target, 0 to 1."""
 
-    def __post_init__(self) -> None:
-        _check("swaps", self.swaps, 0, 100_000, whole=True)
-        _check("alpha", self.alpha, 0, 1)
-        _check("beta", self.beta, 0, 1)
-
     def finish(
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
     ) -> tuple[str, Pruned]:
@@ -147,7 +152,7 @@ class Swaps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDS:
+class SDS(_Checked):
     """Sparse-Dense-Sparse as in the paper (Li et al., arXiv 2408.10473).
 
     Phase 2: gradient steps with L1 and L2 from the sparse weight. Phase 3: the base pruner again, then
@@ -174,15 +179,6 @@ class SDS:
     beta: float = 0.0
     """Share of the teacher in the target: 0 is the paper's SD, 1 its KD."""
 
-    def __post_init__(self) -> None:
-        _check("iterations", self.iterations, 1, 10_000, whole=True)
-        _check("learning_rate", self.learning_rate, 1e-6, 1)
-        _check("l1", self.l1, 0, 100)
-        _check("l2", self.l2, 0, 100)
-        _check("adjust_iterations", self.adjust_iterations, 0, 10_000, whole=True)
-        _check("alpha", self.alpha, 0, 1)
-        _check("beta", self.beta, 0, 1)
-
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         dense = gradient_redense(
             problem,
@@ -205,7 +201,7 @@ class SDS:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDSMemory:
+class SDSMemory(_Checked):
     """Sparse-Dense-Sparse in rounds, with a memory of what each prune threw away (ADMM; ours).
 
     Phase 2: rounds of dense solve and prune. Phase 3: the base pruner again, the kept weights solved for; the
@@ -226,13 +222,6 @@ class SDSMemory:
     """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
     beta: float = 0.2
     """Share of the teacher in the target, 0 to 1; costs a second, dense stream through the model."""
-
-    def __post_init__(self) -> None:
-        _check("rounds", self.rounds, 1, 1000, whole=True)
-        _check("stiffness", self.stiffness, 1e-6, 1e6)
-        _check("growth", self.growth, 1, 10)
-        _check("alpha", self.alpha, 0, 1)
-        _check("beta", self.beta, 0, 1)
 
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         return memory_rounds(

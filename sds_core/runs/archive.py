@@ -26,8 +26,7 @@ def pack(run: Run, target: Path | IO[bytes]) -> None:
     Raises:
         SDSError: the run is not finished, or the file cannot be written.
     """
-    if run.result() is None:
-        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
+    run.finished_result()
     files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
     files += sorted((run.folder / "distributions").glob("*.parquet"))
     try:

@@ -21,9 +21,7 @@ def pruned_model(run: Run) -> LoadedModel:
     Raises:
         SDSError: the run is not finished or has no weights, or its model has changed.
     """
-    result, config = run.result(), run.config
-    if result is None:
-        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
+    result, config = run.finished_result(), run.config
     loaded = load_model(config.model, config.dtype)
     recorded = next(event for event in run.log.read() if event["kind"] == "model")
     if loaded.sha256 != recorded["sha256"]:

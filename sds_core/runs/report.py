@@ -6,7 +6,6 @@ Beside it lie its numbers: the statistics of every layer as CSV, the whole recor
 import json
 import math
 from collections.abc import Iterable
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from sds_core import figures
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
 from sds_core.runs import record
-from sds_core.runs.files import require_space, write_atomically
+from sds_core.runs.files import require_space, write_text
 from sds_core.runs.store import Run
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -45,9 +44,7 @@ def rendered(run: Run) -> dict[str, str]:
     Raises:
         SDSError: the run is not finished.
     """
-    result = run.result()
-    if result is None:
-        raise SDSError(f"run {run.id} is {run.state()}, not finished", cure=f"run: python -m sds_core resume {run.id}")
+    result = run.finished_result()
     layers = record.load(run.folder)
     model = next((event for event in run.log.read() if event["kind"] == "model"), {})
     return {
@@ -73,12 +70,8 @@ def report(run: Run, file: str) -> list[Path]:
     page.parent.mkdir(parents=True, exist_ok=True)
     require_space(page.parent, SPACE)
     for path, text in zip(paths, texts.values(), strict=True):
-        write_atomically(path, partial(_fill, text=text))
+        write_text(path, text)
     return paths
-
-
-def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _csv(layers: pd.DataFrame) -> str:

@@ -144,6 +144,18 @@ class Run:
                 f"the result of run {self.id} is broken: {error}", cure="delete result.json and resume"
             ) from error
 
+    def finished_result(self) -> dict[str, Any]:
+        """What came out.
+
+        Raises:
+            SDSError: the run is not finished.
+        """
+        result = self.result()
+        if result is None:
+            cure = f"run: python -m sds_core resume {self.id}"
+            raise SDSError(f"run {self.id} is {self.state()}, not finished", cure=cure)
+        return result
+
     def state(self, events: list[dict[str, Any]] | None = None) -> State:
         """Where the run stands; the lock is asked first, so that a run that ends meanwhile is seen whole next time."""
         alive = lock.held(self.lock_path)

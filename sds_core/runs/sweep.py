@@ -3,13 +3,12 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.runs.config import RunConfig
-from sds_core.runs.files import disk_error, write_atomically
+from sds_core.runs.files import write_text
 from sds_core.runs.lineup import lineup
 from sds_core.runs.store import Run, root
 
@@ -53,11 +52,4 @@ def slurm_array(runs: list[Run], file: Path) -> None:
         f"runs=({' '.join(run.id for run in runs)})",
         f'exec {python} -m sds_core resume "${{runs[$SLURM_ARRAY_TASK_ID]}}"',
     ]
-    try:
-        write_atomically(file, partial(_fill, text="\n".join(lines) + "\n"))
-    except OSError as error:
-        raise disk_error(file, error) from error
-
-
-def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text(file, "\n".join(lines) + "\n")
