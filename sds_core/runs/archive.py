@@ -53,6 +53,12 @@ def unpack(source: Path | IO[bytes]) -> Run:
         raise SDSError("there is no such file", got=str(source)) from None
 
 
+def packed_id(path: Path) -> str:
+    """The id of the run in a sound archive."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()[0].split("/", 1)[0]
+
+
 def _unpack(archive: zipfile.ZipFile, name: str) -> Run:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     inside = {tuple(entry.filename.split("/", 1)) for entry in entries}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sds_core.runs.archive import unpack
-from sds_core.runs.store import Run, open_run, root
+from sds_core.runs.archive import packed_id, unpack
+from sds_core.runs.store import Run, root
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """Archives that `pack` has written of the runs of `python -m sds_core demo`, named METHOD-PRUNER.zip."""
@@ -22,11 +22,5 @@ def example(name: str) -> Run:
     """One example, such as `sds-memory-wanda`, unpacked where it is not there yet."""
     path = FOLDER / f"{name}.zip"
     assert path.exists(), f"there is no example {name}"
-    mark = root() / f".example-{name}"
-    if mark.exists():
-        run = mark.read_text(encoding="utf-8")
-        if (root() / run / "result.json").exists():
-            return open_run(run)
-    found = unpack(path)
-    mark.write_text(found.id, encoding="utf-8")
-    return found
+    run = root() / packed_id(path)
+    return Run(run) if (run / "result.json").exists() else unpack(path)
