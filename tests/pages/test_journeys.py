@@ -109,9 +109,12 @@ def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_fold
 
 def test_an_idle_page_sends_nothing(workshop, visitor):
     visitor.open(f"/run?run={fused(workshop).id}")
-    visitor.page.wait_for_load_state("networkidle")  # the last fonts have come
     sent = []
     visitor.page.on("request", lambda request: sent.append(request.url))
     visitor.page.on("websocket", lambda socket: sent.append(socket.url))
-    visitor.page.wait_for_timeout(3000)
+    for _ in range(5):  # on a busy machine the last fonts come late; a page that polls is never quiet for so long
+        sent.clear()
+        visitor.page.wait_for_timeout(3000)
+        if not sent:
+            break
     assert sent == []
