@@ -1,14 +1,16 @@
 """What each method gains at the same sparsity, over calibration seeds, with paired errors: a study anyone can repeat.
 
-    python benchmarks/quality.py STUDY --evaluation TEXT [--model demo] [--seeds 0 1 2] [--patterns 2:4] [--methods …]
+    python benchmarks/quality.py STUDY --evaluations TEXT … [--models demo] [--seeds 0 1 2] [--patterns …] [--methods …]
 
-A study is a list of settings; each becomes one run a seed. Runs are ordinary runs without kept weights, in the folder
-named by --runs, so a study that was interrupted goes on where it stopped, and its runs can be looked at in the app.
-Written to --out: STUDY.md (a row a setting) and STUDY.csv (a row a run).
+A study is a list of settings; each becomes one run for every seed, model and text. Runs are ordinary runs without kept
+weights, in the folder named by --runs, so a study that was interrupted goes on where it stopped, and its runs can be
+looked at in the app. Written to --out: STUDY.md (a table for every model and text, a row a setting) and STUDY.csv (a
+row a run).
 """
 
 import argparse
 import csv
+import itertools
 import math
 import os
 import statistics
@@ -97,8 +99,10 @@ class Setting(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--evaluation", required=True, help="held-out text, such as wikitext-2-raw.test.txt@0-50%%")
-    parser.add_argument("--model", default="demo")
+    parser.add_argument(
+        "--evaluations", nargs="+", required=True, help="held-out texts, such as wikitext-2-raw.test.txt@0-50%%"
+    )
+    parser.add_argument("--models", nargs="+", default=["demo"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--patterns", nargs="+", help="only these (default: all of the study)")
     parser.add_argument("--methods", nargs="+", metavar="METHOD:PRUNER", help="only these (default: all of the study)")
@@ -114,23 +118,31 @@ def main() -> None:
 
 
 def study(options: argparse.Namespace) -> None:
-    shared = {"model": options.model, "evaluation": options.evaluation, "keep_weights": False, "title": options.study}
+    shared = {"keep_weights": False, "title": options.study}
     known = {repr(open_run(run).config): open_run(run) for run in ids()}
     chosen = [changes for changes in STUDIES[options.study] if wanted(RunConfig.from_dict(changes), options)]
-    pairs = [(changes, seed) for seed in options.seeds for changes in chosen]  # a whole seed, then the next
-    found: dict[str, list[Run]] = {repr(changes): [] for changes in chosen}
-    for changes, seed in pairs:
-        config = RunConfig.from_dict({**shared, **changes, "seed": seed})
-        run = known.get(repr(config)) or (None if options.table else create(config))
-        if run is not None:
-            found[repr(changes)].append(run)
-    todo = [run for runs in zip(*found.values(), strict=False) for run in runs if run.result() is None]
+    places = list(itertools.product(options.models, options.evaluations))
+    found: dict[tuple[str, str], list[list[Run]]] = {place: [[] for _ in chosen] for place in places}
+    todo = []
+    for seed, place in itertools.product(options.seeds, places):  # a whole seed, then the next
+        for changes, runs in zip(chosen, found[place], strict=True):
+            where = dict(zip(("model", "evaluation"), place, strict=True))
+            config = RunConfig.from_dict({**shared, **where, **changes, "seed": seed})
+            run = known.get(repr(config)) or (None if options.table else create(config))
+            if run is not None:
+                runs.append(run)
+                todo += [run] if run.result() is None else []
     if todo and not options.table:
         work_off(todo)
-    settings = [
-        Setting(changes, done) for changes in chosen if (done := [r for r in found[repr(changes)] if r.result()])
-    ]
-    write(Path(options.out), options.study, settings)
+    tables = {
+        place: [
+            Setting(changes, done)
+            for changes, runs in zip(chosen, found[place], strict=True)
+            if (done := [run for run in runs if run.result()])
+        ]
+        for place in places
+    }
+    write(Path(options.out), options.study, tables)
 
 
 def wanted(config: RunConfig, options: argparse.Namespace) -> bool:
@@ -149,14 +161,18 @@ def work_off(runs: list[Run]) -> None:
     process.wait()
 
 
-def write(folder: Path, name: str, settings: list[Setting]) -> None:
+def write(folder: Path, name: str, tables: dict[tuple[str, str], list[Setting]]) -> None:
     """The tables of what is finished."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = "\n".join(markdown(settings))
-    (folder / f"{name}.md").write_text(lines + "\n", encoding="utf-8")
-    print(lines)
+    lines = [
+        line
+        for (model, text), settings in tables.items()
+        for line in (f"{model} on {text}:", "", *markdown(settings), "")
+    ]
+    (folder / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+    rows = [row for settings in tables.values() for row in csv_rows(settings)]
     with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-        rows = list(csv_rows(settings))
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows(rows)
@@ -224,6 +240,8 @@ def csv_rows(settings: list[Setting]) -> Iterator[dict[str, Any]]:
             last = found["perplexity"][found["last"]]
             yield {
                 "run": run.id,
+                "model": run.config.model,
+                "evaluation": run.config.evaluation,
                 "setting": label(setting.changes),
                 "seed": run.config.seed,
                 "perplexity": last["value"],

@@ -23,8 +23,8 @@ def options(tmp_path, monkeypatch):
     monkeypatch.setenv("SDS_RUNS", str(tmp_path / "runs"))
     return Namespace(
         study="methods",
-        evaluation="python-docs",
-        model="demo",
+        evaluations=["python-docs"],
+        models=["demo"],
         seeds=[0, 1, 2],
         patterns=["2:4"],
         methods=["base:wanda", "sds:wanda"],
@@ -87,6 +87,16 @@ def test_a_whole_seed_is_worked_off_before_the_next(options, monkeypatch, capsys
     monkeypatch.setattr(quality, "work_off", lambda runs: order.extend(run.config.seed for run in runs))
     quality.study(options)
     assert order == [0, 0, 1, 1, 2, 2]
+
+
+def test_every_text_has_a_table_of_its_own(options, monkeypatch, capsys):
+    options.evaluations, options.seeds = ["python-docs", "news.txt"], [0]
+    monkeypatch.setattr(quality, "work_off", lambda runs: [finish(run) for run in runs])
+    quality.study(options)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":") or line.startswith("| 2:4")]
+    assert [line[:7] for line in lines] == ["demo on", "| 2:4 b", "| 2:4 s"] * 2
+    texts = {run.config.evaluation for run in map(quality.open_run, ids())}
+    assert texts == {"python-docs", "news.txt"}
 
 
 def test_tables_only_start_nothing(options, monkeypatch, capsys):
