@@ -17,12 +17,14 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sds_core.errors import SDSError
+from sds_core.maths.methods import Method
 from sds_core.maths.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import RunConfig
 from sds_core.runs.store import Run, create, ids, open_run
@@ -33,9 +35,12 @@ Changes = dict[str, Any]
 
 BASES: list[Changes] = [{"method": "base", "pruner": pruner} for pruner in ("magnitude", "wanda", "sparsegpt")]
 CONTROLS: list[Changes] = [
-    {"method": method, "pruner": pruner, "options": {"beta": beta}}
+    {"method": method, "pruner": pruner}
     for pruner in ("wanda", "sparsegpt")
-    for method, beta in (("swaps", 0.0), ("straight-through", 0.0), ("adjusted", 0.0), ("adjusted", 0.2))
+    for method in ("swaps", "straight-through", "adjusted")
+] + [
+    {"method": "adjusted", "pruner": pruner, "options": {"beta": 0.2, "sequential": True}}
+    for pruner in ("wanda", "sparsegpt")
 ]
 WINNERS: list[Changes] = [
     {"method": method, "pruner": pruner} for pruner in ("wanda", "sparsegpt") for method in ("sds", "sds-memory")
@@ -54,6 +59,7 @@ STUDIES: dict[str, list[Changes]] = {
         for setting in (
             {"method": "base", "pruner": "wanda"},
             MEMORY,
+            MEMORY | {"options": {"sequential": False}},
             *(MEMORY | {"options": {"beta": beta}} for beta in (0.0, 0.1, 0.15, 0.3, 0.5)),
             *(MEMORY | {"options": {"alpha": alpha}} for alpha in (0.05, 0.1, 0.4)),
             *(MEMORY | {"options": {"rounds": rounds, "growth": growth}} for rounds, growth in ((6, 1.7), (25, 1.15))),
@@ -184,8 +190,8 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for setting in settings:
         base = partner(setting, settings, {"method": "base", "options": {}})
-        beta = RunConfig.from_dict(setting.changes).made_method().beta
-        control = partner(setting, settings, {"method": "adjusted", "options": {"beta": beta}})
+        own = RunConfig.from_dict(setting.changes).made_method()
+        control = partner(setting, settings, {"method": "adjusted", "options": like(own)})
         recipe = next((other for other in settings if other.changes == RECIPE), None)
         cells = [ratio(setting, other) for other in (base, control, recipe)]
         dense = compare(setting.losses(), setting.losses("dense"))
@@ -196,11 +202,17 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
         )
 
 
+def like(method: Method) -> dict[str, Any]:
+    """Options of the control that sees and aims at the same as a method."""
+    return {"alpha": method.alpha, "beta": method.beta, "sequential": method.sequential}
+
+
 def partner(setting: Setting, settings: list[Setting], changes: Changes) -> Setting | None:
     """The setting that is this one but for the method, where it is in the study with the same seeds."""
     mine = RunConfig.from_dict({**setting.changes, "walk": "fused", **changes})
     for other in settings:
-        if RunConfig.from_dict(other.changes) == mine:
+        its = RunConfig.from_dict(other.changes)
+        if its.made_method() == mine.made_method() and replace(its, options=mine.options) == mine:
             return other
     return None
 

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) ->
     method_options = parser.add_argument_group("options of the methods")
     for name, option in _method_options().items():
         flag = "--" + name.replace("_", "-")
-        method_options.add_argument(flag, **option, default=argparse.SUPPRESS, metavar="…")
+        method_options.add_argument(flag, **option, default=argparse.SUPPRESS)
 
 
 def _method_options() -> dict[str, dict[str, Any]]:
@@ -34,7 +34,8 @@ def _method_options() -> dict[str, dict[str, Any]]:
     for method, cls in METHODS.items():
         documented = describe(cls)
         for f in dataclasses.fields(cls):
-            entry = found.setdefault(f.name, {"type": type(f.default), "help": documented[f.name].replace("%", "%%")})
+            kind = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type, "metavar": "…"}
+            entry = found.setdefault(f.name, kind | {"help": documented[f.name].replace("%", "%%")})
             entry["help"] += f" [{method}: {f.default}]"
     return found
 

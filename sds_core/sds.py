@@ -219,9 +219,10 @@ def _walk(
             cure="set the teacher's share to nothing: --beta 0",
         )
     teacher = stream.fork() if beta else None
+    sequential = recipe.method.sequential and step.taught and step.feeds_on == "result"
     for block in anatomy.blocks:
         dense = {linear.label: linear.read() for linear in block.linears}
-        dense_block = copy.deepcopy(block.module) if teacher and step.start else None
+        dense_block = copy.deepcopy(block.module) if teacher and (step.start or sequential) else None
         if step.start:
             for linear in block.linears:
                 linear.write(step.start(linear))
@@ -234,30 +235,32 @@ def _walk(
             if step.feeds_on == "result":
                 stream.advance()
             continue
-        seen, outputs = observe(stream, teacher, dense_block, held_out)
         here = recipe.of(block)
-        for linear in block.linears:
-            began = time.monotonic()
-            observed = seen[linear.input]
-            weight = dense[linear.label].to(device)
-            shift = None if observed.pull is None else beta * (weight @ observed.pull)
-            problem = LayerProblem(weight, observed.gram, shift)
-            result = step.solve(here, problem, linear)
-            newest = list(result.stages.values())[-1]
-            linear.write(newest.weight if isinstance(newest, Pruned) else newest)
-            seconds = time.monotonic() - began
-            judge = LayerProblem(weight, observed.held_out) if observed.held_out else None
-            yield Solved(
-                linear=linear,
-                problem=problem,
-                held_out=judge,
-                pattern=here.pattern,
-                stages=result.stages,
-                sparse=result.sparse,
-                rounds=result.rounds,
-                winner=result.winner,
-                seconds=seconds,
-            )
+        groups = block.groups if sequential else [block.linears]
+        for group in groups:
+            seen, outputs = observe(stream, teacher, dense_block, held_out, group, group is groups[-1])
+            for linear in group:
+                began = time.monotonic()
+                observed = seen[linear.input]
+                weight = dense[linear.label].to(device)
+                shift = None if observed.pull is None else beta * (weight @ observed.pull)
+                problem = LayerProblem(weight, observed.gram, shift)
+                result = step.solve(here, problem, linear)
+                newest = list(result.stages.values())[-1]
+                linear.write(newest.weight if isinstance(newest, Pruned) else newest)
+                seconds = time.monotonic() - began
+                judge = LayerProblem(weight, observed.held_out) if observed.held_out else None
+                yield Solved(
+                    linear=linear,
+                    problem=problem,
+                    held_out=judge,
+                    pattern=here.pattern,
+                    stages=result.stages,
+                    sparse=result.sparse,
+                    rounds=result.rounds,
+                    winner=result.winner,
+                    seconds=seconds,
+                )
         if step.feeds_on == "start":
             stream.move_on(outputs)
         elif block is not anatomy.blocks[-1]:

@@ -40,7 +40,12 @@ class _Checked:
 
     def __post_init__(self) -> None:
         for option in fields(self):  # type: ignore[arg-type]
-            value, (low, high) = getattr(self, option.name), LIMITS[option.name]
+            value = getattr(self, option.name)
+            if isinstance(option.default, bool):
+                if not isinstance(value, bool):
+                    raise SDSError(f"option {option.name} is yes or no", got=value, allowed="True or False")
+                continue
+            low, high = LIMITS[option.name]
             if isinstance(option.default, int) and not isinstance(value, int):
                 raise SDSError(f"option {option.name} must be a whole number", got=value)
             if not low <= value <= high:
@@ -63,6 +68,9 @@ class Method(Protocol):
     @property
     def beta(self) -> float: ...
 
+    @property
+    def sequential(self) -> bool: ...
+
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         """Phase 2 on the shrunk problem: the rounds to look at; the last one's dense weight goes on."""
         ...
@@ -83,6 +91,7 @@ class Base:
     finishes: ClassVar[bool] = False
     alpha: ClassVar[float] = 0.0
     beta: ClassVar[float] = 0.0
+    sequential: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +107,9 @@ class Adjusted(_Checked):
     beta: float = 0.0
     """Share of the teacher in the target: 0 aims at the dense layer on the sparse model's inputs (SD), 1 at the
     dense layer on the dense model's inputs (KD)."""
+    sequential: bool = False
+    """Whether a layer sees the layers before it in its own block as they have become, not as they were; costs up to
+    two forwards more."""
 
     def finish(
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
@@ -112,6 +124,7 @@ class StraightThrough(_Checked):
     title: ClassVar[str] = "base + straight-through"
     redenses: ClassVar[bool] = False
     finishes: ClassVar[bool] = True
+    sequential: ClassVar[bool] = False
 
     adjust_iterations: int = 45
     """Straight-through steps; the default takes about the time of all of `sds`."""
@@ -137,6 +150,7 @@ class Swaps(_Checked):
     title: ClassVar[str] = "base + mask swaps"
     redenses: ClassVar[bool] = False
     finishes: ClassVar[bool] = True
+    sequential: ClassVar[bool] = False
 
     swaps: int = 100
     """Most swaps in a row of weights."""
@@ -163,6 +177,7 @@ class SDS(_Checked):
     title: ClassVar[str] = "SDS"
     redenses: ClassVar[bool] = True
     finishes: ClassVar[bool] = True
+    sequential: ClassVar[bool] = False
 
     iterations: int = 20
     """Gradient steps of phase 2."""
@@ -222,6 +237,9 @@ class SDSMemory(_Checked):
     """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
     beta: float = 0.2
     """Share of the teacher in the target, 0 to 1; costs a second, dense stream through the model."""
+    sequential: bool = True
+    """Whether a layer sees the layers before it in its own block as they have become, not as they were; costs up to
+    two forwards more."""
 
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         return memory_rounds(

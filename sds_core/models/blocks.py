@@ -61,6 +61,13 @@ class Block:
     """Dotted name inside the model."""
     module: nn.Module
     linears: tuple[Linear, ...]
+    """In the order of their calls."""
+
+    @property
+    def groups(self) -> list[tuple[Linear, ...]]:
+        """Its linears, those that receive the same input together."""
+        heads = dict.fromkeys(linear.input for linear in self.linears)
+        return [tuple(linear for linear in self.linears if linear.input == head) for head in heads]
 
 
 @dataclass(frozen=True, eq=False)

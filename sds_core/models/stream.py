@@ -5,8 +5,8 @@ window; `Stream` then replays the real blocks one after the other, feeding each 
 """
 
 import copy
-from collections.abc import Iterable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.maths.gram import Gram, GramAccumulator
-from sds_core.models.blocks import Anatomy, Block, hidden_of, hooked
+from sds_core.models.blocks import Anatomy, Block, Linear, hidden_of, hooked
 
 
 class _AllCaptured(Exception):
@@ -222,7 +222,12 @@ class Observed:
 
 
 def observe(
-    stream: Stream, teacher: Stream | None = None, teacher_block: nn.Module | None = None, held_out: int = 0
+    stream: Stream,
+    teacher: Stream | None = None,
+    teacher_block: nn.Module | None = None,
+    held_out: int = 0,
+    watched: Sequence[Linear] | None = None,
+    to_the_end: bool = True,
 ) -> tuple[dict[str, Observed], list[Tensor]]:
     """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
 
@@ -231,32 +236,34 @@ def observe(
         teacher: the same windows in the untouched model, advanced one block on the way.
         teacher_block: the untouched block, where the model's own block has changed already.
         held_out: so many of the last windows are kept out of the Gram matrices and get some of their own.
+        watched: which of the block's linears; all without a choice.
+        to_the_end: otherwise a replay stops where all that is watched was seen, and the teacher stays where it is.
 
     Returns:
-        Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`.
+        Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`, none if stopped.
     """
     block = stream.anatomy.blocks[stream.position]
     dense = teacher_block or block.module
-    heads = [linear for linear in block.linears if linear.label == linear.input]
+    heads = [linear for linear in watched or block.linears if linear.label == linear.input]
     sums = {
         linear.label: GramAccumulator(linear.shape[1], stream.device, cross=teacher is not None) for linear in heads
     }
     apart = {linear.label: GramAccumulator(linear.shape[1], stream.device) for linear in heads if held_out}
-    outputs, teacher_outputs = [], []
+    outputs, teacher_outputs = list[Tensor](), list[Tensor]()
     with on_device(block.module, stream.device), on_device(dense, stream.device):
         for window in range(len(stream.hidden)):
             dense_inputs: dict[str, Tensor] = {}
             if teacher is not None:
-                with _inputs(dense, sums) as dense_inputs:
+                with _inputs(dense, sums, to_the_end) as dense_inputs:
                     teacher_outputs.append(teacher.replay(window, dense).cpu())
-            with _inputs(block.module, sums) as inputs:
+            with _inputs(block.module, sums, to_the_end) as inputs:
                 outputs.append(stream.replay(window).cpu())
             for label, seen in inputs.items():
                 if window < len(stream.hidden) - held_out:
                     sums[label].add(seen, dense_inputs.get(label))
                 else:
                     apart[label].add(seen)
-    if teacher is not None:
+    if teacher is not None and to_the_end:
         teacher.move_on(teacher_outputs)
     observed = {
         linear.label: Observed(
@@ -266,17 +273,23 @@ def observe(
         )
         for linear in heads
     }
-    return observed, outputs
+    return observed, outputs if to_the_end else []
+
+
+class _AllSeen(Exception):
+    """Every watched linear was called; what the block would do after that is not needed."""
 
 
 @contextmanager
-def _inputs(block: nn.Module, labels: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """The inputs of a block's linears, by label, as they are called inside the `with`."""
+def _inputs(block: nn.Module, labels: Collection[str], to_the_end: bool) -> Iterator[dict[str, Tensor]]:
+    """The inputs of a block's linears, by label, as they are called inside the `with`, which may end at the last."""
     modules = {block.get_submodule(label): label for label in labels}
     found: dict[str, Tensor] = {}
 
     def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
         found[modules[module]] = args[0]
+        if len(found) == len(modules) and not to_the_end:
+            raise _AllSeen
 
-    with hooked(list(modules), note):
+    with suppress(_AllSeen), hooked(list(modules), note):
         yield found

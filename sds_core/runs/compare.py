@@ -196,5 +196,5 @@ def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
     """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
     alike = all(getattr(config, name) == getattr(mine, name) for name in ("pruner", "pattern", *CALIBRATED))
     its, own = config.made_method(), mine.made_method()
-    comparable = method == "base" or (its.alpha, its.beta) == (own.alpha, own.beta)
+    comparable = method == "base" or (its.alpha, its.beta, its.sequential) == (own.alpha, own.beta, own.sequential)
     return config.method == method and alike and comparable

@@ -241,11 +241,18 @@ class RunConfig:
             hidden = f.name in ("options", "parent", *without) or (f.name == "walk" and self.phase)
             if hidden or value == f.default:
                 continue
-            flag = "--" + f.name.replace("_", "-")
-            words += [f"--no-{flag[2:]}"] if value is False else [flag, str(value)]
+            words += _flag(f.name, value)
         for name, value in self.options.items():
-            words += ["--" + name.replace("_", "-"), str(value)]
+            words += _flag(name, value)
         return words
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """A value as words of the command line."""
+    name = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", str(value)]
 
 
 PRESETS: dict[str, dict[str, Any]] = {

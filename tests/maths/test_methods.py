@@ -159,6 +159,12 @@ def test_options_reach_the_method_and_the_rest_are_its_defaults():
     assert make_method("base", {}) == Base()
 
 
+def test_a_choice_is_yes_or_no():
+    assert make_method("adjusted", {"sequential": True}).sequential
+    with pytest.raises(SDSError, match="option sequential is yes or no \\(got 1"):
+        make_method("adjusted", {"sequential": 1})
+
+
 def test_the_defaults_are_the_recipe():
     assert dataclasses.asdict(SDSMemory()) == {
         "rounds": 12,
@@ -166,8 +172,9 @@ def test_the_defaults_are_the_recipe():
         "growth": 1.3,
         "alpha": 0.2,
         "beta": 0.2,
+        "sequential": True,
     }
-    assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0}
+    assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0, "sequential": False}
     assert (SDS().alpha, SDS().beta) == (0.2, 0.0)
     assert SDS().l2 / SDS().l1 == pytest.approx(0.1)
     assert (Base().alpha, Base().beta) == (0.0, 0.0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sds_core.models.blocks import Anatomy, Linear, dissect
 from sds_core.models.stream import Stream, capture, logits, observe
-from tests.models.families import CASES, WINDOW, build, plain_inputs, plain_logits, texts
+from tests.models.families import CASES, FAMILIES, WINDOW, build, plain_inputs, plain_logits, texts
 
 CPU = torch.device("cpu")
 
@@ -307,6 +307,36 @@ def test_windows_that_are_held_out_have_gram_matrices_of_their_own(taught: bool)
         assert torch.equal(observed.gram.matrix, seen[label].gram.matrix)
         assert torch.equal(observed.held_out.matrix, unseen[label].gram.matrix)
         assert (observed.pull is not None) == taught and seen[label].held_out is None
+
+
+@pytest.mark.parametrize("name", ["llama", "gptj"])
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_replay_that_stops_at_what_is_watched_sees_the_same_and_moves_nothing(name: str, taught: bool) -> None:
+    anatomy = dissect(build(name))
+    stream = capture(anatomy, texts(3), CPU)
+    teacher = stream.fork() if taught else None
+    for group in anatomy.blocks[0].groups:
+        seen, outputs = observe(stream, teacher, None, 1, group, to_the_end=False)
+        whole, _ = observe(stream, stream.fork() if taught else None, None, 1)
+        assert list(seen) == [group[0].label] and outputs == []
+        mine, its = seen[group[0].label], whole[group[0].label]
+        assert torch.equal(mine.gram.matrix, its.gram.matrix)
+        assert torch.equal(mine.held_out.matrix, its.held_out.matrix)
+        assert torch.equal(mine.pull, its.pull) if taught else mine.pull is None
+    assert stream.position == 0 and (teacher is None or teacher.position == 0)
+
+
+def test_a_replay_that_stops_does_not_run_what_comes_after() -> None:
+    anatomy = dissect(build("llama"))
+    stream = capture(anatomy, texts(2), CPU)
+    called = []
+    anatomy.blocks[0].module.mlp.down_proj.register_forward_hook(lambda *_: called.append("down"))
+    groups = anatomy.blocks[0].groups
+    assert [[linear.label for linear in group] for group in groups] == [list(g) for g in FAMILIES["llama"].groups]
+    observe(stream, watched=groups[2], to_the_end=False)
+    assert not called
+    observe(stream, watched=groups[2])
+    assert called == ["down"] * 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
