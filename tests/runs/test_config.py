@@ -62,6 +62,8 @@ def test_all_contradictions_are_told_at_once():
         RunConfig(method="sds", pruner="sparsegpt", pattern="50%", options={"iterations": 7, "l1": 0.5}),
         RunConfig(walk="staged", keep_weights=False, title="it's mine", calibration="my text.txt@0-50%"),
         RunConfig(walk="staged", phase=1, method="sds", device="cpu", threads=2, seed=3),
+        RunConfig(partial=True, options={"sequential": False}),
+        RunConfig(method="adjusted", options={"sequential": True, "beta": 0.2}),
     ],
 )
 def test_the_command_line_equals_the_configuration(config):
