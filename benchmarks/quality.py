@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sds_core.errors import SDSError
 from sds_core.maths.methods import Method
 from sds_core.maths.perplexity import Comparison, Perplexity, compare
-from sds_core.runs.config import RunConfig
+from sds_core.runs.config import ALLOCATIONS, RunConfig
 from sds_core.runs.store import Run, create, ids, open_run
 from sds_core.runs.worker import launch
 
@@ -66,8 +66,13 @@ STUDIES: dict[str, list[Changes]] = {
             MEMORY | {"walk": "staged"},
             *(MEMORY | {"pruner": pruner} for pruner in ("magnitude", "sparsegpt")),
             *(MEMORY | {"samples": samples} for samples in (8, 32, 64)),
-            MEMORY | {"calibration": "python-docs"},
+            *(MEMORY | {"calibration": text} for text in ("python-docs", "self*3+python-docs")),
             *({"pattern": "4:8", "method": method, "pruner": "wanda"} for method in ("base", "sds-memory")),
+            *(
+                {"pattern": "70%", "method": method, "pruner": pruner, "allocation": allocation}
+                for method, pruner in (("base", "wanda"), ("base", "sparsegpt"), ("sds-memory", "wanda"))
+                for allocation in ALLOCATIONS
+            ),
         )
     ],
 }
@@ -233,6 +238,7 @@ def label(changes: Changes) -> str:
     """A setting in words."""
     config = RunConfig.from_dict(changes)
     extra = [config.walk] if config.walk != "fused" else []
+    extra += [config.allocation] if config.allocation != "uniform" else []
     extra += [config.calibration] if config.calibration != "self" else []
     extra += [f"{key} {value:g}" for key, value in config.options.items()]
     calibrated = f"{config.samples}×{config.length}"
