@@ -87,7 +87,7 @@ def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern) -> N
     from sds_core import figures
 
     layer = record[(record["block"] == cell[0]) & (record["linear"] == cell[1])]
-    st.subheader(f"Its weights, stage by stage: block {cell[0]}, {cell[1]}", anchor=False)
+    st.subheader(f"Its weights, stage by stage: block {cell[0]}, {frame.plain(cell[1])}", anchor=False)
     if layer.empty:
         st.info("This layer is not done yet.", icon=":material/info:")
     else:

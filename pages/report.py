@@ -33,8 +33,8 @@ CITATION = """@inproceedings{li2025sds,
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def rendered(folder: str, stamp: int) -> dict[str, str]:
-    """A report's files, kept until the result changes."""
+def rendered(folder: str, stamp: tuple[int, str]) -> dict[str, str]:
+    """A report's files, kept until the result or the note changes."""
     from pathlib import Path
 
     from sds_core.runs import report
@@ -45,7 +45,10 @@ def rendered(folder: str, stamp: int) -> dict[str, str]:
 
 def content(run: Run, suffix: str) -> bytes:
     """One file of the report."""
-    return rendered(str(run.folder), (run.folder / "result.json").stat().st_mtime_ns)[suffix].encode()
+    from sds_core.runs import note
+
+    stamp = (run.folder / "result.json").stat().st_mtime_ns, note.read(run)
+    return rendered(str(run.folder), stamp)[suffix].encode()
 
 
 def files(run: Run) -> None:
@@ -77,7 +80,9 @@ def repeat(run: Run) -> None:
     st.code(result["command"], language="bash", wrap_lines=True)
     made_with = ", ".join(f"{name} {result[name]}" for name in ("version", "python", "torch", "transformers"))
     texts = f"calibration {result['calibration_sha256'][:12]}…, evaluation {result['evaluation_sha256'][:12]}…"
-    st.caption(f"Made with {made_with} on {result['machine']}. SHA-256 of the windows of text: {texts}.")
+    st.caption(
+        f"Made with {frame.plain(made_with)} on {frame.plain(result['machine'])}. SHA-256 of the windows of text: {texts}."
+    )
     st.subheader("Cite the method", anchor=False)
     st.code(CITATION, language="bibtex")
 
@@ -94,7 +99,9 @@ if run:
     else:
         last = result["perplexity"][result["last"]]
         st.markdown(
-            f"##### {run.config.title or run.id}: perplexity {charts.number(last['value'])}, {charts.ratio(last)}"
+            f"##### {frame.plain(run.config.title) or run.id}: perplexity {charts.number(last['value'])}, {charts.ratio(last)}"
         )
+        keep.show_note(run)
         files(run)
+        keep.left_as_they_are(run)
         repeat(run)

@@ -115,19 +115,20 @@ def panel(run: Run) -> None:
     config, state = run.config, run.state()
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader(config.title or run.id, anchor=False, width="content")
+            st.subheader(frame.plain(config.title) or run.id, anchor=False, width="content")
             watch.badge(state)
-        about = f"{METHODS[config.method].title} · {config.pruner} · {config.pattern} · {config.model}"
+        about = f"{METHODS[config.method].title} · {config.pruner} · {config.pattern} · {frame.plain(config.model)}"
         st.caption(f"{run.id} · {about}" if config.title else about)
         if state == "finished":
             results(run)
+        else:
+            watch.follow(run, state)
+            if state not in watch.LIVE:
+                watch.explain(run, state)
+        keep.left_as_they_are(run)
+        keep.edit_note(run)
         if state not in watch.LIVE:
             keep.tools(run, state)
-        if state == "finished":
-            return
-        watch.follow(run, state)
-        if state not in watch.LIVE:
-            watch.explain(run, state)
 
 
 def results(run: Run) -> None:
@@ -159,7 +160,7 @@ def results(run: Run) -> None:
     )
     if result["winners"]:
         counts = " and ".join(
-            f"{WINNERS.get(name, name)} in {count} {'layer' if count == 1 else 'layers'}"
+            f"{WINNERS.get(name) or frame.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"
             for name, count in sorted(result["winners"].items(), key=lambda item: -item[1])
         )
         st.markdown(f"Kept as the final weights: {counts}.")
@@ -185,7 +186,10 @@ def recent(shown: str | None) -> None:
         line = cached.summary(name)
         left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
         label = f"**{name}** (shown above)" if name == shown else name
-        left.button(label, key=f"open-{name}", type="tertiary", on_click=show, args=(name,))
+        with left.container(gap=None):
+            st.button(label, key=f"open-{name}", type="tertiary", on_click=show, args=(name,))
+            if line["note"]:
+                st.caption(frame.plain(line["note"]))
         with middle:
             watch.badge(line["state"])
         right.markdown("" if line["value"] is None else f"perplexity {charts.number(line['value'])}")

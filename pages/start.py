@@ -90,8 +90,12 @@ def recent() -> None:
     for name in names[:LISTED]:
         line = cached.summary(name)
         left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
-        title = str(line["asked"].get("title") or "")
-        left.page_link("pages/run.py", label=f"{title} · {name}" if title else name, query_params={"run": name})
+        title = frame.plain(str(line["asked"].get("title") or ""))
+        with left.container(gap=None):
+            label = f"{title} · {name}" if title else name
+            st.page_link("pages/run.py", label=label, query_params={"run": name})
+            if line["note"]:
+                st.caption(frame.plain(line["note"]))
         with middle:
             watch.badge(line["state"])
         right.markdown("" if line["value"] is None else f"perplexity {charts.number(line['value'])}")

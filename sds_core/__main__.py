@@ -10,6 +10,7 @@ from typing import Any
 
 from sds_core import flags
 from sds_core.errors import SDSError
+from sds_core.runs import note
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig, describe
 from sds_core.runs.files import Tail
@@ -245,12 +246,12 @@ def _show_event(event: dict[str, Any]) -> None:
 def _list(options: argparse.Namespace) -> int:
     for run in map(open_run, ids()):
         try:
-            result, state = run.result(), run.state()
+            result, state, written = run.result(), run.state(), note.read(run).partition("\n")[0]
         except SDSError as error:
             print(f"{run.id:<50} broken: {error}")
             continue
         value = f"perplexity {result['perplexity'][result['last']]['value']:.2f}" if result else ""
-        print(f"{run.id:<50} {state:<12} {value}")
+        print(f"{run.id:<50} {state:<12} {value:<20} {written}".rstrip())
     return 0
 
 

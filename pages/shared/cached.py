@@ -33,21 +33,24 @@ def _record(folder: str, stamp: tuple) -> pd.DataFrame:
 
 
 def summary(run: str) -> dict[str, Any]:
-    """A run in a line: `state`; `asked`, its options as they were given; and `value`, the last perplexity, once there
-    is one. It needs no torch, so that the first page has it at once."""
+    """A run in a line: `state`; `asked`, its options as they were given; `note`, the first line of its note; and
+    `value`, the last perplexity, once there is one. It needs no torch, so that the first page has it at once."""
+    from sds_core.runs import note
     from sds_core.runs.store import open_run
 
-    asked: dict[str, Any] = {}
+    line: dict[str, Any] = {"state": "broken", "value": None, "asked": {}, "note": ""}
     try:
         opened = open_run(run)
-        asked = opened.asked()
+        line["asked"] = opened.asked()
+        line["note"] = note.read(opened).partition("\n")[0]
         result = opened.folder / "result.json"
-        if result.exists():
-            value = _last_perplexity(str(opened.folder), result.stat().st_mtime_ns)
-            return {"state": opened.state([]), "value": value, "asked": asked}
-        return {"state": opened.state(), "value": None, "asked": asked}
+        finished = result.exists()
+        if finished:
+            line["value"] = _last_perplexity(str(opened.folder), result.stat().st_mtime_ns)
+        line["state"] = opened.state([] if finished else None)
     except SDSError:
-        return {"state": "broken", "value": None, "asked": asked}
+        pass  # it stays broken; its own page says why
+    return line
 
 
 @st.cache_data(max_entries=500, show_spinner=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -46,9 +47,14 @@ def routed() -> None:
         st.rerun()
 
 
+def plain(text: str) -> str:
+    """Somebody's words for a place that knows Markdown, on one line: an image in an imported title would be fetched."""
+    return re.sub(r"([\\`*\[\]<$~:])", r"\\\1", " ".join(text.split()))
+
+
 def refuse(error: SDSError | str) -> None:
-    """An error that the user can mend, as a sentence."""
-    text = str(error)
+    """An error that the user can mend, as a sentence; no link or image is made of what it quotes."""
+    text = str(error).replace("[", r"\[")
     st.error(text[:1].upper() + text[1:], icon=":material/error:")
 
 

@@ -22,18 +22,76 @@ OWN_TEXT = ("txt",)
 def forecast(config: RunConfig) -> str:
     """Time, memory and disk that a run will take, in a sentence."""
     from sds_core.runs.estimate import LOOKED_AT, estimate
-    from sds_core.runs.store import ids, open_run
+    from sds_core.runs.store import Run, ids, root
 
-    try:
-        found = estimate(config, map(open_run, ids()[:LOOKED_AT]))
-    except (SDSError, KeyError):  # a run of another version in the folder must not stop the page
-        found = None
+    found = estimate(config, (Run(root() / name) for name in ids()[:LOOKED_AT]))
     if found is None:
-        return "No run like this one has finished here yet, so how long it takes is not known."
+        return "No run like this one has finished on this machine yet, so how long it takes is not known."
     minutes = found.seconds / 60
     time = f"{found.seconds:.0f} seconds" if minutes < 1.5 else f"{minutes:.0f} minutes"
     disk = f"{found.disk / 1e6:,.0f} MB of disk" if found.disk else "no disk for weights"
     return f"Judged by run {found.like}: about {time}, {found.memory / 1e9:.1f} GB of memory, {disk}."
+
+
+def edit_note(run: Run) -> None:
+    """The run's note, to be read and written."""
+    from sds_core.runs import note
+
+    key = f"note-{run.id}"
+    fault = st.session_state.pop("note-fault", None)
+    if fault is None:  # else what was typed stays in view
+        try:
+            st.session_state[key] = note.read(run)
+        except SDSError as error:
+            frame.refuse(error)
+            return
+    st.text_area(
+        "Note",
+        key=key,
+        height="content",
+        max_chars=note.LONGEST,
+        placeholder="What is this run for, and what did it show? Kept with it, in lists, reports and its packed record.",
+        on_change=_write_note,
+        args=(run, key),
+    )
+    if fault:
+        frame.refuse(fault)
+
+
+def show_note(run: Run) -> None:
+    """The run's note, where it is only read."""
+    from sds_core.runs import note
+
+    try:
+        if text := note.read(run):
+            st.text(text)
+    except SDSError as error:
+        frame.refuse(error)
+
+
+def _write_note(run: Run, key: str) -> None:
+    from sds_core.runs import note
+
+    try:
+        note.write(run, st.session_state[key])
+    except SDSError as error:
+        st.session_state["note-fault"] = str(error)
+
+
+def left_as_they_are(run: Run) -> None:
+    """The layers that are not pruned, and why; nothing where all are."""
+    import pandas as pd
+
+    from sds_core.runs.skipped import skipped
+
+    found = skipped(run.log.read())
+    if not found:
+        return
+    count = sum(one.count for one in found)
+    with st.expander("One layer is left as it is" if count == 1 else f"{count:,} layers are left as they are"):
+        rows = [{"why": one.reason, "layers": one.count, "names": frame.plain(", ".join(one.names))} for one in found]
+        st.table(pd.DataFrame(rows), hide_index=True, alt="Layers that are not pruned, by reason")
+        st.caption("Outside the blocks, embeddings and the output layer are never pruned.")
 
 
 def tools(run: Run, state: str) -> None:

@@ -1,7 +1,10 @@
 """The one place that knows which accelerators exist."""
 
+import os
+import platform
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -43,3 +46,13 @@ def peak_memory() -> int:
     """Highest resident memory of this process so far, bytes; a GPU's own is not in it."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10  # macOS counts bytes, Linux kilobytes
+
+
+def machine() -> str:
+    """This computer in a line, exact enough to know whether a time was taken on one like it."""
+    known = Path("/proc/cpuinfo")  # only Linux has it; elsewhere Python knows the processor
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    words = [platform.machine(), processor or platform.processor(), f"{os.cpu_count()} cores"]
+    words += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join([*words, f"{platform.system()} {platform.release()}"])

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import IO
 
 from sds_core.errors import SDSError
-from sds_core.runs import record
+from sds_core.runs import note, record
 from sds_core.runs.config import RunConfig
 from sds_core.runs.files import disk_error
 from sds_core.runs.store import ID, Run, root
 
-NAME = re.compile(r"config\.json|events\.jsonl|result\.json|distributions/[a-z]{1,20}-[a-z0-9]{1,10}\.parquet")
+NAME = re.compile(
+    r"config\.json|events\.jsonl|result\.json|note\.txt|distributions/[a-z]{1,20}-[a-z0-9]{1,10}\.parquet"
+)
 """What belongs into an archive; anything else in one is refused."""
 LARGEST = 500 << 20
 """Bytes that an archive may unpack to."""
@@ -29,6 +31,7 @@ def pack(run: Run, target: Path | IO[bytes]) -> None:
     run.finished_result()
     files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
     files += sorted((run.folder / "distributions").glob("*.parquet"))
+    files += [path for path in (run.folder / note.FILE,) if path.exists()]
     try:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in files:
@@ -98,5 +101,6 @@ def _check(run: Run, name: str) -> None:
         assert result["last"] == config.written_by(config.walks[-1])
         run.log.read()
         record.load(run.folder)
+        assert len(note.read(run)) <= note.LONGEST
     except (OSError, ValueError, KeyError, TypeError, AssertionError, SDSError) as error:
         raise SDSError(f"{name} is not a sound packed run: {error or 'its result is incomplete'}") from error

@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sds_core.errors import SDSError
+from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
 from sds_core.runs.store import Run
 
 LOOKED_AT = 30
 """Of so many of the newest runs a like one is looked for."""
+ALIKE = ("model", "dtype", "method", "pruner", "walk", "device", "threads")
+"""Options in which such a run is the same."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +31,20 @@ class Estimate:
 def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
     """What a run with this configuration will take; None where no finished run is like it.
 
-    Like it is the newest run of the same model, precision, method and base pruner. Its time for solving layers stays,
+    Like it is the newest run of the same model, precision, method, base pruner, device and threads whose record was
+    made on this machine, or one alike to the letter: examples and imported runs tell how fast another is. Its time for solving layers stays,
     that for sending data through the model grows with the number of calibration tokens, and that for measuring with
     the number of evaluation tokens. Memory is the other run's.
     """
+    here = machine()
     for run in runs:
-        theirs = run.config
-        same = all(getattr(theirs, name) == getattr(config, name) for name in ("model", "dtype", "method", "pruner"))
-        if not same or theirs.parent or theirs.walk != config.walk or (result := run.result()) is None:
+        try:
+            theirs, result, events = run.config, run.result(), run.log.read()
+        except SDSError:  # broken, or of another version: its own page says so, and others can still be judged by
             continue
-        if "peak_memory" not in result:
+        if result is None or result.get("machine") != here or theirs.parent or not _alike(theirs, config):
             continue
-        blocks = [event for event in run.log.read() if event["kind"] == "block"]
+        blocks = [event for event in events if event["kind"] == "block"]
         walking = sum(event["seconds"] for event in blocks)
         solving = sum(line["seconds"] for event in blocks for line in event["linears"])
         seen = (config.samples + config.held_out) * config.length / ((theirs.samples + theirs.held_out) * theirs.length)
@@ -52,3 +58,7 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
             disk=int(phases * result["weight_bytes"]) if config.keep_weights else 0,
         )
     return None
+
+
+def _alike(one: RunConfig, other: RunConfig) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in ALIKE)

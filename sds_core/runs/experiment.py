@@ -20,7 +20,7 @@ from sds_core.maths.perplexity import Perplexity, compare
 from sds_core.maths.problem import Pruned
 from sds_core.maths.pruners import make_pruner
 from sds_core.models.allocate import owl
-from sds_core.models.device import allow_fast_matmul, peak_memory, pick_device
+from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device
 from sds_core.models.text import digest
 from sds_core.runs import checkpoint, record
 from sds_core.runs.checkpoint import Checkpoints
@@ -147,7 +147,7 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
+        "machine": machine(),
     }
 
 

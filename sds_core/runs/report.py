@@ -15,8 +15,9 @@ import pandas as pd
 from sds_core import figures
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
-from sds_core.runs import record
+from sds_core.runs import note, record
 from sds_core.runs.files import require_space, write_text
+from sds_core.runs.skipped import Skipped, skipped
 from sds_core.runs.store import Run
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -32,6 +33,7 @@ th, td { text-align: left; vertical-align: top; padding: .2em .8em .2em 0; borde
 tr, figure, pre { break-inside: avoid }
 figure { margin: 1em 0; width: 680px; max-width: 100% } figcaption { color: #555b65; font-size: .93em }
 pre, code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+.note { white-space: pre-wrap; overflow-wrap: anywhere }
 @media print { body { margin: 0; padding: 0; max-width: none } .modebar { display: none !important } }
 """
 SPACE = 64 << 20
@@ -81,7 +83,14 @@ def _csv(layers: pd.DataFrame) -> str:
 
 def _json(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.DataFrame) -> str:
     rows = [{str(key): _plain(value) for key, value in row.items()} for row in layers.to_dict("records")]
-    whole = {"run": run.id, "config": run.config.to_dict(), "result": result, "model": model, "layers": rows}
+    whole = {
+        "run": run.id,
+        "note": note.read(run),
+        "config": run.config.to_dict(),
+        "result": result,
+        "model": model,
+        "layers": rows,
+    }
     return json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -102,9 +111,11 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(what)}. {_sentence(result)}</p>",
+        *(f'<p class="note">{escape(text)}</p>' for text in [note.read(run)] if text),
         "<h2>Perplexity</h2>",
         _perplexities(result),
         *(_figure(number, caption) for number, (_, caption) in enumerate(drawn)),
+        *_left_as_they_are(skipped([model] if model else [])),
         "<h2>What was asked for</h2>",
         _pairs((name.replace("_", " "), value) for name, value in config.to_dict().items() if value not in ("", None)),
         "<h2>Texts and files</h2>",
@@ -166,6 +177,14 @@ def _pictures(layers: pd.DataFrame) -> list[tuple[figures.Figure, str]]:
     ]
 
 
+def _left_as_they_are(found: list[Skipped]) -> list[str]:
+    """The layers that are not pruned, by reason."""
+    if not found:
+        return []
+    rows = [[one.reason, one.count, ", ".join(one.names)] for one in found]
+    return ["<h2>Layers left as they are</h2>", _table(["why", "layers", "names"], rows)]
+
+
 def _identity(result: dict[str, Any], model: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     for text in ("calibration", "evaluation"):
         yield f"{text} text, as used", result.get(text, "")
@@ -198,5 +217,5 @@ def _script(drawn: list[figures.Figure]) -> str:
     data = json.dumps(drawn, allow_nan=False).replace("<", "\\u003c")
     return (
         f'<script>{data}.forEach((figure, i) => Plotly.newPlot("figure-" + i, figure.data, figure.layout, '
-        "{displaylogo: false}));</script>"
+        "{displaylogo: false, toImageButtonOptions: {scale: 3}}));</script>"
     )

@@ -7,6 +7,7 @@ runs/<id>/config.json            what was asked for
           distributions/         histograms and statistics, one Parquet file a walk and block
           phase1|2|3/            block-000.safetensors …: sparse, re-dense, final weights
           result.json            perplexities, counts, seconds
+          note.txt               what its user wrote beside it
 
 Importing this module stays cheap, for the app's first page lists runs: what needs the methods is imported where used.
 """

@@ -3,11 +3,13 @@
 import fcntl
 import json
 import os
+import shutil
 
 import pytest
 
-from pages.shared import watch
+from pages.shared import frame, watch
 from sds_core.errors import SDSError
+from sds_core.runs import note
 from sds_core.runs.config import RunConfig
 from sds_core.runs.store import Run, ids, open_run
 
@@ -230,6 +232,52 @@ def test_a_finished_run_shows_perplexities_ratios_and_sparsity(finished, app):
     assert "Kept as the final weights" in texts(at)
     assert not any(button.key in ("cancel", "resume") for button in at.button)
     assert at.get("page_link")[0].proto.query_string == f"run={run.id}"
+
+
+def test_a_note_is_written_shown_again_and_listed(runs, app, made):
+    run = made(MODEL, {"kind": "cancelled", "message": "cancelled"})
+    at = app(run=run.id)
+    at.text_area[0].set_value("Seed 0: the *first* try\nmore below").run()
+    assert not at.exception
+    again = app(run=run.id)
+    assert again.text_area[0].value == note.read(run) == "Seed 0: the *first* try\nmore below"
+    for listing in (again, app("pages/start.py")):
+        assert r"Seed 0\: the \*first\* try" in [caption.value for caption in listing.caption]
+    again.text_area[0].set_value("").run()
+    assert note.read(run) == ""
+
+
+def test_a_note_that_cannot_be_kept_is_refused_and_stays_in_view(runs, app, made, monkeypatch):
+    def refuse(run, text):
+        raise SDSError("the disk is full")
+
+    at = app(run=made(MODEL).id)
+    monkeypatch.setattr(note, "write", refuse)
+    at.text_area[0].set_value("long thought over").run()
+    assert not at.exception and at.text_area[0].value == "long thought over" and "The disk is full" in texts(at)
+
+
+def test_layers_left_as_they_are_are_named_with_their_reason(runs, app, made):
+    left_out = {f"layers.{i}.mlp.gate": "it chooses" for i in range(3)}
+    at = app(run=made(MODEL | {"left_out": left_out}).id)
+    assert not at.exception
+    (box,) = [box for box in at.expander if "left as" in box.label]
+    assert box.label == "3 layers are left as they are"
+    assert box.table[0].value.values.tolist() == [["it chooses", 3, "layers.0–2.mlp.gate"]]
+    assert not [box for box in app(run=made(MODEL).id).expander if "left as" in box.label]
+
+
+def test_one_broken_run_does_not_silence_the_forecast(finished, runs, app, made, monkeypatch):
+    shutil.copytree(finished["fused"].folder, runs / finished["fused"].id)
+    (made(MODEL).folder / "result.json").write_text("{")
+    monkeypatch.setenv("SDS_RUNS", str(runs))  # `finished` has turned to its own folder
+    at = app(run=finished["fused"].id)
+    assert not at.exception and f"Judged by run {finished['fused'].id}" in texts(at)
+
+
+def test_somebodys_words_stay_words():
+    told = frame.plain("![x](http://example.org/x.png) `a` **b** $c$ :red[d]\n# e")
+    assert told == r"!\[x\](http\://example.org/x.png) \`a\` \*\*b\*\* \$c\$ \:red\[d\] # e"
 
 
 def test_opening_a_run_takes_its_options_over(finished, app):

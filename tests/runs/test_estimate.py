@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
 from sds_core.runs.estimate import estimate
 from sds_core.runs.store import create
@@ -14,7 +15,7 @@ def past(**changes):
     run = create(RunConfig(**{"samples": 15, "length": 512, "eval_windows": 16, "eval_length": 512} | changes))
     block = {"kind": "block", "seconds": 50.0, "linears": [{"seconds": 10.0}, {"seconds": 20.0}]}
     (run.folder / "events.jsonl").write_text("".join(json.dumps(block) + "\n" for _ in range(2)))
-    result = {"measuring_seconds": 20.0, "peak_memory": 123, "weight_bytes": 1000}
+    result = {"measuring_seconds": 20.0, "peak_memory": 123, "weight_bytes": 1000, "machine": machine()}
     (run.folder / "result.json").write_text(json.dumps(result))
     return run
 
@@ -48,7 +49,37 @@ def test_a_single_phase_takes_its_share_and_weights_that_are_not_kept_take_no_di
 
 
 @pytest.mark.parametrize(
-    "changes", [{"model": "other"}, {"method": "sds"}, {"pruner": "magnitude"}, {"walk": "staged"}]
+    "changes",
+    [
+        {"model": "other"},
+        {"method": "sds"},
+        {"pruner": "magnitude"},
+        {"walk": "staged"},
+        {"device": "cpu"},
+        {"threads": 1},
+    ],
 )
 def test_without_a_like_run_nothing_is_promised(changes):
     assert estimate(RunConfig(), [past(**changes), create(RunConfig())]) is None
+
+
+def test_runs_of_another_machine_and_broken_ones_are_passed_over():
+    good = past()
+    elsewhere, torn, wrong, other_version = past(), past(), past(), past()
+    result = json.loads((elsewhere.folder / "result.json").read_text())
+    (elsewhere.folder / "result.json").write_text(json.dumps(result | {"machine": "a faster one"}))
+    (torn.folder / "result.json").write_text("{")
+    (wrong.folder / "events.jsonl").write_text("nonsense\n{}\n")
+    (other_version.folder / "config.json").write_text(json.dumps({"pruner": "nobody"}))
+    bad = [elsewhere, torn, wrong, other_version]
+    assert estimate(RunConfig(), bad) is None
+    assert estimate(RunConfig(samples=15, eval_length=512), [*bad, good]).like == good.id
+
+
+def test_what_is_wrong_with_the_program_is_not_passed_over():
+    run = past()
+    result = json.loads((run.folder / "result.json").read_text())
+    del result["measuring_seconds"]
+    (run.folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(KeyError):
+        estimate(run.config, [run])

@@ -1,0 +1,51 @@
+"""The layers that a run left as they are, by reason: a table that stays short however many blocks there are."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Layers with one reason."""
+
+    reason: str
+    count: int
+    names: list[str]
+    """Those that differ in numbers only as one: `layers.0–23.mlp.gate`."""
+
+
+def skipped(events: Iterable[dict[str, Any]]) -> list[Skipped]:
+    """What a run's log says of linears in its blocks that are not pruned, the commonest reason first."""
+    left_out = next((event["left_out"] for event in events if event["kind"] == "model" and "left_out" in event), {})
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(name)
+    found = [Skipped(reason, len(names), list(_together(names))) for reason, names in by_reason.items()]
+    return sorted(found, key=lambda one: -one.count)
+
+
+def _together(names: list[str]) -> Iterable[str]:
+    """Names that differ in their numbers only are one, where they are all the combinations of these numbers."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        alike.setdefault(tuple(re.split(r"\d+", name)), []).append(name)
+    for words, members in alike.items():
+        places = [sorted(set(map(int, place))) for place in zip(*(re.findall(r"\d+", n) for n in members), strict=True)]
+        if math.prod(map(len, places)) == len(members):
+            yield "".join(word + ranges for word, ranges in zip(words, [*map(_ranges, places), ""], strict=True))
+        else:
+            yield from members
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers as `0–3,5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}–{high}" for low, high in runs)
