@@ -80,9 +80,8 @@ def repeat(run: Run) -> None:
     st.code(result["command"], language="bash", wrap_lines=True)
     made_with = ", ".join(f"{name} {result[name]}" for name in ("version", "python", "torch", "transformers"))
     texts = f"calibration {result['calibration_sha256'][:12]}…, evaluation {result['evaluation_sha256'][:12]}…"
-    st.caption(
-        f"Made with {frame.plain(made_with)} on {frame.plain(result['machine'])}. SHA-256 of the windows of text: {texts}."
-    )
+    made = frame.plain(f"Made with {made_with} on {result['machine']}.")
+    st.caption(f"{made} SHA-256 of the windows of text: {texts}.")
     st.subheader("Cite the method", anchor=False)
     st.code(CITATION, language="bibtex")
 
@@ -98,9 +97,8 @@ if run:
             st.markdown("There is a report once the run has finished.")
     else:
         last = result["perplexity"][result["last"]]
-        st.markdown(
-            f"##### {frame.plain(run.config.title) or run.id}: perplexity {charts.number(last['value'])}, {charts.ratio(last)}"
-        )
+        name = frame.plain(run.config.title) or run.id
+        st.markdown(f"##### {name}: perplexity {charts.number(last['value'])}, {charts.ratio(last)}")
         keep.show_note(run)
         files(run)
         keep.left_as_they_are(run)

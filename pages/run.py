@@ -185,7 +185,9 @@ def recent(shown: str | None) -> None:
     for name in names if everything else names[:LISTED]:
         line = cached.summary(name)
         left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
-        label = f"**{name}** (shown above)" if name == shown else name
+        title = frame.plain(str(line["asked"].get("title") or ""))
+        label = f"{title} · {name}" if title else name
+        label = f"**{label}** (shown above)" if name == shown else label
         with left.container(gap=None):
             st.button(label, key=f"open-{name}", type="tertiary", on_click=show, args=(name,))
             if line["note"]:

@@ -50,7 +50,7 @@ def edit_note(run: Run) -> None:
         key=key,
         height="content",
         max_chars=note.LONGEST,
-        placeholder="What is this run for, and what did it show? Kept with it, in lists, reports and its packed record.",
+        placeholder="What is this run for? What did it show? Kept with it, in lists, reports and its packed record.",
         on_change=_write_note,
         args=(run, key),
     )

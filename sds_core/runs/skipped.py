@@ -19,9 +19,9 @@ class Skipped:
 
 def skipped(events: Iterable[dict[str, Any]]) -> list[Skipped]:
     """What a run's log says of linears in its blocks that are not pruned, the commonest reason first."""
-    left_out = next((event["left_out"] for event in events if event["kind"] == "model" and "left_out" in event), {})
+    model: dict[str, Any] = next((event for event in events if event["kind"] == "model"), {})
     by_reason: dict[str, list[str]] = {}
-    for name, reason in left_out.items():
+    for name, reason in model.get("left_out", {}).items():
         by_reason.setdefault(reason, []).append(name)
     found = [Skipped(reason, len(names), list(_together(names))) for reason, names in by_reason.items()]
     return sorted(found, key=lambda one: -one.count)
