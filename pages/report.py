@@ -69,7 +69,10 @@ def files(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         keep.download(run, width=200)
         st.markdown("The record for another computer: “Import a packed run” on its Run page shows it there.")
-    st.caption("A single picture: the camera above every chart saves it as PNG, three times as large as on the screen.")
+    st.markdown(
+        "A single picture as PNG: the camera that appears above a chart under the pointer, on every page and in the "
+        "report, saves it three times as large as on the screen."
+    )
 
 
 def repeat(run: Run) -> None:
@@ -83,7 +86,7 @@ def repeat(run: Run) -> None:
     made = frame.plain(f"Made with {made_with} on {result['machine']}.")
     st.caption(f"{made} SHA-256 of the windows of text: {texts}.")
     st.subheader("Cite the method", anchor=False)
-    st.code(CITATION, language="bibtex")
+    st.code(CITATION, language="bibtex", wrap_lines=True)
 
 
 st.title("How do I keep, repeat and cite this?", anchor=False)
@@ -98,7 +101,9 @@ if run:
     else:
         last = result["perplexity"][result["last"]]
         name = frame.plain(run.config.title) or run.id
-        st.markdown(f"##### {name}: perplexity {charts.number(last['value'])}, {charts.ratio(last)}")
+        perplexity = f"{charts.number(last['value'])}, {charts.ratio(last)} of the dense model’s"
+        st.markdown(f"##### {name}: perplexity {perplexity}")
+        st.caption(keep.about(run.config))
         keep.show_note(run)
         files(run)
         keep.left_as_they_are(run)

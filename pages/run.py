@@ -110,14 +110,12 @@ def offer(run: Run | None) -> None:
 
 def panel(run: Run) -> None:
     """The shown run: what it is, how far it has come or what came out."""
-    from sds_core.maths.methods import METHODS
-
     config, state = run.config, run.state()
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(frame.plain(config.title) or run.id, anchor=False, width="content")
             watch.badge(state)
-        about = f"{METHODS[config.method].title} · {config.pruner} · {config.pattern} · {frame.plain(config.model)}"
+        about = keep.about(config)
         st.caption(f"{run.id} · {about}" if config.title else about)
         if state == "finished":
             results(run)

@@ -52,8 +52,9 @@ def key_of(names: list[str]) -> str:
 
 def _about(line: dict[str, Any]) -> dict[str, Any]:
     """What the list says of a run."""
-    asked = {name: line["asked"].get(name, "") for name in ("title", "method", "pruner", "pattern", "model")}
-    return asked | {"state": line["state"], "perplexity": line["value"], "note": line["note"]}
+    known = {"state": line["state"], "perplexity": line["value"], "title": line["asked"].get("title", "")}
+    asked = {name: line["asked"].get(name, "") for name in ("method", "pruner", "pattern", "model")}
+    return known | asked | {"note": line["note"]}
 
 
 def _asked_for(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:

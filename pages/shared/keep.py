@@ -33,6 +33,13 @@ def forecast(config: RunConfig) -> str:
     return f"Judged by run {found.like}: about {time}, {found.memory / 1e9:.1f} GB of memory, {disk}."
 
 
+def about(config: RunConfig) -> str:
+    """What a run does to which model, in a line."""
+    from sds_core.maths.methods import METHODS
+
+    return f"{METHODS[config.method].title} · {config.pruner} · {config.pattern} · {frame.plain(config.model)}"
+
+
 def edit_note(run: Run) -> None:
     """The run's note, to be read and written."""
     from sds_core.runs import note

@@ -80,14 +80,13 @@ class NM:
         times faster than sorting.
         """
         assert scores.shape[1] % self.group == 0 and not scores.isnan().any()
-        grouped = scores.reshape(-1, self.group)
-        rank = torch.zeros(grouped.shape, dtype=torch.int16, device=scores.device)
-        for i in range(self.group):
-            for j in range(i + 1, self.group):
-                first_wins = grouped[:, i] >= grouped[:, j]
-                rank[:, j] += first_wins
-                rank[:, i] += ~first_wins
-        return (rank < self.keep).view(scores.shape)
+        places = scores.reshape(-1, self.group).T.contiguous()  # a row a place, so that comparisons run along memory
+        rank = torch.zeros(places.shape, dtype=torch.int16, device=scores.device)
+        for j in range(1, self.group):
+            first_wins = places[:j] >= places[j]
+            rank[j] += first_wins.sum(0, dtype=torch.int16)
+            rank[:j] += ~first_wins
+        return (rank < self.keep).T.reshape(scores.shape)
 
     def __str__(self) -> str:
         return f"{self.keep}:{self.group}"

@@ -1,5 +1,6 @@
 """What people do, in a real browser: no request leaves this machine, and no page makes an error."""
 
+import csv
 import json
 import shutil
 import time
@@ -92,7 +93,9 @@ def test_from_the_options_to_the_result(workshop, visitor, tiny_folder):
 def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_folder):
     from sds_core.runs.config import RunConfig
 
-    config = RunConfig(model=str(tiny_folder), **TINY, eval_windows=2, eval_length=32, title="to be cancelled")
+    config = RunConfig(
+        model=str(tiny_folder), **TINY, eval_windows=2, eval_length=32, title="![x](http://example.org/x.png)"
+    )
     folder = workshop[0] / "cancelled-1"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
@@ -105,6 +108,35 @@ def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_fold
     visitor.page.get_by_text("Perplexity, final").wait_for()
     visitor.page.reload()
     visitor.page.get_by_text("Perplexity, final").wait_for()
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
+    visitor.open("/")
+    visitor.page.get_by_role("button", name="Look at its finished runs").click()
+    visitor.page.wait_for_url("**/compare?runs=*")
+    visitor.page.get_by_text("That is sure").wait_for()
+    with visitor.page.expect_download() as got:
+        visitor.page.locator(".st-key-csv button").click()
+    got.value.save_as(tmp_path / "comparison.csv")
+    rows = rows_of(tmp_path / "comparison.csv")
+    compared = {(row["method"], row["pruner"]): row for row in rows}
+    assert set(compared) == {("base", "sparsegpt"), ("base", "wanda"), ("sds", "wanda"), ("sds-memory", "wanda")}
+    for row in rows:
+        result = Run(workshop[0] / row["run"]).result()
+        assert float(row["perplexity"]) == pytest.approx(result["perplexity"][result["last"]]["value"])
+    best = compared["sds-memory", "wanda"]["run"]
+    visitor.open(f"/report?run={best}")
+    with visitor.page.expect_download() as got:
+        visitor.page.get_by_role("button", name="Report (HTML)").click()
+    got.value.save_as(tmp_path / "report.html")
+    assert got.value.suggested_filename == f"{best}.html"
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert best in report and "Plotly.newPlot" in report and report.rstrip().endswith("</html>")
 
 
 def test_an_idle_page_sends_nothing(workshop, visitor):
