@@ -131,7 +131,8 @@ def numbers(rows: list[Row], names: dict[str, str]) -> None:
     st.subheader("The same in numbers", anchor=False)
     formats = {"perplexity": "%.2f", "pruned": "%.2f %%"} | {c: "%.4f" for c in shown if c[0] in "×±"}
     st.dataframe(
-        shown,
+        shown.dropna(axis="columns", how="all"),  # without a control among the runs it would be a column of nothing
+        placeholder="–",
         key="numbers",
         hide_index=True,
         column_config={name: st.column_config.NumberColumn(format=form) for name, form in formats.items()},
@@ -159,7 +160,7 @@ def curve(rows: list[Row]) -> None:
     found = sweeps(rows)
     if not found:
         st.caption(
-            "Choose runs that differ only in their ratio, such as 30%, 50% and 70%: each command below with "
+            "Choose runs that differ only in their ratio, such as 30%, 50% and 70%: each command above with "
             "`--pattern 30%`, `--pattern 50%` and so on makes one."
         )
         return

@@ -81,7 +81,8 @@ def repeat(run: Run) -> None:
     assert result is not None
     st.subheader("Repeat it", anchor=False)
     st.code(result["command"], language="bash", wrap_lines=True)
-    made_with = ", ".join(f"{name} {result[name]}" for name in ("version", "python", "torch", "transformers"))
+    made_with = f"SDS Studio {result['version']}, Python {result['python']}, "
+    made_with += f"torch {result['torch']}, transformers {result['transformers']}"
     texts = f"calibration {result['calibration_sha256'][:12]}…, evaluation {result['evaluation_sha256'][:12]}…"
     made = frame.plain(f"Made with {made_with} on {result['machine']}.")
     st.caption(f"{made} SHA-256 of the windows of text: {texts}.")

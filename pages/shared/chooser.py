@@ -38,6 +38,7 @@ def choose(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:
         on_select=turn_to_rows,
         selection_mode="multi-row",
         hide_index=True,
+        placeholder="",
         height=38 + 35 * min(len(names), LISTED),
         column_config={"perplexity": st.column_config.NumberColumn(format="%.2f")},
         alt="All runs; the chosen rows are compared",

@@ -79,7 +79,7 @@ def follow(run: Run, state: str) -> None:
             return
         if live and now != state:
             st.rerun()
-        _bars(run, events)
+        _bars(run, events, live)
         if live:
             _now(run, now, events)
 
@@ -126,10 +126,10 @@ def _tail(run: Run) -> Any:
     return tail
 
 
-def _bars(run: Run, events: list[Event]) -> None:
+def _bars(run: Run, events: list[Event], live: bool) -> None:
     for walk in walks(run.config.walks, events):
         text = f"{_title(walk.phase, run.config.phase)}: block {walk.done} of {walk.of or '…'}"
-        if walk.left is not None and walk.done < walk.of:
+        if live and walk.left is not None and walk.done < walk.of:
             text += f", {_duration(walk.left)} left"
         st.progress(walk.done / walk.of if walk.of else 0.0, text=text)
 

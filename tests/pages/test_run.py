@@ -204,6 +204,7 @@ def test_a_run_that_stopped_says_why_and_can_be_resumed(runs, app, made, launche
     at = app(run=run.id)
     assert not at.exception
     assert state in texts(at) and sentence in texts(at)
+    assert not [bar for bar in at.get("progress") if "left" in bar.proto.text], "what stands still ends at no time"
     assert not any(button.key == "cancel" for button in at.button)
     at.button(key="resume").click().run()
     assert launched == [run.id]
