@@ -113,8 +113,8 @@ def why(found: pd.DataFrame, memory: bool) -> None:
             f"**Without a memory nothing changes.** The pruned weights come back, at {per_cent(first['returned'], 0)} "
             f"of their dense size after round 1 and {per_cent(last['returned'], 0)} after round {int(last['round'])} "
             "(median). But they come back no larger than they were in the dense layer, where they lost already. So the "
-            f"next prune picks the same mask, but for {per_cent(pruned.iloc[-1]['changed'])} of it, and all the dense "
-            "phase did is undone.",
+            f"next prune picks the same mask ({per_cent(pruned.iloc[-1]['changed'])} of it is new), and all that the "
+            "dense phase did is undone.",
             icon=":material/block:",
         )
         return
@@ -166,6 +166,10 @@ def origin() -> None:
 
 
 st.title("What does the dense phase do?", anchor=False)
+st.markdown(
+    "A real layer is pruned, then in every round filled in and pruned again. Change one thing and see what it does to "
+    "the error: how far off the layer’s output is on a text that nothing here has looked at (held-out text)."
+)
 with st.spinner("Loading the engine …"):
     setting = choose()
 try:

@@ -52,9 +52,11 @@ def choose(steps: int) -> tuple[int, bool]:
 
 
 def ask(number: int, step: Step) -> None:
-    """The question, what can be predicted, and the way to the answer; a prediction stands once that is known."""
+    """What one needs to know, the question, and, until the answer is known, what can be predicted."""
     st.subheader(f"{number} · {step.title}", anchor=False)
-    st.markdown(step.question)
+    st.markdown(f"{step.before} **{step.question}**")
+    if revealed(number):
+        return
     guess = st.radio(
         "What do you think?",
         range(len(step.options)),
@@ -62,11 +64,9 @@ def ask(number: int, step: Step) -> None:
         key=guess_key(number),
         persist_state="session",
         format_func=step.options.__getitem__,
-        disabled=revealed(number),
     )
-    if not revealed(number):
-        label = "Reveal without a guess" if guess is None else "Reveal"
-        st.button(label, key="walk-reveal", type="primary", on_click=reveal, args=(number,))
+    label = "Reveal without a guess" if guess is None else "Reveal"
+    st.button(label, key="walk-reveal", type="primary", on_click=reveal, args=(number,))
 
 
 def guess_key(number: int) -> str:
@@ -90,8 +90,9 @@ def ask_again(number: int) -> None:
 def answer(number: int, step: Step, found: Finding) -> None:
     """What became of the prediction, the picture, and why."""
     guess = st.session_state.get(guess_key(number))
-    verdict = "" if guess is None else "You were right. " if guess == found.right else "Not what you said. "
-    st.markdown(f"**{verdict}{step.options[found.right]}.** {found.said}")
+    verdict = "You were right. " if guess == found.right else ""
+    said = "" if guess is None or verdict else f" You said: {step.options[guess]}."
+    st.markdown(f"**{verdict}{step.options[found.right]}.** {found.said}{said}")
     charts.show(found.figure, f"walk-{number}", found.alt)
     st.caption(found.caption)
     st.info(step.why, icon=":material/lightbulb:")
@@ -151,6 +152,11 @@ with st.spinner("Loading the engine …"):
 
 number, notes = choose(len(STEPS))
 step = STEPS[number - 1]
+if number == 1:
+    st.markdown(
+        f"{len(STEPS)} questions about a small but real language model. Guess first, then reveal: every answer was "
+        "measured, and each needs only the ones before it."
+    )
 ask(number, step)
 if revealed(number):
     try:

@@ -125,7 +125,8 @@ def heatmap(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figu
         "colorscale": SCALE,
         "zmin": min(0.0, *(100 * v for v in found.values())),
         **{"xgap": 1, "ygap": 1},
-        "colorbar": {"ticksuffix": " %", "thickness": 14, "tickfont": {"size": TEXT - 1}},
+        "colorbar": {"ticksuffix": " %", "thickness": 14, "tickfont": {"size": TEXT - 1}}
+        | {"title": {"text": "error", "font": {"size": TEXT}}},
         "hoverinfo": "skip",
     }
     if few:

@@ -37,7 +37,8 @@ def before_and_after(joint: list[int], stage: str) -> Figure:
         "hovertemplate": "dense %{x:.2f} → now %{y:.2f}<br>%{customdata} weights<extra></extra>",
         "hoverongaps": False,
         "colorscale": WARM,
-        "colorbar": {"tickvals": powers, "ticktext": [f"{10**p:,}" for p in powers], "thickness": 14},
+        "colorbar": {"tickvals": powers, "ticktext": [f"{10**p:,}" for p in powers], "thickness": 14}
+        | {"title": {"text": "weights", "font": {"size": TEXT}}},
     }
     line: dict[str, Any] = {
         "type": "scatter",

@@ -25,6 +25,7 @@ GLOSSARY: dict[str, str] = {
     "themselves: 0\N{NO-BREAK SPACE}% is the dense layer.",
     "perplexity": "How surprised a model is by a text: a model that is sure of every next word has 1, one that guesses "
     "among 50 words has 50.",
+    "standard error": "About as much as chance moves a number; a difference of more than two of them is hardly chance.",
     "magnitude": "Keeps the largest weights, whatever flows through them.",
     "Wanda": "Keeps the weights with the largest product of their size and the norm of their input.",
     "SparseGPT": "Prunes one column after the other, and lets the columns that are still to come repair each error.",

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from sds_core.micro import Remembered
 
 LOOKS_AT = {
-    "magnitude": "It compares the **sizes of the weights**, and nothing else.",
-    "wanda": "It compares **size × input norm**: a small weight on a strong input can win.",
+    "magnitude": "It compares the **sizes of the weights** (without their signs), and nothing else.",
+    "wanda": "It compares **size × input norm**, that is, times the strength of the input that the weight multiplies: "
+    "a small weight on a strong input can win.",
     "sparsegpt": "It compares what each loss would cost **after repair by the columns to the right**. Inputs that go "
-    "together can stand in for each other, so this is hard to see: guess.",
+    "together (correlation) can stand in for each other, so this is hard to see: guess.",
 }
 WIDE = 400
 """Width of a grid in pixels; two fit beside each other on a projector."""
@@ -61,13 +62,17 @@ def predict(pruner: str, seed: int, problem: LayerProblem, row: int) -> None:
     from sds_core.micro import PATTERN
 
     st.markdown(
-        f"The pattern {PATTERN} keeps two of every four neighbours. **Which weights of the framed row {row + 1} does "
+        f"A layer so small that one can follow it: {problem.weight.shape[1]} inputs (columns), "
+        f"{problem.weight.shape[0]} outputs (rows), a weight where they cross. The pattern {PATTERN} keeps two of "
+        f"every four weights side by side and sets the others to zero. **Which weights of the framed row {row + 1} does "
         f"{words.pruner(pruner)} keep?** {LOOKS_AT.get(pruner, '')}"
     )
     with st.container(horizontal=True):
         with st.container(width=WIDE, gap=None):
             if pruner != "magnitude":
-                norms = figures_micro.grid(problem.gram.norms[None], "Input norms", signed=False, numbered=False)
+                norms = figures_micro.grid(
+                    problem.gram.norms[None], "Strength of each input (norm)", signed=False, numbered=False
+                )
                 charts.show(norms, "norms", "The norm of each of the eight inputs")
             weight = figures_micro.grid(problem.weight, "Weights: a row an output, a column an input", row=row)
             charts.show(weight, "weight", f"The dense weights, eight by eight; row {row + 1} is framed")
@@ -112,10 +117,10 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
     from sds_core.maths.pruners import PRUNERS
 
     errors = {name: problem.loss(cls().solve(problem, micro.PATTERN).weight) for name, cls in PRUNERS.items()}
-    others = " and ".join(f"{words.pruner(n)} {per_cent(e)}" for n, e in errors.items() if n != pruner)
+    others = " and with ".join(f"{words.pruner(n)} it would be {per_cent(e)}" for n, e in errors.items() if n != pruner)
     st.markdown(
-        f"{verdict(pruner, seed, first.mask, row)} The output is now **{per_cent(errors[pruner])} off**; on this "
-        f"example {others}.",
+        f"{verdict(pruner, seed, first.mask, row)} The layer’s output is now **{per_cent(errors[pruner])} off**; "
+        f"with {others}.",
         help=GLOSSARY["output error"],
     )
     with st.container(horizontal=True):
@@ -123,13 +128,15 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
         if scores is not None:
             title = {"magnitude": "Score: size of the weight", "wanda": "Score: size × input norm"}
             figure = figures_micro.grid(
-                scores, title.get(pruner, "Score: cost of the loss"), signed=False, faded=~first.mask, row=row
+                scores, title.get(pruner, "Score: what its loss would cost"), signed=False, faded=~first.mask, row=row
             )
             show(figure, "scores", "The scores that the pruner compares; coloured ones are kept")
         left = figures_micro.grid(first.weight, "What is left", faded=~first.mask, row=row)
         show(left, "pruned", "The weights after pruning; pruned ones are 0 and without colour")
-    changes = "The kept weights have changed: that is the repair." if pruner == "sparsegpt" else ""
-    st.caption(f"Coloured: kept. Of every four, up to the gap, the two highest scores stay. {changes}")
+    changes = "The kept weights have changed, to repair the loss." if pruner == "sparsegpt" else ""
+    st.caption(
+        f"Coloured: kept. Of four side by side (there is a gap after them) the two highest scores stay. {changes}"
+    )
     go_on("See it column by column", "columns") if pruner == "sparsegpt" else go_on("Go on", "dense")
     source(PRUNERS[pruner])
 
@@ -157,7 +164,11 @@ def columns(problem: LayerProblem) -> None:
         where = f"row{'s' * (len(rows) > 1)} {', '.join(rows)}" if rows else "no row"
         where = "every row" if len(rows) == micro.SIZE else where
         said = f"Column {at} loses its weight in {where}. "
-        said += "There is no column left to repair it." if at == micro.SIZE else "Each loss moves what is to its right."
+        said += (
+            "There is no column left to repair it."
+            if at == micro.SIZE
+            else "To make up for each loss, the weights to its right change."
+        )
         if j % micro.PATTERN.group == 0:
             group = f"{at} to {at + micro.PATTERN.group - 1}"
             said = f"The mask of columns {group} is chosen, on the weights **as they are by now**. " + said
@@ -167,7 +178,7 @@ def columns(problem: LayerProblem) -> None:
     with st.container(horizontal=True):
         figure = figures_micro.grid(now, "Weights now", faded=faded, column=j if at else None)
         show(figure, "now", "The weights after this column; pruned ones are without colour")
-        figure = figures_micro.grid(pushed, "Pushed to the right by this column", faded=pushed == 0)
+        figure = figures_micro.grid(pushed, "Changes made by this column", faded=pushed == 0)
         show(figure, "pushed", "By how much this column's errors have changed the later weights")
     go_on("Go on", "dense")
     source(column_steps)
@@ -193,13 +204,14 @@ def dense(problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> Non
     moved, kept = now.round.dense, now.round.sparse
     lost, returned = first.mask & ~kept.mask, kept.mask & ~first.mask
     st.markdown(
-        f"Every weight may move again (*re-dense*): the output is **{per_cent(problem.loss(moved))} off**. The next "
-        f"prune looks at re-dense weight + memory, and keeps the coloured ones: **{int(returned.sum())}** of "
-        f"{int(kept.mask.sum())} are others than at first."
+        f"A round: every weight may move again, the zeros too, so that the output comes right (*re-dense*, V): it is "
+        f"**{per_cent(problem.loss(moved))} off**. A memory U adds up what the prunes so far threw away. The next "
+        f"prune looks at V + U and keeps what is coloured there: **{int(returned.sum())}** of {int(kept.mask.sum())} are "
+        "others than at first."
     )
     with st.container(horizontal=True):
-        show(figures_micro.grid(moved, "Re-dense weights V"), "redense", "The re-dense weights of this round")
-        figure = figures_micro.grid(now.memory, "Memory U: what prunes threw away", faded=now.memory == 0)
+        show(figures_micro.grid(moved, "V: weights, free to move"), "redense", "The re-dense weights of this round")
+        figure = figures_micro.grid(now.memory, "U: memory of what was thrown away", faded=now.memory == 0)
         show(figure, "memory", "The memory before this round's prune")
         figure = figures_micro.grid(
             moved + now.memory, "V + U, and what is kept of it", faded=~kept.mask, lost=lost, returned=returned
@@ -227,14 +239,17 @@ def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list[Rememb
     lost, returned = first.mask & ~final.mask, final.mask & ~first.mask
     with st.container(horizontal=True):
         label: dict[str, Any] = {"help": GLOSSARY["output error"], "width": 230}
-        st.metric("First prune", per_cent(problem.loss(first.weight)), **label)
-        st.metric("First prune, weights solved", per_cent(problem.loss(solved.weight)), **label)
-        st.metric("After the dense phase", per_cent(problem.loss(final.weight)), **label)
+        st.metric("Error: first prune", per_cent(problem.loss(first.weight)), **label)
+        st.metric("Error: its weights solved", per_cent(problem.loss(solved.weight)), **label)
+        st.metric("Error: after the dense phase", per_cent(problem.loss(final.weight)), **label)
     moved = int(returned.sum())
     if winner == "first prune":
         st.markdown("The second prune was no better here, so the first one was kept, its weights solved for.")
     else:
-        st.markdown(f"The second prune, its weights solved for: **{moved}** of {int(final.mask.sum())} places changed.")
+        st.markdown(
+            f"The second prune keeps **{moved}** of {int(final.mask.sum())} weights that the first did not. “Solved” "
+            "says that the kept weights then took the values with the smallest output error."
+        )
     with st.container(horizontal=True):
         figure = figures_micro.grid(first.weight, "First prune", faded=~first.mask, lost=lost)
         show(figure, "first", "The weights after the first prune; framed ones are lost later")

@@ -15,9 +15,16 @@ from sds_core.runs import compare as paired
 from sds_core.runs import examples
 from sds_core.runs.compare import Row
 from sds_core.runs.store import Run
+from sds_core.walk.pictures import beside_dense, corner, from_its_end, low, near_zero_marked
 
-RUNS = ("base-wanda", "base-sparsegpt", "sds-wanda", "sds-memory-wanda")
-"""The examples that the Walk looks at."""
+CALLED = {
+    "base-wanda": "Wanda alone",
+    "base-sparsegpt": "SparseGPT alone",
+    "sds-wanda": "SDS, starting from Wanda",
+    "sds-memory-wanda": "SDS with memory, starting from Wanda",
+}
+"""The examples that the Walk looks at, and what it calls them."""
+RUNS = tuple(CALLED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +94,9 @@ def open_runs(*names: str) -> dict[str, Run]:
 
 
 def per_cent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+    least = 10.0**-digits
+    less = 0 < 100 * value < least / 2
+    return f"{'less than ' if less else ''}{least if less else 100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def times(one: Comparison) -> str:
@@ -110,10 +119,12 @@ def near_zero(found: Evidence) -> Finding:
     layer = found.layer("base-wanda")
     return Finding(
         between(share, 0.02, 0.2),
-        f"{per_cent(share)} of this model’s weights are within a tenth of a standard deviation of zero.",
-        figures.ridges(layer[layer["stage"] == "dense"]),
-        "Histogram of the dense weights of one layer: a bell around zero",
-        f"The weights of {of_layer(layer)}; the height says how many weights have this value.",
+        f"{per_cent(share)} of all weights are that small. The usual size is the standard deviation of a layer’s "
+        "weights.",
+        near_zero_marked(figures.ridges(layer[layer["stage"] == "dense"])),
+        "Histogram of the dense weights of one layer: a bell around zero, with a narrow band marked at its middle",
+        f"One layer in the middle of the model ({of_layer(layer)}): the higher the curve, the more weights have this "
+        "value. Orange: the tiny ones. “Dense” says that nothing is pruned yet.",
     )
 
 
@@ -139,9 +150,9 @@ def which_go(found: Evidence) -> Finding:
         between(share, 0.01, 0.1),
         f"In this layer {per_cent(share)} of the pruned weights belonged to the larger half.",
         figures.ridges(layer),
-        "Histograms of one layer before and after Wanda: a hole around zero with soft edges",
-        f"The weights of {of_layer(layer)}, before and after. The pruned ones are zeros and stand in the label; the "
-        "hole has soft edges, since small weights were kept and large ones were not.",
+        "Histograms of one layer before and after Wanda: a hole around zero with slanting sides",
+        f"The same layer ({of_layer(layer)}) before and after. The zeros are counted in the label and not drawn. Were "
+        "it simply the smaller half that went, the hole would have upright walls.",
     )
 
 
@@ -152,11 +163,13 @@ def cost(found: Evidence) -> Finding:
     return Finding(
         between(row.against["dense"].ratio, 2, 5),
         f"The perplexity goes from {row.dense.value:,.1f} to {row.perplexity:,.1f}: "
-        f"{times(row.against['dense'])} times the dense one.",
-        figures.heatmap(sparse),
-        "Output error of every layer after Wanda, by block and linear",
-        f"Output error of every layer. Each is off by {per_cent(sparse['loss'].median())} only (median), and its "
-        f"inputs were already wrong: there are {sparse['block'].nunique()} blocks in a row.",
+        f"{times(row.against['dense'])} times the dense model’s. (After ±, here and below: one standard error, about "
+        "as much as chance moves such a number.)",
+        low(figures.heatmap(sparse)),
+        "Output error of every layer after Wanda: a row a block, a column each of its layers",
+        f"How far off the output of every layer is: {sparse['block'].nunique()} blocks from the first above to the "
+        f"last below, {sparse['linear'].nunique()} layers in each. The typical layer (the median) is "
+        f"{per_cent(sparse['loss'].median())} off.",
     )
 
 
@@ -170,9 +183,10 @@ def repair(found: Evidence) -> Finding:
         right,
         f"SparseGPT’s perplexity is {sparsegpt.perplexity:,.1f}, Wanda’s {wanda.perplexity:,.1f}: "
         f"{times(gain)} times as much, with as many zeros.",
-        figures_change.before_and_after(list(joint), "sparse"),
+        low(figures_change.before_and_after(list(joint), "sparse")),
         "Weights before and after SparseGPT: most have moved off the diagonal",
-        f"The kept weights of {of_layer(layer)}: before, and after SparseGPT. On the dotted line nothing has changed.",
+        f"The kept weights of the same layer ({of_layer(layer)}): across their old value, upwards the new one; the "
+        "darker, the more weights. On the dotted line nothing has changed.",
     )
 
 
@@ -182,12 +196,12 @@ def fill_in(found: Evidence) -> Finding:
     joint = found.stage("sds-wanda", "redense")["joint"]
     return Finding(
         between(changed, 0.02, 0.1),
-        f"Pruned again right after the first dense step, {per_cent(changed)} of the mask is new.",
-        figures_change.before_and_after(list(joint), "redense"),
-        "Weights before and after re-dense: a cloud along the diagonal, and a flatter one of weights that came back",
-        f"The re-dense weights of {of_layer(layer)} in SDS: what was kept lies near the dotted line, what was pruned "
-        "has come back, mostly smaller than it was. The number is of SDS with memory in its first round, where the "
-        "memory is still empty.",
+        f"{per_cent(changed)} of the mask is new.",
+        low(figures_change.before_and_after(list(joint), "redense")),
+        "Weights before and after filling in: a cloud along the diagonal, and a flatter one of weights that came back",
+        f"The same layer ({of_layer(layer)}), filled in (“re-dense”). Weights that had been kept lie near the dotted "
+        "line; those that were zero make the flat cloud: they are back, but smaller than they were. The number is from "
+        "round 1 of the run of question 6, the picture from SDS as in the paper.",
     )
 
 
@@ -200,9 +214,10 @@ def memory(found: Evidence) -> Finding:
     return Finding(
         between(changed, 0.02, 0.05),
         f"In the end {per_cent(changed)} of the mask is new; it was {per_cent(first)} while the memory was empty.",
-        figures_change.masks(list(last["crop"]), int(last["columns"]), pattern),
+        low(figures_change.masks(*corner(list(last["crop"]), int(last["columns"])), pattern)),
         "A corner of the mask: which weights both prunes keep, which are lost, which have returned",
-        f"A corner of {of_layer(layer)}. Blue: pruned at first, kept in the end. Orange: the other way round.",
+        f"A corner of the same layer ({of_layer(layer)}), each square a weight, by the first and the last prune. Blue: "
+        "pruned at first, kept in the end. Orange: the other way round.",
     )
 
 
@@ -210,34 +225,36 @@ def rounds(found: Evidence) -> Finding:
     name = "sds-memory-wanda"
     share, energy = (found.share(name, column, "redense") for column in ("near_zero", "prune_energy"))
     layer = found.layer(name)
-    figure = figures.player(layer)
-    assert figure is not None, "an example with a memory holds rounds"
     return Finding(
         between(share, 0.2, 0.4),
-        f"{per_cent(share)} of the re-dense weights are near zero. To prune them takes {per_cent(energy, 2)} of the "
-        f"outputs’ energy; it took {per_cent(found.share(name, 'prune_energy', 'dense'), 2)} of the dense layer’s.",
-        figure,
-        "Histograms of the re-dense weights round by round, and of what their prune keeps",
-        f"Press ▶: {of_layer(layer)}, round by round. Blue is the re-dense layer, orange what its prune keeps.",
+        f"{per_cent(share)} of all weights are near zero. To prune them now takes {per_cent(energy, 2)} of the energy "
+        f"of the layers’ outputs; in the untouched model it took "
+        f"{per_cent(found.share(name, 'prune_energy', 'dense'), 2)}.",
+        from_its_end(figures.player(layer)),
+        "Histograms of the re-dense weights, and of what their prune keeps: the last round, and on ▶ every round",
+        f"The same layer ({of_layer(layer)}) after the last round; ▶ shows how it came there. Blue: filled in "
+        "(re-dense). Orange: what its prune keeps, in the end the same but for the peak. Grey: before any pruning.",
     )
 
 
 def better(found: Evidence) -> Finding:
     rows = found.rows(*RUNS)
     best, *others = sorted(rows, key=lambda row: row.perplexity)
-    called = paired.names(rows)
+    called = {row.run: CALLED[name] for row, name in zip(rows, RUNS, strict=True)}
     ahead = compare(best.measured, others[0].measured)
+    whose = "" if ahead.sure else f", of {called[best.run]}"  # else the right option has just named it
     versus = ""
     if base := best.against.get("base"):
-        versus = f" Against the pruner that it starts from, its perplexity is {times(base)} times as much."
+        versus = f" Beside the pruner that it starts from, its perplexity is {times(base)} times as high."
     figure = figures_compare.forest(rows, called, "dense")
     assert figure is not None, "every run is paired with its dense model"
     return Finding(
         rows.index(best) if ahead.sure else len(rows),
-        f"Lowest is {called[best.run]} with {best.perplexity:,.1f} (dense: {best.dense.value:,.1f}), then "
-        f"{called[others[0].run]} with {others[0].perplexity:,.1f}. The difference is "
-        f"{'more' if ahead.sure else 'not more'} than two standard errors.{versus}",
-        figure,
-        "Ratio of each run’s perplexity to the dense model’s, with its interval",
-        "Each perplexity over the dense one: 1 would be no loss at all. Bars reach two standard errors to either side.",
+        f"The lowest perplexity is {best.perplexity:,.1f}{whose} (dense: {best.dense.value:,.1f}), the next "
+        f"{others[0].perplexity:,.1f}, of {called[others[0].run]}. The gap is "
+        f"{'more than two standard errors, so hardly chance' if ahead.sure else 'within two standard errors'}.{versus}",
+        beside_dense(figure),
+        "Each run’s perplexity as a multiple of the dense model’s, with its interval",
+        "Further left is better; 1 would be no loss at all. The bars, in brackets beside the names, reach two standard "
+        "errors to either side.",
     )

@@ -60,7 +60,7 @@ def _step(number: int, step: Step, read: Callable[..., Evidence]) -> str:
         answer = f"<b>{escape(step.options[found.right])}.</b> {escape(found.said)}</p><p>{escape(step.why)}"
     except SDSError as error:
         answer = f"<b>No answer here:</b> {escape(str(error))}"
-    asked = f"<h2>{number} · {escape(step.title)}</h2><p>{escape(step.question)}</p>"
+    asked = f"<h2>{number} · {escape(step.title)}</h2><p>{escape(step.before)} <i>{escape(step.question)}</i></p>"
     return f"<section>{asked}<p>{answer}</p></section>\n"
 
 

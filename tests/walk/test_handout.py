@@ -23,7 +23,7 @@ def test_every_question_is_there_with_its_answer_and_reason(page, evidence):
     text = visible(page)
     for step in STEPS:
         found = step.find(evidence)
-        assert step.question in text and step.why in text
+        assert step.before in text and step.question in text and step.why in text
         assert f"{step.options[found.right]}. {found.said}" in text
 
 

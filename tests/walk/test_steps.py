@@ -9,7 +9,8 @@ from sds_core.walk.steps import STEPS
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
 def test_a_step_is_complete(step):
-    assert "?" in step.question and len(set(step.options)) == len(step.options) >= 3
+    assert step.before.endswith(".") and step.question.endswith("?") and step.question.count("?") == 1
+    assert len(set(step.options)) == len(step.options) >= 3
     assert step.why.endswith(".") and ". " not in step.why and ".”" not in step.why
     assert set(step.terms) <= set(GLOSSARY) and set(step.runs) <= set(RUNS)
     assert step.notes.minutes > 0 and "?" in step.notes.ask and step.notes.mistaken.startswith("“")
