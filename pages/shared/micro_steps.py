@@ -64,8 +64,8 @@ def predict(pruner: str, seed: int, problem: LayerProblem, row: int) -> None:
     st.markdown(
         f"A layer so small that one can follow it: {problem.weight.shape[1]} inputs (columns), "
         f"{problem.weight.shape[0]} outputs (rows), a weight where they cross. The pattern {PATTERN} keeps two of "
-        f"every four weights side by side and sets the others to zero. **Which weights of the framed row {row + 1} does "
-        f"{words.pruner(pruner)} keep?** {LOOKS_AT.get(pruner, '')}"
+        f"every four weights side by side and sets the others to zero. **Which weights of the framed row {row + 1} "
+        f"does {words.pruner(pruner)} keep?** {LOOKS_AT.get(pruner, '')}"
     )
     with st.container(horizontal=True):
         with st.container(width=WIDE, gap=None):
@@ -206,8 +206,8 @@ def dense(problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> Non
     st.markdown(
         f"A round: every weight may move again, the zeros too, so that the output comes right (*re-dense*, V): it is "
         f"**{per_cent(problem.loss(moved))} off**. A memory U adds up what the prunes so far threw away. The next "
-        f"prune looks at V + U and keeps what is coloured there: **{int(returned.sum())}** of {int(kept.mask.sum())} are "
-        "others than at first."
+        f"prune looks at V + U and keeps what is coloured there: **{int(returned.sum())}** of {int(kept.mask.sum())} "
+        "are others than at first."
     )
     with st.container(horizontal=True):
         show(figures_micro.grid(moved, "V: weights, free to move"), "redense", "The re-dense weights of this round")
