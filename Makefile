@@ -20,7 +20,7 @@ check: $(VENV)/.tested ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-screenshots: $(VENV)/.tested ## every page, two widths, both themes; needs Chromium
+screenshots: $(VENV)/.tested ## every page, two widths, both themes; with --readme those of docs/; needs Chromium
 	$(BIN)/python -m tests.pages.screenshots
 
 install: $(VENV)/.installed

@@ -80,7 +80,7 @@ STEPS = (
             "Four weights 5, 4, 3, 3 beside four weights 1, 1, 1, 1: which go? And if the inputs are ten times as "
             "strong on the right?",
             "“The important weights are the large ones.” A weight is multiplied by its input, so its size is half of "
-            "the story. The page Micro lets everyone do it by hand: nine minutes more.",
+            "the story. The page Micro lets everyone do it by hand.",
         ),
     ),
     Step(
@@ -121,7 +121,7 @@ STEPS = (
             7,
             "A choir loses half of its singers. Should those who stay sing exactly as before?",
             "“It is trained again.” No: there is one pass over a little calibration text and no training; the repair "
-            "is computed layer by layer. Micro shows it column by column: six minutes more.",
+            "is computed layer by layer. Micro shows it column by column.",
         ),
     ),
     Step(
@@ -159,7 +159,7 @@ STEPS = (
             "You travel every week with the same suitcase and note each time what you missed. What happens to the next "
             "packing?",
             "“Any round is better than none.” A mask that is chosen after the first few can be worse than the one "
-            "before. The Layer lab shows it round by round: seven minutes more.",
+            "before. The Layer lab shows it round by round.",
         ),
     ),
     Step(

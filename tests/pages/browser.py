@@ -10,11 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = "" if CHROMIUM and find_spec("playwright") else "no Chromium or no playwright on this machine"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 PATIENCE = 90_000  # milliseconds
@@ -35,7 +37,7 @@ def server(runs: Path, cache: Path) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _wait_for(address: str, process: subprocess.Popen) -> None:

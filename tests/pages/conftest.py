@@ -1,8 +1,10 @@
 """What the page tests share: folders of runs, made by the engine once or written by hand, and the app itself."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import experiment
 from sds_core.runs.store import Run, create
 from sds_core.runs.workbench import Workbench
+from tests.pages.browser import MISSING, Visitor, server, visitors
 
 APP = str(Path(__file__).parents[2] / "app.py")
 
@@ -89,3 +92,31 @@ def finished(finished_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
         config = Run(path).config
         found["phase1" if config.phase else config.walk] = Run(path)
     return found
+
+
+@pytest.fixture(scope="session")
+def served(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Path, str]]:
+    """A folder of runs that may be written to, and the address of a server on it."""
+    if MISSING:
+        pytest.skip(MISSING)
+    runs = tmp_path_factory.mktemp("journeys") / "runs"
+    shutil.copytree(finished_folder, runs)
+    with server(runs, cache) as address:
+        yield runs, address
+
+
+@pytest.fixture(scope="module")
+def workshop(served: tuple[Path, str]) -> Iterator[tuple[Path, Any]]:
+    """That folder, and a function that opens browsers; not for the session, for its loop stands in others' way."""
+    with visitors(served[1]) as visit:
+        yield served[0], visit
+
+
+@pytest.fixture
+def visitor(workshop: tuple[Path, Any]) -> Iterator[Visitor]:
+    """A visitor who must not have met an error, nor looked elsewhere, in the end."""
+    came = workshop[1]()
+    yield came
+    assert came.left == [] and came.errors == []
+    assert came.page.locator("[data-testid=stException]").count() == 0
+    came.page.context.close()

@@ -1,41 +1,87 @@
-"""Every page at two widths and in both themes, with the runs that come along: python -m tests.pages.screenshots."""
+"""Pictures of the pages with the runs that come along: python -m tests.pages.screenshots [FOLDER | --readme].
 
+Every page at two widths and in both themes; with `--readme` the four of the README, into docs/.
+"""
+
+import io
 import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from sds_core.models.load import cache_folder
 from sds_core.runs.examples import take_in
-from tests.pages.browser import server, visitors
+from tests.pages.browser import ROOT, Visitor, server, visitors
+
+LAYER = "20.mlp.up_proj"
+COLOURS = 128
+"""Of the README's pictures: enough for pages like these, and a third of the bytes."""
 
 
-def main(target: Path) -> None:
+def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
+    """Two widths, both themes."""
+    paths = {
+        "start": "/",
+        "walk": "/walk?step=3",
+        "micro": "/micro",
+        "lab": "/lab",
+        "run": f"/run?run={one}",
+        "layer": f"/layer?run={one}&cell={LAYER}",
+        "compare": f"/compare?runs={','.join(examples)}",
+        "report": f"/report?run={one}",
+    }
+    for name, path in paths.items():
+        for width in (1280, 800):
+            for scheme in ("light", "dark"):
+                visitor = visit(width=width, scheme=scheme).open(path)
+                visitor.page.wait_for_timeout(1500)
+                visitor.whole(target / f"{name}-{width}-{scheme}.png")
+                print(name, width, scheme, *visitor.errors, *visitor.left)
+                visitor.page.context.close()
+
+
+def of_the_readme(target: Path, visit: Any, examples: list[str], one: str) -> None:
+    """One picture a page, from where it becomes telling."""
+    visitor = visit().open("/walk?step=5")
+    visitor.page.get_by_role("button", name="Reveal without a guess").click()
+    save(visitor, "Why not fill in again?", target / "walk.png")
+    save(visit().open("/micro?step=prune&pruner=wanda&seed=10"), "What does each pruner look at?", target / "micro.png")
+    save(visit().open(f"/layer?run={one}&cell={LAYER}"), f"block {LAYER.replace('.', ', ', 1)}", target / "layer.png")
+    save(visit().open(f"/compare?runs={','.join(examples)}"), "Which is better", target / "compare.png")
+
+
+def save(visitor: Visitor, heading: str, path: Path) -> None:
+    """What a projector shows once this heading is at the top."""
+    from PIL import Image
+
+    visitor.page.set_viewport_size({"width": 1280, "height": 720})
+    visitor.page.locator(".js-plotly-plot").first.wait_for()
+    visitor.page.wait_for_timeout(2500)
+    visitor.page.evaluate(
+        "heading => [...document.querySelectorAll('h1, h2, h3')].find(h => h.innerText.includes(heading))"
+        ".scrollIntoView({block: 'start'})",
+        heading,
+    )
+    visitor.page.mouse.move(5, 700)  # no tool bar over a picture
+    visitor.page.wait_for_timeout(1500)
+    picture = Image.open(io.BytesIO(visitor.page.screenshot())).convert("RGB")
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(path.name, path.stat().st_size, *visitor.errors, *visitor.left)
+    visitor.page.context.close()
+
+
+def main(*arguments: str) -> None:
+    draw = of_the_readme if "--readme" in arguments else every_page
+    target = ROOT / "docs" if draw is of_the_readme else Path(arguments[0] if arguments else "screenshots")
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as runs:
         os.environ["SDS_RUNS"] = runs
         examples = [run.id for run in take_in()]
         one = next((run for run in examples if run.startswith("sds-memory")), "")
-        paths = {
-            "start": "/",
-            "walk": "/walk?step=3",
-            "micro": "/micro",
-            "lab": "/lab",
-            "run": f"/run?run={one}",
-            "layer": f"/layer?run={one}&cell=20.mlp.up_proj",
-            "compare": f"/compare?runs={','.join(examples)}",
-            "report": f"/report?run={one}",
-        }
         with server(Path(runs), cache_folder()) as address, visitors(address) as visit:
-            for name, path in paths.items():
-                for width in (1280, 800):
-                    for scheme in ("light", "dark"):
-                        visitor = visit(width=width, scheme=scheme).open(path)
-                        visitor.page.wait_for_timeout(1500)
-                        visitor.whole(target / f"{name}-{width}-{scheme}.png")
-                        print(name, width, scheme, *visitor.errors, *visitor.left)
-                        visitor.page.context.close()
+            draw(target, visit, examples, one)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots"))
+    main(*sys.argv[1:])

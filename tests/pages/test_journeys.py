@@ -2,46 +2,17 @@
 
 import csv
 import json
-import shutil
 import time
 
-import pytest
-
 from sds_core.runs.store import Run
-from tests.pages.browser import CHROMIUM, server, visitors
 
-try:
-    import playwright
-except ImportError:
-    playwright = None
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or playwright is None, reason="no Chromium or no playwright on this machine"
-)
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
 
 
-@pytest.fixture(scope="module")
-def workshop(finished_folder, tmp_path_factory, cache):
-    """A folder of runs that may be written to, a server on it, and a function that opens browsers."""
-    runs = tmp_path_factory.mktemp("journeys") / "runs"
-    shutil.copytree(finished_folder, runs)
-    with server(runs, cache) as address, visitors(address) as visit:
-        yield runs, visit
-
-
-@pytest.fixture
-def visitor(workshop):
-    """A visitor who must not have met an error, nor looked elsewhere, in the end."""
-    came = workshop[1]()
-    yield came
-    assert came.left == [] and came.errors == []
-    assert came.page.locator("[data-testid=stException]").count() == 0
-    came.page.context.close()
-
-
 def fused(workshop):
-    return next(run for run in map(Run, workshop[0].iterdir()) if run.config.walk == "fused" and run.result())
+    """The finished run of the tiny model with a memory."""
+    own = (run for run in map(Run, workshop[0].iterdir()) if run.config.model != "demo")
+    return next(run for run in own if run.config.walk == "fused" and run.result())
 
 
 def fill(page, label, value):

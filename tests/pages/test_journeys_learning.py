@@ -1,0 +1,68 @@
+"""What a class does, in a real browser: the Walk to its end, Micro from one address, the Layer lab both ways."""
+
+from html import unescape
+from pathlib import Path
+
+from sds_core import micro
+from sds_core.walk.steps import STEPS
+
+
+def plots(visitor):
+    """The numbers written in each grid of the page."""
+    visitor.page.locator(".js-plotly-plot").last.wait_for()
+    return visitor.page.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.data[1].text)")
+
+
+def mask_changed(visitor):
+    """The number under this heading, in per cent."""
+    metric = visitor.page.get_by_test_id("stMetric").filter(has_text="Mask changed")
+    return float(metric.get_by_test_id("stMetricValue").inner_text().split()[0])
+
+
+def test_the_walk_from_the_first_guess_to_the_hand_out(visitor):
+    page = visitor.open("/walk").page
+    for number, step in enumerate(STEPS, 1):
+        page.get_by_text(step.question).wait_for()
+        visitor.idle()  # what the last question showed stays until the page is drawn
+        assert page.locator(".js-plotly-plot").count() == 0 and page.get_by_text(step.why).count() == 0
+        page.locator(f".st-key-walk-guess-{number} label").filter(has_text=step.options[0]).click()
+        page.get_by_role("button", name="Reveal", exact=True).click()
+        page.get_by_text(step.why).wait_for()
+        page.locator(".js-plotly-plot").wait_for()
+        answer = page.get_by_test_id("stMain").inner_text()
+        assert ("You were right." in answer) != (f"You said: {step.options[0]}." in answer)
+        if number < len(STEPS):
+            page.get_by_role("button", name="Next").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the hand-out").click()
+    printed = unescape(Path(download.value.path()).read_text())
+    assert all(step.question in printed and step.why in printed for step in STEPS)
+
+
+def test_micro_predicts_reveals_and_is_the_same_from_its_address(workshop, visitor):
+    page = visitor.open("/micro?pruner=magnitude&seed=3").page
+    weight = micro.example(3).weight
+    row = micro.telling_row(micro.example(3))
+    kept = {group + int(j) for group in (0, 4) for j in weight[row, group : group + 4].abs().topk(2).indices}
+    shown = plots(visitor)
+    for j in sorted(kept):
+        page.get_by_test_id("stButtonGroup").get_by_role("button", name=str(j + 1), exact=True).click()
+    page.get_by_role("button", name="Reveal", exact=True).click()
+    page.get_by_text("all right.").wait_for()
+    other = workshop[1]().open("/micro?pruner=magnitude&seed=3")
+    assert plots(other) == shown
+    assert [float(n.replace("−", "-")) for n in shown[0]] == [round(float(n), 2) for n in weight.flatten()]
+    other.page.goto(page.url)  # with the step
+    other.page.get_by_text(f"Row {row + 1} keeps inputs {', '.join(str(j + 1) for j in sorted(kept))}.").wait_for()
+    assert other.left == [] and other.errors == []
+
+
+def test_the_lab_without_a_memory_and_with_one(visitor):
+    page = visitor.open("/lab?memory=off&rounds=6").page
+    page.get_by_text("Without a memory nothing changes.").wait_for()
+    assert page.get_by_text("they come back no larger than they were").count() == 1
+    assert mask_changed(visitor) < 0.5
+    page.get_by_test_id("stButtonGroup").get_by_text("on", exact=True).click()
+    page.get_by_text("With the memory the mask moves.").wait_for()
+    page.wait_for_url("**memory=on*")
+    assert mask_changed(visitor) > 2

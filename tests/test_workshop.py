@@ -1,0 +1,42 @@
+"""The workshop's plan fills its ninety minutes, agrees with the teacher's notes, and leads to pages that exist."""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from sds_core import micro
+from sds_core.maths.pruners import PRUNERS
+from sds_core.walk.steps import STEPS
+
+ROOT = Path(__file__).parents[1]
+PLAN = (ROOT / "docs" / "workshop.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (\d+)–(\d+) \| (.+?) `(/[^`]*)` \| (.+?) \| (.+?) \|$", PLAN, re.MULTILINE)
+
+
+def test_the_minutes_follow_each_other_and_add_up():
+    ends = [(int(begin), int(end)) for begin, end, *_ in ROWS]
+    assert ends[0][0] == 0 and ends[-1][1] == 90
+    assert all(before[1] == after[0] < after[1] for before, after in zip(ends, ends[1:], strict=False))
+
+
+def test_every_question_has_the_minutes_of_its_notes_in_order():
+    planned = [
+        (int(page.split()[1]), int(end) - int(begin)) for begin, end, page, *_ in ROWS if page.startswith("Walk")
+    ]
+    assert planned[:-1] == [(number, step.notes.minutes) for number, step in enumerate(STEPS, 1)]
+    assert planned[-1][0] == len(STEPS), "the hand-out is at the end"
+
+
+def test_every_address_leads_to_a_page_that_knows_its_parameters():
+    known = {
+        "": {},
+        "walk": {"step": {str(number) for number in range(1, len(STEPS) + 1)}},
+        "micro": {"pruner": set(PRUNERS), "seed": {str(seed) for seed in range(micro.SEEDS + 1)}}
+        | {"step": {"columns"}, "column": {str(column) for column in range(micro.SIZE + 1)}},
+        "lab": {"memory": {"on", "off"}},
+    }
+    for *_, address, _, _ in ROWS:
+        parts = urlsplit(address)
+        page = parts.path.strip("/")
+        assert (ROOT / "pages" / f"{page or 'start'}.py").exists()
+        assert all(set(values) <= known[page][name] for name, values in parse_qs(parts.query).items())
