@@ -13,6 +13,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from sds_core.models.rows import read
+from sds_core.models.source import PYTHON_DOCS
 from tests.models.families import randomised
 
 PROSE = (
@@ -43,11 +45,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that `load_model` loads: a random llama of three blocks, and a byte-level tokenizer of 288 tokens.
 
+    In it lies `text.txt`, the beginning of `python-docs`: to tokenize all of that takes longer than to prune the model.
     Read only: copy it before changing a file.
     """
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tokenizer = byte_level_tokenizer()
     tokenizer.save_pretrained(folder)
+    (folder / "text.txt").write_text(read(PYTHON_DOCS)[:20_000], encoding="utf-8")
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -56,14 +56,14 @@ def test_a_layer_is_what_the_model_has_and_sees(tiny_folder, tmp_path, monkeypat
     monkeypatch.setattr(lab, "HELD_OUT", 3)
     monkeypatch.setattr(lab, "LENGTH", 24)
     name, path = "model.layers.1.mlp.up_proj", tmp_path / "layer.safetensors"
-    told = list(lab.write_lab_layer(str(tiny_folder), name, "python-docs@0-4000", path))
+    told = list(lab.write_lab_layer(str(tiny_folder), name, f"{tiny_folder}/text.txt@0-4000", path))
     assert told == ["seen: 48 tokens", "held_out: 72 tokens", str(path)]
     layer = lab.read_lab_layer(path)
 
     from sds_core.models.load import load_model
     from sds_core.models.text import calibration_windows
 
-    windows = calibration_windows(load_model(str(tiny_folder)), "python-docs@0-4000", 5, 24, seed=0)
+    windows = calibration_windows(load_model(str(tiny_folder)), f"{tiny_folder}/text.txt@0-4000", 5, 24, seed=0)
     model = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
     linear = model.get_submodule(name)
     caught = []

@@ -14,7 +14,7 @@ from sds_core.runs.store import create
 from tests.runs.conftest import work_here
 
 ROOT = Path(__file__).parents[1]
-SMALL = "--calibration python-docs@0-4000 --samples 3 --length 32 --evaluation python-docs@5000-9000 --eval-windows 4"
+SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,8 @@ def runs_root(tmp_path, monkeypatch):
 
 
 def small(folder, *words):
-    return ["--model", str(folder), *SMALL.split(), "--eval-length", "32", "--threads", "1", *words]
+    text = [f"--calibration={folder}/text.txt@0-4000", f"--evaluation={folder}/text.txt@5000-9000"]
+    return ["--model", str(folder), *text, *SMALL.split(), *words]
 
 
 def test_run_list_and_export(tiny_folder, tmp_path, capsys, runs_root):
@@ -156,6 +157,5 @@ def test_a_cancelled_run_is_resumed_to_its_end(tiny_folder, capsys):
 def test_write_text_makes_the_source_self(tiny_folder, capsys):
     assert main(["write-text", "--model", str(tiny_folder), "--windows", "4", "--length", "32"]) == 0
     assert "4 of 4 windows" in capsys.readouterr().out
-    words = small(tiny_folder, "--method", "base")
-    words[words.index("python-docs@0-4000")] = "self"
+    words = small(tiny_folder, "--method", "base", "--calibration", "self")
     assert main(["run", *words]) == 0

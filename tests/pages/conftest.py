@@ -65,7 +65,8 @@ def work_off(run: Run) -> Run:
 
 def tiny(folder: Path, **options) -> RunConfig:
     """A run of seconds."""
-    small = {"calibration": "python-docs", "samples": 2, "length": 32, "eval_windows": 3, "eval_length": 32}
+    text = f"{folder}/text.txt"
+    small = {"calibration": text, "evaluation": text, "samples": 2, "length": 32, "eval_windows": 3, "eval_length": 32}
     return RunConfig(**{"model": str(folder), "threads": 1, **small, **options})
 
 

@@ -23,8 +23,8 @@ def config(folder: Path, **changes: Any) -> RunConfig:
     """A run on the tiny model that takes a second."""
     small = {
         "model": str(folder),
-        "calibration": "python-docs@0-4000",
-        "evaluation": "python-docs@5000-9000",
+        "calibration": f"{folder}/text.txt@0-4000",
+        "evaluation": f"{folder}/text.txt@5000-9000",
         "samples": 3,
         "length": 32,
         "eval_windows": 4,

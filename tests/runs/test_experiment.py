@@ -49,7 +49,7 @@ def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(f
     folder = export(finished, str(tmp_path / "out"))
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    windows = evaluation_windows(load_model(str(tiny_folder)), "python-docs@5000-9000", 4, 32)
+    windows = evaluation_windows(load_model(str(tiny_folder)), finished.config.evaluation, 4, 32)
     with torch.inference_mode():
         losses = [float(model(window[None], labels=window[None]).loss) for window in windows]
     told = finished.result()["perplexity"]["final"]
@@ -160,16 +160,19 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_keeps_what_was_do
     assert same(weights(finish(run)), weights(finished))
 
 
-def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder):
-    run = create(config(tiny_folder))
-    process = launch([run])
-    wait_for(run, "walk")
-    run.cancel()
-    process.wait(60)
-    if run.state() != "finished":
-        assert run.state() == "cancelled"
-        finish(run)
-    assert same(weights(run), weights(finished))
+def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder, monkeypatch):
+    real, run = checkpoint.save_file, create(config(tiny_folder))
+
+    def cancel_then_write(tensors, path):
+        run.cancel()
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", cancel_then_write)
+        work_here([run])
+    assert run.state() == "cancelled"
+    assert [path.name for path in (run.folder / "phase3").iterdir()] == ["block-000.safetensors"]
+    assert same(weights(finish(run)), weights(finished))
 
 
 @pytest.mark.parametrize("method", ["sds", "sds-memory"])
@@ -212,20 +215,9 @@ def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
     assert "generation_config.json changed" in run.log.read()[-1]["message"]
 
 
-def test_two_writers_on_one_run_are_refused(tiny_folder):
-    run = create(config(tiny_folder))
-    process = launch([run])
-    with pytest.raises(SDSError, match="being worked on"):
-        launch([run])
-    process.wait(60)
-    assert run.state() == "finished"
-    with pytest.raises(SDSError, match="finished already"):
-        launch([run])
-
-
-def test_a_run_shares_its_process_and_dense_result_with_others(tiny_folder, finished):
+def test_a_run_shares_its_dense_result_with_others(tiny_folder, finished):
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted", "sds-memory")]
-    launch(runs).wait(120)
+    work_here(runs)
     assert [run.state() for run in runs] == ["finished"] * 3
     assert any(event["kind"] == "queued" for event in runs[1].log.read())
     assert same(weights(runs[2]), weights(finished)), "a run in company must equal the same run alone"
@@ -264,17 +256,23 @@ def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
     assert not list(run.folder.glob("phase*"))
 
 
-def test_a_run_waits_for_the_device_and_says_behind_whom(tiny_folder, cache):
+def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(tiny_folder, cache):
     device = lock.take(cache / "cpu.lock", {"run": "another-run"})
     assert device is not None
-    run = create(config(tiny_folder, method="base"))
-    process = launch([run])
-    wait_for(run, "queued")
-    assert run.state() == "queued"
-    assert {"kind": "queued", "behind": "another-run"} in run.log.read()
+    runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted")]
+    process = launch(runs)
+    wait_for(runs[0], "queued")
+    assert runs[0].state() == "queued"
+    assert {"kind": "queued", "behind": "another-run"} in runs[0].log.read()
+    for run in runs:
+        with pytest.raises(SDSError, match="being worked on"):
+            launch([run])
     os.close(device)
     process.wait(60)
-    assert run.state() == "finished"
+    for run in runs:
+        assert run.state() == "finished"
+        with pytest.raises(SDSError, match="finished already"):
+            launch([run])
 
 
 def test_a_run_id_opens_what_create_made(tiny_folder):
