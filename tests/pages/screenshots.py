@@ -59,7 +59,7 @@ def save(visitor: Visitor, heading: str, path: Path) -> None:
     visitor.page.locator(".js-plotly-plot").first.wait_for()
     visitor.page.wait_for_timeout(2500)
     visitor.page.evaluate(
-        "heading => [...document.querySelectorAll('h1, h2, h3')].find(h => h.innerText.includes(heading))"
+        "heading => [...document.querySelectorAll('h1, h2, h3, h4, h5')].find(h => h.innerText.includes(heading))"
         ".scrollIntoView({block: 'start'})",
         heading,
     )
