@@ -226,7 +226,8 @@ def _walk(
         if step.start:
             for linear in block.linears:
                 linear.write(step.start(linear))
-        if block.index < past.finished:
+        done = block.index < past.finished
+        if done or not block.linears:
             if teacher:
                 teacher.advance(dense_block)
             if step.feeds_on == "start":
@@ -234,6 +235,8 @@ def _walk(
             past.restore(block)
             if step.feeds_on == "result":
                 stream.advance()
+            if not done:
+                yield BlockDone(block.index)
             continue
         here = recipe.of(block)
         groups = block.groups if sequential else [block.linears]

@@ -26,7 +26,7 @@ def walk_of(phase: int) -> Phase:
 
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
-FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "pruner", *CALIBRATED, *MEASURED)
+FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "skip", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
 
 
@@ -58,6 +58,8 @@ class RunConfig:
     """KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5."""
     allocation: str = "uniform"
     """How a ratio is shared among blocks: uniform, or owl (blocks with more outliers are pruned less)."""
+    skip: str = field(default="", metadata={"several": True})
+    """Layers to leave dense: patterns over their full names, such as *.0.* or *down_proj; several apart by spaces."""
     walk: str = "fused"
     """fused (one walk, each block through all phases) or staged (each phase over the whole model)."""
     phase: int = 0

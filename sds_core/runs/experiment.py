@@ -114,7 +114,8 @@ def _walk(run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...
             weights[event.linear.label] = event.stages[stage].to(torch.device("cpu"))
             continue
         block = blocks[event.block]
-        record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
+        if rows:
+            record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
         sha256 = checkpoint.save(run, stage, block, weights)
         yield {
             "kind": "block",
@@ -229,6 +230,7 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict
         "total": bench.anatomy.total,
         "sparsity": pruned / bench.anatomy.prunable,
         "model_sparsity": pruned / bench.anatomy.total,
+        "left_out": bench.anatomy.left_out,
         "winners": Counter(line["winner"] for line in lines if line["winner"]),
         "seconds": _by_phase(events, "seconds"),
         "cpu_seconds": _by_phase(events, "cpu_seconds"),

@@ -10,6 +10,7 @@ from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
 from sds_core.models.blocks import dissect
 from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.skip import skip
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.files import disk_error, require_space
 from sds_core.runs.store import Run
@@ -27,7 +28,7 @@ def pruned_model(run: Run) -> LoadedModel:
     if loaded.sha256 != recorded["sha256"]:
         raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
     past = Checkpoints(run, result["last"])
-    for block in dissect(loaded.model).blocks:
+    for block in skip(dissect(loaded.model), config.skip.split()).blocks:
         past.restore(block)
     return loaded
 
