@@ -71,8 +71,8 @@ class Workbench:
             for linear in block.linears:
                 pattern.check(linear.shape[1], linear.name)
         calibration, evaluation = config.texts
-        wanted = config.samples + config.held_out
-        windows = self._cached(calibration_windows, calibration, wanted, config.length, config.seed)
+        asked = (config.samples, config.length, config.seed, config.held_out)
+        windows = self._cached(calibration_windows, calibration, *asked)
         self.calibration, self.held_out = windows[: config.samples], windows[config.samples :]
         self.evaluation = self._cached(evaluation_windows, evaluation, config.eval_windows, config.eval_length)
 

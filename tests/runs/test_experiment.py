@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
+from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.models.text import digest, evaluation_windows
 from sds_core.runs import checkpoint, lock, record
@@ -246,7 +247,7 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
     [
         ({"model": "/nowhere/model"}, "no such model"),
         ({"pattern": "3:5"}, "does not divide the 32 inputs of layer model.layers.0.self_attn.q_proj"),
-        ({"samples": 5000}, "160032 tokens are needed"),
+        ({"samples": 5000}, "too short for 5000 calibration windows and 1 held out: 160032 tokens are needed"),
         ({"calibration": "missing.txt"}, "no such text file"),
         ({"calibration": "self"}, "write-text"),
         ({"eval_length": 512}, "windows of 512 tokens are too long"),
@@ -266,7 +267,7 @@ def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
 
 
 def test_a_run_waits_for_the_device_and_says_behind_whom(tiny_folder, cache):
-    device = lock.take(cache / "cpu.lock", {"run": "another-run"})
+    device = lock.take(cache / f"{device_name(torch.device('cpu'))}.lock", {"run": "another-run"})
     assert device is not None
     run = create(config(tiny_folder, method="base"))
     process = launch([run])
