@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -114,11 +115,13 @@ def _widget(f: dataclasses.Field, about: str, method: str) -> None:
 
     label = f.name.replace("_", " ").capitalize()
     common: dict[str, Any] = {"key": _key(f.name, method), "help": about, "persist_state": "session", "width": 174}
-    fixed = {"pruner": list(PRUNERS), "method": list(METHODS), "dtype": DTYPES, "walk": WALKS}
-    fixed["allocation"] = ALLOCATIONS
+    fixed: dict[str, Sequence[str]] = {"pruner": list(PRUNERS), "dtype": DTYPES, "walk": WALKS}
+    fixed |= {"allocation": ALLOCATIONS, "method": [name for name in METHODS if name != "checkpoint"]}
     if f.name in fixed:
+        own = st.session_state[common["key"]]
         titles = {name: cls.title for name, cls in METHODS.items()} if f.name == "method" else {}
-        st.selectbox(label, fixed[f.name], format_func=lambda name: titles.get(name, name), **common)
+        offered = list(dict.fromkeys([*fixed[f.name], own]))
+        st.selectbox(label, offered, format_func=lambda name: titles.get(name, name), **common)
     elif f.name in SUGGESTED:
         own = st.session_state[common["key"]]
         st.selectbox(label, list(dict.fromkeys([*SUGGESTED[f.name], own])), accept_new_options=True, **common)

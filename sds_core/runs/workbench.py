@@ -93,9 +93,9 @@ class Workbench:
                 linear.write(self._copies[linear.name])
             self.changed = False
 
-    def measure(self, stage: str) -> Generator[Event, None, Perplexity]:
-        """Perplexity of the model as it is now."""
-        return (yield from self.following(stage, evaluate(self.anatomy, self.evaluation, self.device)))
+    def measure(self, stage: str, other: Anatomy | None = None) -> Generator[Event, None, Perplexity]:
+        """Perplexity of the model as it is now, or of another one."""
+        return (yield from self.following(stage, evaluate(other or self.anatomy, self.evaluation, self.device)))
 
     def following(self, what: str, progress: Generator[int, None, T]) -> Generator[Event, None, T]:
         """Tells of every block that something passes, and returns what it returns."""
