@@ -103,6 +103,7 @@ class Checkpoint:
     finishes: ClassVar[bool] = False
     alpha: ClassVar[float] = 0.0
     beta: ClassVar[float] = 0.0
+    sequential: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
