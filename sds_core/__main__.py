@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     looking.set_defaults(do=_inspect)
 
     compare = commands.add_parser("compare", help="several methods on one model, text and pattern")
-    flags.add_options(compare, without=("pruner", "method", "phase"))
+    flags.add_options(compare, without=("pruner", "method", "phase", "checkpoint"))
     compare.add_argument(
         "--methods",
         nargs="+",
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(do=_compare)
 
     sweep = commands.add_parser("sweep", help="a grid of models, patterns, seeds and methods, one run each")
-    flags.add_options(sweep, without=("pruner", "method", "phase", "model", "pattern", "seed"))
+    flags.add_options(sweep, without=("pruner", "method", "phase", "checkpoint", "model", "pattern", "seed"))
     sweep.add_argument("--models", nargs="+", default=["demo"], help="(default: demo)")
     sweep.add_argument("--patterns", nargs="+", required=True, metavar="PATTERN", help="such as 30%% 50%% 70%%")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
@@ -174,21 +174,27 @@ def _sweep(options: argparse.Namespace) -> int:
     from sds_core.runs.sweep import grid, slurm_array
 
     configs = grid(flags.chosen(options), options.models, options.patterns, options.seeds, options.methods)
-    if not options.slurm and not options.ray:
-        by_model = [[c for c in configs if c.model == model] for model in options.models]
-        return max(_follow_together(group) for group in by_model)
+    if options.ray:
+        return _on_ray(configs, options.ray)
     if options.slurm:
         runs = [create(config) for config in configs]
         slurm_array(runs, Path(options.slurm).expanduser())
         print(f"{len(runs)} runs are made; start them with: sbatch {options.slurm}")
         return 0
+    by_model = [[c for c in configs if c.model == model] for model in options.models]
+    return max(_follow_together(group) for group in by_model)
+
+
+def _on_ray(configs: list[RunConfig], address: str) -> int:
+    """Hand runs to a cluster, follow them, and show those of one model beside each other at the end."""
     from sds_core.runs.on_ray import connected, hand_over
 
-    ray = connected(options.ray)
+    ray = connected(address)
     runs = [create(config) for config in configs]
     code = _follow_new(runs, partial(hand_over, ray))
-    for model in options.models:
-        _show_together([run for run in runs if run.folder.exists() and run.config.model == model])
+    left = [run for run in runs if run.folder.exists()]
+    for model in dict.fromkeys(config.model for config in configs):
+        _show_together([run for run in left if run.config.model == model])
     return code
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 MAIN = ("model", "pruner", "method", "pattern", "calibration", "samples", "length", "evaluation")
 """Always in view; the other fields of `RunConfig` are in the expander."""
-NOT_ASKED = ("phase", "options", "parent")
-"""Set by which button is pressed, and by the method's own fields."""
+NOT_ASKED = ("phase", "options", "parent", "checkpoint")
+"""Set by which button is pressed and by the method's own fields; a checkpoint is opened by a command of its own."""
 SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),

@@ -119,16 +119,15 @@ EXPLAINED = 0.99
 
 def holds(masks: list[Tensor], pattern: NM) -> bool:
     """Whether no group of any mask (R, C) keeps more than the pattern allows."""
-    return (
-        all(mask.shape[1] % pattern.group == 0 for mask in masks) and _most_kept(masks, pattern.group) <= pattern.keep
-    )
+    divided = all(mask.shape[1] % pattern.group == 0 for mask in masks)
+    return divided and _most_kept(masks, pattern.group) <= pattern.keep
 
 
 def find_pattern(masks: list[Tensor]) -> Pattern:
     """The pattern of masks (R, C) that were made elsewhere.
 
-    It is the strictest N:M pattern that holds in all of them and accounts for their zeros, of equally strict ones that
-    with the shortest groups; else the ratio of zeros, to a hundredth of a per cent.
+    It is the N:M pattern of the shortest groups that holds in all of them and accounts for their zeros; else the ratio
+    of zeros, to a hundredth of a per cent.
     """
     zeros, count = sum(int((~mask).sum()) for mask in masks), sum(mask.numel() for mask in masks)
     for group in GROUPS:

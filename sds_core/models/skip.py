@@ -23,6 +23,8 @@ def skip(anatomy: Anatomy, patterns: Sequence[str]) -> Anatomy:
     Raises:
         SDSError: a pattern fits no prunable linear, or nothing is left to prune.
     """
+    if not patterns:
+        return anatomy
     linears = [linear for block in anatomy.blocks for linear in block.linears]
     weights = {linear.name: id(linear.module.weight) for linear in linears}
     for name, why in anatomy.left_out.items():
