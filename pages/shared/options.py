@@ -47,7 +47,9 @@ def choose() -> dict[str, Any]:
 
 
 def take_over(config: RunConfig) -> None:
-    """Let the widgets show what a run was asked to do."""
+    """Let the widgets show what a run was asked to do; one that opened a checkpoint says nothing that they know."""
+    if config.checkpoint:
+        return
     for name, value in config.to_dict().items():
         if name not in NOT_ASKED:
             st.session_state[_key(name)] = value
@@ -118,10 +120,8 @@ def _widget(f: dataclasses.Field, about: str, method: str) -> None:
     fixed: dict[str, Sequence[str]] = {"pruner": list(PRUNERS), "dtype": DTYPES, "walk": WALKS}
     fixed |= {"allocation": ALLOCATIONS, "method": [name for name in METHODS if name != "checkpoint"]}
     if f.name in fixed:
-        own = st.session_state[common["key"]]
         titles = {name: cls.title for name, cls in METHODS.items()} if f.name == "method" else {}
-        offered = list(dict.fromkeys([*fixed[f.name], own]))
-        st.selectbox(label, offered, format_func=lambda name: titles.get(name, name), **common)
+        st.selectbox(label, fixed[f.name], format_func=lambda name: titles.get(name, name), **common)
     elif f.name in SUGGESTED:
         own = st.session_state[common["key"]]
         st.selectbox(label, list(dict.fromkeys([*SUGGESTED[f.name], own])), accept_new_options=True, **common)
