@@ -57,7 +57,8 @@ def choose_cell(record: pd.DataFrame) -> tuple[int, str]:
     found = block.isdecimal() and int(block) in blocks and linear in linears
     if asked and not found:
         frame.refuse(f"This run has no layer “{asked[:60]}”; here is its first.")
-    cell = (int(block), linear) if found else (blocks[0], linears[0])
+    first = record.sort_values("block", kind="stable").iloc[0]
+    cell = (int(block), linear) if found else (int(first["block"]), first["linear"])
     st.session_state["layer-block"], st.session_state["layer-linear"] = cell
     st.selectbox("Block", blocks, key="layer-block", on_change=turn_to_cell, width=130)
     st.selectbox("Linear", linears, key="layer-linear", on_change=turn_to_cell, width=260)
@@ -82,14 +83,15 @@ def verdict(run: Run) -> None:
         )
 
 
-def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern) -> None:
+def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern, finished: bool) -> None:
     """The chosen layer's stages and rounds, and where it stands among all layers."""
     from sds_core import figures
 
     layer = record[(record["block"] == cell[0]) & (record["linear"] == cell[1])]
     st.subheader(f"Its weights, stage by stage: block {cell[0]}, {frame.plain(cell[1])}", anchor=False)
     if layer.empty:
-        st.info("This layer is not done yet.", icon=":material/info:")
+        told = "This layer was not pruned." if finished else "This layer is not done yet."
+        st.info(told, icon=":material/info:")
     else:
         charts.show(figures.ridges(layer), "ridges", "Histograms of the layer's weights, one row a stage")
         st.caption(
@@ -189,4 +191,4 @@ if run:
         st.stop()
     with boxes:
         cell = choose_cell(record)
-    pictures(record, cell, run.config.parsed_pattern())
+    pictures(record, cell, run.config.parsed_pattern(), run.result() is not None)

@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from sds_core.runs.config import RunConfig, describe
 from sds_core.runs.files import Tail
 from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.store import Run, create, ids, open_run
-from sds_core.runs.worker import launch, work
+from sds_core.runs.worker import Worker, launch, work
+
+INSPECTED = ("model", "checkpoint", "pruner", "method", "pattern", "allocation", "walk", "phase", "keep_weights")
+"""Options of a run that are settled for one that only looks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,8 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("run")
     resume.set_defaults(do=_resume)
 
+    looking = commands.add_parser("inspect", help="a model that was pruned elsewhere beside its dense model, as a run")
+    flags.add_options(looking, without=INSPECTED)
+    looking.add_argument("checkpoint", metavar="FOLDER", help="the pruned model: a folder or what else --model takes")
+    looking.add_argument("--dense", required=True, metavar="MODEL", help="the model before it was pruned")
+    looking.set_defaults(do=_inspect)
+
     compare = commands.add_parser("compare", help="several methods on one model, text and pattern")
-    flags.add_options(compare, without=("pruner", "method", "phase"))
+    flags.add_options(compare, without=("pruner", "method", "phase", "checkpoint"))
     compare.add_argument(
         "--methods",
         nargs="+",
@@ -62,12 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(do=_compare)
 
     sweep = commands.add_parser("sweep", help="a grid of models, patterns, seeds and methods, one run each")
-    flags.add_options(sweep, without=("pruner", "method", "phase", "model", "pattern", "seed"))
+    flags.add_options(sweep, without=("pruner", "method", "phase", "checkpoint", "model", "pattern", "seed"))
     sweep.add_argument("--models", nargs="+", default=["demo"], help="(default: demo)")
     sweep.add_argument("--patterns", nargs="+", required=True, metavar="PATTERN", help="such as 30%% 50%% 70%%")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
     sweep.add_argument("--methods", nargs="+", metavar="METHOD:PRUNER", default=list(COMPARED), help="as for compare")
-    sweep.add_argument("--slurm", metavar="FILE", help="write an array of jobs for sbatch instead of starting")
+    elsewhere = sweep.add_mutually_exclusive_group()
+    elsewhere.add_argument("--slurm", metavar="FILE", help="write an array of jobs for sbatch instead of starting")
+    elsewhere.add_argument(
+        "--ray", metavar="ADDRESS", help="hand the runs to a Ray cluster: auto, HOST:PORT, or local for one of our own"
+    )
     sweep.set_defaults(do=_sweep)
 
     demo = commands.add_parser("demo", help="compare Wanda, SparseGPT, sds and sds-memory on the demo model in minutes")
@@ -135,6 +149,19 @@ def _run(options: argparse.Namespace) -> int:
     return _follow_new([create(parent.config.branch(flags.chosen(options), parent.as_parent(phase)))])
 
 
+def _inspect(options: argparse.Namespace) -> int:
+    from sds_core.runs.opened import as_found
+
+    values = {name: value for name, value in flags.chosen(options).items() if name not in INSPECTED}
+    run = create(as_found(options.checkpoint, options.dense, values))
+    code = _follow_new([run])
+    if run.folder.exists() and (result := run.result()):
+        told = f"{result['pruned']:,} of {result['prunable']:,} prunable weights are zero ({result['sparsity']:.4%})"
+        besides = f"; {len(result['besides'])} other tensors differ from the dense model's" if result["besides"] else ""
+        print(f"pattern {run.config.pattern}: {told}{besides}")
+    return code
+
+
 def _resume(options: argparse.Namespace) -> int:
     return _follow([open_run(options.run)])
 
@@ -147,13 +174,28 @@ def _sweep(options: argparse.Namespace) -> int:
     from sds_core.runs.sweep import grid, slurm_array
 
     configs = grid(flags.chosen(options), options.models, options.patterns, options.seeds, options.methods)
-    if not options.slurm:
-        by_model = [[c for c in configs if c.model == model] for model in options.models]
-        return max(_follow_together(group) for group in by_model)
+    if options.ray:
+        return _on_ray(configs, options.ray)
+    if options.slurm:
+        runs = [create(config) for config in configs]
+        slurm_array(runs, Path(options.slurm).expanduser())
+        print(f"{len(runs)} runs are made; start them with: sbatch {options.slurm}")
+        return 0
+    by_model = [[c for c in configs if c.model == model] for model in options.models]
+    return max(_follow_together(group) for group in by_model)
+
+
+def _on_ray(configs: list[RunConfig], address: str) -> int:
+    """Hand runs to a cluster, follow them, and show those of one model beside each other at the end."""
+    from sds_core.runs.on_ray import connected, hand_over
+
+    ray = connected(address)
     runs = [create(config) for config in configs]
-    slurm_array(runs, Path(options.slurm).expanduser())
-    print(f"{len(runs)} runs are made; start them with: sbatch {options.slurm}")
-    return 0
+    code = _follow_new(runs, partial(hand_over, ray))
+    left = [run for run in runs if run.folder.exists()]
+    for model in dict.fromkeys(config.model for config in configs):
+        _show_together([run for run in left if run.config.model == model])
+    return code
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -164,14 +206,23 @@ def _follow_together(configs: list[RunConfig]) -> int:
     """Make runs and show them beside each other at the end."""
     runs = [create(config) for config in configs]
     code = _follow_new(runs)
-    if rows := side_by_side([run for run in runs if run.folder.exists()]):
-        print(table(rows))
+    _show_together([run for run in runs if run.folder.exists()])
     return code
 
 
-def _follow_new(runs: list[Run]) -> int:
+def _show_together(runs: list[Run]) -> None:
+    if rows := side_by_side(runs):
+        print(table(rows))
+
+
+def _launch_here(runs: list[Run]) -> list[Worker]:
+    """One process for all of them."""
+    return [launch(runs)] * len(runs)
+
+
+def _follow_new(runs: list[Run], start: Callable[[list[Run]], Sequence[Worker]] = _launch_here) -> int:
     """Follow runs that were just made; one that failed before its first block, by the user's doing, is removed."""
-    code = _follow(runs)
+    code = _follow(runs, start)
     for run in runs:
         events = run.log.read()
         worked = any(event["kind"] == "block" and "inherited" not in event for event in events)
@@ -180,32 +231,34 @@ def _follow_new(runs: list[Run]) -> int:
     return code
 
 
-def _follow(runs: list[Run]) -> int:
-    """Start a worker and show one progress line until it ends; Ctrl-C cancels."""
+def _follow(runs: list[Run], start: Callable[[list[Run]], Sequence[Worker]] = _launch_here) -> int:
+    """Start workers, one a run or one for all, and show one progress line until they end; Ctrl-C cancels."""
     known = [len(run.log.read()) for run in runs]
-    process = launch(runs)
+    workers = start(runs)
     try:
-        for run, seen in zip(runs, known, strict=True):
-            _show(run, process, seen)
+        for run, worker, seen in zip(runs, workers, known, strict=True):
+            _show(run, worker, seen)
     except KeyboardInterrupt:
         for run in runs:
             run.cancel()
         print("\ncancelling after the present block …", file=sys.stderr)
-        process.wait()
+        for worker in workers:
+            worker.wait()
         for run in runs:
             if run.state() != "finished":
                 print(f"go on with: python -m sds_core resume {run.id}", file=sys.stderr)
-    process.wait()
+    for worker in workers:
+        worker.wait()
     return int(any(run.state() != "finished" for run in runs))
 
 
-def _show(run: Run, process: Any, shown: int) -> None:
+def _show(run: Run, worker: Worker, shown: int) -> None:
     """Follow one run to its end, from the event after the first `shown` ones."""
     print(f"run {run.id}: {run.config.command()}")
     tail = Tail(run.folder / "events.jsonl")
     began = time.monotonic()
     while True:
-        ended = process.poll() is not None
+        ended = worker.poll()
         new = tail.read()[shown:]
         for event in new:
             if event["kind"] != "queued" or event is new[-1]:
@@ -213,11 +266,13 @@ def _show(run: Run, process: Any, shown: int) -> None:
         shown += len(new)
         if new and new[-1]["kind"] in ("finished", "failed", "cancelled"):
             break
-        if ended:
-            raise SDSError(
-                f"the worker of run {run.id} died with exit code {process.returncode}",
+        if ended is not None:
+            died = SDSError(
+                f"the worker of run {run.id} died with exit code {ended}",
                 cure=f"see stderr.txt in {run.folder.parent}; go on with: python -m sds_core resume {run.id}",
             )
+            print(f"error: {died}", file=sys.stderr)  # other runs may live on elsewhere, and are followed
+            return
         time.sleep(0.2)
     print(f"  {time.monotonic() - began:.0f} s")
 

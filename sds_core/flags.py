@@ -20,12 +20,21 @@ def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) ->
         about = f"{documented[f.name]} (default: {f.default})".replace("%", "%%")
         if f.type is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=about)
+        elif f.metadata.get("several"):
+            parser.add_argument(flag, nargs="+", action=_Joined, default=argparse.SUPPRESS, help=about, metavar="…")
         else:
             parser.add_argument(flag, type=type(f.default), default=argparse.SUPPRESS, help=about, metavar="…")
     method_options = parser.add_argument_group("options of the methods")
     for name, option in _method_options().items():
         flag = "--" + name.replace("_", "-")
         method_options.add_argument(flag, **option, default=argparse.SUPPRESS)
+
+
+class _Joined(argparse.Action):
+    """Several words as one text, apart by spaces."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, " ".join(values))
 
 
 def _method_options() -> dict[str, dict[str, Any]]:

@@ -83,7 +83,7 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
     if name not in linears:
         raise SDSError(f"the model {model} has no such linear", got=name, allowed=f"{next(iter(linears))}, …")
     linear = linears[name]
-    windows = calibration_windows(loaded, text, CALIBRATION + HELD_OUT, LENGTH, seed=0)
+    windows = calibration_windows(loaded, text, CALIBRATION, LENGTH, seed=0, held_out=HELD_OUT)
     parts = {"seen": windows[:CALIBRATION], "held_out": windows[CALIBRATION:]}
     tensors = {"weight": linear.read().half()}
     about = {"model": model, "fingerprint": loaded.fingerprint, "layer": name, "text": text, "command": _command(path)}

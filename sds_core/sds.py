@@ -96,9 +96,12 @@ class Result:
 class Recipe:
     """Base pruner, method and pattern: what is done to every layer."""
 
-    pruner: Pruner
+    pruner: Pruner | None
+    """None where the sparse weights are given."""
     method: Method
     pattern: Pattern
+    given: Callable[[Linear], Pruned] | None = None
+    """Says what phase 1 leaves, where that is not computed."""
     by_block: tuple[Pattern, ...] = ()
     """One pattern a block, where they differ."""
 
@@ -106,9 +109,13 @@ class Recipe:
         """The recipe of one block."""
         return replace(self, pattern=self.by_block[block.index], by_block=()) if self.by_block else self
 
-    def phase1(self, problem: LayerProblem) -> Result:
+    def phase1(self, problem: LayerProblem, linear: Linear) -> Result:
         """Sparse: W_d → W_s."""
-        sparse = self.pruner.solve(problem, self.pattern)
+        if self.given:
+            sparse = self.given(linear).to(problem.weight.device)
+        else:
+            assert self.pruner
+            sparse = self.pruner.solve(problem, self.pattern)
         return Result({"sparse": sparse}, sparse, [])
 
     def phase2(self, problem: LayerProblem, sparse: Pruned) -> Result:
@@ -122,13 +129,14 @@ class Recipe:
 
     def phase3(self, problem: LayerProblem, sparse: Pruned, redense: Tensor | None) -> Result:
         """Sparse again: W_r → W_f."""
+        assert self.pruner
         fit = problem.shrunk(self.method.alpha)
         winner, final = self.method.finish(fit, sparse, redense, self.pruner, self.pattern)
         return Result({"final": final}, sparse, [], winner)
 
-    def all_phases(self, problem: LayerProblem) -> Result:
+    def all_phases(self, problem: LayerProblem, linear: Linear) -> Result:
         """W_d → W_s → W_r → W_f on one and the same problem."""
-        first = self.phase1(problem)
+        first = self.phase1(problem, linear)
         sparse = first.sparse
         if not self.method.finishes:
             return first
@@ -188,9 +196,9 @@ def run_phase(
 
     match phase:
         case "fused":
-            step = Step(lambda its, problem, linear: its.all_phases(problem))
+            step = Step(lambda its, problem, linear: its.all_phases(problem, linear))
         case "sparse":
-            step = Step(lambda its, problem, linear: its.phase1(problem), taught=False)
+            step = Step(lambda its, problem, linear: its.phase1(problem, linear), taught=False)
         case "dense":
             step = Step(
                 lambda its, problem, linear: its.phase2(problem, sparse(linear)),
@@ -226,7 +234,8 @@ def _walk(
         if step.start:
             for linear in block.linears:
                 linear.write(step.start(linear))
-        if block.index < past.finished:
+        done = block.index < past.finished
+        if done or not block.linears:
             if teacher:
                 teacher.advance(dense_block)
             if step.feeds_on == "start":
@@ -234,6 +243,8 @@ def _walk(
             past.restore(block)
             if step.feeds_on == "result":
                 stream.advance()
+            if not done:
+                yield BlockDone(block.index)
             continue
         here = recipe.of(block)
         groups = block.groups if sequential else [block.linears]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 MAIN = ("model", "pruner", "method", "pattern", "calibration", "samples", "length", "evaluation")
 """Always in view; the other fields of `RunConfig` are in the expander."""
-NOT_ASKED = ("phase", "options", "parent")
-"""Set by which button is pressed, and by the method's own fields."""
+NOT_ASKED = ("phase", "options", "parent", "checkpoint")
+"""Set by which button is pressed and by the method's own fields; a checkpoint is opened by a command of its own."""
 SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),
@@ -46,7 +47,9 @@ def choose() -> dict[str, Any]:
 
 
 def take_over(config: RunConfig) -> None:
-    """Let the widgets show what a run was asked to do."""
+    """Let the widgets show what a run was asked to do; one that opened a checkpoint says nothing that they know."""
+    if config.checkpoint:
+        return
     for name, value in config.to_dict().items():
         if name not in NOT_ASKED:
             st.session_state[_key(name)] = value
@@ -114,8 +117,8 @@ def _widget(f: dataclasses.Field, about: str, method: str) -> None:
 
     label = f.name.replace("_", " ").capitalize()
     common: dict[str, Any] = {"key": _key(f.name, method), "help": about, "persist_state": "session", "width": 174}
-    fixed = {"pruner": list(PRUNERS), "method": list(METHODS), "dtype": DTYPES, "walk": WALKS}
-    fixed["allocation"] = ALLOCATIONS
+    fixed: dict[str, Sequence[str]] = {"pruner": list(PRUNERS), "dtype": DTYPES, "walk": WALKS}
+    fixed |= {"allocation": ALLOCATIONS, "method": [name for name in METHODS if name != "checkpoint"]}
     if f.name in fixed:
         titles = {name: cls.title for name, cls in METHODS.items()} if f.name == "method" else {}
         st.selectbox(label, fixed[f.name], format_func=lambda name: titles.get(name, name), **common)

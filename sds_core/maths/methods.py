@@ -95,6 +95,18 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Weights that were pruned elsewhere, looked at as they are."""
+
+    title: ClassVar[str] = "existing checkpoint"
+    redenses: ClassVar[bool] = False
+    finishes: ClassVar[bool] = False
+    alpha: ClassVar[float] = 0.0
+    beta: ClassVar[float] = 0.0
+    sequential: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adjusted(_Checked):
     """The control without a dense phase: the base pruner's mask, its weights solved for."""
 
@@ -262,6 +274,7 @@ METHODS: dict[str, Any] = {
     "swaps": Swaps,
     "sds": SDS,
     "sds-memory": SDSMemory,
+    "checkpoint": Checkpoint,
 }
 
 

@@ -111,6 +111,38 @@ def parse_pattern(text: str) -> Pattern:
     return Unstructured(Fraction(text))
 
 
+GROUPS = (2, 4, 8, 16, 32)
+"""Lengths of group in which an N:M pattern is looked for."""
+EXPLAINED = 0.99
+"""An N:M pattern that holds is what was meant if it asks for this share of the zeros that are there."""
+
+
+def holds(masks: list[Tensor], pattern: NM) -> bool:
+    """Whether no group of any mask (R, C) keeps more than the pattern allows."""
+    divided = all(mask.shape[1] % pattern.group == 0 for mask in masks)
+    return divided and _most_kept(masks, pattern.group) <= pattern.keep
+
+
+def find_pattern(masks: list[Tensor]) -> Pattern:
+    """The pattern of masks (R, C) that were made elsewhere.
+
+    It is the N:M pattern of the shortest groups that holds in all of them and accounts for their zeros; else the ratio
+    of zeros, to a hundredth of a per cent.
+    """
+    zeros, count = sum(int((~mask).sum()) for mask in masks), sum(mask.numel() for mask in masks)
+    for group in GROUPS:
+        if any(mask.shape[1] % group for mask in masks):
+            break
+        keep = _most_kept(masks, group)
+        if 0 < keep < group and count * (group - keep) >= EXPLAINED * zeros * group:
+            return NM(keep=keep, group=group)
+    return Unstructured(round(Fraction(zeros, count), 4))
+
+
+def _most_kept(masks: list[Tensor], group: int) -> int:
+    return max(int(mask.reshape(-1, group).sum(dim=1).max()) for mask in masks)
+
+
 def _keep_highest(groups: Tensor, keep: int) -> Tensor:
     """Mask (G, n) of the `keep` highest scores in each of G rows, ties to the lower index, by selection."""
     assert not groups.isnan().any(), "scores must be numbers"

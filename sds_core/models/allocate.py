@@ -16,6 +16,8 @@ def owl(
 ) -> Generator[int, None, list[Fraction]]:
     """OWL's ratio for every block; yields each block's index when it was looked at.
 
+    A block in which nothing is pruned plays no part.
+
     Args:
         anatomy: the model, its weights dense.
         windows: calibration token ids (n, T).
@@ -28,7 +30,9 @@ def owl(
         seen, outputs = observe(stream)
         stream.move_on(outputs)
         scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in block.linears]
-        shares.append(outlier_share(scores))
-        counts.append(sum(score.numel() for score in scores))
+        if scores:
+            shares.append(outlier_share(scores))
+            counts.append(sum(score.numel() for score in scores))
         yield block.index
-    return owl_ratios(shares, counts, ratio)
+    ratios = iter(owl_ratios(shares, counts, ratio))
+    return [next(ratios) if block.linears else ratio for block in anatomy.blocks]

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import resource
 import sys
 from pathlib import Path
@@ -24,6 +25,15 @@ def pick_device(name: str = "auto") -> torch.device:
     if wanted not in available:
         raise SDSError("unknown device", got=name, allowed=", ".join(["auto", *available]))
     return torch.device(wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """A file name for a device that no other one has, on this machine or another.
+
+    Caches may lie on a disk that machines share, and every job of a cluster may see the GPU it was given as the first.
+    """
+    which = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else device.type
+    return re.sub(r"[^a-z0-9.-]+", "-", f"{platform.node()}-{which}".lower())
 
 
 def allow_fast_matmul(device: torch.device) -> str:

@@ -79,14 +79,25 @@ def load_model(name: str, dtype: str = "auto") -> LoadedModel:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
         model, report = loading
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a spoiled file makes the libraries raise
         raise _not_loadable(folder, error) from error
     _refuse_unsound(model, report, folder)
+    tokenizer = _tokenizer(folder)
     files = sorted(p for p in folder.iterdir() if p.is_file() and any(p.match(kind) for kind in HUB_FILES))
     return LoadedModel(name, folder, model.eval(), tokenizer, {p.name: file_sha256(p) for p in files})
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # as above
+        raise SDSError(
+            f"the model in {folder} has no tokenizer that can be loaded: {first_line(error)}",
+            cure="it needs tokenizer.json, or the tokenizer files of its family",
+        ) from error
 
 
 def first_line(error: BaseException) -> str:
@@ -132,14 +143,12 @@ def _refuse_unbuildable(source: Path, config: PreTrainedConfig) -> None:
 
 
 def _bad_config(source: Path, error: Exception) -> SDSError:
-    """Names fields with numbers below 1: what the libraries say themselves is often no more than `division by zero`."""
+    """Names sizes below 1: what the libraries say themselves is often no more than `division by zero`."""
     try:
         fields = json.loads((source / "config.json").read_text(encoding="utf-8")).items()
     except (OSError, ValueError, AttributeError):
         fields = []
-    suspects = [
-        f"{key} is {value}" for key, value in fields if type(value) in (int, float) and value < 1 and "_" in key
-    ]
+    suspects = [f"{key} is {value}" for key, value in fields if type(value) is int and value < 1 and key[-3:] != "_id"]
     hint = f" ({', '.join(suspects)})" if suspects else ""
     return SDSError(
         f"bad configuration in {source}: {first_line(error).rstrip(':')}{hint}",
@@ -149,12 +158,12 @@ def _bad_config(source: Path, error: Exception) -> SDSError:
 
 def _refuse_unsound(model: PreTrainedModel, report: dict, folder: Path) -> None:
     """Weights that are missing (transformers would make them up) or not numbers."""
-    broken = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
-    if broken:
-        raise SDSError(
-            f"the model in {folder} lacks {len(broken)} of its weights, first {broken[0]}",
-            cure="download or save it again; nothing is filled in",
-        )
+    again = "download or save it again; nothing is filled in"
+    if missing := sorted(report["missing_keys"]):
+        raise SDSError(f"the model in {folder} lacks {len(missing)} of its weights, first {missing[0]}", cure=again)
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        shapes = f"has shape {tuple(found)}, its configuration asks for {tuple(expected)}"
+        raise SDSError(f"weight {name} of the model in {folder} {shapes}", cure=again)
     for name, tensor in model.named_parameters():
         if not tensor.isfinite().all():
             raise SDSError(

@@ -21,8 +21,10 @@ from sds_core.models.source import SELF, Blend, Part
 DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetensors"
 
 
-def calibration_windows(loaded: LoadedModel, text: str, count: int, length: int, seed: int) -> Tensor:
-    """Windows (count, length) chosen at random by `seed`, without overlap: calibration data.
+def calibration_windows(
+    loaded: LoadedModel, text: str, count: int, length: int, seed: int, held_out: int = 0
+) -> Tensor:
+    """Windows (count + held_out, length) chosen at random by `seed`, without overlap: calibration data.
 
     Of a blend each part gives its share (`Blend.counts`), one part behind the other.
 
@@ -30,12 +32,13 @@ def calibration_windows(loaded: LoadedModel, text: str, count: int, length: int,
         SDSError: the text is unknown, or too short (tokens needed and available are named).
     """
 
-    def drawn(part: Part, share: int) -> Tensor:
-        slots = _slots(loaded, part, share, length)
+    def drawn(part: Part, share: int, asked: str) -> Tensor:
+        slots = _slots(loaded, part, share, length, asked)
         order = torch.randperm(len(slots), generator=torch.Generator().manual_seed(seed))
         return slots[order[:share]]
 
-    return _blended(text, count, drawn)
+    asked = f"{count} calibration windows" + (f" and {held_out} held out" if held_out else "")
+    return _blended(text, count + held_out, asked, drawn)
 
 
 def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int) -> Tensor:
@@ -45,20 +48,22 @@ def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int) 
         SDSError: as for `calibration_windows`.
     """
 
-    def spread(part: Part, share: int) -> Tensor:
+    def spread(part: Part, share: int, asked: str) -> Tensor:
         if part.source == SELF:
-            return _slots(loaded, part, share, length)[:share]
+            return _slots(loaded, part, share, length, asked)[:share]
         tokens = _tokens(loaded, part)
-        _require(part, share * length, len(tokens))
+        _require(part, share, length, len(tokens), asked)
         starts = [i * (len(tokens) - length) // max(share - 1, 1) for i in range(share)]
         return torch.stack([tokens[start : start + length] for start in starts])
 
-    return _blended(text, count, spread)
+    return _blended(text, count, f"{count} evaluation windows", spread)
 
 
-def _blended(text: str, count: int, windows: Callable[[Part, int], Tensor]) -> Tensor:
+def _blended(text: str, count: int, asked: str, windows: Callable[[Part, int, str], Tensor]) -> Tensor:
+    """Each part's share of the windows; `asked` says in words what the whole is."""
     blend = Blend.parse(text)
-    return torch.cat([windows(part, share) for part, share in zip(blend.parts, blend.counts(count), strict=True)])
+    shares = zip(blend.parts, blend.counts(count), strict=True)
+    return torch.cat([windows(part, n, asked if n == count else f"{n} of {asked}") for part, n in shares])
 
 
 def digest(windows: Tensor) -> str:
@@ -66,7 +71,7 @@ def digest(windows: Tensor) -> str:
     return hashlib.sha256(str(tuple(windows.shape)).encode() + windows.to(torch.int64).numpy().tobytes()).hexdigest()
 
 
-def _slots(loaded: LoadedModel, part: Part, count: int, length: int) -> Tensor:
+def _slots(loaded: LoadedModel, part: Part, count: int, length: int, asked: str) -> Tensor:
     """The part of a text cut into consecutive windows (n ≥ count, length)."""
     if part.source == SELF:
         if part.stop is not None and not part.percent:
@@ -74,20 +79,20 @@ def _slots(loaded: LoadedModel, part: Part, count: int, length: int) -> Tensor:
         windows = part.cut(read_self_text(loaded))
         if length > windows.shape[1] or count > len(windows):
             raise SDSError(
-                f"{count} windows of {length} tokens were asked for; "
+                f"{asked}, of {length} tokens each, were asked for; "
                 f"the self-written text {part} has {len(windows)} of {windows.shape[1]}",
                 cure="ask for less, or write more with write-text",
             )
         return windows[:, :length]
     tokens = _tokens(loaded, part)
-    _require(part, count * length, len(tokens))
+    _require(part, count, length, len(tokens), asked)
     return tokens[: len(tokens) // length * length].view(-1, length)
 
 
-def _require(part: Part, needed: int, available: int) -> None:
-    if available < needed:
+def _require(part: Part, count: int, length: int, available: int, asked: str) -> None:
+    if available < count * length:
         raise SDSError(
-            f"the text {part} is too short: {needed} tokens are needed, {available} available",
+            f"the text {part} is too short for {asked}: {count * length} tokens are needed, {available} available",
             cure="ask for fewer or shorter windows, or take a longer text",
         )
 

@@ -107,7 +107,7 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.sparsity):
         if row.config.written_by(row.config.walks[-1]) != "redense":
-            groups.setdefault(str(row.config.parsed_pattern()), []).append(row)
+            groups.setdefault(_pattern(row.config), []).append(row)
     found = []
     for pattern, group in groups.items():
         best, *others = sorted(group, key=lambda row: row.perplexity)
@@ -130,11 +130,11 @@ def sweeps(rows: list[Row]) -> list[list[Row]]:
 
 def names(rows: list[Row]) -> dict[str, str]:
     """What to call each run in a table or picture: method, pruner and pattern, and its id where these are alike."""
-    several = len({str(row.config.parsed_pattern()) for row in rows}) > 1
+    several = len({_pattern(row.config) for row in rows}) > 1
     short = {}
     for row in rows:
         words = [METHODS[row.config.method].title, row.config.pruner]
-        short[row.run] = " · ".join([*words, str(row.config.parsed_pattern())] if several else words)
+        short[row.run] = " · ".join([*words, _pattern(row.config)] if several else words)
     known = list(short.values())
     return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in short.items()}
 
@@ -173,6 +173,11 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def _pattern(config: RunConfig) -> str:
+    """How many weights are pruned, and of which layers."""
+    return str(config.parsed_pattern()) + (f" without {config.skip}" if config.skip else "")
+
+
 def _ratio(paired: Comparison | None) -> str:
     return f"{paired.ratio:.4f} ± {paired.ratio * paired.error:.4f}" if paired else ""
 
@@ -194,7 +199,7 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
 
 def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
     """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
-    alike = all(getattr(config, name) == getattr(mine, name) for name in ("pruner", "pattern", *CALIBRATED))
+    alike = all(getattr(config, name) == getattr(mine, name) for name in ("pruner", "pattern", "skip", *CALIBRATED))
     its, own = config.made_method(), mine.made_method()
     comparable = method == "base" or (its.alpha, its.beta, its.sequential) == (own.alpha, own.beta, own.sequential)
     return config.method == method and alike and comparable

@@ -24,9 +24,11 @@ def walk_of(phase: int) -> Phase:
     return "sparse" if phase == 1 else "final" if phase % 2 else "dense"
 
 
+NO_PRUNER = "none"
+"""The base pruner of a checkpoint that was pruned elsewhere."""
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
-FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "pruner", *CALIBRATED, *MEASURED)
+FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "skip", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
 
 
@@ -54,10 +56,14 @@ class RunConfig:
     """Base pruner: magnitude, wanda or sparsegpt."""
     method: str = "sds-memory"
     """base, adjusted, sds (the paper's) or sds-memory (with a memory)."""
+    checkpoint: str = ""
+    """A pruned copy of the model, to be looked at as it is; goes with --method checkpoint and --pruner none."""
     pattern: str = "2:4"
     """KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5."""
     allocation: str = "uniform"
     """How a ratio is shared among blocks: uniform, or owl (blocks with more outliers are pruned less)."""
+    skip: str = field(default="", metadata={"several": True})
+    """Layers to leave dense: patterns over their full names, such as *.0.* or *down_proj; several apart by spaces."""
     walk: str = "fused"
     """fused (one walk, each block through all phases) or staged (each phase over the whole model)."""
     phase: int = 0
@@ -109,7 +115,8 @@ class RunConfig:
             raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))
 
     def _check_names(self) -> None:
-        make_pruner(self.pruner)
+        if self.pruner != NO_PRUNER:
+            make_pruner(self.pruner)
         pattern = parse_pattern(self.pattern)
         if self.allocation not in ALLOCATIONS:
             raise SDSError("unknown allocation", got=self.allocation, allowed=", ".join(ALLOCATIONS))
@@ -127,6 +134,12 @@ class RunConfig:
 
     def _check_method(self) -> None:
         make_method(self.method, self.options)
+        opened = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
+        if any(opened) and not all(opened):
+            raise SDSError(
+                f"--method checkpoint, --checkpoint FOLDER and --pruner {NO_PRUNER} go together",
+                cure="to look at a pruned checkpoint, use: python -m sds_core inspect",
+            )
 
     def _check_numbers(self) -> None:
         limits = {

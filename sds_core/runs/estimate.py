@@ -10,7 +10,7 @@ from sds_core.runs.store import Run
 
 LOOKED_AT = 30
 """Of so many of the newest runs a like one is looked for."""
-ALIKE = ("model", "dtype", "method", "pruner", "walk", "device", "threads")
+ALIKE = ("model", "dtype", "method", "pruner", "skip", "walk", "device", "threads")
 """Options in which such a run is the same."""
 
 

@@ -25,6 +25,7 @@ from sds_core.models.text import digest
 from sds_core.runs import checkpoint, record
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.files import require_space, write_json
+from sds_core.runs.opened import Opened
 from sds_core.runs.store import FOLDERS, Run
 from sds_core.runs.workbench import Event, Workbench, use_threads
 from sds_core.sds import Recipe, Solved, run_phase
@@ -45,7 +46,8 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
     threads = use_threads(first["threads"] if first else config.threads)
     yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(pick_device(config.device)), **_versions()}
     bench.open(config)
-    identity = _identity(bench)
+    opened = _opened(bench)
+    identity = _identity(bench, opened)
     _same_as_before(run, past, identity)
     yield identity
     require_space(run.folder, _bytes_needed(run, bench))
@@ -57,17 +59,26 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
     for phase in config.walks:
         bench.restore_dense()
         bench.changed = True
-        yield from _walk(run, bench, phase, by_block)
+        yield from _walk(run, bench, phase, by_block, opened)
         stage = config.written_by(phase)
         if stage not in measured:
             began = time.monotonic()
-            measured[stage] = yield from bench.measure(stage)
+            measured[stage] = yield from bench.measure(stage, opened.anatomy if opened else None)
             yield _perplexity(stage, measured[stage], dense) | {"seconds": round(time.monotonic() - began, 3)}
-    write_json(run.folder / "result.json", _result(run, bench, measured | {"dense": dense}))
+    write_json(run.folder / "result.json", _result(run, bench, measured | {"dense": dense}, opened))
     if not config.keep_weights:
         for folder in FOLDERS.values():
             shutil.rmtree(run.folder / folder, ignore_errors=True)
     yield {"kind": "finished"}
+
+
+def _opened(bench: Workbench) -> Opened | None:
+    """The checkpoint that is only looked at, if that is what the run is for."""
+    if not bench.config.checkpoint:
+        return None
+    opened = Opened(bench.config.checkpoint, bench.loaded, bench.anatomy, bench.config.dtype)
+    opened.refuse_other(bench.config.parsed_pattern())
+    return opened
 
 
 def _by_block(bench: Workbench, past: list[Event]) -> Generator[Event, None, tuple[Pattern, ...]]:
@@ -87,7 +98,9 @@ def _by_block(bench: Workbench, past: list[Event]) -> Generator[Event, None, tup
     return tuple(Unstructured(Fraction(ratio)) for ratio in known)
 
 
-def _walk(run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...]) -> Iterator[Event]:
+def _walk(
+    run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...], opened: Opened | None
+) -> Iterator[Event]:
     """One walk over the blocks, each block's results stored before it is reported."""
     config, blocks = run.config, bench.anatomy.blocks
     stage = config.written_by(phase)
@@ -97,10 +110,11 @@ def _walk(run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...
             past.restore(block)
         return
     recipe = Recipe(
-        pruner=make_pruner(config.pruner),
+        pruner=None if opened else make_pruner(config.pruner),
         method=config.made_method(),
         pattern=config.parsed_pattern(),
         by_block=by_block,
+        given=opened.given if opened else None,
     )
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
     began, used = time.monotonic(), time.process_time()
@@ -114,7 +128,8 @@ def _walk(run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...
             weights[event.linear.label] = event.stages[stage].to(torch.device("cpu"))
             continue
         block = blocks[event.block]
-        record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
+        if rows:
+            record.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
         sha256 = checkpoint.save(run, stage, block, weights)
         yield {
             "kind": "block",
@@ -151,7 +166,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _identity(bench: Workbench) -> Event:
+def _identity(bench: Workbench, opened: Opened | None) -> Event:
     """What exactly is worked on: files, windows, counts."""
     anatomy = bench.anatomy
     return {
@@ -160,7 +175,7 @@ def _identity(bench: Workbench) -> Event:
         "folder": str(bench.loaded.folder),
         "dtype": str(bench.loaded.model.dtype).removeprefix("torch."),
         "device": str(bench.device),
-        "sha256": bench.loaded.sha256,
+        "sha256": bench.loaded.sha256 | (opened.sha256 if opened else {}),
         "blocks": len(anatomy.blocks),
         "prunable": anatomy.prunable,
         "total": anatomy.total,
@@ -215,7 +230,7 @@ def _perplexity(stage: str, measured: Perplexity, dense: Perplexity | None = Non
     return event
 
 
-def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict[str, Any]:
+def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity], opened: Opened | None) -> dict[str, Any]:
     """The run in numbers."""
     events = run.log.read()
     last = run.config.written_by(run.config.walks[-1])
@@ -229,6 +244,8 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity]) -> dict
         "total": bench.anatomy.total,
         "sparsity": pruned / bench.anatomy.prunable,
         "model_sparsity": pruned / bench.anatomy.total,
+        "left_out": bench.anatomy.left_out,
+        **({"besides": opened.besides} if opened else {}),
         "winners": Counter(line["winner"] for line in lines if line["winner"]),
         "seconds": _by_phase(events, "seconds"),
         "cpu_seconds": _by_phase(events, "cpu_seconds"),

@@ -10,8 +10,10 @@ from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
 from sds_core.models.blocks import dissect
 from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.skip import skip
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.files import disk_error, require_space
+from sds_core.runs.opened import FILES
 from sds_core.runs.store import Run
 
 
@@ -22,13 +24,22 @@ def pruned_model(run: Run) -> LoadedModel:
         SDSError: the run is not finished or has no weights, or its model has changed.
     """
     result, config = run.finished_result(), run.config
-    loaded = load_model(config.model, config.dtype)
     recorded = next(event for event in run.log.read() if event["kind"] == "model")
+    if config.checkpoint:
+        return _checkpoint(run, recorded["sha256"])
+    loaded = load_model(config.model, config.dtype)
     if loaded.sha256 != recorded["sha256"]:
         raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
     past = Checkpoints(run, result["last"])
-    for block in dissect(loaded.model).blocks:
+    for block in skip(dissect(loaded.model), config.skip.split()).blocks:
         past.restore(block)
+    return loaded
+
+
+def _checkpoint(run: Run, recorded: dict[str, str]) -> LoadedModel:
+    loaded = load_model(run.config.checkpoint, run.config.dtype)
+    if {FILES + name: sha256 for name, sha256 in loaded.sha256.items()}.items() - recorded.items():
+        raise SDSError(f"{run.config.checkpoint} is not what run {run.id} looked at", cure="put its files back")
     return loaded
 
 

@@ -16,6 +16,7 @@ from sds_core.models.blocks import Anatomy, dissect
 from sds_core.models.device import pick_device
 from sds_core.models.evaluate import evaluate
 from sds_core.models.load import LoadedModel, cache_folder, load_model
+from sds_core.models.skip import skip
 from sds_core.models.text import calibration_windows, digest, evaluation_windows
 from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_json
@@ -50,7 +51,7 @@ class Workbench:
         if self._key != (config.model, config.dtype):
             self._key = None
             self.loaded: LoadedModel = load_model(config.model, config.dtype)
-            self.anatomy: Anatomy = dissect(self.loaded.model)
+            self._whole = dissect(self.loaded.model)
             self._windows.clear()
             self.changed = False
             self._copies = (
@@ -59,22 +60,25 @@ class Workbench:
             self._key = (config.model, config.dtype)
         self.restore_dense()
         if not config.partial:
-            _refuse_mostly_unprunable(self.anatomy, config.model)
+            _refuse_mostly_unprunable(self._whole, config.model)
+        self.anatomy: Anatomy = skip(self._whole, config.skip.split())
         positions = getattr(self.loaded.model.config.get_text_config(), "max_position_embeddings", None)
         if positions and max(config.length, config.eval_length) > positions:
             longest = max(config.length, config.eval_length)
             raise SDSError(f"windows of {longest} tokens are too long", allowed=f"{config.model} knows {positions}")
         pattern = config.parsed_pattern()
-        for linear in self._linears():
-            pattern.check(linear.shape[1], linear.name)
+        for block in self.anatomy.blocks:
+            for linear in block.linears:
+                pattern.check(linear.shape[1], linear.name)
         calibration, evaluation = config.texts
-        wanted = config.samples + config.held_out
-        windows = self._cached(calibration_windows, calibration, wanted, config.length, config.seed)
+        asked = (config.samples, config.length, config.seed, config.held_out)
+        windows = self._cached(calibration_windows, calibration, *asked)
         self.calibration, self.held_out = windows[: config.samples], windows[config.samples :]
         self.evaluation = self._cached(evaluation_windows, evaluation, config.eval_windows, config.eval_length)
 
     def _linears(self):
-        return [linear for block in self.anatomy.blocks for linear in block.linears]
+        """All that any run may prune, whatever this one skips."""
+        return [linear for block in self._whole.blocks for linear in block.linears]
 
     def _cached(self, make: Any, *arguments: Any) -> Tensor:
         if arguments not in self._windows:
@@ -89,9 +93,9 @@ class Workbench:
                 linear.write(self._copies[linear.name])
             self.changed = False
 
-    def measure(self, stage: str) -> Generator[Event, None, Perplexity]:
-        """Perplexity of the model as it is now."""
-        return (yield from self.following(stage, evaluate(self.anatomy, self.evaluation, self.device)))
+    def measure(self, stage: str, other: Anatomy | None = None) -> Generator[Event, None, Perplexity]:
+        """Perplexity of the model as it is now, or of another one."""
+        return (yield from self.following(stage, evaluate(other or self.anatomy, self.evaluation, self.device)))
 
     def following(self, what: str, progress: Generator[int, None, T]) -> Generator[Event, None, T]:
         """Tells of every block that something passes, and returns what it returns."""

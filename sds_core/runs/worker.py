@@ -7,10 +7,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from sds_core.errors import Cancelled, SDSError
 from sds_core.runs import lock
 from sds_core.runs.store import Run
+
+
+class Worker(Protocol):
+    """Somebody who works runs off: a process here, or one that was started elsewhere."""
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it works."""
+        ...
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        ...
 
 
 def launch(runs: list[Run]) -> subprocess.Popen:
@@ -117,11 +130,11 @@ def _refuse_cancelled(run: Run) -> None:
 @contextmanager
 def _device_to_itself(runs: list[Run]) -> Iterator[None]:
     """Wait until no other worker uses the device, or all runs are cancelled; the record says who is waited for."""
-    from sds_core.models.device import pick_device
+    from sds_core.models.device import device_name, pick_device
     from sds_core.models.load import cache_folder
 
     first = runs[0]
-    path = cache_folder() / f"{str(pick_device(first.config.device)).replace(':', '-')}.lock"
+    path = cache_folder() / f"{device_name(pick_device(first.config.device))}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = False
     while (descriptor := lock.take(path, {"pid": os.getpid(), "run": first.id, "since": time.time()})) is None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sds_core.errors import SDSError
-from sds_core.maths.pattern import NM, Unstructured, parse_pattern
+from sds_core.maths.pattern import NM, Unstructured, find_pattern, holds, parse_pattern
 from tests.maths.references import random_weight, select_groups, select_layer, select_rows
 
 
@@ -159,3 +159,31 @@ def test_check_names_the_layer_the_pattern_and_its_inputs():
 def test_check_passes_what_divides_and_every_unstructured_ratio():
     NM(2, 4).check(12, "layer")
     Unstructured("0.5").check(7, "layer")
+
+
+@pytest.mark.parametrize("text", ["2:4", "1:4", "4:8", "1:2", "3:4", "7:16", "31:32", "50%", "37.5%", "99%"])
+def test_the_pattern_of_a_mask_is_found_again(text):
+    scores = [torch.rand(24, columns, generator=torch.Generator().manual_seed(columns)) for columns in (64, 96)]
+    pattern = parse_pattern(text)
+    masks = [pattern.mask(score, "layer") for score in scores]
+    found = find_pattern(masks)
+    assert found == (pattern if isinstance(pattern, NM) else Unstructured(round(_zeros(masks), 4)))
+    assert not isinstance(pattern, NM) or holds(masks, pattern)
+
+
+def test_a_few_zeros_too_many_leave_a_pattern_and_one_too_few_breaks_it():
+    mask = NM(keep=2, group=4).mask(torch.rand(40, 64, generator=torch.Generator().manual_seed(0)))
+    more, fewer = mask.clone(), mask.clone()
+    more[3, :4] = False
+    fewer[3, :4] = True
+    assert find_pattern([more, mask]) == NM(keep=2, group=4) and holds([more], NM(keep=2, group=4))
+    assert isinstance(find_pattern([fewer, mask]), Unstructured) and not holds([fewer], NM(keep=2, group=4))
+
+
+def test_a_width_that_groups_do_not_divide_holds_no_pattern():
+    mask = torch.arange(21).expand(8, 21) % 2 == 0
+    assert find_pattern([mask]) == Unstructured(Fraction("0.4762")) and not holds([mask], NM(keep=1, group=2))
+
+
+def _zeros(masks):
+    return Fraction(sum(int((~mask).sum()) for mask in masks), sum(mask.numel() for mask in masks))

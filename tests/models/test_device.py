@@ -1,12 +1,13 @@
 """Devices are named, not guessed; the fast matrix product is used only where it is accurate."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.models.device import allow_fast_matmul, pick_device
+from sds_core.models.device import allow_fast_matmul, device_name, pick_device
 
 
 @pytest.fixture
@@ -29,6 +30,16 @@ def gpus(monkeypatch: pytest.MonkeyPatch):
 def test_a_device_is_picked_among_those_that_exist(gpus, count: int, name: str, device: str) -> None:
     gpus(count)
     assert pick_device(name) == torch.device(device)
+
+
+def test_devices_of_two_machines_and_two_gpus_that_are_both_the_first_have_names_of_their_own(monkeypatch) -> None:
+    monkeypatch.setattr("platform.node", lambda: "Node_1.local")
+    assert device_name(torch.device("cpu")) == "node-1.local-cpu"
+    names = set()
+    for uuid in ("5a-1", "5a-2"):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, uuid=uuid: SimpleNamespace(uuid=uuid))
+        names.add(device_name(torch.device("cuda:0")))
+    assert names == {"node-1.local-5a-1", "node-1.local-5a-2"}
 
 
 def test_auto_is_the_default(gpus) -> None:

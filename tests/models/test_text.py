@@ -212,7 +212,7 @@ def test_too_little_self_written_text_is_refused_with_what_there_is(
     loaded: LoadedModel, no_self_text: Path, count: int, length: int
 ) -> None:
     save_self_text(no_self_text, torch.zeros(6, 32, dtype=torch.int64), {})
-    with pytest.raises(SDSError, match=f"{count} windows of {length} tokens.*has 6 of 32"):
+    with pytest.raises(SDSError, match=f"{count} calibration windows, of {length} tokens each, .*has 6 of 32"):
         calibration_windows(loaded, "self", count, length, seed=0)
 
 
@@ -228,8 +228,8 @@ def test_halves_of_self_written_text_share_no_window(loaded: LoadedModel, no_sel
     first = calibration_windows(loaded, "self@0-50%", 3, 32, seed=0)
     assert sorted(first[:, 0].tolist()) == [0, 32, 64]
     assert evaluation_windows(loaded, "self@50-100%", 3, 32)[:, 0].tolist() == [96, 128, 160]
-    with pytest.raises(SDSError, match=r"4 windows of 32 tokens.*has 3 of 32"):
-        calibration_windows(loaded, "self@0-50%", 4, 32, seed=0)
+    with pytest.raises(SDSError, match=r"3 calibration windows and 1 held out, of 32 tokens each, .*has 3 of 32"):
+        calibration_windows(loaded, "self@0-50%", 3, 32, seed=0, held_out=1)
 
 
 def test_without_self_written_text_the_cure_is_named(loaded: LoadedModel, no_self_text: Path) -> None:
@@ -296,7 +296,10 @@ def test_a_blend_draws_windows_from_every_text_by_its_weight(
 
 def test_a_part_of_a_blend_that_is_too_short_is_named(loaded: LoadedModel, numbers: tuple[Path, Path]) -> None:
     first, second = numbers
-    with pytest.raises(SDSError, match=r"second\.txt@0-10% is too short: 90 tokens are needed, 60 available"):
+    with pytest.raises(
+        SDSError,
+        match=r"second\.txt@0-10% is too short for 3 of 6 calibration windows: 90 tokens are needed, 60 available",
+    ):
         calibration_windows(loaded, f"{first}+{second}@0-10%", 6, 30, seed=0)
 
 

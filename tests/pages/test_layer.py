@@ -5,6 +5,8 @@ import json
 import pytest
 
 from sds_core.runs.record import load
+from sds_core.runs.store import create
+from tests.pages.conftest import tiny, work_off
 from tests.pages.test_run import MODEL, address, texts
 
 PAGE = "pages/layer.py"
@@ -154,3 +156,11 @@ def test_every_cell_of_the_map_can_be_clicked(finished, app):
     record = load(finished["fused"].folder)
     cells = {(block, linear) for block, linear in zip(record["block"], record["linear"], strict=True)}
     assert {tuple(cell[:2]) for cell in points["customdata"]} == cells and points["marker"]["opacity"] == 0
+
+
+def test_a_skipped_layer_is_said_to_be_one_and_the_page_opens_on_another(runs, app, tiny_folder):
+    run = work_off(create(tiny(tiny_folder, method="base", skip="*.0.* *.1.*.q_proj")))
+    at = app("pages/layer.py", run=run.id)
+    assert not at.exception and (at.selectbox[1].value, at.selectbox[2].value) == (1, "self_attn.k_proj")
+    at = app("pages/layer.py", run=run.id, cell="1.self_attn.q_proj")
+    assert not at.exception and "not pruned" in at.info[0].value

@@ -64,6 +64,7 @@ def test_all_contradictions_are_told_at_once():
         RunConfig(walk="staged", phase=1, method="sds", device="cpu", threads=2, seed=3),
         RunConfig(partial=True, options={"sequential": False}),
         RunConfig(method="adjusted", options={"sequential": True, "beta": 0.2}),
+        RunConfig(skip="*.0.* *[qk]_proj", pattern="50%", allocation="owl"),
     ],
 )
 def test_the_command_line_equals_the_configuration(config):

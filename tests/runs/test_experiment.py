@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
+from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.models.text import digest, evaluation_windows
 from sds_core.runs import checkpoint, lock, record
@@ -238,10 +239,11 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
     [
         ({"model": "/nowhere/model"}, "no such model"),
         ({"pattern": "3:5"}, "does not divide the 32 inputs of layer model.layers.0.self_attn.q_proj"),
-        ({"samples": 5000}, "160032 tokens are needed"),
+        ({"samples": 5000}, "too short for 5000 calibration windows and 1 held out: 160032 tokens are needed"),
         ({"calibration": "missing.txt"}, "no such text file"),
         ({"calibration": "self"}, "write-text"),
         ({"eval_length": 512}, "windows of 512 tokens are too long"),
+        ({"skip": "*.0.* *down"}, "no layer that could be pruned has a name that fits --skip: got '*down'"),
         ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
     ],
 )
@@ -257,7 +259,7 @@ def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
 
 
 def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(tiny_folder, cache):
-    device = lock.take(cache / "cpu.lock", {"run": "another-run"})
+    device = lock.take(cache / f"{device_name(torch.device('cpu'))}.lock", {"run": "another-run"})
     assert device is not None
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted")]
     process = launch(runs)
@@ -328,3 +330,43 @@ def test_a_dense_phase_that_starts_again_starts_from_the_final_weights(tiny_fold
         for key, tensor in tensors.items():
             if key.endswith(".weight"):
                 torch.testing.assert_close(again[name][key], tensor, rtol=0, atol=1e-4)
+
+
+def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folder, tmp_path):
+    chosen = {"method": "sds", "options": {"iterations": 2, "adjust_iterations": 2}, "skip": "*.1.* *down_proj"}
+    run = finish(create(config(tiny_folder, **chosen, walk="staged", phase=1)))
+    for phase in (2, 3):
+        run = finish(create(run.config.branch({}, run.as_parent(phase))))
+    whole = finish(create(config(tiny_folder, **chosen, walk="staged")))
+    assert same(weights(whole), weights(run))
+    skipped = run.result()["left_out"]
+    assert (
+        skipped == {name: f"skipped by --skip {'*.1.*' if '.1.' in name else '*down_proj'}" for name in skipped}
+        and len(skipped) == 7 + 2
+    )
+    with pytest.raises(SDSError, match="keeps its parent's skip"):
+        run.config.branch({"skip": ""}, run.as_parent(4))
+    dense = load_model(str(tiny_folder)).model
+    pruned = AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / "out")))
+    its = dict(pruned.named_parameters())
+    zeros = {name.removesuffix(".weight"): int((its[name] == 0).sum()) for name, p in its.items() if "_proj" in name}
+    assert all(torch.equal(p, its[name]) for name, p in dense.named_parameters() if name[:-7] in skipped)
+    assert {name for name, count in zeros.items() if count == 0} == set(skipped)
+    result = run.result()
+    assert result["pruned"] == sum(zeros.values()) == result["prunable"] / 2
+    assert result["prunable"] == sum(its[f"{name}.weight"].numel() for name, count in zeros.items() if count)
+    assert result["model_sparsity"] == sum(zeros.values()) / sum(p.numel() for p in dense.parameters())
+
+
+def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(tiny_folder, finished):
+    chosen = {"skip": "model.layers.0.* *.q_proj", "pattern": "60%", "allocation": "owl"}
+    alone = finish(create(config(tiny_folder, **chosen)))
+    runs = [create(config(tiny_folder, **chosen)), create(config(tiny_folder))]
+    work_here(runs)
+    assert same(weights(runs[0]), weights(alone)) and same(weights(runs[1]), weights(finished))
+    events = alone.log.read()
+    second = next(i for i, event in enumerate(events) if event["kind"] == "block" and event["block"] == 1)
+    alone.log.path.write_text("".join(json.dumps(event) + "\n" for event in events[:second]))
+    (alone.folder / "result.json").unlink()
+    before = weights(runs[0])
+    assert same(weights(finish(alone)), before)

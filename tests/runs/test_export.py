@@ -1,0 +1,98 @@
+"""Exported folders of several families: loaded by transformers alone they are the run's final model, to the bit."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from sds_core.models.blocks import dissect
+from sds_core.models.load import convert_gguf, load_model
+from sds_core.models.text import evaluation_windows
+from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.export import export
+from sds_core.runs.store import create
+from tests.conftest import byte_level_tokenizer
+from tests.models.families import LLAMA, build, randomised
+from tests.models.gguf_files import write_gguf
+from tests.runs.conftest import config, finish
+
+TOKENS = {"vocab_size": 288, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+ROUTED = {**LLAMA, **TOKENS, "num_hidden_layers": 2, "num_experts": 4, "moe_topk": [2, 2], "head_dim": 8}
+
+
+def tied() -> PreTrainedModel:
+    return build("llama", tie_word_embeddings=True, **TOKENS)
+
+
+def half() -> PreTrainedModel:
+    return build("qwen3", **TOKENS).to(torch.bfloat16)
+
+
+def routers() -> PreTrainedModel:
+    settings = AutoConfig.for_model("hunyuan_v1_moe", **ROUTED)
+    return randomised(AutoModelForCausalLM.from_config(settings, dtype=torch.float32))
+
+
+CASES = {
+    "Conv1D and tied": lambda: build("gpt2", **TOKENS),
+    "tied": tied,
+    "fused qkv": lambda: build("gpt_neox", **TOKENS),
+    "bf16": half,
+    "experts and routers": routers,
+}
+
+
+def saved(folder: Path, model: PreTrainedModel, **how: str) -> Path:
+    model.save_pretrained(folder, **how)
+    byte_level_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def check(source: Path | str, out: Path) -> PreTrainedModel:
+    """Prune, export, load with transformers; compare with what the run stored and measured."""
+    run = finish(create(config(source, method="base", pruner="magnitude", partial=True)))
+    dense = load_model(str(source)).model
+    exported = AutoModelForCausalLM.from_pretrained(export(run, str(out))).eval()
+    assert {p.dtype for p in exported.parameters()} == {p.dtype for p in dense.parameters()}
+    stored, zeros, names = Checkpoints(run, "sparse"), 0, set()
+    for block in dissect(exported).blocks:
+        for linear in block.linears:
+            kept = stored.sparse(linear)
+            assert torch.equal(linear.weight.float(), kept.weight) and not kept.weight[~kept.mask].any()
+            zeros += int((linear.weight == 0).sum())
+            names.add(f"{linear.name}.weight")
+    assert zeros == run.result()["pruned"] == run.result()["prunable"] // 2
+    theirs = dense.state_dict()
+    assert all(torch.equal(t, theirs[name]) for name, t in exported.state_dict().items() if name not in names)
+    assert len(names) < len(theirs)
+    windows = evaluation_windows(load_model(str(source)), "python-docs@5000-9000", 4, 32)
+    with torch.inference_mode():
+        losses = [float(exported(window[None], labels=window[None]).loss) for window in windows]
+    told = run.result()["perplexity"]["sparse"]
+    assert told["losses"] == pytest.approx(losses, rel=1e-5 if exported.dtype == torch.float32 else 1e-2)
+    assert math.isfinite(told["value"])
+    return exported
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_exported_model_is_the_runs_own(case: str, tmp_path: Path) -> None:
+    model = CASES[case]()
+    exported = check(saved(tmp_path / "model", model), tmp_path / "out")
+    ties = [m.get_input_embeddings().weight is m.get_output_embeddings().weight for m in (model, exported)]
+    assert ties[0] == ties[1] == ("tied" in case)
+    assert exported.dtype == model.dtype
+
+
+def test_a_model_in_several_files_is_exported_whole(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model", build("llama", **TOKENS), max_shard_size="30KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+    check(folder, tmp_path / "out")
+
+
+def test_a_model_that_came_as_gguf_is_exported_as_any_other(tiny_folder: Path, tmp_path: Path) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    exported = check(path, tmp_path / "out")
+    assert not hasattr(exported.config, "quantization_config")
+    assert convert_gguf(path) != tmp_path / "out"
