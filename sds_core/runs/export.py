@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
-from sds_core.models.blocks import dissect
+from sds_core.models.blocks import Block, dissect
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.files import disk_error, require_space
@@ -21,15 +22,25 @@ def pruned_model(run: Run) -> LoadedModel:
     Raises:
         SDSError: the run is not finished or has no weights, or its model has changed.
     """
-    result, config = run.finished_result(), run.config
-    loaded = load_model(config.model, config.dtype)
+    run.finished_result()
+    loaded = load_model(run.config.model, run.config.dtype)
+    take_weights(run, loaded, dissect(loaded.model).blocks)
+    return loaded
+
+
+def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None:
+    """Write what a finished run left into its model, over whatever another run of that model left there.
+
+    Raises:
+        SDSError: the run is not finished or has no weights, or the model is not the one that it pruned.
+    """
+    result = run.finished_result()
     recorded = next(event for event in run.log.read() if event["kind"] == "model")
     if loaded.sha256 != recorded["sha256"]:
-        raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
+        raise SDSError(f"the model {loaded.name} is not the one that run {run.id} pruned", cure="put its files back")
     past = Checkpoints(run, result["last"])
-    for block in dissect(loaded.model).blocks:
+    for block in blocks:
         past.restore(block)
-    return loaded
 
 
 def export(run: Run, folder: str) -> Path:
