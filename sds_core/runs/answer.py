@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,9 @@ class Question:
 
     def __post_init__(self) -> None:
         if not 1 <= len(set(self.runs)) == len(self.runs) <= MOST_RUNS:
-            raise SDSError("not so many runs", got=len(self.runs), allowed=f"1 to {MOST_RUNS} different ones")
+            raise SDSError(
+                "the number of runs is out of range", got=len(self.runs), allowed=f"1 to {MOST_RUNS} different ones"
+            )
         if not self.prompt.strip():
             raise SDSError("there is no text to read", cure="type a few words")
         if len(self.prompt) > MOST_CHARACTERS:
@@ -35,7 +38,14 @@ class Question:
         if any("\ud800" <= character <= "\udfff" or character == "\0" for character in self.prompt):
             raise SDSError("the text holds something that is no character", cure="type it anew")
         if not 1 <= self.tokens <= MOST_FOLLOWING:
-            raise SDSError("not so many tokens to follow", got=self.tokens, allowed=f"1 to {MOST_FOLLOWING}")
+            raise SDSError(
+                "the number of tokens that follow is out of range", got=self.tokens, allowed=f"1 to {MOST_FOLLOWING}"
+            )
+
+    def command(self) -> str:
+        """The command line that asks the same."""
+        words = ["python", "-m", "sds_core", "text", *self.runs, f"--prompt={self.prompt}"]
+        return shlex.join(words if self.tokens == Question.tokens else [*words, f"--tokens={self.tokens}"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def askable() -> list[Run]:
     for name in reversed(ids()):
         run = open_run(name)
         try:
-            result = run.result()
+            _, result = run.config, run.result()
         except SDSError:
             continue
         if result and run.checkpoint(result["last"], 0).exists():

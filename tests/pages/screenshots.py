@@ -25,6 +25,7 @@ def main(target: Path) -> None:
             "layer": f"/layer?run={one}&cell=20.mlp.up_proj",
             "compare": f"/compare?runs={','.join(examples)}",
             "report": f"/report?run={one}",
+            "text": "/text",
         }
         with server(Path(runs), cache_folder()) as address, visitors(address) as visit:
             for name, path in paths.items():
