@@ -37,7 +37,7 @@ def nothing_to_ask() -> None:
     with st.container(horizontal=True):
         st.page_link("pages/start.py", label="Start the demo", icon=":material/play_arrow:")
         st.page_link("pages/run.py", label="Make a run", icon=":material/tune:")
-    st.markdown("**An example**, made with the options of the demo’s four runs:")
+    st.markdown("**An example**, from runs with the demo’s options:")
     shown = example()
     st.code(shown.prompt, language=None, wrap_lines=True)
     show(shown)
@@ -98,7 +98,10 @@ def _asked_for(runs: list[Run], most: int) -> list[str]:
     asked = list(dict.fromkeys(filter(None, st.query_params["runs"].split(","))))
     if unknown := [name for name in asked if name not in here]:
         frame.refuse("there is no finished run with weights " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))
-    return [name for name in here if name in asked][:most]
+    found = [name for name in here if name in asked]
+    if len(found) > most:
+        frame.refuse(f"{len(found)} runs are in the address, {most} are allowed: the oldest are taken")
+    return found[:most]
 
 
 def _prompt(most: int) -> str:
@@ -123,23 +126,25 @@ def ask(question: Question) -> Inquiry | None:
     except SDSError as error:
         frame.refuse(error)
         return None
-    follow(inquiry, state)
-    if not live:
+    if live:
+        follow(inquiry, state)
+    else:
         explain(inquiry, state)
     return inquiry
 
 
 def follow(inquiry: Inquiry, state: str) -> None:
     """What the process does, polled while it lives; the page is drawn anew when its state changes."""
-    live = state in watch.LIVE
 
-    @st.fragment(run_every=0.5 if live else None)
+    @st.fragment(run_every=0.5)
     def progress() -> None:
-        events = inquiry.log.read()
+        try:
+            events = inquiry.log.read()
+        except SDSError as error:
+            frame.refuse(error)
+            return
         if inquiry.state(events) != state:
             st.rerun()
-        if not live:
-            return
         last: dict[str, Any] = events[-1] if events else {"kind": ""}
         match last["kind"]:
             case "queued":
@@ -178,8 +183,9 @@ def show(answer: Answer) -> None:
     st.subheader("How each goes on", anchor=False)
     st.html(figures.written(answer))
     st.caption(
-        "Greedy: the likeliest token each time, so the same whenever one asks. Faded: as the dense model writes. "
-        "Without a chat template: the models go on with the text as with any other."
+        "Greedy: the likeliest token each time, so the same whenever one asks; models that write like that repeat "
+        "themselves, pruned ones more. Faded: as the dense model writes. Without a chat template: the models go on "
+        "with the text as with any other."
     )
     st.subheader("What each did not expect", anchor=False)
     st.html(figures.legend())

@@ -37,7 +37,7 @@ def written(answer: Answer) -> str:
     cards = [_card(dense.name, _counted(dense), _continuation(dense, 0))]
     for reading in others:
         same = reading.agreed(dense)
-        note = f"{_counted(reading)}, the first {same} as the dense model" if same else _counted(reading)
+        note = f"{_counted(reading)}, as dense for {same}"
         cards.append(_card(reading.name, note, _continuation(reading, same)))
     return _grid(cards)
 
@@ -73,7 +73,7 @@ def _differences(pieces: Sequence[str], reading: Reading, dense: Reading) -> str
 
 def _continuation(reading: Reading, same: int) -> str:
     shared, own = "".join(reading.continuation[:same]), "".join(reading.continuation[same:])
-    return f'<div style="{BOX}"><span style="opacity: 0.62">{escape(shared)}</span><span>{escape(own)}</span></div>'
+    return f'<div style="{BOX}">…<span style="opacity: 0.62">{escape(shared)}</span><span>{escape(own)}</span></div>'
 
 
 def _counted(reading: Reading) -> str:

@@ -81,9 +81,9 @@ def test_every_model_says_how_far_it_writes_what_the_dense_one_writes():
     dense, one, two = asked.readings
     one, two = dataclasses.replace(one, continuation=("w", "z")), dataclasses.replace(two, continuation=("q",))
     parsed = Parsed(figures.written(dataclasses.replace(asked, readings=(dense, one, two))))
-    notes = ["3 tokens", "2 tokens, the first 1 as the dense model", "1 token"]
+    notes = ["3 tokens", "2 tokens, as dense for 1", "1 token, as dense for 0"]
     assert [text for text in parsed.text if "token" in text] == notes
-    assert parsed.text[-2:] == ["1 token", "q"] and parsed.text[-5:-3] == ["w", "z"]
+    assert parsed.text[-2:] == ["…", "q"] and parsed.text[-7:-4] == ["…", "w", "z"]
 
 
 @pytest.mark.parametrize("pieces", ["", "x"])

@@ -27,7 +27,7 @@ from sds_core.runs import lock
 from sds_core.runs.answer import Answer, Question, Reading
 from sds_core.runs.compare import called
 from sds_core.runs.export import take_weights
-from sds_core.runs.files import write_json
+from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.store import Run, ids, open_run, root
 from sds_core.runs.worker import attempt, device_to_itself, start_process
 from sds_core.runs.workplace import Workplace
@@ -61,7 +61,7 @@ class Inquiry(Workplace):
             SDSError: a run is not there, is not finished, has no weights, or pruned another model than the first one.
         """
         runs = [open_run(run) for run in question.runs]
-        weights = [(run.id, _weights(run)) for run in runs]
+        weights = sorted((run.id, _weights(run)) for run in runs)  # in whatever order they are named
         models = [_model(run) for run in runs]
         for run, model in zip(runs, models, strict=True):
             if model != models[0]:
@@ -90,13 +90,17 @@ class Inquiry(Workplace):
         Raises:
             SDSError: the disk is full.
         """
-        write_json(self.folder / "question.json", dataclasses.asdict(question))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
         descriptor = lock.take(self.lock_path, {"pid": os.getpid(), "since": time.time()})
         if descriptor is None:
             return
         try:
             if not (self.folder / "result.json").exists():
                 (self.folder / "cancel").unlink(missing_ok=True)
+                write_json(self.folder / "question.json", dataclasses.asdict(question))
                 command = ["answer", self.id, "--lock", str(descriptor)]
                 start_process(command, [descriptor], self.folder / "stderr.txt", root())
         finally:
