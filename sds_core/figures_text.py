@@ -17,6 +17,8 @@ FULL_LOSS = 12.0
 STRONGEST = 0.6
 """Opacity of a full colour; the text of either theme stays readable on it."""
 WORSE, BETTER, UNEXPECTED = "224, 123, 0", "59, 130, 246", "110, 115, 123"
+SHOWN = (-FULL, -FULL / 2, 0.0, FULL / 2, FULL)
+"""Differences that the legend shows."""
 FIRST = "the first token: nothing comes before it to expect it from"
 BOX = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.75"
 
@@ -44,15 +46,12 @@ def written(answer: Answer) -> str:
 
 def legend() -> str:
     """What the colours mean, from expected more to expected less."""
-    steps = [_mark(f"&ensp;{FULL * s:+.0f}&ensp;" if s else "&ensp;0&ensp;", *_shade(FULL * s)) for s in SHARES]
+    steps = [_mark(f"&ensp;{above:+.0f}&ensp;" if above else "&ensp;0&ensp;", *_shade(above)) for above in SHOWN]
     grey = _mark("&ensp;not expected&ensp;", UNEXPECTED, STRONGEST)
     return (
         f'<div style="line-height: 2">Against the dense model, nats: expected more {"".join(steps)} expected less. '
         f"Dense model: {grey}</div>"
     )
-
-
-SHARES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 def _surprises(pieces: Sequence[str], dense: Reading) -> str:
