@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sds_core.errors import SDSError
 from sds_core.runs import note
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig, describe
-from sds_core.runs.files import Tail
+from sds_core.runs.files import Tail, write_json
 from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.store import Run, create, ids, open_run
 from sds_core.runs.worker import Worker, launch, work
@@ -117,6 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     tasks.add_argument("--limit", type=int, metavar="N", help="at most N questions a task")
     tasks.set_defaults(do=_evaluate)
 
+    reading = commands.add_parser("text", help="a text through finished runs: what each expects, how each goes on")
+    reading.add_argument(
+        "runs", nargs="+", metavar="RUN", help="of one model, weights kept; the dense model comes first"
+    )
+    reading.add_argument("--prompt", required=True, help="the text; each model goes on with it, without chat template")
+    reading.add_argument("--tokens", type=int, default=40, help="at most so many follow (default: %(default)s)")
+    reading.add_argument("--out", metavar="FILE.json", help="write the answer there too")
+    reading.set_defaults(do=_text)
+
     text = commands.add_parser("write-text", help="let a model write its own calibration text")
     text.add_argument("--model", default="demo", help=describe(RunConfig)["model"])
     text.add_argument("--windows", type=int, default=192, help="how many windows (default: %(default)s)")
@@ -133,6 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("runs", nargs="+")
     worker.add_argument("--locks", required=True)
     worker.set_defaults(do=_work)
+
+    answering = commands.add_parser("answer")  # what text and the app start
+    answering.add_argument("inquiry")
+    answering.add_argument("--lock", type=int, required=True)
+    answering.set_defaults(do=_answer)
     return parser
 
 
@@ -352,6 +367,48 @@ def _evaluate(options: argparse.Namespace) -> int:
         scores.append(score)
     print(table(scores))
     return 0
+
+
+def _text(options: argparse.Namespace) -> int:
+    from sds_core.runs.answer import Question, table
+    from sds_core.runs.inquiry import Inquiry
+
+    question = Question(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens)
+    inquiry = Inquiry.of(question)
+    try:
+        inquiry.launch(question)
+        _show_inquiry(inquiry)
+    except KeyboardInterrupt:
+        inquiry.cancel()
+        raise
+    answer = inquiry.answer()
+    if answer is None:
+        last = inquiry.log.read()[-1]
+        raise SDSError(last.get("message") or f"the process died; see {inquiry.folder / 'stderr.txt'}")
+    if options.out:
+        write_json(Path(options.out).expanduser(), asdict(answer))
+    print(table(answer))
+    return 0
+
+
+def _show_inquiry(inquiry: Any) -> None:
+    """Follow a question until nobody works on it any more."""
+    shown: dict[str, Any] = {}
+    while inquiry.state() in ("queued", "running"):
+        if (events := inquiry.log.read()) and events[-1] != shown:
+            shown = events[-1]
+            match shown["kind"]:
+                case "queued":
+                    print(f"  waiting behind {shown['behind']}", file=sys.stderr)
+                case "reading":
+                    print(f"  {shown['name']}, model {shown['model'] + 1} of {shown['of']}", file=sys.stderr)
+        time.sleep(0.1)
+
+
+def _answer(options: argparse.Namespace) -> int:
+    from sds_core.runs.inquiry import work
+
+    return work(options.inquiry, options.lock)
 
 
 def _write_text(options: argparse.Namespace) -> int:

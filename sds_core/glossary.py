@@ -26,6 +26,10 @@ GLOSSARY: dict[str, str] = {
     "perplexity": "How surprised a model is by a text: a model that is sure of every next word has 1, one that guesses "
     "among 50 words has 50.",
     "standard error": "About as much as chance moves a number; a difference of more than two of them is hardly chance.",
+    "token": "The piece of text that a model reads or writes at a time: a word, a part of one, or a sign.",
+    "loss": "How little a model expected a token, in nats: 0 if it was certain of it, 0.69 at even odds, 4.6 at one in "
+    "a hundred.",
+    "greedy": "Writing the likeliest token each time, without any chance: the same text whenever one asks.",
     "magnitude": "Keeps the largest weights, whatever flows through them.",
     "Wanda": "Keeps the weights with the largest product of their size and the norm of their input.",
     "SparseGPT": "Prunes one column after the other, and lets the columns that are still to come repair each error.",

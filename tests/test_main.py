@@ -115,7 +115,9 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_1(words, sentence,
     assert not runs_root.exists() or not list(runs_root.iterdir())
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "write-text", "resume", "export", "report", "list", "demo"])
+@pytest.mark.parametrize(
+    "command", ["run", "compare", "write-text", "resume", "export", "report", "list", "demo", "text"]
+)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

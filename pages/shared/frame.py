@@ -31,6 +31,7 @@ def pages() -> dict[str, list]:
             st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
             st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),
             st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+            st.Page("pages/text.py", title="Text", icon=":material/record_voice_over:"),
             st.Page("pages/report.py", title="Report", icon=":material/description:"),
         ],
     }

@@ -139,7 +139,7 @@ def _now(run: Run, state: str, events: list[Event]) -> None:
     last: Event = events[-1] if events else {"kind": ""}
     match last["kind"]:
         case "queued":
-            text = f"Waiting behind run `{last['behind']}`, which uses the same device."
+            text = f"Waiting behind `{last['behind']}`, which uses the same device."
         case "measuring" if last["stage"] == "outliers":
             text = f"Counting the dense model’s outliers: block {last['block'] + 1} of {last['of']}."
         case "measuring":

@@ -99,14 +99,23 @@ def _require(part: Part, count: int, length: int, available: int, asked: str) ->
 
 def _tokens(loaded: LoadedModel, part: Part) -> Tensor:
     """All tokens (n,) of a part of a text."""
-    ids = loaded.tokenizer(read(part.source), verbose=False).input_ids
+    return part.cut(tokenized(loaded, read(part.source)))
+
+
+def tokenized(loaded: LoadedModel, text: str) -> Tensor:
+    """The token ids (n,) of a text, as the tokenizer makes them by default.
+
+    Raises:
+        SDSError: model and tokenizer do not belong together.
+    """
+    ids = loaded.tokenizer(text, verbose=False).input_ids
     vocabulary = loaded.model.config.get_text_config().vocab_size
     if ids and max(ids) >= vocabulary:
         raise SDSError(
             f"the tokenizer of {loaded.name} knows token {max(ids)}, its model only {vocabulary} of them",
             cure="model and tokenizer do not belong together: load a matching pair",
         )
-    return part.cut(torch.tensor(ids, dtype=torch.int64))
+    return torch.tensor(ids, dtype=torch.int64)
 
 
 def self_text_file(loaded: LoadedModel) -> Path:

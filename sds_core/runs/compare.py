@@ -129,12 +129,17 @@ def sweeps(rows: list[Row]) -> list[list[Row]]:
 
 
 def names(rows: list[Row]) -> dict[str, str]:
-    """What to call each run in a table or picture: method, pruner and pattern, and its id where these are alike."""
-    several = len({_pattern(row.config) for row in rows}) > 1
+    """What to call each run in a table or picture."""
+    return called({row.run: row.config for row in rows})
+
+
+def called(runs: dict[str, RunConfig]) -> dict[str, str]:
+    """Method, pruner and, where they differ, pattern of each run; its id too where these are alike."""
+    several = len({_pattern(config) for config in runs.values()}) > 1
     short = {}
-    for row in rows:
-        words = [METHODS[row.config.method].title, row.config.pruner]
-        short[row.run] = " · ".join([*words, _pattern(row.config)] if several else words)
+    for run, config in runs.items():
+        words = [METHODS[config.method].title, config.pruner]
+        short[run] = " · ".join([*words, _pattern(config)] if several else words)
     known = list(short.values())
     return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in short.items()}
 
@@ -175,7 +180,7 @@ def table(rows: list[Row]) -> str:
 
 def _pattern(config: RunConfig) -> str:
     """How many weights are pruned, and of which layers."""
-    return str(config.parsed_pattern()) + (f" without {config.skip}" if config.skip else "")
+    return _pattern(config) + (f" without {config.skip}" if config.skip else "")
 
 
 def _ratio(paired: Comparison | None) -> str:

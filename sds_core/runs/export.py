@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
-from sds_core.models.blocks import dissect
+from sds_core.models.blocks import Block, dissect
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.skip import skip
 from sds_core.runs.checkpoint import Checkpoints
@@ -23,22 +24,42 @@ def pruned_model(run: Run) -> LoadedModel:
     Raises:
         SDSError: the run is not finished or has no weights, or its model has changed.
     """
-    result, config = run.finished_result(), run.config
-    recorded = next(event for event in run.log.read() if event["kind"] == "model")
+    run.finished_result()
+    config = run.config
     if config.checkpoint:
-        return _checkpoint(run, recorded["sha256"])
+        return _checkpoint(run)
     loaded = load_model(config.model, config.dtype)
-    if loaded.sha256 != recorded["sha256"]:
-        raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
-    past = Checkpoints(run, result["last"])
-    for block in skip(dissect(loaded.model), config.skip.split()).blocks:
-        past.restore(block)
+    take_weights(run, loaded, skip(dissect(loaded.model), config.skip.split()).blocks)
     return loaded
 
 
-def _checkpoint(run: Run, recorded: dict[str, str]) -> LoadedModel:
+def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None:
+    """Write what a finished run left into its model, over whatever another run of that model left there.
+
+    Args:
+        run: it skipped the same layers as that other run.
+        loaded: its model.
+        blocks: what it pruned of it.
+
+    Raises:
+        SDSError: the run is not finished or has no weights, or the model is not the one that it pruned.
+    """
+    result = run.finished_result()
+    if loaded.sha256 != _recorded(run):
+        raise SDSError(f"the model {loaded.name} is not the one that run {run.id} pruned", cure="put its files back")
+    past = Checkpoints(run, result["last"])
+    for block in blocks:
+        past.restore(block)
+
+
+def _recorded(run: Run) -> dict[str, str]:
+    """SHA-256 of the files that the run began with."""
+    return next(event for event in run.log.read() if event["kind"] == "model")["sha256"]
+
+
+def _checkpoint(run: Run) -> LoadedModel:
     loaded = load_model(run.config.checkpoint, run.config.dtype)
-    if {FILES + name: sha256 for name, sha256 in loaded.sha256.items()}.items() - recorded.items():
+    if {FILES + name: sha256 for name, sha256 in loaded.sha256.items()}.items() - _recorded(run).items():
         raise SDSError(f"{run.config.checkpoint} is not what run {run.id} looked at", cure="put its files back")
     return loaded
 

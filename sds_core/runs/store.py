@@ -23,18 +23,18 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sds_core.errors import SDSError
 from sds_core.runs import lock
-from sds_core.runs.files import EventLog, disk_error, write_json
+from sds_core.runs.files import disk_error, write_json
+from sds_core.runs.workplace import Workplace
 from sds_core.stages import Stage
 
 if TYPE_CHECKING:
     from sds_core.runs.config import Parent, RunConfig
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
 FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3"}
 
 
@@ -92,14 +92,8 @@ def create(config: RunConfig) -> Run:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Workplace):
     """One run's folder."""
-
-    folder: Path
-
-    @property
-    def id(self) -> str:
-        return self.folder.name
 
     @property
     def config(self) -> RunConfig:
@@ -126,14 +120,6 @@ class Run:
             raise SDSError(f"the configuration of run {self.id} is broken: not a table of options")
         return asked
 
-    @property
-    def log(self) -> EventLog:
-        return EventLog(self.folder / "events.jsonl")
-
-    @property
-    def lock_path(self) -> Path:
-        return self.folder / "lock"
-
     def result(self) -> dict[str, Any] | None:
         """What came out, or None while there is nothing."""
         try:
@@ -157,18 +143,6 @@ class Run:
             raise SDSError(f"run {self.id} is {self.state()}, not finished", cure=cure)
         return result
 
-    def state(self, events: list[dict[str, Any]] | None = None) -> State:
-        """Where the run stands; the lock is asked first, so that a run that ends meanwhile is seen whole next time."""
-        alive = lock.held(self.lock_path)
-        events = self.log.read() if events is None else events
-        last = events[-1]["kind"] if events else ""
-        if alive:
-            return "queued" if last == "queued" else "running"
-        if (self.folder / "result.json").exists():
-            return "finished"
-        ended: dict[str, State] = {"failed": "failed", "cancelled": "cancelled", "": "new"}
-        return ended.get(last, "interrupted")
-
     def take_lock(self) -> int:
         """The lock's descriptor, to be handed to a worker.
 
@@ -179,14 +153,6 @@ class Run:
         if descriptor is None:
             raise lock.refuse_second(self.lock_path, self.id)
         return descriptor
-
-    def cancel(self) -> None:
-        """Ask the worker to stop after the present block."""
-        (self.folder / "cancel").touch()
-
-    @property
-    def cancel_requested(self) -> bool:
-        return (self.folder / "cancel").exists()
 
     def delete(self) -> None:
         """Remove the run.

@@ -1,17 +1,24 @@
 """The process that works runs off: started by command line, app and tests alike, one at a time per device."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sds_core.errors import Cancelled, SDSError
 from sds_core.runs import lock
 from sds_core.runs.store import Run
+from sds_core.runs.workplace import Workplace
+
+if TYPE_CHECKING:
+    from sds_core.runs.workbench import Workbench
 
 
 class Worker(Protocol):
@@ -41,29 +48,40 @@ def launch(runs: list[Run]) -> subprocess.Popen:
             if (run.folder / "result.json").exists():
                 raise SDSError(f"run {run.id} is finished already", cure="start a new run, or export this one")
             (run.folder / "cancel").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "sds_core", "work", *(run.id for run in runs)]
-        package = str(Path(__file__).parents[2])
-        paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        with open(runs[0].folder / "stderr.txt", "a", encoding="utf-8") as errors:
-            return subprocess.Popen(
-                [*command, "--locks", ",".join(map(str, descriptors))],
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                pass_fds=descriptors,
-                # Waiting threads must not spin: on a busy laptop that made small solves hundreds of times slower.
-                env=os.environ
-                | {
-                    "PYTHONPATH": paths,
-                    "SDS_RUNS": str(runs[0].folder.parent),
-                    "OMP_WAIT_POLICY": "PASSIVE",
-                    "TOKENIZERS_PARALLELISM": "false",
-                },
-            )
+        command = ["work", *(run.id for run in runs), "--locks", ",".join(map(str, descriptors))]
+        return start_process(command, descriptors, runs[0].folder / "stderr.txt", runs[0].folder.parent)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def start_process(command: list[str], locks: list[int], errors: Path, runs: Path) -> subprocess.Popen:
+    """Start `python -m sds_core COMMAND` with a session of its own, so that it outlives whoever asked for it.
+
+    Args:
+        locks: descriptors that it inherits.
+        errors: the file that its standard error is appended to.
+        runs: the folder of runs that it works in.
+    """
+    package = str(Path(__file__).parents[2])
+    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    with open(errors, "a", encoding="utf-8") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sds_core", *command],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            pass_fds=locks,
+            # Waiting threads must not spin: on a busy laptop that made small solves hundreds of times slower.
+            env=os.environ
+            | {
+                "PYTHONPATH": paths,
+                "SDS_RUNS": str(runs),
+                "OMP_WAIT_POLICY": "PASSIVE",
+                "TOKENIZERS_PARALLELISM": "false",
+            },
+        )
 
 
 def work(runs: list[Run], locks: list[int]) -> int:
@@ -78,7 +96,8 @@ def work(runs: list[Run], locks: list[int]) -> int:
     for run, before in zip(runs[1:], runs, strict=False):
         run.log.append({"kind": "queued", "behind": before.id})
     try:
-        with _device_to_itself(runs):
+        cancelled = lambda: all(run.cancel_requested for run in runs)
+        with device_to_itself(runs[0].config.device, runs[0], cancelled):
             return _work_off(runs)
     except SDSError as error:  # before the first run began: there is no such device
         for run in runs:
@@ -87,39 +106,47 @@ def work(runs: list[Run], locks: list[int]) -> int:
 
 
 def _work_off(runs: list[Run]) -> int:
-    import torch
-
-    from sds_core.runs.experiment import experiment
     from sds_core.runs.workbench import Workbench
 
     walks = [len(run.config.walks) for run in runs]
     bench = Workbench(keep_dense=sum(walks) > 1)
-    failed = 0
-    for run in runs:
-        began = time.monotonic()
-        try:
+    return sum(not attempt(run, partial(_work_through, run, bench), runs[0].folder / "stderr.txt") for run in runs)
+
+
+def _work_through(run: Run, bench: Workbench) -> None:
+    from sds_core.runs.experiment import experiment
+
+    began = time.monotonic()
+    _refuse_cancelled(run)
+    for count, event in enumerate(experiment(run, bench), start=len(run.log.read())):
+        run.log.append({"n": count, "t": round(time.monotonic() - began, 2), **event})
+        if event["kind"] != "finished":
             _refuse_cancelled(run)
-            for count, event in enumerate(experiment(run, bench), start=len(run.log.read())):
-                run.log.append({"n": count, "t": round(time.monotonic() - began, 2), **event})
-                if event["kind"] != "finished":
-                    _refuse_cancelled(run)
-        except Cancelled as error:
-            run.log.append({"kind": "cancelled", "message": str(error)})
-            failed += 1
-        except SDSError as error:
-            run.log.mend()  # a full disk can have torn the last event
-            run.log.append({"kind": "failed", "message": str(error)})
-            failed += 1
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            full = SDSError(f"memory ran out: {error}", cure="take fewer or shorter windows, or a smaller model")
-            run.log.append({"kind": "failed", "message": str(full)})
-            failed += 1
-        except Exception as error:
-            message = f"internal error, please report it: {type(error).__name__}: {error}"
-            where = f"(see {runs[0].folder}/stderr.txt)"
-            run.log.append({"kind": "failed", "internal": True, "message": f"{message} {where}"})
-            raise
-    return failed
+
+
+def attempt(place: Workplace, do: Callable[[], None], errors: Path) -> bool:
+    """Whether some work came to its end; what stopped it becomes the last event of its log.
+
+    An error that is nobody's but the program's goes on to standard error, which `errors` keeps.
+    """
+    import torch
+
+    try:
+        do()
+        return True
+    except Cancelled as error:
+        place.log.append({"kind": "cancelled", "message": str(error)})
+    except SDSError as error:
+        place.log.mend()  # a full disk can have torn the last event
+        place.log.append({"kind": "failed", "message": str(error)})
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        full = SDSError(f"memory ran out: {error}", cure="take fewer or shorter windows, or a smaller model")
+        place.log.append({"kind": "failed", "message": str(full)})
+    except Exception as error:
+        message = f"internal error, please report it: {type(error).__name__}: {error} (see {errors})"
+        place.log.append({"kind": "failed", "internal": True, "message": message})
+        raise
+    return False
 
 
 def _refuse_cancelled(run: Run) -> None:
@@ -128,20 +155,19 @@ def _refuse_cancelled(run: Run) -> None:
 
 
 @contextmanager
-def _device_to_itself(runs: list[Run]) -> Iterator[None]:
-    """Wait until no other worker uses the device, or all runs are cancelled; the record says who is waited for."""
+def device_to_itself(device: str, place: Workplace, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Wait until no other worker uses the device, or the work is cancelled; its log says who is waited for."""
     from sds_core.models.device import device_name, pick_device
     from sds_core.models.load import cache_folder
 
-    first = runs[0]
-    path = cache_folder() / f"{device_name(pick_device(first.config.device))}.lock"
+    path = cache_folder() / f"{device_name(pick_device(device))}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = False
-    while (descriptor := lock.take(path, {"pid": os.getpid(), "run": first.id, "since": time.time()})) is None:
+    while (descriptor := lock.take(path, {"pid": os.getpid(), "run": place.id, "since": time.time()})) is None:
         if not waiting:
-            first.log.append({"kind": "queued", "behind": lock.owner(path).get("run", "another run")})
+            place.log.append({"kind": "queued", "behind": lock.owner(path).get("run", "another run")})
             waiting = True
-        if all(run.cancel_requested for run in runs):
+        if cancelled():
             break
     try:
         yield

@@ -30,6 +30,7 @@ def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
         "layer": f"/layer?run={one}&cell={LAYER}",
         "compare": f"/compare?runs={','.join(examples)}",
         "report": f"/report?run={one}",
+        "text": "/text",
     }
     for name, path in paths.items():
         for width in (1280, 800):

@@ -1,0 +1,231 @@
+"""Text: one text through the dense model and what finished runs made of it, read and gone on with."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.shared import address, frame, watch, words
+from sds_core.errors import SDSError
+from sds_core.glossary import GLOSSARY
+
+if TYPE_CHECKING:
+    from sds_core.runs.answer import Answer, Question
+    from sds_core.runs.inquiry import Inquiry
+    from sds_core.runs.store import Run
+
+frame.routed()
+
+
+def example() -> Answer:
+    """The answer that comes along."""
+    from sds_core.runs.answer import EXAMPLE, Answer
+
+    return Answer.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+
+
+def nothing_to_ask() -> None:
+    """What to do where no run has weights, and what it will look like."""
+    st.info(
+        "None of the runs here has its weights: the demo’s finished runs came without them. To ask about a text of "
+        "your own, start the demo on the Start page, or make runs on the Run page; weights are kept unless you say "
+        "otherwise.",
+        icon=":material/info:",
+    )
+    with st.container(horizontal=True):
+        st.page_link("pages/start.py", label="Start the demo", icon=":material/play_arrow:")
+        st.page_link("pages/run.py", label="Make a run", icon=":material/tune:")
+    st.markdown("**An example**, from runs with the demo’s options:")
+    shown = example()
+    st.code(shown.prompt, language=None, wrap_lines=True)
+    show(shown)
+
+
+def choose(runs: list[Run]) -> Question | None:
+    """Runs, text and number of tokens, in widgets and in the address; None, with the reason, if that is no question."""
+    from sds_core.runs.answer import MOST_CHARACTERS, MOST_FOLLOWING, MOST_RUNS, Question
+    from sds_core.runs.compare import called
+
+    names = called({run.id: run.config for run in runs})
+    st.session_state["text-runs"] = _asked_for(runs, MOST_RUNS)
+    st.session_state["text-prompt"] = _prompt(MOST_CHARACTERS)
+    st.session_state["text-tokens"] = address.whole("tokens", 1, MOST_FOLLOWING, Question.tokens)
+
+    def turn() -> None:
+        st.query_params["runs"] = ",".join(name for name in names if name in st.session_state["text-runs"])
+        st.query_params["prompt"] = st.session_state["text-prompt"]
+        st.query_params["tokens"] = str(st.session_state["text-tokens"])
+
+    st.multiselect(
+        "Beside the dense model",
+        list(names),
+        key="text-runs",
+        format_func=names.__getitem__,
+        max_selections=MOST_RUNS,
+        on_change=turn,
+        help="Finished runs of one model whose weights were kept.",
+    )
+    st.text_area(
+        "Text",
+        key="text-prompt",
+        max_chars=MOST_CHARACTERS,
+        height=110,
+        on_change=turn,
+        help="Every model reads it and goes on with it as it stands: without a chat template, as with any text.",
+    )
+    st.number_input(
+        "Tokens that follow", 1, MOST_FOLLOWING, key="text-tokens", on_change=turn, width=174, help=GLOSSARY["greedy"]
+    )
+    try:
+        return Question(
+            runs=tuple(name for name in names if name in st.session_state["text-runs"]),
+            prompt=st.session_state["text-prompt"],
+            tokens=st.session_state["text-tokens"],
+        )
+    except SDSError as error:
+        frame.refuse(error)
+        return None
+
+
+def _asked_for(runs: list[Run], most: int) -> list[str]:
+    """The runs in the address that can be asked; else the newest of one model, the oldest of them first."""
+    here = [run.id for run in runs]
+    if "runs" not in st.query_params:
+        alike = [run.id for run in runs if run.config.model == runs[-1].config.model]
+        return alike[-most:]
+    asked = list(dict.fromkeys(filter(None, st.query_params["runs"].split(","))))
+    if unknown := [name for name in asked if name not in here]:
+        frame.refuse("there is no finished run with weights " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))
+    found = [name for name in here if name in asked]
+    if len(found) > most:
+        frame.refuse(f"{len(found)} runs are in the address, {most} are allowed: the oldest are taken")
+    return found[:most]
+
+
+def _prompt(most: int) -> str:
+    """The text in the address; the example's where there is none."""
+    asked = st.query_params.get("prompt", example().prompt)
+    if len(asked) > most:
+        frame.refuse(f"the text in the address has {len(asked)} characters, {most} are allowed: the rest is cut off")
+    return asked[:most]
+
+
+def ask(question: Question) -> Inquiry | None:
+    """The button that starts a process, and how far it has come; the question's folder."""
+    from sds_core.runs.inquiry import Inquiry
+
+    try:
+        inquiry = Inquiry.of(question)
+        state = inquiry.state()
+        live = state in watch.LIVE
+        if st.button("Ask the models", key="ask", type="primary", icon=":material/forum:", disabled=live):
+            inquiry.launch(question)
+            st.rerun()
+    except SDSError as error:
+        frame.refuse(error)
+        return None
+    if live:
+        follow(inquiry, state)
+    else:
+        explain(inquiry, state)
+    return inquiry
+
+
+def follow(inquiry: Inquiry, state: str) -> None:
+    """What the process does, polled while it lives; the page is drawn anew when its state changes."""
+
+    @st.fragment(run_every=0.5)
+    def progress() -> None:
+        try:
+            events = inquiry.log.read()
+        except SDSError as error:
+            frame.refuse(error)
+            return
+        if inquiry.state(events) != state:
+            st.rerun()
+        last: dict[str, Any] = events[-1] if events else {"kind": ""}
+        match last["kind"]:
+            case "queued":
+                text = f"Waiting behind `{last['behind']}`, which uses the same device."
+            case "loading":
+                text = f"Loading {last['model']}."
+            case "reading":
+                text = f"Model {last['model'] + 1} of {last['of']}, {last['name']}, reads and writes."
+            case _:
+                text = "Starting."
+        with st.container(horizontal=True, vertical_alignment="center"):
+            asked = inquiry.cancel_requested
+            st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=inquiry.cancel, disabled=asked)
+            st.markdown("Cancelling …" if asked else text)
+
+    progress()
+
+
+def explain(inquiry: Inquiry, state: str) -> None:
+    """Why there is no answer yet."""
+    match state:
+        case "failed":
+            frame.refuse(inquiry.log.read()[-1]["message"])
+        case "cancelled":
+            st.info("Cancelled.", icon=watch.STATES[state][1])
+        case "interrupted":
+            st.warning("The process that worked on this is gone; ask again.", icon=watch.STATES[state][1])
+
+
+def show(answer: Answer) -> None:
+    """Both pictures, and the numbers as a table."""
+    import pandas as pd
+
+    from sds_core import figures_text as figures
+
+    st.subheader("How each goes on", anchor=False)
+    st.html(figures.written(answer))
+    st.caption(
+        "Greedy: the likeliest token each time, so the same whenever one asks; models that write like that repeat "
+        "themselves, pruned ones more. Faded: as the dense model writes. Without a chat template: the models go on "
+        "with the text as with any other."
+    )
+    st.subheader("What each did not expect", anchor=False)
+    st.html(figures.legend())
+    st.html(figures.read(answer))
+    st.caption(
+        "One text is an example, not a proof: Compare measures on many windows. Point at a token for its numbers; they "
+        "are all in the table."
+    )
+    dense, *others = answer.readings
+    columns: dict[str, list] = {"token": [repr(piece)[1:-1] for piece in answer.pieces]}
+    columns |= {f"{reading.name}, nats": [None, *reading.losses] for reading in answer.readings}
+    columns |= {f"{reading.name} − dense": [None, *reading.above(dense)] for reading in others}
+    with st.expander("The same in numbers"):
+        number = st.column_config.NumberColumn(format="%.3f")
+        st.dataframe(
+            pd.DataFrame(columns),
+            key="numbers",
+            hide_index=True,
+            column_config=dict.fromkeys(list(columns)[1:], number),
+            alt="Loss of every token under every model, and its difference to the dense model's",
+        )
+
+
+st.title("What does the difference sound like?", anchor=False)
+st.markdown("The same text through the dense model and through what your runs made of it, token by token.")
+with st.spinner("Loading the engine …"):
+    from sds_core.runs.inquiry import askable
+
+    every = askable()
+if not every:
+    nothing_to_ask()
+elif question := choose(every):
+    if inquiry := ask(question):
+        try:
+            answer = inquiry.answer()
+        except SDSError as error:
+            frame.refuse(error)
+        else:
+            if answer:
+                show(answer)
+    st.markdown("The same on the command line:")
+    st.code(question.command(), language="bash", wrap_lines=True)
+words.explain("token", "loss", "greedy", "dense", "perplexity")

@@ -1,0 +1,57 @@
+"""A folder in which one process works at a time, and whose files say how far it has come.
+
+events.jsonl           what happened, one JSON object a line
+lock                   held by the worker while it lives
+cancel                 there if the user asked it to stop
+result.json            what came out: written last and whole
+
+Importing this module stays cheap: the app's first page lists runs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sds_core.runs import lock
+from sds_core.runs.files import EventLog
+
+State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One such folder."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def log(self) -> EventLog:
+        return EventLog(self.folder / "events.jsonl")
+
+    @property
+    def lock_path(self) -> Path:
+        return self.folder / "lock"
+
+    def state(self, events: list[dict[str, Any]] | None = None) -> State:
+        """Where the work stands; the lock is asked first, so that work that ends meanwhile is seen whole next time."""
+        alive = lock.held(self.lock_path)
+        events = self.log.read() if events is None else events
+        last = events[-1]["kind"] if events else ""
+        if alive:
+            return "queued" if last == "queued" else "running"
+        if (self.folder / "result.json").exists():
+            return "finished"
+        ended: dict[str, State] = {"failed": "failed", "cancelled": "cancelled", "": "new"}
+        return ended.get(last, "interrupted")
+
+    def cancel(self) -> None:
+        """Ask the worker to stop at the next occasion."""
+        (self.folder / "cancel").touch()
+
+    @property
+    def cancel_requested(self) -> bool:
+        return (self.folder / "cancel").exists()

@@ -1,0 +1,179 @@
+"""The Text page: without runs, before, while and after a question is answered, and wrong addresses."""
+
+import dataclasses
+import json
+import os
+import shutil
+
+import pytest
+
+from sds_core.runs import inquiry as module
+from sds_core.runs import lock
+from sds_core.runs.answer import EXAMPLE, Answer, Question, Reading
+from sds_core.runs.inquiry import Inquiry
+from sds_core.runs.store import Run
+from tests.pages.test_run import address, texts
+
+PAGE = "pages/text.py"
+PROMPT = "a <b>bold</b> text"
+ANSWER = Answer(
+    model="tiny",
+    prompt=PROMPT,
+    tokens=40,
+    pieces=("a ", "<b>bold</b>", " text"),
+    readings=(
+        Reading(name="dense", weights="", losses=(1.0, 2.0), continuation=("and", " so")),
+        Reading(name="SDS · wanda", weights="x", losses=(3.0, 1.5), continuation=("and", " <i>")),
+    ),
+)
+
+
+@pytest.fixture
+def own(finished, runs, tmp_path, monkeypatch):
+    """Copies of two finished runs, and a cache without answers; no process is started."""
+    monkeypatch.setenv("SDS_RUNS", str(runs))
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))
+    return [Run(shutil.copytree(finished[name].folder, runs / finished[name].id)) for name in ("fused", "staged")]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Names of the questions that were given a process."""
+    names: list[str] = []
+    monkeypatch.setattr(module, "start_process", lambda command, *_: names.append(command[1]))
+    return names
+
+
+@pytest.fixture
+def inquiry(own):
+    """The folder of a question about one run, made but not answered."""
+    found = Inquiry.of(Question(runs=(own[0].id,), prompt=PROMPT))
+    found.folder.mkdir(parents=True)
+    return found
+
+
+def opened(app, run, **more):
+    at = app(PAGE, **{"runs": run.id, "prompt": PROMPT, **more})
+    assert not at.exception
+    return at
+
+
+def drawn(at):
+    return "".join(element.proto.body for element in at.get("html"))
+
+
+def test_without_runs_it_says_what_to_do_and_shows_the_example(runs, app):
+    at = app(PAGE)
+    assert not at.exception and at.title[0].value == "What does the difference sound like?"
+    assert "None of the runs here has its weights" in at.info[0].value
+    assert [link.proto.page for link in at.get("page_link")][-2:] == ["start", "run"]
+    shown = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    assert at.code[0].value == shown["prompt"]
+    assert all(reading["name"] in drawn(at) for reading in shown["readings"])
+
+
+def test_runs_without_weights_are_not_offered(own, app):
+    for run in own:
+        shutil.rmtree(run.folder / "phase3")
+    assert "None of the runs here has its weights" in app(PAGE).info[0].value
+
+
+def test_it_opens_with_the_runs_of_one_model_and_the_examples_text(own, app, started):
+    at = app(PAGE)
+    assert not at.exception and not at.error
+    assert sorted(at.multiselect(key="text-runs").value) == sorted(run.id for run in own)
+    prompt = json.loads(EXAMPLE.read_text(encoding="utf-8"))["prompt"]
+    assert at.text_area(key="text-prompt").value == prompt and started == []
+    asked = Question(runs=tuple(at.multiselect(key="text-runs").value), prompt=prompt)
+    assert at.code[0].value == asked.command()
+
+
+def test_the_button_starts_one_process_with_the_question_in_the_address(own, app, started):
+    at = app(PAGE, runs=own[0].id)
+    at.text_area(key="text-prompt").set_value(PROMPT).run()
+    assert address(at, "prompt") == PROMPT and address(at, "runs") == own[0].id
+    at.number_input(key="text-tokens").set_value(3).run()
+    assert address(at, "tokens") == "3"
+    at.button(key="ask").click().run()
+    question = Question(runs=(own[0].id,), prompt=PROMPT, tokens=3)
+    inquiry = Inquiry.of(question)
+    assert not at.exception and started == [inquiry.id]
+    assert json.loads((inquiry.folder / "question.json").read_text())["prompt"] == PROMPT
+
+
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [
+        ([], "Starting."),
+        ([{"kind": "queued", "behind": "a-long-run"}], "Waiting behind `a-long-run`, which uses the same device."),
+        ([{"kind": "loading", "model": "tiny"}], "Loading tiny."),
+        ([{"kind": "reading", "name": "dense", "model": 0, "of": 2}], "Model 1 of 2, dense, reads and writes."),
+    ],
+)
+def test_while_a_process_lives_it_says_what_it_does(own, inquiry, app, started, events, sentence):
+    for event in events:
+        inquiry.log.append(event)
+    descriptor = lock.take(inquiry.lock_path, {})
+    at = opened(app, own[0])
+    assert sentence in texts(at) and at.button(key="ask").disabled
+    at.button(key="cancel").click().run()
+    assert inquiry.cancel_requested and "Cancelling" in texts(at) and at.button(key="cancel").disabled
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        ({"kind": "failed", "message": "the weights in x are gone. Repeat the run."}, "The weights in x are gone."),
+        ({"kind": "cancelled", "message": "cancelled"}, "Cancelled."),
+        ({"kind": "loading", "model": "tiny"}, "is gone; ask again"),
+    ],
+)
+def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, inquiry, app, started, event, sentence):
+    inquiry.log.append(event)
+    at = opened(app, own[0])
+    assert sentence in texts(at) and not drawn(at)
+    at.button(key="ask").click().run()
+    assert started == [inquiry.id]
+
+
+def test_an_answer_is_shown_at_once_and_nothing_of_it_is_markup(own, inquiry, app, started):
+    (inquiry.folder / "result.json").write_text(json.dumps(dataclasses.asdict(ANSWER)))
+    at = opened(app, own[0])
+    assert not at.error and "<b>" not in drawn(at) and "<i>" not in drawn(at)
+    assert "&lt;b&gt;bold&lt;/b&gt;" in drawn(at) and "&lt;i&gt;" in drawn(at) and started == []
+    table = at.dataframe[0].value
+    assert list(table["token"]) == list(ANSWER.pieces)
+    assert list(table["SDS · wanda − dense"])[1:] == [2.0, -0.5]
+    at.button(key="ask").click().run()
+    assert started == []
+
+
+def test_a_broken_answer_is_a_sentence(own, inquiry, app):
+    (inquiry.folder / "result.json").write_text("{")
+    assert "is broken" in opened(app, own[0]).error[0].value
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"prompt": ""}, "There is no text to read."),
+        ({"prompt": " \n "}, "There is no text to read."),
+        ({"prompt": "x" * 1200}, "The text in the address has 1200 characters, 1000 are allowed: the rest is cut off"),
+        ({"prompt": "a\x00b"}, "holds something that is no character"),
+        ({"tokens": "1000"}, "“tokens=1000” in the address is no whole number from 1 to 200"),
+        ({"runs": ""}, "The number of runs is out of range"),
+        ({"runs": "../x"}, "There is no finished run with weights “../x”"),
+        ({"runs": "<script>" * 50}, "There is no finished run with weights “<script>"),
+    ],
+)
+def test_a_wrong_address_is_a_sentence(own, app, started, more, sentence):
+    at = opened(app, own[0], **more)
+    assert sentence in at.error[0].value and len(at.error[0].value) < 200 and started == []
+
+
+def test_runs_of_two_models_are_refused(own, app, started):
+    log = own[1].folder / "events.jsonl"
+    log.write_text(log.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
+    at = opened(app, own[0], runs=",".join(run.id for run in own))
+    assert "pruned another model than run" in at.error[0].value and not at.button
