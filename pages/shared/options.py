@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 MAIN = ("model", "pruner", "method", "pattern", "calibration", "samples", "length", "evaluation")
 """Always in view; the other fields of `RunConfig` are in the expander."""
-NOT_ASKED = ("phase", "options", "parent")
-"""Set by which button is pressed, and by the method's own fields."""
+NOT_ASKED = ("phase", "options", "parent", "pruner_sha256")
+"""Set by which button is pressed, by the method's own fields, and by the pruner's file."""
 SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),
@@ -114,7 +114,10 @@ def _widget(f: dataclasses.Field, about: str, method: str) -> None:
 
     label = f.name.replace("_", " ").capitalize()
     common: dict[str, Any] = {"key": _key(f.name, method), "help": about, "persist_state": "session", "width": 174}
-    fixed = {"pruner": list(PRUNERS), "method": list(METHODS), "dtype": DTYPES, "walk": WALKS}
+    known = list(PRUNERS)
+    if f.name == "pruner" and st.session_state[common["key"]] not in known:
+        known.append(st.session_state[common["key"]])  # of a record from elsewhere: shown, and refused with its reason
+    fixed = {"pruner": known, "method": list(METHODS), "dtype": DTYPES, "walk": WALKS}
     fixed["allocation"] = ALLOCATIONS
     if f.name in fixed:
         titles = {name: cls.title for name, cls in METHODS.items()} if f.name == "method" else {}
