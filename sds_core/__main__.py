@@ -326,18 +326,17 @@ def _write_lab_layer(options: argparse.Namespace) -> int:
 def _check_pruner(options: argparse.Namespace) -> int:
     from sds_core.maths.conformance import CHECKS, CPU
     from sds_core.models.device import pick_device
-    from sds_core.runs.pruner_file import failed, read
+    from sds_core.runs.pruner_file import outcomes, read
 
     own = read(Path(options.file).expanduser().resolve())
     print(f"{own.path.name}: {own.cls.__name__}, SHA-256 {own.sha256}")
     code = 0
     for device in dict.fromkeys([CPU, pick_device()]):
-        failures = {failure.check: failure.told for failure in failed(own, device)}
-        asked = ["result"] if "result" in failures else list(CHECKS)  # what returns no result is asked nothing else
-        for name in asked:
-            claim = failures.get(name) or CHECKS[name].claim
-            print(f"{device.type:<5}{'FAIL' if name in failures else 'ok':<6}{name:<18}{claim}")
-        code |= bool(failures)
+        found = {outcome.check: outcome for outcome in outcomes(own, device)}
+        for name in CHECKS:
+            word = "–" if name not in found else "FAIL" if found[name].came else "ok"
+            print(f"{device.type:<6}{word:<6}{name:<18}{found[name].told if word == 'FAIL' else CHECKS[name].claim}")
+            code |= word == "FAIL"
     return int(code)
 
 

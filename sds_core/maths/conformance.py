@@ -19,15 +19,21 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A check that a pruner failed."""
+class Outcome:
+    """What came of one check."""
 
     check: str
     """Its name."""
-    told: str
-    """What was expected, and what came."""
+    came: str | None
+    """What came instead of what was expected; None if the check is passed."""
     error: Exception | None = None
     """What the pruner raised, if that was it."""
+
+    @property
+    def told(self) -> str:
+        """A sentence: what was expected, and what came."""
+        expected = f"expected {CHECKS[self.check].claim}"
+        return f"{expected}; came {self.came}" if self.came else expected
 
 
 class Bench:
@@ -61,8 +67,8 @@ class Bench:
     def unsound(self, problem: LayerProblem, *texts: str) -> Iterator[str]:
         """What is wrong with its results on a problem out of the ordinary."""
         for text in texts:
-            if came := broken_promise(self.solve(problem, text), problem, parse_pattern(text)):
-                yield f"in {_case(problem, text)}, {came}"
+            if broken := broken_promise(self.solve(problem, text), problem, parse_pattern(text)):
+                yield f"{broken.came} ({broken.check}; {_case(problem, text)})"
 
     @cached_property
     def results(self) -> list[tuple[LayerProblem, str, Pruned]]:
@@ -82,29 +88,34 @@ class Check:
     """What came instead, for every case that breaks the promise."""
 
 
-def check(pruner: Pruner, device: torch.device = CPU) -> list[Failure]:
-    """The checks that a pruner fails, on small problems that lie on `device`; none for one that conforms.
+def outcomes(pruner: Pruner, device: torch.device = CPU) -> Iterator[Outcome]:
+    """What comes of every check on small problems that lie on `device`, in the order of `CHECKS`.
 
-    One that does not even return a mask and a weight is asked nothing else.
+    Ends early if it makes no sense to go on: without a mask and a weight nothing can be looked at, and where ordinary
+    results are unsound, nothing is learnt from others.
     """
-    bench, failures = Bench(pruner, device), list[Failure]()
+    bench, failed = Bench(pruner, device), list[str]()
     for name, one in CHECKS.items():
+        if failed and (failed[0] in ("result", "precision") or name not in RESULTS):
+            return
         try:
-            came, error = next(one.find(bench), None), None
+            outcome = Outcome(name, next(one.find(bench), None))
         except Exception as raised:  # noqa: BLE001, whatever a pruner raises is a finding
-            came, error = f"{type(raised).__name__}: {raised}", raised
-        if came is not None:
-            failures.append(Failure(name, f"expected {one.claim}; came {came}", error))
-        if name == "result" and failures:
-            break
-    return failures
+            outcome = Outcome(name, f"{type(raised).__name__}: {raised}", raised)
+        failed += [name] if outcome.came else []
+        yield outcome
 
 
-def broken_promise(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> str | None:
+def check(pruner: Pruner, device: torch.device = CPU) -> list[Outcome]:
+    """The checks that a pruner fails; none for one that conforms."""
+    return [outcome for outcome in outcomes(pruner, device) if outcome.came]
+
+
+def broken_promise(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> Outcome | None:
     """What is wrong with one result, whatever the problem: None if it may be used."""
     for name, fault in RESULTS.items():
         if came := fault(pruned, problem, pattern):
-            return f"{name}: expected {CHECKS[name].claim}; came {came}"
+            return Outcome(name, came)
     return None
 
 
@@ -258,8 +269,8 @@ CHECKS: dict[str, Check] = {
     "finite": Check("finite numbers", _in_every_result("finite")),
     "zeros": Check("0 wherever the mask prunes", _in_every_result("zeros")),
     "count": Check(
-        "exactly as many kept as the pattern says: in every group of N:M, or else in the layer, in every row or in "
-        "every 128 columns",
+        "exactly as many kept as the pattern says, in each group of N:M, or else in the layer, each row or each 128 "
+        "columns",
         _in_every_result("count"),
     ),
     "problem": Check("the problem left as it was", _unchanged),

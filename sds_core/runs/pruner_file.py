@@ -8,7 +8,7 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import decode_source
 from pathlib import Path
@@ -70,7 +70,7 @@ def accept(path: Path, data: bytes) -> PrunerFile:
         SDSError: as `read` does, or it does not conform.
     """
     own = _run(path, data)
-    if failures := failed(own):
+    if failures := [outcome for outcome in outcomes(own) if outcome.came]:
         more = f" ({len(failures) - 1} more of its checks fail)" if len(failures) > 1 else ""
         raise SDSError(
             f"{path.name}, line {own.line}: {own.cls.__name__} fails the check “{failures[0].check}”: "
@@ -81,18 +81,17 @@ def accept(path: Path, data: bytes) -> PrunerFile:
     return own
 
 
-def failed(own: PrunerFile, device: torch.device = conformance.CPU) -> list[conformance.Failure]:
-    """The checks that the pruner fails; what it raised is told with the line that did."""
-    failures = conformance.check(own.cls(), device)
-    return [f if f.error is None else dataclasses.replace(f, told=_located(own.path, f.error)) for f in failures]
+def outcomes(own: PrunerFile, device: torch.device = conformance.CPU) -> Iterator[conformance.Outcome]:
+    """What comes of every check; what the pruner raised is told with the line that did."""
+    for outcome in conformance.outcomes(own.cls(), device):
+        error = outcome.error
+        yield outcome if error is None else dataclasses.replace(outcome, came=_located(own.path, error))
 
 
 def _run(path: Path, data: bytes) -> PrunerFile:
     if not NAME.fullmatch(path.stem) or path.suffix != ".py":
         allowed = "a small letter, then small letters, digits, _ and -, 40 at most, and .py"
-        raise SDSError(
-            "a pruner is called like its file, and no pruner can be called so", got=path.name, allowed=allowed
-        )
+        raise SDSError("the file of a pruner cannot be called this", got=path.name, allowed=allowed)
     if path.stem in BUILT_IN:
         raise SDSError(f"{path.name} would hide the pruner {path.stem}", cure="give the file another name")
     module = ModuleType(f"own_pruners.{path.stem}")
@@ -140,8 +139,8 @@ def _watch(own: PrunerFile) -> None:
     @functools.wraps(solve)
     def watched(self: Pruner, problem: LayerProblem, pattern: Pattern) -> Pruned:
         pruned = _told(own.path, solve)(self, problem, pattern)
-        if came := conformance.broken_promise(pruned, problem, pattern):
-            raise SDSError(f"{own.path.name}, line {own.line}: {own.cls.__name__} broke a promise, {came}")
+        if broken := conformance.broken_promise(pruned, problem, pattern):
+            raise SDSError(f"{own.path.name}, line {own.line}: {own.cls.__name__} broke its promise: {broken.told}")
         return pruned
 
     own.cls.solve = watched  # type: ignore[method-assign]
