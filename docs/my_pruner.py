@@ -15,19 +15,20 @@ from sds_core.maths.problem import LayerProblem, Pruned
 
 @dataclass(frozen=True, kw_only=True)
 class RelativeImportance:
-    """It compares **size, relative to row and column**, times a power of the input norm."""
+    """It compares **size relative to row and column** × √input norm."""
 
     power: float = 0.5
     """How much the input norm counts: 0 not at all, 1 as in Wanda."""
 
     def scores(self, problem: LayerProblem) -> Tensor:
-        """What is compared (R, C). Leave it out if yours compares nothing; Micro shows it."""
+        """What is compared (R, C), for Micro to show; yours may do without."""
         size = problem.weight.abs()  # (R, C): a row an output, a column an input
-        row = size / size.sum(dim=1, keepdim=True).clamp_min(1e-12)  # a row or column may be all zero
+        row = size / size.sum(dim=1, keepdim=True).clamp_min(1e-12)  # may be 0
         column = size / size.sum(dim=0, keepdim=True).clamp_min(1e-12)
         return (row + column) * problem.gram.norms**self.power
 
     def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
         """The weights (R, C) that are left, and which: True in the mask is kept."""
-        mask = pattern.mask(self.scores(problem), "layer")  # or "row"; N:M compares in its groups anyway
+        # "layer" or "row": what competes at a ratio; N:M has its groups.
+        mask = pattern.mask(self.scores(problem), "layer")
         return Pruned(problem.weight * mask, mask)

@@ -124,10 +124,10 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
 
     compared = dict.fromkeys([*BUILT_IN, pruner])
     errors = {name: problem.loss(PRUNERS[name]().solve(problem, micro.PATTERN).weight) for name in compared}
-    others = " and ".join(f"{words.pruner(n)} {per_cent(e)}" for n, e in errors.items() if n != pruner)
+    *others, last = [f"{words.pruner(n)} {per_cent(e)}" for n, e in errors.items() if n != pruner]
     st.markdown(
         f"{verdict(pruner, seed, first.mask, row)} The output is now **{per_cent(errors[pruner])} off**; on this "
-        f"example {others}.",
+        f"example {', '.join(others)} and {last}.",
         help=GLOSSARY["output error"],
     )
     with st.container(horizontal=True):
@@ -144,7 +144,8 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
             figure = figures_micro.grid(moved, "By how much kept weights moved", faded=moved == 0, row=row)
             show(figure, "moved", "By how much the kept weights differ from the dense ones")
     chosen = "" if scores is None else "Of every four, up to the gap, the two highest scores stay. "
-    changes = "The kept weights have changed: that is the repair." if moved.any() else ""
+    repair = ": that is the repair" if pruner == "sparsegpt" else ""
+    changes = f"The kept weights have changed{repair}." if moved.any() else ""
     st.caption(f"Coloured: kept. {chosen}{changes}")
     go_on("See it column by column", "columns") if pruner == "sparsegpt" else go_on("Go on", "dense")
     source(PRUNERS[pruner])
