@@ -44,14 +44,13 @@ def refresh() -> dict[str, SDSError]:
     """
     with _one_at_a_time:
         named = os.environ.get(VARIABLE)
-        folder = _existing(named) if named else None
+        try:
+            folder = _existing(named) if named else None
+        except SDSError:
+            _offer({})
+            raise
         found = {path.stem: _take_in(path, folder) for path in sorted(folder.glob("*.py"))} if folder else {}
-        sound = {name: file for name, file in found.items() if isinstance(file, PrunerFile)}
-        for name in _offered.keys() - sound.keys():
-            del PRUNERS[name]
-        PRUNERS.update({name: file.cls for name, file in sound.items()})
-        _offered.clear()
-        _offered.update(sound)
+        _offer({name: file for name, file in found.items() if isinstance(file, PrunerFile)})
         return {name: fault for name, fault in found.items() if isinstance(fault, SDSError)}
 
 
@@ -104,6 +103,15 @@ def flag(names: Iterable[str]) -> list[str]:
         return []
     named = os.environ.get(VARIABLE)
     return ["--pruners", str(Path(named).expanduser().resolve()) if named else "FOLDER"]
+
+
+def _offer(files: dict[str, PrunerFile]) -> None:
+    """Let these be in `PRUNERS` beside those that come along, and no others."""
+    for name in _offered.keys() - files.keys():
+        del PRUNERS[name]
+    PRUNERS.update({name: file.cls for name, file in files.items()})
+    _offered.clear()
+    _offered.update(files)
 
 
 def _existing(folder: str) -> Path:

@@ -69,6 +69,16 @@ def test_a_folder_that_is_not_there_stops_no_other_pruner(monkeypatch):
     assert RunConfig(pruner="wanda")
 
 
+def test_a_folder_that_goes_takes_its_pruners_along(mine, own_folder):
+    own_pruners.refresh()
+    mine.unlink()
+    own_folder.rmdir()
+    with pytest.raises(SDSError, match="no such folder"):
+        own_pruners.refresh()
+    assert list(PRUNERS) == list(own_pruners.BUILT_IN)
+    own_folder.mkdir()
+
+
 def test_a_link_that_leads_out_is_not_followed_and_a_linked_folder_is(own_folder, tmp_path, monkeypatch):
     written(tmp_path, "raise SystemExit", "outside.py")
     (own_folder / "outside.py").symlink_to(tmp_path / "outside.py")
