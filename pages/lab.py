@@ -30,8 +30,8 @@ def layer() -> Any:
 
 
 @st.cache_data(max_entries=60, show_spinner=False)
-def walk(pruner: str, pattern: str, rounds: int, alpha: str, memory: bool) -> pd.DataFrame:
-    """All that one setting gives."""
+def walk(pruner: str, pattern: str, rounds: int, alpha: str, memory: bool, sha256: str) -> pd.DataFrame:
+    """All that one setting gives; `sha256` of the file of an own pruner makes another setting of a changed one."""
     import torch
 
     from sds_core import lab
@@ -171,9 +171,12 @@ st.markdown(
     "the error: how far off the layer’s output is on a text that nothing here has looked at (held-out text)."
 )
 with st.spinner("Loading the engine …"):
+    frame.own_pruners()
     setting = choose()
 try:
-    found = walk(*setting)
+    from sds_core.runs.own_pruners import sha256_of
+
+    found = walk(*setting, sha256_of(setting[0]))
     numbers(found)
     why(found, setting[-1])
     pictures(found)

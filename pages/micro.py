@@ -101,6 +101,7 @@ def body(pruner: str, seed: int, step: str) -> None:
 
 st.title("What does each pruner look at?", anchor=False)
 with st.spinner("Loading the engine …"):
+    frame.own_pruners()
     chosen = choose()
 try:
     body(*chosen)

@@ -197,6 +197,7 @@ def recent(shown: str | None) -> None:
 
 st.title("Prune this model, step by step", anchor=False)
 with st.spinner("Loading the engine …"):
+    frame.own_pruners()
     run = frame.run_in_url()
 if run and st.session_state.get("options of") != run.id:
     options.take_over(run.config)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sds_core import flags
 from sds_core.errors import SDSError
-from sds_core.runs import note
+from sds_core.runs import note, own_pruners
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig, describe
 from sds_core.runs.files import Tail, write_json
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0, 1 for an error the user can mend (one sentence on standard error), 2 for wrong usage."""
     options = _parser().parse_args(arguments)
     try:
+        if getattr(options, "pruners", None) is not None:
+            own_pruners.use(options.pruners)
         return options.do(options)
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -138,6 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     layer = commands.add_parser("write-lab-layer", help="make the layer that the app's Layer lab works on anew")
     layer.add_argument("--out", help="where to put it (default: where the Layer lab looks)")
     layer.set_defaults(do=_write_lab_layer)
+
+    for command in (run, resume, compare, sweep):
+        command.add_argument("--pruners", metavar="FOLDER", help="where pruners of your own lie, a file each")
+    checking = commands.add_parser("check-pruner", help="put a file with a pruner of your own through every check")
+    checking.add_argument("file")
+    checking.set_defaults(do=_check_pruner)
 
     worker = commands.add_parser("work")  # what run, resume, compare and the app start
     worker.add_argument("runs", nargs="+")
@@ -425,6 +433,23 @@ def _write_lab_layer(options: argparse.Namespace) -> int:
     for line in write_lab_layer("demo", LINEAR, "self", Path(options.out or ASSET)):
         print(line, flush=True)
     return 0
+
+
+def _check_pruner(options: argparse.Namespace) -> int:
+    from sds_core.maths.conformance import CHECKS, CPU
+    from sds_core.models.device import pick_device
+    from sds_core.runs.pruner_file import outcomes, read
+
+    own = read(Path(options.file).expanduser().resolve())
+    print(f"{own.path.name}: {own.cls.__name__}, SHA-256 {own.sha256}")
+    code = 0
+    for device in dict.fromkeys([CPU, pick_device()]):
+        found = {outcome.check: outcome for outcome in outcomes(own, device)}
+        for name in CHECKS:
+            word = "skip" if name not in found else "FAIL" if found[name].came else "ok"
+            print(f"{device.type:<6}{word:<6}{name:<18}{found[name].told if word == 'FAIL' else CHECKS[name].claim}")
+            code |= word == "FAIL"
+    return int(code)
 
 
 def _work(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sds_core.maths.methods import METHODS
-from sds_core.runs.config import PRESETS, RunConfig, describe
+from sds_core.runs.config import NOT_FLAGS, PRESETS, RunConfig, describe
 
 
 def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) ->
     parser.add_argument("--preset", choices=PRESETS, help="a named recipe; flags that are given win over it")
     documented = describe(RunConfig)
     for f in dataclasses.fields(RunConfig):
-        if f.name in ("options", "parent", *without):
+        if f.name in (*NOT_FLAGS, *without):
             continue
         flag = "--" + f.name.replace("_", "-")
         about = f"{documented[f.name]} (default: {f.default})".replace("%", "%%")

@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import time, so before anything imports the hub client
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # and should something reach out all the same, nobody answers there
+os.environ.pop("SDS_PRUNERS", None)  # a developer's own pruners are none of ours
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SDS_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder named for pruners of one's own; nothing of it is offered any more afterwards."""
+    from sds_core.runs import own_pruners
+
+    folder = tmp_path / "pruners"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setenv(own_pruners.VARIABLE, str(folder))
+        yield folder
+    own_pruners.refresh()
 
 
 @pytest.fixture(scope="session")

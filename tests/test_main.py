@@ -1,5 +1,6 @@
 """The command line from outside: exit codes, sentences, what lies on disk."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 
 from sds_core.__main__ import _parser, main
 from sds_core.flags import chosen
+from sds_core.maths.conformance import CHECKS
 from sds_core.runs.config import RunConfig
 from sds_core.runs.store import create
 from tests.runs.conftest import work_here
+from tests.runs.test_pruner_file import SOUND, written
 
 ROOT = Path(__file__).parents[1]
 SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"
@@ -86,6 +89,27 @@ def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypat
     assert {(c.model, c.pattern, c.samples, c.length, c.walk) for c in configs} == {("demo", "2:4", 8, 512, "fused")}
 
 
+def test_an_own_pruner_is_checked_compared_and_refused_when_it_is_broken(
+    tiny_folder, own_folder, in_this_process, capsys, runs_root
+):
+    path = written(own_folder, SOUND)
+    assert main(["check-pruner", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("mine.py: Mine, SHA-256 ") and len(lines) > len(CHECKS)
+    assert all(line.split()[1] == "ok" for line in lines[1:])
+    os.environ["SDS_PRUNERS"] = ""  # the flag alone is enough
+    words = [*small(tiny_folder), "--pruners", str(own_folder), "--methods"]
+    assert main(["compare", *words, "base:mine", "base:magnitude"]) == 0
+    table = capsys.readouterr().out.rsplit("method ", 1)[1].splitlines()
+    assert "mine (own, " in table[1] and table[1].index("2:4") == table[2].index("2:4")
+    path.write_text(SOUND.replace("* mask, mask", ", mask"))
+    assert main(["compare", *words, "base:mine"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: mine.py, line 5: Mine fails the check “zeros”") and len(told.splitlines()) == 1
+    assert main(["check-pruner", str(path)]) == 1
+    assert "FAIL  zeros" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -101,6 +125,9 @@ def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypat
             "none of these methods has such an option: got 'rounds'",
         ),
         (["resume", "nothing"], "there is no such run"),
+        (["run", "--pruners", "/nowhere"], "there is no such folder of pruners: got '/nowhere'"),
+        (["check-pruner", "/nowhere/mine.py"], "/nowhere/mine.py cannot be read: No such file"),
+        (["check-pruner", "README.md"], "the file of a pruner cannot be called this: got 'README.md'"),
         (["export", "/etc/passwd", "out"], "not a run id"),
         (["report", "../x", "out.html"], "not a run id"),
         (["write-text", "--model", "/nowhere/model"], "no such model"),

@@ -59,6 +59,18 @@ def refuse(error: SDSError | str) -> None:
     st.error(text[:1].upper() + text[1:], icon=":material/error:")
 
 
+def own_pruners() -> None:
+    """Offer the pruners of one's own as their files are now; why one is not offered is told, and all else goes on."""
+    from sds_core.runs import own_pruners
+
+    try:
+        faults = list(own_pruners.refresh().values())
+    except SDSError as error:
+        faults = [error]
+    for fault in faults:
+        st.warning(f"A pruner of your own is not offered: {fault}", icon=":material/extension_off:")
+
+
 def run_in_url() -> Run | None:
     """The run that `?run=` names; None, with the reason on the page, if there is none."""
     from sds_core.runs.store import open_run

@@ -37,7 +37,7 @@ def about(config: RunConfig) -> str:
     """What a run does to which model, in a line."""
     from sds_core.maths.methods import METHODS
 
-    return f"{METHODS[config.method].title} · {config.pruner} · {config.pattern} · {frame.plain(config.model)}"
+    return f"{METHODS[config.method].title} · {config.pruner_title} · {config.pattern} · {frame.plain(config.model)}"
 
 
 def edit_note(run: Run) -> None:

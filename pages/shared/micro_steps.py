@@ -24,6 +24,8 @@ LOOKS_AT = {
     "sparsegpt": "It compares what each loss would cost **after repair by the columns to the right**. Inputs that go "
     "together (correlation) can stand in for each other, so this is hard to see: guess.",
 }
+SCORED = {"magnitude": "Score: size of the weight", "wanda": "Score: size × input norm"}
+SCORED["sparsegpt"] = "Score: what its loss would cost"
 WIDE = 400
 """Width of a grid in pixels; two fit beside each other on a projector."""
 
@@ -36,6 +38,14 @@ def show(figure: dict[str, Any], key: str, alt: str) -> None:
 
 def per_cent(value: float) -> str:
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def looks_at(pruner: str) -> str:
+    """What the pruner compares; of an own pruner, the first paragraph of what its class says of itself."""
+    from sds_core.maths.pruners import PRUNERS
+
+    own = inspect.getdoc(PRUNERS[pruner]) or ""
+    return LOOKS_AT.get(pruner, " ".join(own.partition("\n\n")[0].split()))
 
 
 def source(*functions: Any) -> None:
@@ -65,7 +75,7 @@ def predict(pruner: str, seed: int, problem: LayerProblem, row: int) -> None:
         f"A layer so small that one can follow it: {problem.weight.shape[1]} inputs (columns), "
         f"{problem.weight.shape[0]} outputs (rows), a weight where they cross. The pattern {PATTERN} keeps two of "
         f"every four weights side by side and sets the others to zero. **Which weights of the framed row {row + 1} "
-        f"does {words.pruner(pruner)} keep?** {LOOKS_AT.get(pruner, '')}"
+        f"does {words.pruner(pruner)} keep?** {looks_at(pruner)}"
     )
     with st.container(horizontal=True):
         with st.container(width=WIDE, gap=None):
@@ -115,8 +125,10 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
     """The scores, what they leave, and what it costs."""
     from sds_core import figures_micro, micro
     from sds_core.maths.pruners import PRUNERS
+    from sds_core.runs.pruner_file import BUILT_IN
 
-    errors = {name: problem.loss(cls().solve(problem, micro.PATTERN).weight) for name, cls in PRUNERS.items()}
+    compared = dict.fromkeys([*BUILT_IN, pruner])
+    errors = {name: problem.loss(PRUNERS[name]().solve(problem, micro.PATTERN).weight) for name in compared}
     others = " and with ".join(f"{words.pruner(n)} it would be {per_cent(e)}" for n, e in errors.items() if n != pruner)
     st.markdown(
         f"{verdict(pruner, seed, first.mask, row)} The layer’s output is now **{per_cent(errors[pruner])} off**; "
@@ -126,17 +138,20 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
     with st.container(horizontal=True):
         scores = micro.scores(pruner, problem)
         if scores is not None:
-            title = {"magnitude": "Score: size of the weight", "wanda": "Score: size × input norm"}
-            figure = figures_micro.grid(
-                scores, title.get(pruner, "Score: what its loss would cost"), signed=False, faded=~first.mask, row=row
-            )
+            title = SCORED.get(pruner, "Score")
+            signed = bool((scores < 0).any())
+            figure = figures_micro.grid(scores, title, signed=signed, faded=~first.mask, row=row)
             show(figure, "scores", "The scores that the pruner compares; coloured ones are kept")
         left = figures_micro.grid(first.weight, "What is left", faded=~first.mask, row=row)
         show(left, "pruned", "The weights after pruning; pruned ones are 0 and without colour")
-    changes = "The kept weights have changed, to repair the loss." if pruner == "sparsegpt" else ""
-    st.caption(
-        f"Coloured: kept. Of four side by side (there is a gap after them) the two highest scores stay. {changes}"
-    )
+        moved = (first.weight - problem.weight) * first.mask
+        if scores is None:
+            figure = figures_micro.grid(moved, "By how much kept weights moved", faded=moved == 0, row=row)
+            show(figure, "moved", "By how much the kept weights differ from the dense ones")
+    chosen = "" if scores is None else "Of four side by side (there is a gap after them) the two highest scores stay. "
+    repair = ", to repair the loss" if pruner == "sparsegpt" else ""
+    changes = f"The kept weights have changed{repair}." if moved.any() else ""
+    st.caption(f"Coloured: kept. {chosen}{changes}")
     go_on("See it column by column", "columns") if pruner == "sparsegpt" else go_on("Go on", "dense")
     source(PRUNERS[pruner])
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 MAIN = ("model", "pruner", "method", "pattern", "calibration", "samples", "length", "evaluation")
 """Always in view; the other fields of `RunConfig` are in the expander."""
-NOT_ASKED = ("phase", "options", "parent", "checkpoint")
-"""Set by which button is pressed and by the method's own fields; a checkpoint is opened by a command of its own."""
+NOT_ASKED = ("phase", "options", "parent", "checkpoint", "pruner_sha256")
+"""Set by which button is pressed, by the method's own fields and by the pruner's file; a checkpoint is opened by a
+command of its own."""
 SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),
@@ -117,7 +118,10 @@ def _widget(f: dataclasses.Field, about: str, method: str) -> None:
 
     label = f.name.replace("_", " ").capitalize()
     common: dict[str, Any] = {"key": _key(f.name, method), "help": about, "persist_state": "session", "width": 174}
-    fixed: dict[str, Sequence[str]] = {"pruner": list(PRUNERS), "dtype": DTYPES, "walk": WALKS}
+    known = list(PRUNERS)
+    if f.name == "pruner" and st.session_state[common["key"]] not in known:
+        known.append(st.session_state[common["key"]])  # of a record from elsewhere: shown, and refused with its reason
+    fixed: dict[str, Sequence[str]] = {"pruner": known, "dtype": DTYPES, "walk": WALKS}
     fixed |= {"allocation": ALLOCATIONS, "method": [name for name in METHODS if name != "checkpoint"]}
     if f.name in fixed:
         titles = {name: cls.title for name, cls in METHODS.items()} if f.name == "method" else {}

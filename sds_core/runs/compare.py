@@ -138,7 +138,7 @@ def called(runs: dict[str, RunConfig]) -> dict[str, str]:
     several = len({_pattern(config) for config in runs.values()}) > 1
     short = {}
     for run, config in runs.items():
-        words = [METHODS[config.method].title, config.pruner]
+        words = [METHODS[config.method].title, config.pruner_title]
         short[run] = " · ".join([*words, _pattern(config)] if several else words)
     known = list(short.values())
     return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in short.items()}
@@ -152,7 +152,8 @@ def records(rows: list[Row]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         values: dict[str, Any] = {"run": row.run}
-        values |= {name: getattr(row.config, name) for name in ("title", "model", "method", "pruner", "pattern")}
+        told = ("title", "model", "method", "pruner", "pruner_sha256", "pattern")
+        values |= {name: getattr(row.config, name) for name in told}
         values |= {"sparsity": row.sparsity, "model_sparsity": row.model_sparsity, "perplexity": row.perplexity}
         for name in (*REFERENCES, "dense"):
             paired = row.against.get(name)
@@ -166,12 +167,13 @@ def records(rows: list[Row]) -> list[dict[str, Any]]:
 
 def table(rows: list[Row]) -> str:
     """Rows as plain text; a ratio below 1 is better, its error is the paired standard error over windows."""
-    head = f"{'method':<12}{'pruner':<11}{'pattern':<9}{'sparsity':<11}{'perplexity':<12}{'× dense':<9}"
+    wide = max([11, *(len(row.config.pruner_title) + 2 for row in rows)])
+    head = f"{'method':<12}{'pruner':<{wide}}{'pattern':<9}{'sparsity':<11}{'perplexity':<12}{'× dense':<9}"
     lines = [f"{head}{'× base ± error':<18}× control ± error"]
     for row in rows:
         base, control = (_ratio(row.against.get(name)) for name in REFERENCES)
         line = (
-            f"{row.config.method:<12}{row.config.pruner:<11}{row.config.pattern:<9}{row.sparsity:<11.4%}"
+            f"{row.config.method:<12}{row.config.pruner_title:<{wide}}{row.config.pattern:<9}{row.sparsity:<11.4%}"
             f"{row.perplexity:<12.2f}{row.against['dense'].ratio:<9.3f}{base:<18}{control}"
         )
         lines.append(line.rstrip())
@@ -204,7 +206,8 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
 
 def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
     """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
-    alike = all(getattr(config, name) == getattr(mine, name) for name in ("pruner", "pattern", "skip", *CALIBRATED))
+    same = ("pruner", "pruner_sha256", "pattern", "skip", *CALIBRATED)
+    alike = all(getattr(config, name) == getattr(mine, name) for name in same)
     its, own = config.made_method(), mine.made_method()
     comparable = method == "base" or (its.alpha, its.beta, its.sequential) == (own.alpha, own.beta, own.sequential)
     return config.method == method and alike and comparable

@@ -9,8 +9,9 @@ from typing import Any
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS, Method, make_method
 from sds_core.maths.pattern import NM, Pattern, parse_pattern
-from sds_core.maths.pruners import make_pruner
 from sds_core.models.source import apart
+from sds_core.runs import own_pruners
+from sds_core.runs.pruner_file import NO_PRUNER
 from sds_core.stages import Phase, Stage
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -24,12 +25,12 @@ def walk_of(phase: int) -> Phase:
     return "sparse" if phase == 1 else "final" if phase % 2 else "dense"
 
 
-NO_PRUNER = "none"
-"""The base pruner of a checkpoint that was pruned elsewhere."""
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "skip", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
+NOT_FLAGS = ("options", "parent", "pruner_sha256")
+"""Fields that are no options of the command line."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class Parent:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One run. Every field but `options` and `parent` is an option of the command line, with this documentation."""
+    """One run. Every field but those in `NOT_FLAGS` is an option of the command line, with this documentation."""
 
     model: str = "demo"
     """Hub id, local folder, .gguf file, or demo."""
     dtype: str = "auto"
     """Precision of the model: auto (its own), float32, bfloat16 or float16."""
     pruner: str = "wanda"
-    """Base pruner: magnitude, wanda or sparsegpt."""
+    """Base pruner: magnitude, wanda, sparsegpt, or one of your own (see --pruners)."""
     method: str = "sds-memory"
     """base, adjusted, sds (the paper's) or sds-memory (with a memory)."""
     checkpoint: str = ""
@@ -101,6 +102,8 @@ class RunConfig:
     """Options of the method that differ from its defaults."""
     parent: Parent | None = None
     """Where phases after the first go on from."""
+    pruner_sha256: str = ""
+    """SHA-256 of the file of an own pruner, noted when the run is made; empty for those that come along."""
 
     def __post_init__(self) -> None:
         faults = []
@@ -116,7 +119,7 @@ class RunConfig:
 
     def _check_names(self) -> None:
         if self.pruner != NO_PRUNER:
-            make_pruner(self.pruner)
+            own_pruners.check_name(self.pruner, self.pruner_sha256)
         pattern = parse_pattern(self.pattern)
         if self.allocation not in ALLOCATIONS:
             raise SDSError("unknown allocation", got=self.allocation, allowed=", ".join(ALLOCATIONS))
@@ -215,6 +218,11 @@ class RunConfig:
         """Calibration and evaluation text as they are used: no token is in both."""
         return apart(self.calibration, self.evaluation)
 
+    @property
+    def pruner_title(self) -> str:
+        """What to call the base pruner: an own one with the start of its hash, for its file may have been another."""
+        return f"{self.pruner} (own, {self.pruner_sha256[:8]})" if self.pruner_sha256 else self.pruner
+
     def parsed_pattern(self) -> Pattern:
         return parse_pattern(self.pattern)
 
@@ -251,13 +259,14 @@ class RunConfig:
         words = []
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            hidden = f.name in ("options", "parent", *without) or (f.name == "walk" and self.phase)
+            hidden = f.name in (*NOT_FLAGS, *without) or (f.name == "walk" and self.phase)
             if hidden or value == f.default:
                 continue
             words += _flag(f.name, value)
         for name, value in self.options.items():
             words += _flag(name, value)
-        return words
+        own = "pruner" not in without and self.pruner != NO_PRUNER
+        return [*words, *own_pruners.flag([self.pruner])] if own else words
 
 
 def _flag(name: str, value: Any) -> list[str]:

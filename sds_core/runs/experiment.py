@@ -18,11 +18,10 @@ from sds_core.errors import SDSError
 from sds_core.maths.pattern import Pattern, Unstructured
 from sds_core.maths.perplexity import Perplexity, compare
 from sds_core.maths.problem import Pruned
-from sds_core.maths.pruners import make_pruner
 from sds_core.models.allocate import owl
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device
 from sds_core.models.text import digest
-from sds_core.runs import checkpoint, record
+from sds_core.runs import checkpoint, own_pruners, record
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.files import require_space, write_json
 from sds_core.runs.opened import Opened
@@ -42,6 +41,7 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
         SDSError: whatever the user can cause; finished blocks stay on disk.
     """
     config, past = run.config, run.log.read()
+    pruner = None if config.checkpoint else own_pruners.require(config.pruner, config.pruner_sha256)
     first = next((e for e in past if e["kind"] == "start"), None)
     threads = use_threads(first["threads"] if first else config.threads)
     yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(pick_device(config.device)), **_versions()}
@@ -54,12 +54,18 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
 
     dense = yield from bench.measure_dense()
     yield _perplexity("dense", dense)
-    by_block = yield from _by_block(bench, past)
+    recipe = Recipe(
+        pruner=pruner,
+        method=config.made_method(),
+        pattern=config.parsed_pattern(),
+        by_block=(yield from _by_block(bench, past)),
+        given=opened.given if opened else None,
+    )
     measured = {e["stage"]: Perplexity(tuple(e["losses"]), e["tokens"]) for e in past if e["kind"] == "perplexity"}
     for phase in config.walks:
         bench.restore_dense()
         bench.changed = True
-        yield from _walk(run, bench, phase, by_block, opened)
+        yield from _walk(run, bench, phase, recipe)
         stage = config.written_by(phase)
         if stage not in measured:
             began = time.monotonic()
@@ -98,9 +104,7 @@ def _by_block(bench: Workbench, past: list[Event]) -> Generator[Event, None, tup
     return tuple(Unstructured(Fraction(ratio)) for ratio in known)
 
 
-def _walk(
-    run: Run, bench: Workbench, phase: Phase, by_block: tuple[Pattern, ...], opened: Opened | None
-) -> Iterator[Event]:
+def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[Event]:
     """One walk over the blocks, each block's results stored before it is reported."""
     config, blocks = run.config, bench.anatomy.blocks
     stage = config.written_by(phase)
@@ -109,13 +113,6 @@ def _walk(
         for block in blocks:
             past.restore(block)
         return
-    recipe = Recipe(
-        pruner=None if opened else make_pruner(config.pruner),
-        method=config.made_method(),
-        pattern=config.parsed_pattern(),
-        by_block=by_block,
-        given=opened.given if opened else None,
-    )
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
     began, used = time.monotonic(), time.process_time()
     rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Pruned | Tensor]()

@@ -96,7 +96,7 @@ def _card(run: Run) -> ModelCard:
     """What was done to the model, and what came of it, from the record."""
     result, config = run.result(), run.config
     assert result is not None
-    title = f"{METHODS[config.method].title} ({config.pruner}, {config.pattern}) of {config.model}"
+    title = f"{METHODS[config.method].title} ({config.pruner_title}, {config.pattern}) of {config.model}"
     if config.phase:
         title += f", {result['last']} weights of phase {config.phase}"
     lines = [
@@ -104,7 +104,7 @@ def _card(run: Run) -> ModelCard:
         "",
         f"Pruned without training by {METHODS[config.method].title} (Sparse-Dense-Sparse: Li et al., arXiv 2408.10473)"
         if METHODS[config.method].redenses
-        else f"Pruned without training by {config.pruner}, {METHODS[config.method].title}.",
+        else f"Pruned without training by {config.pruner_title}, {METHODS[config.method].title}.",
         "",
         "| | |",
         "|---|---|",

@@ -7,6 +7,7 @@ from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS
+from sds_core.runs import own_pruners
 from sds_core.runs.config import PRESETS, RunConfig
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-memory:wanda")
@@ -55,7 +56,7 @@ def _options(method: str) -> set[str]:
 
 def _one_line(group: list[RunConfig]) -> bool:
     """Whether one `compare` makes exactly these runs."""
-    own = {"method": None, "pruner": None, "options": None}
+    own = dict.fromkeys(("method", "pruner", "pruner_sha256", "options"))
     alike = all(config.phase == 0 and config.to_dict() | own == group[0].to_dict() | own for config in group)
     together = _together(group)
     return alike and all(_with(config, together) == vars(config.made_method()) for config in group)
@@ -75,4 +76,5 @@ def _compare(group: list[RunConfig]) -> str:
     methods = [f"{config.method}:{config.pruner}" for config in group]
     shared = dataclasses.replace(group[0], options={}).flags(without=("method", "pruner"))
     options = [word for name, value in _together(group).items() for word in ("--" + name.replace("_", "-"), str(value))]
-    return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options])
+    folder = own_pruners.flag(config.pruner for config in group)
+    return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

@@ -12,7 +12,8 @@ from sds_core.maths.problem import Pruned
 from sds_core.models.blocks import Anatomy, Linear, dissect
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.skip import skip
-from sds_core.runs.config import NO_PRUNER, RunConfig
+from sds_core.runs.config import RunConfig
+from sds_core.runs.pruner_file import NO_PRUNER
 
 BY_CHANCE = 0.01
 """A layer with a smaller share of zeros counts as dense: rounding leaves some in any model."""

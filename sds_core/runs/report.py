@@ -106,7 +106,7 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
 
     config = run.config
     title = config.title or run.id
-    what = f"{METHODS[config.method].title} · {config.pruner} · {config.pattern} · {config.model}"
+    what = f"{METHODS[config.method].title} · {config.pruner_title} · {config.pattern} · {config.model}"
     drawn = _pictures(layers)
     body = [
         f"<h1>{escape(title)}</h1>",

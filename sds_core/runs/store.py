@@ -14,6 +14,7 @@ Importing this module stays cheap, for the app's first page lists runs: what nee
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -65,11 +66,15 @@ def open_run(run: str) -> Run:
 
 
 def create(config: RunConfig) -> Run:
-    """Make the folder of a new run, and link what it inherits from its parent.
+    """Make the folder of a new run, note which own pruner is meant, and link what is inherited from the parent.
 
     Raises:
-        SDSError: the parent is gone, or the disk is full.
+        SDSError: the pruner is not here, the parent is gone, or the disk is full.
     """
+    from sds_core.runs import own_pruners
+
+    own_pruners.require(config.pruner, config.pruner_sha256)
+    config = dataclasses.replace(config, pruner_sha256=own_pruners.sha256_of(config.pruner))
     words = f"{config.method}-{config.pruner}-{config.pattern}".lower().replace(":", "-").replace("%", "pc")
     name = re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:50]
     folder = root() / f"{name}-{secrets.token_hex(3)}"

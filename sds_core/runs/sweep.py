@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.runs import own_pruners
 from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_text
 from sds_core.runs.lineup import lineup
@@ -44,12 +45,13 @@ def slurm_array(runs: list[Run], file: Path) -> None:
     if file.exists():
         raise SDSError("the file to write exists already", got=str(file))
     here, python = shlex.quote(str(Path(__file__).parents[2])), shlex.quote(sys.executable)
+    folder = shlex.join(own_pruners.flag(run.config.pruner for run in runs))
     lines = [
         "#!/bin/bash",
         f"#SBATCH --array=0-{len(runs) - 1}",
         "#SBATCH --job-name=sds",
         f"export PYTHONPATH={here} SDS_RUNS={shlex.quote(str(root()))}",
         f"runs=({' '.join(run.id for run in runs)})",
-        f'exec {python} -m sds_core resume "${{runs[$SLURM_ARRAY_TASK_ID]}}"',
+        f'exec {python} -m sds_core resume "${{runs[$SLURM_ARRAY_TASK_ID]}}" {folder}'.rstrip(),
     ]
     write_text(file, "\n".join(lines) + "\n")

@@ -39,8 +39,12 @@ def launch(runs: list[Run]) -> subprocess.Popen:
     Each run's lock is taken here and inherited by the worker, so that it is held without a gap.
 
     Raises:
-        SDSError: another process works on one of them, or one is finished.
+        SDSError: another process works on one of them, one is finished, or its pruner is not here.
     """
+    from sds_core.runs import own_pruners
+
+    for run in runs:
+        own_pruners.require(run.config.pruner, run.config.pruner_sha256)
     descriptors: list[int] = []
     try:
         for run in runs:

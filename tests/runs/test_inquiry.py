@@ -148,7 +148,7 @@ def test_runs_that_skipped_different_layers_are_not_asked_together(runs):
     values = json.loads((runs[1].folder / "config.json").read_text())
     (runs[1].folder / "config.json").write_text(json.dumps(values | {"skip": "*down_proj"}))
     with pytest.raises(SDSError, match=f"run {runs[1].id} skipped other layers than run {runs[0].id}"):
-        Inquiry.of(Question(runs=tuple(run.id for run in runs), prompt="a b"))
+        Inquiry.of(asked(runs))
 
 
 def test_runs_of_different_models_are_not_asked_together(runs):
