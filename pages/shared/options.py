@@ -110,12 +110,12 @@ def _grid(fields: list[tuple[dataclasses.Field, str]], method: str = "") -> None
 def _widget(f: dataclasses.Field, about: str, method: str) -> None:
     from sds_core.maths.methods import METHODS
     from sds_core.maths.pruners import PRUNERS
-    from sds_core.runs.config import ALLOCATIONS, DTYPES, WALKS
+    from sds_core.runs.config import ALLOCATIONS, DTYPES, WALKS, WEIGHTS
 
     label = f.name.replace("_", " ").capitalize()
     common: dict[str, Any] = {"key": _key(f.name, method), "help": about, "persist_state": "session", "width": 174}
     fixed = {"pruner": list(PRUNERS), "method": list(METHODS), "dtype": DTYPES, "walk": WALKS}
-    fixed["allocation"] = ALLOCATIONS
+    fixed |= {"allocation": ALLOCATIONS, "weights": WEIGHTS}
     if f.name in fixed:
         titles = {name: cls.title for name, cls in METHODS.items()} if f.name == "method" else {}
         st.selectbox(label, fixed[f.name], format_func=lambda name: titles.get(name, name), **common)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -15,20 +16,24 @@ from sds_core.runs.files import disk_error, require_space
 from sds_core.runs.store import Run
 
 
-def pruned_model(run: Run) -> LoadedModel:
+def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:
     """The model that a finished run left.
+
+    Args:
+        run: its weights are kept.
+        weights: where those of the model's blocks rest, as for `load_model`.
 
     Raises:
         SDSError: the run is not finished or has no weights, or its model has changed.
     """
     result, config = run.finished_result(), run.config
-    loaded = load_model(config.model, config.dtype)
+    loaded = load_model(config.model, config.dtype, weights)
     recorded = next(event for event in run.log.read() if event["kind"] == "model")
     if loaded.sha256 != recorded["sha256"]:
         raise SDSError(f"the model {config.model} is not the one that run {run.id} pruned", cure="put its files back")
     past = Checkpoints(run, result["last"])
-    for block in dissect(loaded.model).blocks:
-        past.restore(block)
+    for block in dissect(loaded.model, loaded.shelf).blocks:
+        loaded.shelf.change(block.module, partial(past.restore, block))
     return loaded
 
 
@@ -41,13 +46,13 @@ def export(run: Run, folder: str) -> Path:
     target = Path(folder).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
-    loaded = pruned_model(run)
+    loaded = pruned_model(run, run.config.weights)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
-        loaded.model.save_pretrained(partial)
+        loaded.shelf.save(loaded.model, partial)
         loaded.tokenizer.save_pretrained(partial)
         _card(run).save(partial / "README.md")
         if target.exists():

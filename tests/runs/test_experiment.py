@@ -18,6 +18,7 @@ from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.models.text import digest, evaluation_windows
 from sds_core.runs import checkpoint, lock, record
+from sds_core.runs.compare import side_by_side
 from sds_core.runs.export import export
 from sds_core.runs.store import create, open_run
 from sds_core.runs.worker import launch
@@ -330,3 +331,51 @@ def test_a_dense_phase_that_starts_again_starts_from_the_final_weights(tiny_fold
         for key, tensor in tensors.items():
             if key.endswith(".weight"):
                 torch.testing.assert_close(again[name][key], tensor, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"method": "base", "allocation": "owl", "pattern": "60%"},
+        {"method": "sds-memory", "options": {"rounds": 3}},
+        {"method": "sds", "walk": "staged", "options": {"iterations": 2, "adjust_iterations": 2}},
+    ],
+    ids=lambda chosen: chosen["method"],
+)
+def test_weights_that_rest_on_disk_change_nothing_not_even_through_an_interruption(
+    tiny_folder, tmp_path, monkeypatch, chosen
+):
+    here = finish(create(config(tiny_folder, **chosen, weights="memory")))
+    there = create(config(tiny_folder, **chosen, weights="disk"))
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which the dense model was not measured yet
+    real = checkpoint.save_file
+
+    def fill_up(tensors, path):
+        if "block-001" in str(path):
+            raise SafetensorError("no space left")
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", fill_up)
+        work_here([there])
+    assert there.state() == "failed"
+    finish(there)
+    assert same(weights(here), weights(there))
+    assert here.result()["perplexity"] == there.result()["perplexity"]
+    kinds = [next(e["weights"] for e in run.log.read() if e["kind"] == "model") for run in (here, there)]
+    assert kinds == ["memory", "disk"]
+    assert "--weights disk" in there.config.command()
+    models = [
+        AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / run.id))).state_dict() for run in (here, there)
+    ]
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
+
+
+def test_runs_that_share_a_model_on_disk_begin_with_its_dense_weights(tiny_folder):
+    runs = [create(config(tiny_folder, method="base", pruner=p, weights="disk")) for p in ("magnitude", "wanda")]
+    work_here(runs)
+    alone = finish(create(config(tiny_folder, method="base", pruner="wanda")))
+    assert same(weights(runs[1]), weights(alone))
+    assert runs[1].result()["perplexity"] == alone.result()["perplexity"]
+    assert {row.run for row in side_by_side([*runs, alone])} == {run.id for run in (*runs, alone)}
