@@ -18,6 +18,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from sds_core.errors import SDSError
+from sds_core.models.device import return_freed_memory
 from sds_core.models.weight_files import INDEX, WeightFiles
 from sds_core.models.window_file import WindowFile
 
@@ -121,6 +122,7 @@ class DiskShelf(Shelf):
     def _put_back(self, block: nn.Module) -> None:
         for parameter in self._parts[block].values():
             parameter.data = stand_in(parameter)
+        return_freed_memory()
 
     def change(self, block: nn.Module, write: Callable[[], None]) -> None:
         self._again[block] = write
