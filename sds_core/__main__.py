@@ -20,7 +20,10 @@ from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.store import Run, create, ids, open_run
 from sds_core.runs.worker import Worker, launch, work
 
-INSPECTED = ("model", "checkpoint", "pruner", "method", "pattern", "allocation", "walk", "phase", "keep_weights")
+INSPECTED = (
+    *("model", "checkpoint", "pruner", "method", "pattern", "allocation", "walk", "phase"),
+    *("weights", "keep_weights"),
+)
 """Options of a run that are settled for one that only looks."""
 
 

@@ -13,10 +13,11 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sds_core.errors import SDSError
 from sds_core.maths.methods import Method
@@ -25,7 +26,7 @@ from sds_core.maths.problem import LayerProblem, Pruned
 from sds_core.maths.pruners import Pruner
 from sds_core.maths.redense import Round
 from sds_core.models.blocks import SHARED, Anatomy, Block, Linear
-from sds_core.models.stream import capture, observe
+from sds_core.models.stream import Observed, Stream, capture, observe
 from sds_core.stages import Phase, Stage
 
 SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
@@ -70,7 +71,7 @@ class Past(Protocol):
         ...
 
     def restore(self, block: Block) -> None:
-        """Write a done block's result into the model."""
+        """Write a done block's result into the model; also one that was done in the walk that is going on."""
         ...
 
     def sparse(self, linear: Linear) -> Pruned:
@@ -227,54 +228,87 @@ def _walk(
             cure="set the teacher's share to nothing: --beta 0",
         )
     teacher = stream.fork() if beta else None
-    sequential = recipe.method.sequential and step.taught and step.feeds_on == "result"
+    going = _Going(stream, teacher, recipe, step, past, beta, held_out)
     for block in anatomy.blocks:
-        dense = {linear.label: linear.read() for linear in block.linears}
-        dense_block = copy.deepcopy(block.module) if teacher and (step.start or sequential) else None
-        if step.start:
-            for linear in block.linears:
-                linear.write(step.start(linear))
-        done = block.index < past.finished
-        if done or not block.linears:
-            if teacher:
-                teacher.advance(dense_block)
-            if step.feeds_on == "start":
-                stream.advance()
-            past.restore(block)
-            if step.feeds_on == "result":
-                stream.advance()
-            if not done:
-                yield BlockDone(block.index)
-            continue
-        here = recipe.of(block)
-        groups = block.groups if sequential else [block.linears]
-        for group in groups:
-            seen, outputs = observe(stream, teacher, dense_block, held_out, group, group is groups[-1])
-            for linear in group:
-                began = time.monotonic()
-                observed = seen[linear.input]
-                weight = dense[linear.label].to(device)
-                shift = None if observed.pull is None else beta * (weight @ observed.pull)
-                problem = LayerProblem(weight, observed.gram, shift)
-                result = step.solve(here, problem, linear)
-                newest = list(result.stages.values())[-1]
-                linear.write(newest.weight if isinstance(newest, Pruned) else newest)
-                seconds = time.monotonic() - began
-                judge = LayerProblem(weight, observed.held_out) if observed.held_out else None
-                yield Solved(
-                    linear=linear,
-                    problem=problem,
-                    held_out=judge,
-                    pattern=here.pattern,
-                    stages=result.stages,
-                    sparse=result.sparse,
-                    rounds=result.rounds,
-                    winner=result.winner,
-                    seconds=seconds,
-                )
-        if step.feeds_on == "start":
-            stream.move_on(outputs)
-        elif block is not anatomy.blocks[-1]:
-            stream.advance()
-        del seen, observed, problem, judge, result, dense  # or two blocks' worth would lie in memory
+        with anatomy.shelf.taken(block.module, again=partial(past.restore, block)):
+            if block.index < past.finished:
+                going.pass_by(block)
+                continue
+            if block.linears:
+                yield from going.work_on(block)
+            else:
+                going.pass_by(block)
         yield BlockDone(block.index)
+
+
+@dataclass(frozen=True, eq=False)
+class _Going:
+    """A walk on its way: the streams in front of a dense block, and how to get past it."""
+
+    stream: Stream
+    teacher: Stream | None
+    recipe: Recipe
+    step: Step
+    past: Past
+    beta: float
+    held_out: int
+
+    @property
+    def sequential(self) -> bool:
+        """Whether a block's layers are observed one after the other, behind those that were solved."""
+        return self.recipe.method.sequential and self.step.taught and self.step.feeds_on == "result"
+
+    def _begin(self, block: Block) -> nn.Module | None:
+        """Give a dense block the weights it is observed with; returns a copy for the teacher if it will not stay."""
+        start = self.step.start
+        dense_block = copy.deepcopy(block.module) if self.teacher and (start or self.sequential) else None
+        if start:
+            for linear in block.linears:
+                linear.write(start(linear))
+        return dense_block
+
+    def pass_by(self, block: Block) -> None:
+        """Send the data through a block that is done already."""
+        dense_block = self._begin(block)
+        if self.teacher:
+            self.teacher.advance(dense_block)
+        if self.step.feeds_on == "start":
+            self.stream.advance()
+        self.past.restore(block)
+        if self.step.feeds_on == "result":
+            self.stream.advance()
+
+    def work_on(self, block: Block) -> Iterator[Solved]:
+        """Observe a block, solve its layers one by one, and send the data through it."""
+        dense = {linear.label: linear.weight.clone() for linear in block.linears}
+        dense_block = self._begin(block)
+        groups = block.groups if self.sequential else [block.linears]
+        for group in groups:
+            seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out, group, group is groups[-1])
+            for linear in group:
+                weight = dense.pop(linear.label).to(self.stream.device).float()
+                yield self._solve(linear, weight, seen[linear.input], self.recipe.of(block))
+        if self.step.feeds_on == "start":
+            self.stream.move_on(outputs)
+        elif block is not self.stream.anatomy.blocks[-1]:
+            self.stream.advance()
+
+    def _solve(self, linear: Linear, weight: Tensor, observed: Observed, recipe: Recipe) -> Solved:
+        """Take a layer, with its dense weight (R, C), through the step, and write what comes out into the model."""
+        began = time.monotonic()
+        shift = None if observed.pull is None else self.beta * (weight @ observed.pull)
+        problem = LayerProblem(weight, observed.gram, shift)
+        result = self.step.solve(recipe, problem, linear)
+        newest = list(result.stages.values())[-1]
+        linear.write(newest.weight if isinstance(newest, Pruned) else newest)
+        return Solved(
+            linear=linear,
+            problem=problem,
+            held_out=LayerProblem(weight, observed.held_out) if observed.held_out else None,
+            pattern=recipe.pattern,
+            stages=result.stages,
+            sparse=result.sparse,
+            rounds=result.rounds,
+            winner=result.winner,
+            seconds=time.monotonic() - began,
+        )

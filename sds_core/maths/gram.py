@@ -148,13 +148,14 @@ class GramAccumulator:
     def gram(self, name: str) -> Gram:
         """H = X Xᵀ / N over all that was added, exactly symmetric."""
         assert self.tokens, f"no tokens reached {name}"
-        return Gram(self._sum() / self.tokens, name)
+        return Gram(self._sum().div_(self.tokens), name)
 
     def pull(self) -> Tensor | None:
         """(X_teacher Xᵀ − X Xᵀ) / N (C, C), or None without a teacher."""
         return None if self._cross is None else (self._cross - self._sum()) / self.tokens
 
     def _sum(self) -> Tensor:
-        """X Xᵀ (C, C), exactly symmetric."""
-        upper = self._upper.triu()
-        return upper + upper.triu(1).T
+        """X Xᵀ (C, C), exactly symmetric, a tensor of its own."""
+        total = self._upper.triu()
+        total += total.triu(1).T  # in place: for wide layers each of these is hundreds of megabytes
+        return total

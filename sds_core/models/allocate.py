@@ -27,9 +27,10 @@ def owl(
     stream = capture(anatomy, windows, device)
     shares, counts = [], []
     for block in anatomy.blocks:
-        seen, outputs = observe(stream)
+        with anatomy.shelf.taken(block.module):
+            seen, outputs = observe(stream)
+            scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in block.linears]
         stream.move_on(outputs)
-        scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in block.linears]
         if scores:
             shares.append(outlier_share(scores))
             counts.append(sum(score.numel() for score in scores))

@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from sds_core.errors import SDSError
 from sds_core.models.routers import choosing
+from sds_core.models.shelf import Shelf
 
 PROBE_TOKENS = 8
 SHARED = "its weight is pruned in an earlier block"
@@ -82,6 +83,8 @@ class Anatomy:
     """What else a block returns behind the hidden states, as a template; None where it returns them alone."""
     left_out: dict[str, str]
     """Linears inside blocks that are not pruned, by full name, and why."""
+    shelf: Shelf
+    """Where the blocks' weights lie while nobody works on them."""
 
     @property
     def prunable(self) -> int:
@@ -141,14 +144,19 @@ def hooked(modules: list[nn.Module], hook: Callable[[nn.Module, tuple, dict, Any
         yield
 
 
-def dissect(model: PreTrainedModel) -> Anatomy:
+def dissect(model: PreTrainedModel, shelf: Shelf | None = None) -> Anatomy:
     """Find the decoder blocks: the largest `ModuleList` whose items are called once each, each fed by the one before.
 
     One short forward pass with hooks, then a look at who called whom; no class or attribute name is relied upon.
 
+    Args:
+        model: its weights may lie on a shelf.
+        shelf: which one; in memory where none is named.
+
     Raises:
         SDSError: no list behaves like that.
     """
+    shelf = shelf or Shelf()
     lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
     linears = {m: name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
     calls: list[_Called] = []  # holds every tensor alive, so that identity means sameness
@@ -158,7 +166,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
 
     watched = dict.fromkeys([*(item for items in lists.values() for item in items), *linears])
     tokens = torch.arange(PROBE_TOKENS, device=model.device)[None] % model.config.get_text_config().vocab_size
-    with choosing(list(linears)) as routers, hooked(list(watched), note):
+    with choosing(list(linears)) as routers, hooked(list(watched), note), shelf.visited():
         model(tokens, use_cache=False)
 
     chains = {name: chain for name, items in lists.items() if (chain := _chain(items, calls))}
@@ -178,7 +186,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         Block(i, f"{name}.{i}", item, _prunable(i, f"{name}.{i}", item, probe, seen, left_out))
         for i, item in enumerate(lists[name])
     )
-    return Anatomy(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], left_out)
+    return Anatomy(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], left_out, shelf)
 
 
 def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:

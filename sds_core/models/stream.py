@@ -15,6 +15,11 @@ from torch import Tensor, nn
 
 from sds_core.maths.gram import Gram, GramAccumulator
 from sds_core.models.blocks import Anatomy, Block, Linear, hidden_of, hooked
+from sds_core.models.shelf import Shelf
+from sds_core.models.window_file import WindowFile
+
+Windows = list[Tensor] | WindowFile
+"""Hidden states (1, T, C), one a window, wherever they lie."""
 
 
 class _AllCaptured(Exception):
@@ -70,7 +75,7 @@ def _copied(value: Any, own: dict[int, Any]) -> Any:
 class Stream:
     """The hidden states of all windows in front of block `position`, and the calls to go on with."""
 
-    def __init__(self, anatomy: Anatomy, hidden: list[Tensor], calls: list[list[_Call]], device: torch.device):
+    def __init__(self, anatomy: Anatomy, hidden: Windows, calls: list[list[_Call]], device: torch.device):
         self.anatomy, self.hidden, self.device = anatomy, hidden, device
         self.position = 0
         self._calls = calls
@@ -88,7 +93,7 @@ class Stream:
             ]
             for block in self._calls
         ]
-        other = Stream(self.anatomy, list(self.hidden), calls, self.device)
+        other = Stream(self.anatomy, self.anatomy.shelf.windows(self.hidden), calls, self.device)
         other.position = self.position
         return other
 
@@ -107,7 +112,7 @@ class Stream:
         with torch.inference_mode():
             return hidden_of(block(*args, **kwargs))
 
-    def move_on(self, outputs: list[Tensor]) -> None:
+    def move_on(self, outputs: Windows) -> None:
         """Step behind the block, whose outputs for all windows these are."""
         assert len(outputs) == len(self.hidden)
         self.hidden = outputs
@@ -116,20 +121,21 @@ class Stream:
     def advance(self, module: nn.Module | None = None) -> None:
         """Step behind the next block with the weights it has now, or those of a stand-in."""
         block = module or self.anatomy.blocks[self.position].module
-        with on_device(block, self.device):
+        with on_device(block, self.device, self.anatomy.shelf):
             for window in range(len(self.hidden)):
                 self.hidden[window] = self.replay(window, block).cpu()
         self.position += 1
 
 
 @contextmanager
-def on_device(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """The module's weights are on `device` inside the `with`, and back on the CPU behind it."""
-    module.to(device)
-    try:
-        yield
-    finally:
-        module.to("cpu")
+def on_device(block: nn.Module, device: torch.device, shelf: Shelf) -> Iterator[None]:
+    """A block's weights are on `device` inside the `with`, and behind it back where they were."""
+    with shelf.taken(block):
+        block.to(device)
+        try:
+            yield
+        finally:
+            block.to("cpu")
 
 
 @contextmanager
@@ -157,7 +163,7 @@ def capture(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Stream:
     blocks' other arguments not depending on what earlier blocks compute.
     """
     one_copy = _OneCopy()
-    hidden: list[Tensor] = []
+    hidden = anatomy.shelf.windows()
     calls: list[list[_Call]] = [[] for _ in anatomy.blocks]
 
     def note(block: Block, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -228,7 +234,7 @@ def observe(
     held_out: int = 0,
     watched: Sequence[Linear] | None = None,
     to_the_end: bool = True,
-) -> tuple[dict[str, Observed], list[Tensor]]:
+) -> tuple[dict[str, Observed], Windows]:
     """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
 
     Args:
@@ -242,15 +248,15 @@ def observe(
     Returns:
         Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`, none if stopped.
     """
-    block = stream.anatomy.blocks[stream.position]
+    block, shelf = stream.anatomy.blocks[stream.position], stream.anatomy.shelf
     dense = teacher_block or block.module
     heads = [linear for linear in watched or block.linears if linear.label == linear.input]
     sums = {
         linear.label: GramAccumulator(linear.shape[1], stream.device, cross=teacher is not None) for linear in heads
     }
     apart = {linear.label: GramAccumulator(linear.shape[1], stream.device) for linear in heads if held_out}
-    outputs, teacher_outputs = list[Tensor](), list[Tensor]()
-    with on_device(block.module, stream.device), on_device(dense, stream.device):
+    outputs, teacher_outputs = shelf.windows(), shelf.windows()
+    with on_device(block.module, stream.device, shelf), on_device(dense, stream.device, shelf):
         for window in range(len(stream.hidden)):
             dense_inputs: dict[str, Tensor] = {}
             if teacher is not None:
@@ -265,14 +271,12 @@ def observe(
                     apart[label].add(seen)
     if teacher is not None and to_the_end:
         teacher.move_on(teacher_outputs)
-    observed = {
-        linear.label: Observed(
-            gram=sums[linear.label].gram(linear.name),
-            pull=sums[linear.label].pull(),
-            held_out=apart[linear.label].gram(linear.name) if held_out else None,
+    observed = dict[str, Observed]()
+    for linear in heads:
+        own, other = sums.pop(linear.label), apart.pop(linear.label, None)  # each is let go when its matrix is made
+        observed[linear.label] = Observed(
+            gram=own.gram(linear.name), pull=own.pull(), held_out=other.gram(linear.name) if other else None
         )
-        for linear in heads
-    }
     return observed, outputs if to_the_end else []
 
 

@@ -16,15 +16,17 @@ from sds_core.runs.store import Run
 from sds_core.stages import Stage
 
 
-def save(run: Run, stage: Stage, block: Block, values: dict[str, Pruned | Tensor]) -> str:
-    """Write a block's weights in the model's precision, masks as bits; returns the file's SHA-256."""
-    tensors = {}
-    for linear in block.linears:
-        value = values[linear.label]
-        weight = value.weight if isinstance(value, Pruned) else value
-        tensors[f"{linear.label}.weight"] = weight.to(linear.weight.dtype).cpu().contiguous()
-        if isinstance(value, Pruned):
-            tensors[f"{linear.label}.mask"] = pack(value.mask.cpu())
+def packed(linear: Linear, value: Pruned | Tensor) -> dict[str, Tensor]:
+    """A layer's weight as it is stored, in the model's precision, and its mask as bits."""
+    weight = value.weight if isinstance(value, Pruned) else value
+    tensors = {f"{linear.label}.weight": weight.to(linear.weight.dtype).cpu().contiguous()}
+    if isinstance(value, Pruned):
+        tensors[f"{linear.label}.mask"] = pack(value.mask.cpu())
+    return tensors
+
+
+def save(run: Run, stage: Stage, block: Block, tensors: dict[str, Tensor]) -> str:
+    """Write the `packed` layers of a block; returns the file's SHA-256."""
 
     def write(partial: Path) -> None:
         try:
@@ -44,7 +46,7 @@ class Checkpoints:
         self._run, self._stage = run, stage
         self._sums: dict[Stage, dict[int, str]] = {}
         self._open: dict[Stage, tuple[int, dict[str, Tensor]]] = {}
-        done = self._recorded(stage)
+        self._sums[stage] = done = run.checkpoints(stage)
         self.finished = next(i for i in range(len(done) + 1) if i not in done)
 
     def restore(self, block: Block) -> None:
@@ -65,10 +67,11 @@ class Checkpoints:
         mask = unpack(tensors[f"{linear.label}.mask"], linear.shape)
         return Pruned(tensors[f"{linear.label}.weight"].float(), mask)
 
-    def _recorded(self, stage: Stage) -> dict[int, str]:
-        if stage not in self._sums:
+    def _recorded(self, stage: Stage, block: int) -> str | None:
+        """The recorded digest of a block's file; the record is read again for one that was not in it."""
+        if block not in self._sums.get(stage, {}):
             self._sums[stage] = self._run.checkpoints(stage)
-        return self._sums[stage]
+        return self._sums[stage].get(block)
 
     def _load(self, stage: Stage, block: int) -> dict[str, Tensor]:
         """A block's file, the last one of each stage being kept open.
@@ -79,7 +82,7 @@ class Checkpoints:
         if self._open.get(stage, (-1,))[0] != block:
             path = self._run.checkpoint(stage, block)
             try:
-                if file_sha256(path) != self._recorded(stage).get(block):
+                if file_sha256(path) != self._recorded(stage, block):
                     raise SDSError(
                         f"{path} is not what was written", cure="the disk is at fault: delete this run, repeat it"
                     )

@@ -17,7 +17,7 @@ SAME_DENSE = 0.05
 """Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,
 less than another model of the same size."""
 
-BESIDES = ("pattern", "options", "title", "device", "threads", "keep_weights")
+BESIDES = ("pattern", "options", "title", "device", "threads", "weights", "keep_weights")
 """What runs of one sweep may differ in: the pattern, and what changes no outcome (options count with the method)."""
 
 

@@ -16,6 +16,7 @@ from sds_core.stages import Phase, Stage
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WALKS = ("fused", "staged")
+WEIGHTS = ("auto", "memory", "disk")
 ALLOCATIONS = ("uniform", "owl")
 LAST_PHASE = 9
 
@@ -92,6 +93,9 @@ class RunConfig:
     """auto, cpu or cuda."""
     threads: int = 0
     """CPU threads; 0 for all cores."""
+    weights: str = "auto"
+    """Where weights and hidden states lie while they are not used: memory, disk (for models larger than memory), or
+    auto (memory where there is room)."""
     keep_weights: bool = True
     """Keep the pruned weights after the run; without them it can be looked at, not exported."""
     partial: bool = False
@@ -132,6 +136,8 @@ class RunConfig:
         _ = self.texts
         if self.dtype not in DTYPES:
             raise SDSError("unknown precision", got=self.dtype, allowed=", ".join(DTYPES))
+        if self.weights not in WEIGHTS:
+            raise SDSError("unknown place for weights", got=self.weights, allowed=", ".join(WEIGHTS))
         if not self.model:
             raise SDSError("no model was named", allowed="a hub id, a folder, a .gguf file or demo")
 
@@ -143,6 +149,8 @@ class RunConfig:
                 f"--method checkpoint, --checkpoint FOLDER and --pruner {NO_PRUNER} go together",
                 cure="to look at a pruned checkpoint, use: python -m sds_core inspect",
             )
+        if self.checkpoint and self.weights != "memory":
+            raise SDSError("a checkpoint is held beside its dense model in memory", got=f"--weights {self.weights}")
 
     def _check_numbers(self) -> None:
         limits = {

@@ -10,7 +10,7 @@ from sds_core.runs.store import Run
 
 LOOKED_AT = 30
 """Of so many of the newest runs a like one is looked for."""
-ALIKE = ("model", "dtype", "method", "pruner", "skip", "walk", "device", "threads")
+ALIKE = ("model", "dtype", "weights", "method", "pruner", "skip", "walk", "device", "threads")
 """Options in which such a run is the same."""
 
 
@@ -31,10 +31,11 @@ class Estimate:
 def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
     """What a run with this configuration will take; None where no finished run is like it.
 
-    Like it is the newest run of the same model, precision, method, base pruner, walk, device and threads whose record
-    was made on this machine, or one alike to the letter: examples and imported runs tell how fast another one is. Its
-    time for solving layers stays, that for sending data through the model grows with the number of calibration tokens,
-    and that for measuring with the number of evaluation tokens. Memory is the other run's.
+    Like it is the newest run of the same model, precision, place of weights, method, base pruner, skipped layers, walk,
+    device and threads whose record was made on this machine, or one alike to the letter: examples and imported runs
+    tell how fast another one is. Its time for solving layers stays, that for sending data through the model grows with
+    the number of calibration tokens, and that for measuring with the number of evaluation tokens. Memory is the other
+    run's.
     """
     here = machine()
     for run in runs:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -111,18 +112,18 @@ def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[
     past = Checkpoints(run, stage)
     if past.finished == len(blocks):
         for block in blocks:
-            past.restore(block)
+            bench.anatomy.shelf.change(block.module, partial(past.restore, block))
         return
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
     began, used = time.monotonic(), time.process_time()
-    rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Pruned | Tensor]()
+    rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Tensor]()
     windows = torch.cat([bench.calibration, bench.held_out])
     for event in run_phase(phase, bench.anatomy, windows, recipe, bench.device, past, len(bench.held_out)):
         if isinstance(event, Solved):  # what is not kept is let go at once: a block's stages would fill a GPU
             its_rows = record.rows(event)
             rows += its_rows
             lines.append(_line(event, its_rows))
-            weights[event.linear.label] = event.stages[stage].to(torch.device("cpu"))
+            weights |= checkpoint.packed(event.linear, event.stages[stage])
             continue
         block = blocks[event.block]
         if rows:
@@ -172,6 +173,7 @@ def _identity(bench: Workbench, opened: Opened | None) -> Event:
         "folder": str(bench.loaded.folder),
         "dtype": str(bench.loaded.model.dtype).removeprefix("torch."),
         "device": str(bench.device),
+        "weights": bench.loaded.shelf.kind,
         "sha256": bench.loaded.sha256 | (opened.sha256 if opened else {}),
         "blocks": len(anatomy.blocks),
         "prunable": anatomy.prunable,

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -18,8 +19,12 @@ from sds_core.runs.opened import FILES
 from sds_core.runs.store import Run
 
 
-def pruned_model(run: Run) -> LoadedModel:
+def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:
     """The model that a finished run left.
+
+    Args:
+        run: its weights are kept.
+        weights: where those of the model's blocks rest, as for `load_model`.
 
     Raises:
         SDSError: the run is not finished or has no weights, or its model has changed.
@@ -28,8 +33,8 @@ def pruned_model(run: Run) -> LoadedModel:
     config = run.config
     if config.checkpoint:
         return _checkpoint(run)
-    loaded = load_model(config.model, config.dtype)
-    take_weights(run, loaded, skip(dissect(loaded.model), config.skip.split()).blocks)
+    loaded = load_model(config.model, config.dtype, weights)
+    take_weights(run, loaded, skip(dissect(loaded.model, loaded.shelf), config.skip.split()).blocks)
     return loaded
 
 
@@ -49,7 +54,7 @@ def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None
         raise SDSError(f"the model {loaded.name} is not the one that run {run.id} pruned", cure="put its files back")
     past = Checkpoints(run, result["last"])
     for block in blocks:
-        past.restore(block)
+        loaded.shelf.change(block.module, partial(past.restore, block))
 
 
 def _recorded(run: Run) -> dict[str, str]:
@@ -73,13 +78,13 @@ def export(run: Run, folder: str) -> Path:
     target = Path(folder).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
-    loaded = pruned_model(run)
+    loaded = pruned_model(run, run.config.weights)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
-        loaded.model.save_pretrained(partial)
+        loaded.shelf.save(loaded.model, partial)
         loaded.tokenizer.save_pretrained(partial)
         _card(run).save(partial / "README.md")
         if target.exists():

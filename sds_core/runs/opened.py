@@ -112,7 +112,8 @@ def as_found(folder: str, dense: str, values: dict[str, Any]) -> RunConfig:
     Raises:
         SDSError: as for `Opened`.
     """
-    fixed = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER, "keep_weights": False}
+    fixed: dict[str, Any] = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER}
+    fixed |= {"weights": "memory", "keep_weights": False}
     config = RunConfig.from_dict(values | fixed)
     loaded = load_model(dense, config.dtype)
     opened = Opened(folder, loaded, skip(dissect(loaded.model), config.skip.split()), config.dtype)

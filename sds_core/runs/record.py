@@ -49,7 +49,7 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
                 "loss": 0.0 if stage == "dense" else solved.problem.loss(weight),
                 "prune_energy": NOTHING if mask is not None else _prune_energy(solved, weight),
                 "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
-                "held_out": solved.held_out.loss(weight) if solved.held_out and not number else NOTHING,
+                "held_out": _held_out(solved, stage, weight) if not number else NOTHING,
             }
         corner: dict[str, list[int] | None] = {"joint": None, "crop": None}
         if not number and stage != "dense":
@@ -63,6 +63,12 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
         for one in solved.rounds:
             found += [row("redense", one.dense, one.number), row("pruned", one.sparse, one.number)]
     return found
+
+
+def _held_out(solved: "Solved", stage: str, weight: Tensor) -> float:
+    if solved.held_out is None:
+        return NOTHING
+    return 0.0 if stage == "dense" else solved.held_out.loss(weight)
 
 
 def _prune_energy(solved: "Solved", weight: Tensor) -> float:

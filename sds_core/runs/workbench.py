@@ -34,9 +34,8 @@ class Workbench:
 
     def __init__(self, keep_dense: bool):
         self._keep_dense = keep_dense
-        self._key: tuple[str, str] | None = None
+        self._key: tuple[str, str, str] | None = None
         self._windows: dict[tuple, Tensor] = {}
-        self._copies: dict[str, Tensor] = {}
         self.changed = False
         """Whether the model's weights may differ from its dense ones."""
 
@@ -48,16 +47,16 @@ class Workbench:
         """
         self.config = config
         self.device = pick_device(config.device)
-        if self._key != (config.model, config.dtype):
+        key = (config.model, config.dtype, config.weights)
+        if self._key != key:
             self._key = None
-            self.loaded: LoadedModel = load_model(config.model, config.dtype)
-            self._whole = dissect(self.loaded.model)
+            self.loaded: LoadedModel = load_model(*key, copies=2 if self._keep_dense else 1)
+            self._whole = dissect(self.loaded.model, self.loaded.shelf)
             self._windows.clear()
             self.changed = False
-            self._copies = (
-                {linear.name: linear.weight.clone() for linear in self._linears()} if self._keep_dense else {}
-            )
-            self._key = (config.model, config.dtype)
+            if self._keep_dense:
+                self.loaded.shelf.keep_dense(linear.module.weight for linear in self._linears())
+            self._key = key
         self.restore_dense()
         if not config.partial:
             _refuse_mostly_unprunable(self._whole, config.model)
@@ -88,9 +87,7 @@ class Workbench:
     def restore_dense(self) -> None:
         """Give the model its dense weights back, if they were changed."""
         if self.changed:
-            assert self._copies, "only a workbench that keeps them can restore dense weights"
-            for linear in self._linears():
-                linear.write(self._copies[linear.name])
+            self.loaded.shelf.restore_dense()
             self.changed = False
 
     def measure(self, stage: str, other: Anatomy | None = None) -> Generator[Event, None, Perplexity]:

@@ -19,6 +19,7 @@ from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.models.text import digest, evaluation_windows
 from sds_core.runs import checkpoint, lock, record
+from sds_core.runs.compare import side_by_side
 from sds_core.runs.export import export
 from sds_core.runs.store import create, open_run
 from sds_core.runs.worker import launch
@@ -370,3 +371,51 @@ def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(ti
     (alone.folder / "result.json").unlink()
     before = weights(runs[0])
     assert same(weights(finish(alone)), before)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"method": "base", "allocation": "owl", "pattern": "60%"},
+        {"method": "sds-memory", "options": {"rounds": 3}},
+        {"method": "sds", "walk": "staged", "options": {"iterations": 2, "adjust_iterations": 2}},
+    ],
+    ids=lambda chosen: chosen["method"],
+)
+def test_weights_that_rest_on_disk_change_nothing_not_even_through_an_interruption(
+    tiny_folder, tmp_path, monkeypatch, chosen
+):
+    here = finish(create(config(tiny_folder, **chosen, weights="memory")))
+    there = create(config(tiny_folder, **chosen, weights="disk"))
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which the dense model was not measured yet
+    real = checkpoint.save_file
+
+    def fill_up(tensors, path):
+        if "block-001" in str(path):
+            raise SafetensorError("no space left")
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", fill_up)
+        work_here([there])
+    assert there.state() == "failed"
+    finish(there)
+    assert same(weights(here), weights(there))
+    assert here.result()["perplexity"] == there.result()["perplexity"]
+    kinds = [next(e["weights"] for e in run.log.read() if e["kind"] == "model") for run in (here, there)]
+    assert kinds == ["memory", "disk"]
+    assert "--weights disk" in there.config.command()
+    models = [
+        AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / run.id))).state_dict() for run in (here, there)
+    ]
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
+
+
+def test_runs_that_share_a_model_on_disk_begin_with_its_dense_weights(tiny_folder):
+    runs = [create(config(tiny_folder, method="base", pruner=p, weights="disk")) for p in ("magnitude", "wanda")]
+    work_here(runs)
+    alone = finish(create(config(tiny_folder, method="base", pruner="wanda")))
+    assert same(weights(runs[1]), weights(alone))
+    assert runs[1].result()["perplexity"] == alone.result()["perplexity"]
+    assert {row.run for row in side_by_side([*runs, alone])} == {run.id for run in (*runs, alone)}

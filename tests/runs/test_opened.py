@@ -139,7 +139,7 @@ def test_what_cannot_be_a_pruned_copy_is_refused(pruned, tiny_folder, tmp_path):
 
 def test_a_pattern_that_is_not_there_ends_the_run_with_the_one_that_is(pruned, tiny_folder):
     _, folder = pruned
-    asked = {"method": "checkpoint", "pruner": "none", "checkpoint": str(folder), "pattern": "1:4"}
+    asked = {"method": "checkpoint", "pruner": "none", "checkpoint": str(folder), "pattern": "1:4", "weights": "memory"}
     run = create(config(tiny_folder, **asked))
     work_here([run])
     assert "does not hold the pattern 1:4. Take the one it holds: --pattern 2:4" in run.log.read()[-1]["message"]

@@ -1,0 +1,50 @@
+"""Hidden states of windows on disk, where memory is for weights alone."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sds_core.errors import SDSError
+
+
+class WindowFile:
+    """A list of tensors of one shape and precision that lies on disk, in a file without a name: it dies with us."""
+
+    def __init__(self, folder: Path, tensors: Iterable[Tensor] = ()):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, open as long as the list
+        self._count = 0
+        for tensor in tensors:
+            self.append(tensor)
+
+    def append(self, tensor: Tensor) -> None:
+        """Add a tensor at the end."""
+        self._like = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)  # shape and precision alone
+        self._count += 1
+        self[self._count - 1] = tensor
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(self._count))
+
+    def __getitem__(self, i: int) -> Tensor:
+        size = self._like.nbytes
+        data = bytearray(os.pread(self._file.fileno(), size, range(self._count)[i] * size))
+        return torch.frombuffer(data, dtype=self._like.dtype).view(self._like.shape)
+
+    def __setitem__(self, i: int, tensor: Tensor) -> None:
+        assert (tensor.shape, tensor.dtype) == (self._like.shape, self._like.dtype)
+        data = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
+        try:
+            written = os.pwrite(self._file.fileno(), data, range(self._count)[i] * self._like.nbytes)
+        except OSError as error:
+            raise SDSError(
+                f"hidden states cannot be written to disk: {error.strerror}", cure="free some space"
+            ) from error
+        assert written == self._like.nbytes
