@@ -122,8 +122,7 @@ class RunConfig:
             raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))
 
     def _check_names(self) -> None:
-        if self.pruner != NO_PRUNER:
-            own_pruners.check_name(self.pruner, self.pruner_sha256)
+        own_pruners.check_name(self.pruner, self.pruner_sha256)
         pattern = parse_pattern(self.pattern)
         if self.allocation not in ALLOCATIONS:
             raise SDSError("unknown allocation", got=self.allocation, allowed=", ".join(ALLOCATIONS))
@@ -273,8 +272,7 @@ class RunConfig:
             words += _flag(f.name, value)
         for name, value in self.options.items():
             words += _flag(name, value)
-        own = "pruner" not in without and self.pruner != NO_PRUNER
-        return [*words, *own_pruners.flag([self.pruner])] if own else words
+        return words if "pruner" in without else [*words, *own_pruners.flag([self.pruner])]
 
 
 def _flag(name: str, value: Any) -> list[str]:

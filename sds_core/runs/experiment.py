@@ -42,7 +42,7 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
         SDSError: whatever the user can cause; finished blocks stay on disk.
     """
     config, past = run.config, run.log.read()
-    pruner = None if config.checkpoint else own_pruners.require(config.pruner, config.pruner_sha256)
+    pruner = own_pruners.require(config.pruner, config.pruner_sha256)
     first = next((e for e in past if e["kind"] == "start"), None)
     threads = use_threads(first["threads"] if first else config.threads)
     yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(pick_device(config.device)), **_versions()}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.maths.pruners import PRUNERS, Pruner, make_pruner
-from sds_core.runs.pruner_file import BUILT_IN, NAME, PrunerFile, accept, content
+from sds_core.runs.pruner_file import BUILT_IN, NAME, NO_PRUNER, PrunerFile, accept, content
 
 VARIABLE = "SDS_PRUNERS"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -54,8 +54,8 @@ def refresh() -> dict[str, SDSError]:
         return {name: fault for name, fault in found.items() if isinstance(fault, SDSError)}
 
 
-def require(name: str, sha256: str = "") -> Pruner:
-    """The named pruner with its default options, ready to prune.
+def require(name: str, sha256: str = "") -> Pruner | None:
+    """The named pruner with its default options, ready to prune; None where a run is to use none.
 
     Args:
         sha256: of the file that a run was made with; empty if any will do.
@@ -63,6 +63,8 @@ def require(name: str, sha256: str = "") -> Pruner:
     Raises:
         SDSError: there is none of that name, its file is broken, or it is not the file that was meant.
     """
+    if name == NO_PRUNER:
+        return None
     if name in BUILT_IN:
         return make_pruner(name)
     with _one_at_a_time:
@@ -99,7 +101,7 @@ def sha256_of(name: str) -> str:
 
 def flag(names: Iterable[str]) -> list[str]:
     """What a command line with these pruners has to say besides."""
-    if not set(names) - set(BUILT_IN):
+    if not set(names) - {*BUILT_IN, NO_PRUNER}:
         return []
     named = os.environ.get(VARIABLE)
     return ["--pruners", str(Path(named).expanduser().resolve()) if named else "FOLDER"]
