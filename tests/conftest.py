@@ -49,9 +49,9 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
     folder = tmp_path / "pruners"
     folder.mkdir()
-    with monkeypatch.context() as patch:
-        patch.setenv(own_pruners.VARIABLE, str(folder))
-        yield folder
+    monkeypatch.setenv(own_pruners.VARIABLE, str(folder))
+    yield folder
+    monkeypatch.delenv(own_pruners.VARIABLE, raising=False)
     own_pruners.refresh()
 
 

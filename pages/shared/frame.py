@@ -68,7 +68,7 @@ def own_pruners() -> None:
     except SDSError as error:
         faults = [error]
     for fault in faults:
-        st.warning(f"A pruner of your own is not offered: {fault}", icon=":material/extension_off:")
+        st.warning(f"A pruner of your own is not offered: {plain(str(fault))}", icon=":material/extension_off:")
 
 
 def run_in_url() -> Run | None:

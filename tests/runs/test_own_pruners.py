@@ -30,10 +30,17 @@ def mine(own_folder):
     return written(own_folder, SOUND)
 
 
-@pytest.fixture
-def made(mine, tiny_folder):
-    """A finished run of an own pruner."""
-    return finish(create(config(tiny_folder, method="base", pruner="mine")))
+@pytest.fixture(scope="module")
+def made(tiny_folder, tmp_path_factory):
+    """A finished run of the same pruner, from a folder of its own; read only."""
+    folder = tmp_path_factory.mktemp("made")
+    written(folder, SOUND)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(folder / "runs"))
+        patch.setenv(own_pruners.VARIABLE, str(folder))
+        run = finish(create(config(tiny_folder, method="base", pruner="mine")))
+    own_pruners.refresh()
+    return run
 
 
 def test_a_file_is_offered_changed_and_withdrawn_as_it_is(mine, own_folder):
