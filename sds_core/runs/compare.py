@@ -182,7 +182,7 @@ def table(rows: list[Row]) -> str:
 
 def _pattern(config: RunConfig) -> str:
     """How many weights are pruned, and of which layers."""
-    return _pattern(config) + (f" without {config.skip}" if config.skip else "")
+    return str(config.parsed_pattern()) + (f" without {config.skip}" if config.skip else "")
 
 
 def _ratio(paired: Comparison | None) -> str:
