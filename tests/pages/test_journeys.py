@@ -4,6 +4,8 @@ import csv
 import json
 import time
 
+import pytest
+
 from sds_core.runs.store import Run
 
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
