@@ -32,9 +32,9 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
     """What a run with this configuration will take; None where no finished run is like it.
 
     Like it is the newest run of the same model, precision, place of weights, method, base pruner, walk, device and
-    threads whose record was made on this machine, or one alike to the letter: examples and imported runs tell how fast another one is. Its
-    time for solving layers stays, that for sending data through the model grows with the number of calibration tokens,
-    and that for measuring with the number of evaluation tokens. Memory is the other run's.
+    threads whose record was made on this machine, or one alike to the letter: examples and imported runs tell how fast
+    another one is. Its time for solving layers stays, that for sending data through the model grows with the number of
+    calibration tokens, and that for measuring with the number of evaluation tokens. Memory is the other run's.
     """
     here = machine()
     for run in runs:
