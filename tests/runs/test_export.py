@@ -50,9 +50,10 @@ def saved(folder: Path, model: PreTrainedModel, **how: str) -> Path:
     return folder
 
 
-def check(source: Path | str, out: Path) -> PreTrainedModel:
+def check(source: Path, out: Path, text: Path) -> PreTrainedModel:
     """Prune, export, load with transformers; compare with what the run stored and measured."""
-    run = finish(create(config(source, method="base", pruner="magnitude", partial=True)))
+    texts = {"calibration": f"{text}@0-4000", "evaluation": f"{text}@5000-9000"}
+    run = finish(create(config(source, method="base", pruner="magnitude", partial=True, **texts)))
     dense = load_model(str(source)).model
     exported = AutoModelForCausalLM.from_pretrained(export(run, str(out))).eval()
     assert {p.dtype for p in exported.parameters()} == {p.dtype for p in dense.parameters()}
@@ -67,7 +68,7 @@ def check(source: Path | str, out: Path) -> PreTrainedModel:
     theirs = dense.state_dict()
     assert all(torch.equal(t, theirs[name]) for name, t in exported.state_dict().items() if name not in names)
     assert len(names) < len(theirs)
-    windows = evaluation_windows(load_model(str(source)), "python-docs@5000-9000", 4, 32)
+    windows = evaluation_windows(load_model(str(source)), texts["evaluation"], 4, 32)
     with torch.inference_mode():
         losses = [float(exported(window[None], labels=window[None]).loss) for window in windows]
     told = run.result()["perplexity"]["sparse"]
@@ -77,22 +78,22 @@ def check(source: Path | str, out: Path) -> PreTrainedModel:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_exported_model_is_the_runs_own(case: str, tmp_path: Path) -> None:
+def test_an_exported_model_is_the_runs_own(case: str, tiny_folder: Path, tmp_path: Path) -> None:
     model = CASES[case]()
-    exported = check(saved(tmp_path / "model", model), tmp_path / "out")
+    exported = check(saved(tmp_path / "model", model), tmp_path / "out", tiny_folder / "text.txt")
     ties = [m.get_input_embeddings().weight is m.get_output_embeddings().weight for m in (model, exported)]
     assert ties[0] == ties[1] == ("tied" in case)
     assert exported.dtype == model.dtype
 
 
-def test_a_model_in_several_files_is_exported_whole(tmp_path: Path) -> None:
+def test_a_model_in_several_files_is_exported_whole(tiny_folder: Path, tmp_path: Path) -> None:
     folder = saved(tmp_path / "model", build("llama", **TOKENS), max_shard_size="30KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 2
-    check(folder, tmp_path / "out")
+    check(folder, tmp_path / "out", tiny_folder / "text.txt")
 
 
 def test_a_model_that_came_as_gguf_is_exported_as_any_other(tiny_folder: Path, tmp_path: Path) -> None:
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
-    exported = check(path, tmp_path / "out")
+    exported = check(path, tmp_path / "out", tiny_folder / "text.txt")
     assert not hasattr(exported.config, "quantization_config")
     assert convert_gguf(path) != tmp_path / "out"

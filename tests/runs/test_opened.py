@@ -20,7 +20,6 @@ from sds_core.runs.report import rendered
 from sds_core.runs.store import create, open_run
 from tests.runs.conftest import config, finish, work_here
 
-TEXTS = "--calibration python-docs@0-4000 --evaluation python-docs@5000-9000"
 SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"
 
 
@@ -78,7 +77,9 @@ def test_the_command_makes_the_run_and_its_command_line_equals_it(pruned, tiny_f
         return SimpleNamespace(poll=lambda: 0, wait=lambda: 0)
 
     monkeypatch.setattr("sds_core.__main__.launch", launch)  # seconds instead of a process of its own
-    words = ["inspect", str(pruned[1]), "--dense", str(tiny_folder), *TEXTS.split(), *SMALL.split()]
+    text = tiny_folder / "text.txt"
+    texts = ["--calibration", f"{text}@0-4000", "--evaluation", f"{text}@5000-9000"]
+    words = ["inspect", str(pruned[1]), "--dense", str(tiny_folder), *texts, *SMALL.split()]
     assert main(words) == 0
     assert "pattern 2:4: 11,520 of 23,040 prunable weights are zero (50.0000%)" in capsys.readouterr().out
     (folder,) = runs_root.iterdir()
