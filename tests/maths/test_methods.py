@@ -161,7 +161,7 @@ def test_options_reach_the_method_and_the_rest_are_its_defaults():
 
 def test_a_choice_is_yes_or_no():
     assert make_method("adjusted", {"sequential": True}).sequential
-    with pytest.raises(SDSError, match="option sequential is yes or no \\(got 1"):
+    with pytest.raises(SDSError, match="option sequential is yes or no: got '1'"):
         make_method("adjusted", {"sequential": 1})
 
 

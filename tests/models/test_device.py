@@ -77,13 +77,13 @@ def test_products_are_accurate_at_the_precision_that_was_chosen() -> None:
 def test_a_coarse_product_is_found_out(monkeypatch: pytest.MonkeyPatch, coarse: bool, expected: str) -> None:
     single = torch.Tensor.float
 
-    def through_bfloat16_if_allowed(tensor: torch.Tensor) -> torch.Tensor:
-        """As on a machine whose fast product rounds its factors to bfloat16."""
+    def as_if(tensor: torch.Tensor) -> torch.Tensor:
+        """As on a machine whose fast product rounds its factors to bfloat16, or on one whose product is exact."""
         fast = coarse and torch.get_float32_matmul_precision() == "medium"
-        return single(tensor.bfloat16()) if fast else single(tensor)
+        return single(tensor.bfloat16()) if fast else tensor.double()
 
     torch.set_float32_matmul_precision("highest")
-    monkeypatch.setattr(torch.Tensor, "float", through_bfloat16_if_allowed)
+    monkeypatch.setattr(torch.Tensor, "float", as_if)
     assert allow_fast_matmul(torch.device("cpu")) == expected
     assert torch.get_float32_matmul_precision() == expected
 
