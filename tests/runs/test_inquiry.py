@@ -203,12 +203,13 @@ def until(inquiry, states, seconds=60):
 
 def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(runs, request, capsys):
     """Launcher, inherited lock, queue and death with a process as page and command line start it."""
+    from sds_core.models.device import device_name, pick_device
     from sds_core.models.load import cache_folder
 
     question = asked(runs)
     inquiry = Inquiry.of(question)
     cache_folder().mkdir(parents=True)
-    device = lock.take(cache_folder() / "cpu.lock", {"run": "a-long-run"})
+    device = lock.take(cache_folder() / f"{device_name(pick_device())}.lock", {"run": "a-long-run"})
     assert device is not None
     inquiry.launch(question)
     inquiry.launch(question)
