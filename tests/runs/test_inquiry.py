@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from sds_core.__main__ import main
 from sds_core.errors import SDSError
+from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.runs import inquiry as module
 from sds_core.runs import lock
@@ -208,7 +209,7 @@ def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(
     question = asked(runs)
     inquiry = Inquiry.of(question)
     cache_folder().mkdir(parents=True)
-    device = lock.take(cache_folder() / "cpu.lock", {"run": "a-long-run"})
+    device = lock.take(cache_folder() / f"{device_name(torch.device('cpu'))}.lock", {"run": "a-long-run"})
     assert device is not None
     inquiry.launch(question)
     inquiry.launch(question)
