@@ -66,7 +66,8 @@ def sentence(verdict: Verdict, names: dict[str, str]) -> str:
     beaten = [(row, paired) for row, paired in verdict.others if paired.sure]
     if not doubtful:
         row, paired = beaten[0]
-        others = f", and so it is against the other {len(beaten) - 1}" if len(beaten) > 1 else ""
+        more = len(beaten) - 1
+        others = f", and so it is against the other{f' {more}' if more > 1 else ''}" if more else ""
         return (
             f"{best} is better than **{names[row.run]}**, the next best: perplexity {own} against "
             f"{charts.number(row.perplexity)}, {said(paired)}. **That is sure**{others}: the difference is more than "
@@ -94,9 +95,11 @@ def say_which(rows: list[Row], names: dict[str, str]) -> None:
             icon=":material/info:",
         )
     else:
+        asked = rows[0].config  # what is paired was measured on the same
         st.caption(
-            "± is the paired standard error over the windows of this text. Another text, another seed or another model "
-            "may decide otherwise. Runs with different patterns are not ranked."
+            f"Measured on {frame.plain(asked.texts[1])}, {asked.eval_windows} windows of {asked.eval_length} tokens; "
+            "± is the paired standard error over them. Another text, another seed or another model may decide "
+            "otherwise. Runs with different patterns are not ranked."
         )
 
 

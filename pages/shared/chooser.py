@@ -22,6 +22,7 @@ def choose(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:
     import pandas as pd
 
     chosen = _asked_for(names, lines)
+    st.session_state["compared"] = chosen
     key = key_of(names)
     rows = [names.index(name) for name in chosen]
     if st.session_state.get(key, {}).get("selection", {}).get("rows") != rows:
@@ -59,14 +60,21 @@ def _about(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked_for(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:
-    """The runs in the address, without those that there are not; else the newest that can be compared."""
+    """The runs in the address, without those that there are not; else those that were chosen before in this visit, or
+    the newest that can be compared."""
     if "runs" not in st.query_params:
-        finished = [name for name in names if lines[name]["state"] == "finished"]
-        wanted = [lines[finished[0]]["asked"].get(option) for option in ALIKE] if finished else []
-        alike = [name for name in finished if [lines[name]["asked"].get(option) for option in ALIKE] == wanted]
-        st.query_params["runs"] = ",".join(alike[:OFFERED])
+        before = [name for name in st.session_state.get("compared", ()) if name in names]
+        st.query_params["runs"] = ",".join(before or _newest(names, lines))
     asked = [name for name in st.query_params["runs"].split(",") if name]
     unknown = [name for name in dict.fromkeys(asked) if name not in names]
     if unknown:
         frame.refuse("there is no run " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))
     return [name for name in names if name in asked]
+
+
+def _newest(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:
+    """Finished runs that can be compared with the newest one."""
+    finished = [name for name in names if lines[name]["state"] == "finished"]
+    wanted = [lines[finished[0]]["asked"].get(option) for option in ALIKE] if finished else []
+    alike = [name for name in finished if [lines[name]["asked"].get(option) for option in ALIKE] == wanted]
+    return alike[:OFFERED]

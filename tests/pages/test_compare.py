@@ -153,6 +153,20 @@ def test_without_a_choice_the_newest_that_can_be_compared_are_chosen_and_in_the_
     assert sorted(address(at, "runs").split(",")) == sorted(run.id for run in chosen)
 
 
+def test_who_comes_back_from_another_page_finds_the_choice_again(outcome, app):
+    first, _, third = outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-memory")
+    at = compared(app, first, third)
+    del at.query_params["runs"]
+    at.run()
+    assert sorted(numbers(at)["id"]) == sorted([first.id, third.id])
+
+
+def test_the_text_and_its_windows_are_said(outcome, app):
+    asked = {"evaluation": "news.txt", "eval_windows": 7, "eval_length": 64}
+    at = compared(app, outcome(BASE, **asked), outcome(SDS, method="sds", **asked))
+    assert "Measured on news.txt, 7 windows of 64 tokens" in texts(at)
+
+
 def test_nothing_chosen_says_what_to_do(outcome, app):
     outcome(BASE)
     at = app(PAGE, runs="")
