@@ -66,7 +66,8 @@ def ask(number: int, step: Step) -> None:
         format_func=step.options.__getitem__,
     )
     label = "Reveal without a guess" if guess is None else "Reveal"
-    st.button(label, key="walk-reveal", type="primary", on_click=reveal, args=(number,))
+    kind: Literal["primary", "secondary"] = "secondary" if guess is None else "primary"  # the guess is the point
+    st.button(label, key="walk-reveal", type=kind, on_click=reveal, args=(number,))
 
 
 def guess_key(number: int) -> str:
