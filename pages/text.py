@@ -106,7 +106,7 @@ def _asked_for(runs: list[Run], most: int) -> list[str]:
 
 def _prompt(most: int) -> str:
     """The text in the address; the example's where there is none."""
-    asked = st.query_params.get("prompt", example().prompt)
+    asked = st.query_params["prompt"] if "prompt" in st.query_params else example().prompt
     if len(asked) > most:
         frame.refuse(f"the text in the address has {len(asked)} characters, {most} are allowed: the rest is cut off")
     return asked[:most]
@@ -155,10 +155,7 @@ def follow(inquiry: Inquiry, state: str) -> None:
                 text = f"Model {last['model'] + 1} of {last['of']}, {last['name']}, reads and writes."
             case _:
                 text = "Starting."
-        with st.container(horizontal=True, vertical_alignment="center"):
-            asked = inquiry.cancel_requested
-            st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=inquiry.cancel, disabled=asked)
-            st.markdown("Cancelling …" if asked else text)
+        watch.cancellable(inquiry, "Cancelling …" if inquiry.cancel_requested else text)
 
     progress()
 

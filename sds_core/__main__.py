@@ -21,8 +21,16 @@ from sds_core.runs.store import Run, create, ids, open_run
 from sds_core.runs.worker import Worker, launch, work
 
 INSPECTED = (
-    *("model", "checkpoint", "pruner", "method", "pattern", "allocation", "walk", "phase"),
-    *("weights", "keep_weights"),
+    "model",
+    "checkpoint",
+    "pruner",
+    "method",
+    "pattern",
+    "allocation",
+    "walk",
+    "phase",
+    "weights",
+    "keep_weights",
 )
 """Options of a run that are settled for one that only looks."""
 

@@ -24,8 +24,11 @@ LOOKS_AT = {
     "sparsegpt": "It compares what each loss would cost **after repair by the columns to the right**. Inputs that go "
     "together (correlation) can stand in for each other, so this is hard to see: guess.",
 }
-SCORED = {"magnitude": "Score: size of the weight", "wanda": "Score: size × input norm"}
-SCORED["sparsegpt"] = "Score: what its loss would cost"
+SCORED = {
+    "magnitude": "Score: size of the weight",
+    "wanda": "Score: size × input norm",
+    "sparsegpt": "Score: what its loss would cost",
+}
 WIDE = 400
 """Width of a grid in pixels; two fit beside each other on a projector."""
 

@@ -13,6 +13,7 @@ from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
     from sds_core.runs.store import Run
+    from sds_core.runs.workplace import Workplace
 
 Event = dict[str, Any]
 Colour = Literal["gray", "orange", "blue", "green", "red", "violet", "yellow"]
@@ -150,10 +151,15 @@ def _now(run: Run, state: str, events: list[Event]) -> None:
             text = "Pruning."
         case _:
             text = "Loading the model and its texts."
+    cancellable(run, "Cancelling after the present block …" if run.cancel_requested else text)
+
+
+def cancellable(place: Workplace, text: str) -> None:
+    """What is going on in a folder that is worked in, beside the button that cancels it."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        asked = run.cancel_requested
-        st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=run.cancel, disabled=asked)
-        st.markdown("Cancelling after the present block …" if asked else text)
+        asked = place.cancel_requested
+        st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=place.cancel, disabled=asked)
+        st.markdown(text)
 
 
 def _title(walk: str, phase: int) -> str:

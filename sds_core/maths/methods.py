@@ -95,15 +95,10 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(Base):
     """Weights that were pruned elsewhere, looked at as they are."""
 
     title: ClassVar[str] = "existing checkpoint"
-    redenses: ClassVar[bool] = False
-    finishes: ClassVar[bool] = False
-    alpha: ClassVar[float] = 0.0
-    beta: ClassVar[float] = 0.0
-    sequential: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.runs.own_pruners import VARIABLE
 from sds_core.runs.store import Run, open_run, root
 from sds_core.runs.worker import launch
 
@@ -17,7 +18,7 @@ LOCAL = "local"
 """The address of a cluster that is this machine alone, started for these runs and gone with this process."""
 STORE = 80 << 20
 """Bytes of a local cluster's object store, about the least there can be: nothing but exit codes goes through it."""
-HANDED_ON = ("SDS_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
+HANDED_ON = ("SDS_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE")
 """What a worker elsewhere must know of this process's surroundings, besides where the package and the runs lie."""
 
 
