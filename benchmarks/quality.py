@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import Method
+from sds_core.maths.methods import aim
 from sds_core.maths.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import ALLOCATIONS, RunConfig
 from sds_core.runs.store import Run, create, ids, open_run
@@ -42,6 +42,10 @@ CONTROLS: list[Changes] = [
     {"method": "adjusted", "pruner": pruner, "options": {"beta": 0.2, "sequential": True}}
     for pruner in ("wanda", "sparsegpt")
 ]
+TOGETHER: list[Changes] = [
+    {"method": "sds-memory", "pruner": "wanda", "options": {"block_epochs": 2}},
+    {"method": "adjusted", "pruner": "wanda", "options": {"beta": 0.2, "sequential": True, "block_epochs": 2}},
+]
 WINNERS: list[Changes] = [
     {"method": method, "pruner": pruner} for pruner in ("wanda", "sparsegpt") for method in ("sds", "sds-memory")
 ]
@@ -52,7 +56,7 @@ STUDIES: dict[str, list[Changes]] = {
     "methods": [
         {"pattern": pattern, "eval_windows": 64, "eval_length": 1024, **setting}
         for pattern in ("2:4", "50%")
-        for setting in (*BASES, *WINNERS, *CONTROLS)
+        for setting in (*BASES, *WINNERS, *CONTROLS, *TOGETHER)
     ],
     "ablations": [
         {**DEVELOPMENT, **setting}
@@ -63,6 +67,7 @@ STUDIES: dict[str, list[Changes]] = {
             *(MEMORY | {"options": {"beta": beta}} for beta in (0.0, 0.1, 0.15, 0.3, 0.5)),
             *(MEMORY | {"options": {"alpha": alpha}} for alpha in (0.05, 0.1, 0.4)),
             *(MEMORY | {"options": {"rounds": rounds, "growth": growth}} for rounds, growth in ((6, 1.7), (25, 1.15))),
+            *(MEMORY | {"options": {"block_epochs": epochs}} for epochs in (1, 2, 4)),
             MEMORY | {"walk": "staged"},
             *(MEMORY | {"pruner": pruner} for pruner in ("magnitude", "sparsegpt")),
             *(MEMORY | {"samples": samples} for samples in (8, 32, 64)),
@@ -196,7 +201,7 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
     for setting in settings:
         base = partner(setting, settings, {"method": "base", "options": {}})
         own = RunConfig.from_dict(setting.changes).made_method()
-        control = partner(setting, settings, {"method": "adjusted", "options": like(own)})
+        control = partner(setting, settings, {"method": "adjusted", "options": aim(own)})
         recipe = next((other for other in settings if other.changes == RECIPE), None)
         cells = [ratio(setting, other) for other in (base, control, recipe)]
         dense = compare(setting.losses(), setting.losses("dense"))
@@ -205,11 +210,6 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
             f"| {label(setting.changes)} | {len(setting.runs)} | {setting.losses().value:.2f} "
             f"| {dense.ratio:.3f} ± {dense.ratio * dense.error:.3f} | {' | '.join(cells)} | {seconds:.0f} |"
         )
-
-
-def like(method: Method) -> dict[str, Any]:
-    """Options of the control that sees and aims at the same as a method."""
-    return {"alpha": method.alpha, "beta": method.beta, "sequential": method.sequential}
 
 
 def partner(setting: Setting, settings: list[Setting], changes: Changes) -> Setting | None:

@@ -52,7 +52,9 @@ def _method_options() -> dict[str, dict[str, Any]]:
 def chosen(options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for as plain values: the preset, then the flags."""
     given = vars(options)
-    values = dict(PRESETS[given["preset"]]) if given.get("preset") else {}
-    values |= {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
-    values["options"] = values.get("options", {}) | {name: given[name] for name in _method_options() if name in given}
+    preset = PRESETS[given["preset"]] if given.get("preset") else {}
+    values = preset | {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
+    same_method = given.get("method", preset.get("method")) == preset.get("method")
+    its_options = preset.get("options", {}) if same_method else {}
+    values["options"] = its_options | {name: given[name] for name in _method_options() if name in given}
     return values

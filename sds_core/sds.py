@@ -11,7 +11,7 @@ call the same functions per layer.
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol
@@ -20,13 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.errors import SDSError
+from sds_core.maths.gram import Gram
 from sds_core.maths.methods import Method
 from sds_core.maths.pattern import Pattern
 from sds_core.maths.problem import LayerProblem, Pruned
 from sds_core.maths.pruners import Pruner
 from sds_core.maths.redense import Round
+from sds_core.models.block_adjust import BlockChange, adjust_block, wanted_outputs
 from sds_core.models.blocks import SHARED, Anatomy, Block, Linear
-from sds_core.models.stream import Observed, Stream, capture, observe
+from sds_core.models.stream import Observed, Stream, Windows, capture, observe
 from sds_core.stages import Phase, Stage
 
 SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
@@ -35,7 +37,11 @@ SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """One layer has gone through one phase, or through all of them."""
+    """One layer has gone through one phase, or through all of them.
+
+    Where the layers of a block are adjusted together in the end, a layer comes twice: first without what is final, and
+    that alone once its block is done.
+    """
 
     linear: Linear
     problem: LayerProblem
@@ -53,6 +59,21 @@ class Solved:
     winner: str
     """Which candidate the early exit kept; empty where there was no choice."""
     seconds: float
+    """Spent on the layer alone."""
+
+    @property
+    def final(self) -> Pruned:
+        """What phase 3 left."""
+        final = self.stages["final"]
+        assert isinstance(final, Pruned)
+        return final
+
+    def parted(self) -> tuple["Solved", "Solved"]:
+        """What is final apart, without what only the solvers needed: it waits for the rest of its block."""
+        early: dict[Stage, Pruned | Tensor] = {stage: value for stage, value in self.stages.items() if stage != "final"}
+        problem = LayerProblem(self.problem.weight, Gram(self.problem.gram.matrix), self.problem.shift)
+        late = replace(self, problem=problem, stages={"final": self.final}, rounds=[])
+        return replace(self, stages=early), late
 
 
 @dataclass(frozen=True)
@@ -60,6 +81,8 @@ class BlockDone:
     """All layers of a block are solved and written."""
 
     block: int
+    change: BlockChange | None = None
+    """What adjusting them together did, where that was asked for."""
 
 
 class Past(Protocol):
@@ -234,11 +257,12 @@ def _walk(
             if block.index < past.finished:
                 going.pass_by(block)
                 continue
+            change = None
             if block.linears:
-                yield from going.work_on(block)
+                change = yield from going.work_on(block)
             else:
                 going.pass_by(block)
-        yield BlockDone(block.index)
+        yield BlockDone(block.index, change)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,9 +278,19 @@ class _Going:
     held_out: int
 
     @property
+    def finishes(self) -> bool:
+        """Whether what the step makes is what a layer stays."""
+        return self.step.taught and self.step.feeds_on == "result"
+
+    @property
     def sequential(self) -> bool:
         """Whether a block's layers are observed one after the other, behind those that were solved."""
-        return self.recipe.method.sequential and self.step.taught and self.step.feeds_on == "result"
+        return self.recipe.method.sequential and self.finishes
+
+    @property
+    def epochs(self) -> int:
+        """How often the layers of a block are adjusted together on all windows."""
+        return self.recipe.method.block_epochs if self.finishes else 0
 
     def _begin(self, block: Block) -> nn.Module | None:
         """Give a dense block the weights it is observed with; returns a copy for the teacher if it will not stay."""
@@ -278,20 +312,41 @@ class _Going:
         if self.step.feeds_on == "result":
             self.stream.advance()
 
-    def work_on(self, block: Block) -> Iterator[Solved]:
+    def work_on(self, block: Block) -> Generator[Solved, None, BlockChange | None]:
         """Observe a block, solve its layers one by one, and send the data through it."""
         dense = {linear.label: linear.weight.clone() for linear in block.linears}
+        wanted = wanted_outputs(self.stream, self.teacher, self.beta) if self.epochs else None
+        waiting, change = list[Solved](), None
         dense_block = self._begin(block)
         groups = block.groups if self.sequential else [block.linears]
         for group in groups:
             seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out, group, group is groups[-1])
             for linear in group:
                 weight = dense.pop(linear.label).to(self.stream.device).float()
-                yield self._solve(linear, weight, seen[linear.input], self.recipe.of(block))
+                solved = self._solve(linear, weight, seen[linear.input], self.recipe.of(block))
+                if wanted is None:
+                    yield solved
+                else:
+                    first, last = solved.parted()
+                    yield first
+                    waiting.append(last)
+        if wanted is not None:
+            change = yield from self._adjust(block, waiting, wanted)
         if self.step.feeds_on == "start":
             self.stream.move_on(outputs)
         elif block is not self.stream.anatomy.blocks[-1]:
             self.stream.advance()
+        return change
+
+    def _adjust(self, block: Block, solved: list[Solved], wanted: Windows) -> Generator[Solved, None, BlockChange]:
+        """Adjust the layers of a block together, and write what comes out into the model."""
+        given = {one.linear.label: one.final for one in solved}
+        found, change = adjust_block(self.stream, block, given, wanted, epochs=self.epochs, held_out=self.held_out)
+        for one in solved:
+            final = found[one.linear.label]
+            one.linear.write(final.weight)
+            yield replace(one, stages={"final": final})
+        return change
 
     def _solve(self, linear: Linear, weight: Tensor, observed: Observed, recipe: Recipe) -> Solved:
         """Take a layer, with its dense weight (R, C), through the step, and write what comes out into the model."""

@@ -26,6 +26,7 @@ WINDOWS = texts(4, 24, seed=5)
 MEMORY = SDSMemory(rounds=3, beta=0.0)
 MEMORY_TAUGHT = SDSMemory(rounds=3, beta=0.3)
 BLOCKWISE = SDSMemory(rounds=3, beta=0.3, sequential=False)
+TOGETHER = SDSMemory(rounds=2, beta=0.3, block_epochs=2)
 PAPER = SDS(iterations=4, adjust_iterations=5)
 PAPER_TAUGHT = SDS(iterations=4, adjust_iterations=5, beta=0.3)
 NEWEST: dict[Phase, str] = {"sparse": "sparse", "dense": "redense", "final": "final", "fused": "final"}
@@ -142,7 +143,7 @@ def test_the_base_alone_is_sequential_wanda(name: str, pattern: str, group_size:
 
 
 @pytest.mark.parametrize("pruner", [Magnitude, Wanda, SparseGPT])
-@pytest.mark.parametrize("method", [Base(), Adjusted(), MEMORY, PAPER_TAUGHT])
+@pytest.mark.parametrize("method", [Base(), Adjusted(), MEMORY, TOGETHER, PAPER_TAUGHT])
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "50%", "30%"])
 def test_a_fused_walk_prunes_exactly_what_the_pattern_says(pruner: type, method: Method, pattern: str) -> None:
     dense = build("llama")
@@ -191,6 +192,19 @@ def test_a_fused_walk_records_every_stage_of_every_layer(method: Method, stages:
             assert len(event.rounds) == (3 if "redense" in stages else 0)
             assert bool(event.winner) == method.finishes
             assert event.seconds >= 0
+
+
+@pytest.mark.parametrize("method", [TOGETHER, Adjusted(block_epochs=2)])
+def test_a_layer_that_is_adjusted_with_its_block_comes_once_with_each_stage(method: Method) -> None:
+    found: list[tuple[str, str]] = []
+    for event in walk("fused", build("llama"), recipe(method)):
+        if isinstance(event, Solved):
+            found += [(event.linear.name, stage) for stage in event.stages]
+            assert "final" not in event.stages or len(event.stages) == 1
+        else:
+            assert event.change and event.change.after < event.change.before
+    stages = ["sparse", "redense", "final"] if method.redenses else ["sparse", "final"]
+    assert sorted(found) == sorted((name, stage) for name in pruned_layers(build("llama")) for stage in stages)
 
 
 @dataclass
@@ -319,7 +333,9 @@ def test_a_staged_control_starts_its_last_phase_from_the_sparse_model() -> None:
 @pytest.mark.parametrize("done", [1, 2, 3])
 @pytest.mark.parametrize("phase", ["fused", "sparse", "dense", "final"])
 @pytest.mark.parametrize(
-    "method", [MEMORY, MEMORY_TAUGHT, PAPER_TAUGHT], ids=["memory", "memory-taught", "paper-taught"]
+    "method",
+    [MEMORY, MEMORY_TAUGHT, TOGETHER, PAPER_TAUGHT],
+    ids=["memory", "memory-taught", "together", "paper-taught"],
 )
 def test_a_walk_interrupted_and_resumed_is_bit_identical(method: Method, phase: Phase, done: int) -> None:
     how = recipe(method)
@@ -393,7 +409,7 @@ def test_a_pattern_that_does_not_divide_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("staged", [True, False], ids=["staged", "fused"])
-@pytest.mark.parametrize("method", [MEMORY_TAUGHT, PAPER])
+@pytest.mark.parametrize("method", [MEMORY_TAUGHT, TOGETHER, PAPER])
 def test_a_bfloat16_model_stays_bfloat16(method: Method, staged: bool) -> None:
     past = Memory()
     for phase in ("sparse", "dense", "final") if staged else ("fused",):

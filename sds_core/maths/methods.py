@@ -2,7 +2,8 @@
 
 A method is a frozen dataclass whose fields are its options. Every method starts from a base pruner's result on the
 dense weight (phase 1) and may then `redense` (phase 2) and `finish` (phase 3). All of them see the problem with its
-Gram matrix shrunk by `alpha`, and may aim at the dense stream's outputs by `beta`.
+Gram matrix shrunk by `alpha`, and may aim at the dense stream's outputs by `beta`. With `block_epochs` the layers of a
+block are adjusted together at the end (`models.block_adjust`).
 """
 
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "rounds": (1, 1000),
     "stiffness": (1e-6, 1e6),
     "growth": (1, 10),
+    "block_epochs": (0, 1000),
 }
 """What an option may be, in whichever method it is; one whose default is a whole number takes whole numbers only."""
 
@@ -71,6 +73,9 @@ class Method(Protocol):
     @property
     def sequential(self) -> bool: ...
 
+    @property
+    def block_epochs(self) -> int: ...
+
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         """Phase 2 on the shrunk problem: the rounds to look at; the last one's dense weight goes on."""
         ...
@@ -92,6 +97,7 @@ class Base:
     alpha: ClassVar[float] = 0.0
     beta: ClassVar[float] = 0.0
     sequential: ClassVar[bool] = False
+    block_epochs: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +123,9 @@ class Adjusted(_Checked):
     sequential: bool = False
     """Whether a layer sees the layers before it in its own block as they have become, not as they were; costs up to
     two forwards more."""
+    block_epochs: int = 0
+    """Passes over the calibration windows in which all kept weights of a block are adjusted together, by Adam, towards
+    the dense block's output, once its layers are solved; two cost about as much as everything else."""
 
     def finish(
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
@@ -132,6 +141,7 @@ class StraightThrough(_Checked):
     redenses: ClassVar[bool] = False
     finishes: ClassVar[bool] = True
     sequential: ClassVar[bool] = False
+    block_epochs: ClassVar[int] = 0
 
     adjust_iterations: int = 45
     """Straight-through steps; the default takes about the time of all of `sds`."""
@@ -158,6 +168,7 @@ class Swaps(_Checked):
     redenses: ClassVar[bool] = False
     finishes: ClassVar[bool] = True
     sequential: ClassVar[bool] = False
+    block_epochs: ClassVar[int] = 0
 
     swaps: int = 100
     """Most swaps in a row of weights."""
@@ -185,6 +196,7 @@ class SDS(_Checked):
     redenses: ClassVar[bool] = True
     finishes: ClassVar[bool] = True
     sequential: ClassVar[bool] = False
+    block_epochs: ClassVar[int] = 0
 
     iterations: int = 20
     """Gradient steps of phase 2."""
@@ -247,6 +259,9 @@ class SDSMemory(_Checked):
     sequential: bool = True
     """Whether a layer sees the layers before it in its own block as they have become, not as they were; costs up to
     two forwards more."""
+    block_epochs: int = 0
+    """Passes over the calibration windows in which all kept weights of a block are adjusted together, by Adam, towards
+    the dense block's output, once its layers are solved; two cost about as much as everything else."""
 
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         return memory_rounds(
@@ -271,6 +286,11 @@ METHODS: dict[str, Any] = {
     "sds-memory": SDSMemory,
     "checkpoint": Checkpoint,
 }
+
+
+def aim(method: Method) -> dict[str, Any]:
+    """The options by which a method sees and aims: its control shares them."""
+    return {name: getattr(method, name) for name in ("alpha", "beta", "sequential", "block_epochs")}
 
 
 def make_method(name: str, options: dict[str, float]) -> Method:

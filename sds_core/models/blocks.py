@@ -52,6 +52,10 @@ class Linear:
         assert tuple(weight.shape) == self.shape
         self.weight.copy_(weight)
 
+    def laid_out(self, weight: Tensor) -> Tensor:
+        """A weight (R, C) the way round in which the module holds its own."""
+        return weight.T if isinstance(self.module, Conv1D) else weight
+
 
 @dataclass(frozen=True, eq=False)
 class Block:

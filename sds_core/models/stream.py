@@ -97,8 +97,8 @@ class Stream:
         other.position = self.position
         return other
 
-    def replay(self, window: int, module: nn.Module | None = None) -> Tensor:
-        """What the next block (or a stand-in for it with other weights) makes of one window; nothing is advanced."""
+    def arguments(self, window: int) -> tuple[tuple, dict[str, Any]]:
+        """What the next block is called with for one window, on the device."""
         call = self._calls[self.position][window]
         to_device = lambda tensor: tensor.to(self.device)
         args = list(_map_tensors(to_device, call.args))
@@ -108,8 +108,13 @@ class Stream:
             args.insert(self.anatomy.slot, hidden)
         else:
             kwargs[self.anatomy.slot] = hidden
+        return tuple(args), kwargs
+
+    def replay(self, window: int, module: nn.Module | None = None) -> Tensor:
+        """What the next block (or a stand-in for it with other weights) makes of one window; nothing is advanced."""
+        args, kwargs = self.arguments(window)
         block = module or self.anatomy.blocks[self.position].module
-        with torch.inference_mode():
+        with torch.no_grad():
             return hidden_of(block(*args, **kwargs))
 
     def move_on(self, outputs: Windows) -> None:
@@ -177,7 +182,7 @@ def capture(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Stream:
             raise _AllCaptured
         return anatomy.wrap(state)
 
-    with torch.inference_mode(), _forwards(anatomy, note):
+    with torch.no_grad(), _forwards(anatomy, note):  # no inference tensors: `block_adjust` differentiates later
         for window in windows:
             try:
                 anatomy.model(window[None], use_cache=False)

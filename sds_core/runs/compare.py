@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS
+from sds_core.maths.methods import METHODS, aim
 from sds_core.maths.pattern import Unstructured
 from sds_core.maths.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import CALIBRATED, RunConfig
@@ -208,6 +208,5 @@ def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
     """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
     same = ("pruner", "pruner_sha256", "pattern", "skip", *CALIBRATED)
     alike = all(getattr(config, name) == getattr(mine, name) for name in same)
-    its, own = config.made_method(), mine.made_method()
-    comparable = method == "base" or (its.alpha, its.beta, its.sequential) == (own.alpha, own.beta, own.sequential)
+    comparable = method == "base" or aim(config.made_method()) == aim(mine.made_method())
     return config.method == method and alike and comparable

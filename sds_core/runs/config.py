@@ -285,7 +285,14 @@ def _flag(name: str, value: Any) -> list[str]:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"samples": 8, "length": 512, "eval_windows": 16, "eval_length": 512},
-    "best": {"samples": 32, "length": 1024, "eval_windows": 64, "eval_length": 1024},
+    "best": {
+        "method": "sds-memory",
+        "samples": 32,
+        "length": 1024,
+        "eval_windows": 64,
+        "eval_length": 1024,
+        "options": {"block_epochs": 2},
+    },
     "paper": {
         "method": "sds",
         "walk": "staged",

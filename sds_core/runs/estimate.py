@@ -32,10 +32,10 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
     """What a run with this configuration will take; None where no finished run is like it.
 
     Like it is the newest run of the same model, precision, place of weights, method, base pruner, skipped layers, walk,
-    device and threads whose record was made on this machine, or one alike to the letter: examples and imported runs
-    tell how fast another one is. Its time for solving layers stays, that for sending data through the model grows with
-    the number of calibration tokens, and that for measuring with the number of evaluation tokens. Memory is the other
-    run's.
+    device, threads and block epochs whose record was made on this machine, or one alike to the letter: examples and
+    imported runs tell how fast another one is. Its time for solving layers stays, that for sending data through the
+    model grows with the number of calibration tokens, and that for measuring with the number of evaluation tokens.
+    Memory is the other run's.
     """
     here = machine()
     for run in runs:
@@ -62,4 +62,5 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
 
 
 def _alike(one: RunConfig, other: RunConfig) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in ALIKE)
+    epochs = {config.made_method().block_epochs for config in (one, other)}
+    return len(epochs) == 1 and all(getattr(one, name) == getattr(other, name) for name in ALIKE)

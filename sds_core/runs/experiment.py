@@ -116,14 +116,15 @@ def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[
         return
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
     began, used = time.monotonic(), time.process_time()
-    rows, lines, weights = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Tensor]()
+    rows, lines, weights = list[dict[str, Any]](), dict[str, dict[str, Any]](), dict[str, Tensor]()
     windows = torch.cat([bench.calibration, bench.held_out])
     for event in run_phase(phase, bench.anatomy, windows, recipe, bench.device, past, len(bench.held_out)):
         if isinstance(event, Solved):  # what is not kept is let go at once: a block's stages would fill a GPU
             its_rows = record.rows(event)
             rows += its_rows
-            lines.append(_line(event, its_rows))
-            weights |= checkpoint.packed(event.linear, event.stages[stage])
+            lines[event.linear.label] = lines.get(event.linear.label, {}) | _line(event, its_rows)
+            if stage in event.stages:
+                weights |= checkpoint.packed(event.linear, event.stages[stage])
             continue
         block = blocks[event.block]
         if rows:
@@ -138,10 +139,11 @@ def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[
             "seconds": round(time.monotonic() - began, 3),
             "cpu_seconds": round(time.process_time() - used, 3),
             "sha256": sha256,
-            "linears": lines,
+            "linears": list(lines.values()),
+            **({"adjusted": asdict(event.change)} if event.change else {}),
         }
         began, used = time.monotonic(), time.process_time()
-        rows, lines, weights = [], [], {}
+        rows, lines, weights = [], {}, {}
 
 
 def _line(solved: Solved, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -173,8 +173,9 @@ def test_the_defaults_are_the_recipe():
         "alpha": 0.2,
         "beta": 0.2,
         "sequential": True,
+        "block_epochs": 0,
     }
-    assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0, "sequential": False}
+    assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0, "sequential": False, "block_epochs": 0}
     assert (SDS().alpha, SDS().beta) == (0.2, 0.0)
     assert SDS().l2 / SDS().l1 == pytest.approx(0.1)
     assert (Base().alpha, Base().beta) == (0.0, 0.0)

@@ -53,6 +53,8 @@ def test_a_control_with_another_share_of_the_teacher_is_no_reference():
     for sequential in (False, True):  # it has to see what the other one saw, too
         runs = [made((3, 3, 3), method="adjusted", options={"beta": 0.3, "sequential": sequential}), runs[1]]
         assert ("control" in side_by_side(runs)[1].against) == sequential
+    runs[0] = made((3, 3, 3), method="adjusted", options={"beta": 0.3, "sequential": True, "block_epochs": 2})
+    assert "control" not in side_by_side(runs)[1].against
 
 
 def test_what_cannot_be_paired_is_refused_and_what_is_unfinished_left_out():

@@ -84,6 +84,12 @@ def test_presets_are_sound_and_flags_win_over_them(name):
     assert config.length == PRESETS[name]["length"]
 
 
+def test_a_presets_options_are_those_of_its_method():
+    for flags, options in ([], {"block_epochs": 2}), (["--method", "sds", "--l1", "0.1"], {"l1": 0.1}):
+        values = chosen(_parser().parse_args(["run", "--preset", "best", *flags]))
+        assert RunConfig.from_dict(values).options == options
+
+
 def test_the_paper_preset_is_the_papers_setting():
     config = RunConfig(**PRESETS["paper"])
     assert (config.samples, config.length, config.method, config.walk) == (128, 2048, "sds", "staged")
