@@ -58,6 +58,10 @@ STUDIES: dict[str, list[Changes]] = {
         for pattern in ("2:4", "50%")
         for setting in (*BASES, *WINNERS, *CONTROLS, *TOGETHER)
     ],
+    "quick": [
+        {**DEVELOPMENT, **setting}
+        for setting in (*BASES, *WINNERS, {"method": "adjusted", "pruner": "sparsegpt"}, *TOGETHER)
+    ],
     "ablations": [
         {**DEVELOPMENT, **setting}
         for setting in (
@@ -81,7 +85,8 @@ STUDIES: dict[str, list[Changes]] = {
         )
     ],
 }
-"""`methods` makes the claims, on text that no choice has seen; `ablations` is for choices, on development text."""
+"""`methods` makes the claims, on text that no choice has seen; `quick` looks at 2:4 on further texts and models;
+`ablations` is for choices, on development text."""
 
 RECIPE = {**DEVELOPMENT, **MEMORY}
 """What the ablations are compared to."""
