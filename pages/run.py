@@ -162,6 +162,11 @@ def results(run: Run) -> None:
             for name, count in sorted(result["winners"].items(), key=lambda item: -item[1])
         )
         st.markdown(f"Kept as the final weights: {counts}.")
+    if adjusted := result.get("adjusted"):
+        st.markdown(
+            f"Adjusting whole blocks helped {adjusted['kept']} of {adjusted['of']}: their output error went from "
+            f"{100 * adjusted['before']:.2f} % to {100 * adjusted['after']:.2f} % on average."
+        )
     st.page_link(
         "pages/layer.py",
         label="See what happened to the weights",

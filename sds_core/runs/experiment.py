@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -248,6 +249,7 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity], opened:
         "left_out": bench.anatomy.left_out,
         **({"besides": opened.besides} if opened else {}),
         "winners": Counter(line["winner"] for line in lines if line["winner"]),
+        **_adjusted([e["adjusted"] for e in events if e["kind"] == "block" and e["stage"] == last and "adjusted" in e]),
         "seconds": _by_phase(events, "seconds"),
         "cpu_seconds": _by_phase(events, "cpu_seconds"),
         "measuring_seconds": round(sum(e.get("seconds", 0.0) for e in events if e["kind"] == "perplexity"), 1),
@@ -260,6 +262,16 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity], opened:
         "evaluation_sha256": digest(bench.evaluation),
         **_versions(),
     }
+
+
+def _adjusted(changes: list[dict[str, float]]) -> dict[str, Any]:
+    """What adjusting blocks as a whole did, over those where it was tried: the error that counted before and after."""
+    if not changes:
+        return {}
+    kept = [change["after"] < change["before"] for change in changes]
+    after = [min(change.values()) for change in changes]
+    before = [change["before"] for change in changes]
+    return {"adjusted": {"kept": sum(kept), "of": len(kept), "before": fmean(before), "after": fmean(after)}}
 
 
 def _by_phase(events: list[Event], what: str) -> dict[str, float]:

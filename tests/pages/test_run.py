@@ -235,6 +235,18 @@ def test_a_finished_run_shows_perplexities_ratios_and_sparsity(finished, app):
     assert at.get("page_link")[0].proto.query_string == f"run={run.id}"
 
 
+def test_a_run_says_what_adjusting_whole_blocks_did(finished, app):
+    run = finished["staged"]
+    assert "whole blocks" not in texts(app(run=run.id))
+    path, told = run.folder / "result.json", run.result()
+    adjusted = {"kept": 2, "of": 3, "before": 0.0412, "after": 0.0345}
+    path.write_text(json.dumps(told | {"adjusted": adjusted}))
+    try:
+        assert "helped 2 of 3: their output error went from 4.12 % to 3.45 %" in texts(app(run=run.id))
+    finally:
+        path.write_text(json.dumps(told))
+
+
 def test_a_note_is_written_shown_again_and_listed(runs, app, made):
     run = made(MODEL, {"kind": "cancelled", "message": "cancelled"})
     at = app(run=run.id)

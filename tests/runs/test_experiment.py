@@ -298,6 +298,28 @@ def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
     assert allocations == [[event["ratios"]]] * 2
 
 
+def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny_folder):
+    alone = finish(create(config(tiny_folder, method="adjusted")))
+    run = finish(create(config(tiny_folder, method="adjusted", options={"block_epochs": 2})))
+    changes = [event["adjusted"] for event in run.log.read() if event["kind"] == "block"]
+    told = run.result()["adjusted"]
+    assert told["of"] == len(changes) and told["kept"] == sum(one["after"] < one["before"] for one in changes) > 0
+    assert told["before"] == pytest.approx(sum(one["before"] for one in changes) / len(changes))
+    assert told["after"] <= told["before"] and "adjusted" not in alone.result()
+    assert run.result()["pruned"] == alone.result()["pruned"]
+    rows = record.load(run.folder)
+    assert not rows.duplicated(["block", "linear", "stage", "round"]).any()
+    final = rows[rows["stage"] == "final"].set_index("name")
+    sparse = rows[rows["stage"] == "sparse"].set_index("name")
+    assert set(final.index) == set(sparse.index)
+    stored = list(weights(run).values())
+    for _, row in final.iterrows():
+        weight = stored[row["block"]][f"{row['linear']}.weight"]
+        assert row["std"] == pytest.approx(float(weight.std(correction=0)), rel=1e-4)
+    first = [name for name in final.index if final.loc[name, "block"] == 0]
+    assert (final.loc[first, "mask_changed"] == 0).all()
+
+
 def test_phases_four_and_five_are_two_and_three_on_what_three_left(tiny_folder):
     """S-D-S-D-S, from a staged run and from a fused one."""
     chosen = {"method": "sds-memory", "options": {"rounds": 3, "beta": 0.0}}
