@@ -399,7 +399,7 @@ def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(ti
     "chosen",
     [
         {"method": "base", "allocation": "owl", "pattern": "60%"},
-        {"method": "sds-memory", "options": {"rounds": 3}},
+        {"method": "sds-memory", "options": {"rounds": 3, "block_epochs": 1}},
         {"method": "sds", "walk": "staged", "options": {"iterations": 2, "adjust_iterations": 2}},
     ],
     ids=lambda chosen: chosen["method"],
