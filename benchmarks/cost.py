@@ -26,6 +26,7 @@ METHODS = {
     "sds": {"method": "sds", "pruner": "wanda"},
     "sds-memory, β = 0": {"method": "sds-memory", "pruner": "wanda", "options": {"beta": 0.0}},
     "sds-memory": {"method": "sds-memory", "pruner": "wanda"},
+    "sds-memory, 2 block epochs": {"method": "sds-memory", "pruner": "wanda", "options": {"block_epochs": 2}},
 }
 
 
