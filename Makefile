@@ -12,8 +12,8 @@ app: install ## set everything up and serve the app on 127.0.0.1
 demo: install ## the same job on the command line
 	$(BIN)/python -m sds_core demo
 
-test: $(VENV)/.tested ## the tests, offline
-	$(BIN)/python -m pytest
+test: $(VENV)/.tested ## the tests, offline, a file at a time on each of two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.tested ## style and types
 	$(BIN)/ruff check .
