@@ -58,7 +58,7 @@ STUDIES: dict[str, list[Changes]] = {
         for pattern in ("2:4", "50%")
         for setting in (*BASES, *WINNERS, *CONTROLS, *TOGETHER)
     ],
-    "quick": [
+    "second": [
         {**DEVELOPMENT, **setting}
         for setting in (*BASES, *WINNERS, {"method": "adjusted", "pruner": "sparsegpt"}, *TOGETHER)
     ],
@@ -85,7 +85,7 @@ STUDIES: dict[str, list[Changes]] = {
         )
     ],
 }
-"""`methods` makes the claims, on text that no choice has seen; `quick` looks at 2:4 on further texts and models;
+"""`methods` makes the claims, on text that no choice has seen; `second` looks at 2:4 on a further text or model;
 `ablations` is for choices, on development text."""
 
 RECIPE = {**DEVELOPMENT, **MEMORY}

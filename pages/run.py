@@ -162,10 +162,11 @@ def results(run: Run) -> None:
             for name, count in sorted(result["winners"].items(), key=lambda item: -item[1])
         )
         st.markdown(f"Kept as the final weights: {counts}.")
-    if adjusted := result.get("adjusted"):
+    if change := result.get("block_change"):
+        judged = "windows that were held out" if run.config.held_out else "the very windows that they were adjusted on"
         st.markdown(
-            f"Adjusting whole blocks helped {adjusted['kept']} of {adjusted['of']}: their output error went from "
-            f"{100 * adjusted['before']:.2f} % to {100 * adjusted['after']:.2f} % on average."
+            f"Adjusting whole blocks helped {change['kept']} of {change['of']}: on {judged}, the output error of all "
+            f"went from {100 * change['before']:.2f} % to {100 * change['after']:.2f} % on average."
         )
     st.page_link(
         "pages/layer.py",

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_options(looking, without=INSPECTED)
     looking.add_argument("checkpoint", metavar="FOLDER", help="the pruned model: a folder or what else --model takes")
     looking.add_argument("--dense", required=True, metavar="MODEL", help="the model before it was pruned")
-    looking.set_defaults(do=_inspect)
+    looking.set_defaults(do=_inspect, methods=["checkpoint"])
 
     compare = commands.add_parser("compare", help="several methods on one model, text and pattern")
     flags.add_options(compare, without=("pruner", "method", "phase", "checkpoint"))

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sds_core.maths.methods import METHODS
+from sds_core.maths.methods import METHODS, option_names
 from sds_core.runs.config import NOT_FLAGS, PRESETS, RunConfig, describe
 
 
@@ -50,11 +50,13 @@ def _method_options() -> dict[str, dict[str, Any]]:
 
 
 def chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for as plain values: the preset, then the flags."""
+    """What was asked for as plain values: the preset, with those of its options that a method in question has, then
+    the flags."""
     given = vars(options)
     preset = PRESETS[given["preset"]] if given.get("preset") else {}
     values = preset | {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
-    same_method = given.get("method", preset.get("method")) == preset.get("method")
-    its_options = preset.get("options", {}) if same_method else {}
+    methods = given.get("methods", [values.get("method", RunConfig.method)])
+    known = {option for method in methods for option in option_names(method.partition(":")[0])}
+    its_options = {name: value for name, value in preset.get("options", {}).items() if name in known}
     values["options"] = its_options | {name: given[name] for name in _method_options() if name in given}
     return values

@@ -69,11 +69,11 @@ class Solved:
         return final
 
     def parted(self) -> tuple["Solved", "Solved"]:
-        """What is final apart, without what only the solvers needed: it waits for the rest of its block."""
+        """What is final apart, both without what only the solvers needed: it waits for the rest of its block."""
         early: dict[Stage, Pruned | Tensor] = {stage: value for stage, value in self.stages.items() if stage != "final"}
         problem = LayerProblem(self.problem.weight, Gram(self.problem.gram.matrix), self.problem.shift)
         late = replace(self, problem=problem, stages={"final": self.final}, rounds=[])
-        return replace(self, stages=early), late
+        return replace(self, problem=problem, stages=early), late
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,11 @@ def _walk(
             "blocks of this model share weights, so its dense blocks cannot be run beside the pruned ones",
             cure="set the teacher's share to nothing: --beta 0",
         )
+    if step.taught and recipe.method.block_epochs and SHARED in anatomy.left_out.values():
+        raise SDSError(
+            "blocks of this model share weights, so none can be adjusted by itself",
+            cure="leave blocks as they are: --block-epochs 0",
+        )
     teacher = stream.fork() if beta else None
     going = _Going(stream, teacher, recipe, step, past, beta, held_out)
     for block in anatomy.blocks:
@@ -323,15 +328,17 @@ class _Going:
             seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out, group, group is groups[-1])
             for linear in group:
                 weight = dense.pop(linear.label).to(self.stream.device).float()
-                solved = self._solve(linear, weight, seen[linear.input], self.recipe.of(block))
                 if wanted is None:
-                    yield solved
+                    yield self._solve(linear, weight, seen[linear.input], self.recipe.of(block))
                 else:
-                    first, last = solved.parted()
-                    yield first
-                    waiting.append(last)
+                    early, late = self._solve(linear, weight, seen[linear.input], self.recipe.of(block)).parted()
+                    yield early
+                    del early
+                    waiting.append(late)
+            del seen
         if wanted is not None:
             change = yield from self._adjust(block, waiting, wanted)
+            del waiting, wanted
         if self.step.feeds_on == "start":
             self.stream.move_on(outputs)
         elif block is not self.stream.anatomy.blocks[-1]:

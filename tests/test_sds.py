@@ -380,11 +380,13 @@ def test_beta_changes_the_result() -> None:
     assert not torch.equal(without[key], beside[key])
 
 
-def test_a_teacher_is_refused_where_blocks_share_a_weight_that_is_pruned() -> None:
+def test_teacher_and_block_epochs_are_refused_where_blocks_share_a_weight_that_is_pruned() -> None:
     model = build("llama")
     model.model.layers[2].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
     with pytest.raises(SDSError, match=r"blocks of this model share weights.*--beta 0"):
         list(walk("fused", model, recipe(SDSMemory(beta=0.5))))
+    with pytest.raises(SDSError, match=r"blocks of this model share weights.*--block-epochs 0"):
+        list(walk("fused", model, recipe(SDSMemory(beta=0.0, block_epochs=1))))
     done = [event for event in walk("fused", model, recipe(SDSMemory(beta=0.0, rounds=2))) if isinstance(event, Solved)]
     assert len(done) == 3 * 7 - 1
     zeros = (model.model.layers[2].mlp.up_proj.weight == 0).float().mean()

@@ -293,6 +293,11 @@ def aim(method: Method) -> dict[str, Any]:
     return {name: getattr(method, name) for name in ("alpha", "beta", "sequential", "block_epochs")}
 
 
+def option_names(method: str) -> list[str]:
+    """The options of the named method; none where no method has that name."""
+    return [field.name for field in fields(METHODS[method])] if method in METHODS else []
+
+
 def make_method(name: str, options: dict[str, float]) -> Method:
     """The named method with some of its options set.
 
@@ -301,7 +306,7 @@ def make_method(name: str, options: dict[str, float]) -> Method:
     """
     if name not in METHODS:
         raise SDSError("unknown method", got=name, allowed=", ".join(METHODS))
-    known = [field.name for field in fields(METHODS[name])]
+    known = option_names(name)
     for option in options:
         if option not in known:
             raise SDSError(f"method {name} has no option {option}", allowed=", ".join(known) or "none")

@@ -5,6 +5,7 @@ divides, all add up in the residual stream) is seen here only. Masks stay. The i
 (Guo et al., arXiv 2402.12419), with another target and another measure of the error.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sds_core.errors import SDSError
 from sds_core.maths.problem import Pruned
 from sds_core.models.blocks import Block, Linear, hidden_of
 from sds_core.models.stream import Stream, Windows, on_device
 
 RATE = 0.0015
 """Length of the first steps, in units of the root mean square of a layer's kept weights; it falls to 0 by a cosine."""
+WORSE = 1e300
+"""Stands for an error that is not finite, which no record could hold."""
 LOUDER = 1024.0
 """Factor on what is differentiated: Adam's steps do not feel it, and small gradients survive in float16."""
 
@@ -31,6 +35,7 @@ class BlockChange:
 
     before: float
     after: float
+    """`WORSE` where it is not finite."""
 
     @property
     def kept(self) -> bool:
@@ -74,6 +79,9 @@ def adjust_block(
 
     Returns:
         Its layers' weights and masks by label, those that were given if they were the better ones, and the errors.
+
+    Raises:
+        SDSError: the error is not finite to begin with.
     """
     judged = range(len(wanted) - held_out, len(wanted)) if held_out else range(len(wanted))
     seen = range(len(wanted) - held_out)
@@ -95,8 +103,14 @@ def adjust_block(
                 return sum(float(error(window)) for window in judged) / len(judged)
 
         before = judge()
+        if not math.isfinite(before):
+            raise SDSError(
+                f"the outputs of {block.name} are not finite, so it cannot be adjusted as a whole",
+                cure="load the model in float32, or leave blocks as they are: --block-epochs 0",
+            )
         _descend(free, error, seen, epochs, block.index)
-        change = BlockChange(before, judge())
+        after = judge()
+        change = BlockChange(before, after if math.isfinite(after) else WORSE)
     if not change.kept:
         return dict(pruned), change
     masks = {linear.label: pruned[linear.label].mask for linear in block.linears}
@@ -118,7 +132,9 @@ def _descend(
         for place in torch.randperm(len(windows), generator=generator).tolist():
             optimiser.zero_grad()
             (LOUDER * error(windows[place])).backward()
-            optimiser.step()
+            gradients = [weight.grad for weight in free.values() if weight.grad is not None]  # none: an expert at rest
+            if all(gradient.isfinite().all() for gradient in gradients):  # float16 may overflow in one window
+                optimiser.step()
             schedule.step()
 
 

@@ -81,7 +81,8 @@ class RunConfig:
     seed: int = 0
     """Chooses the calibration windows."""
     held_out: int = 1
-    """Calibration windows that no solver sees, on which every layer's error is recorded."""
+    """Calibration windows that no solver sees: on them every layer's error is recorded, and adjusted blocks are
+    judged."""
     evaluation: str = "python-docs"
     """Held-out text to measure perplexity on; named like a calibration text. One that both name is halved: its first
     half calibrates."""

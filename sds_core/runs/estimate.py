@@ -35,7 +35,8 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
     device, threads and block epochs whose record was made on this machine, or one alike to the letter: examples and
     imported runs tell how fast another one is. Its time for solving layers stays, that for sending data through the
     model grows with the number of calibration tokens, and that for measuring with the number of evaluation tokens.
-    Memory is the other run's.
+    A phase is judged by the
+    same one, where the other run has it. Memory is the other run's.
     """
     here = machine()
     for run in runs:
@@ -45,16 +46,17 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
             continue
         if result is None or result.get("machine") != here or theirs.parent or not _alike(theirs, config):
             continue
-        blocks = [event for event in events if event["kind"] == "block"]
+        done = [event for event in events if event["kind"] == "block"]
+        blocks = [event for event in done if event["phase"] in config.walks] or done
         walking = sum(event["seconds"] for event in blocks)
         solving = sum(line["seconds"] for event in blocks for line in event["linears"])
         seen = (config.samples + config.held_out) * config.length / ((theirs.samples + theirs.held_out) * theirs.length)
         read = config.eval_windows * config.eval_length / (theirs.eval_windows * theirs.eval_length)
-        phases = 1 if config.phase else len(config.walks)
-        share = phases / len(theirs.walks)
+        phases, timed = len(config.walks), len({event["phase"] for event in blocks})
+        measuring = result["measuring_seconds"] / len(theirs.walks)
         return Estimate(
             like=run.id,
-            seconds=share * (solving + (walking - solving) * seen + result["measuring_seconds"] * read),
+            seconds=phases * ((solving + (walking - solving) * seen) / timed + measuring * read),
             memory=result["peak_memory"],
             disk=int(phases * result["weight_bytes"]) if config.keep_weights else 0,
         )
@@ -63,4 +65,5 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
 
 def _alike(one: RunConfig, other: RunConfig) -> bool:
     epochs = {config.made_method().block_epochs for config in (one, other)}
-    return len(epochs) == 1 and all(getattr(one, name) == getattr(other, name) for name in ALIKE)
+    same_epochs = len(epochs) == 1 or other.walks[-1] in ("sparse", "dense")  # where no block is adjusted
+    return same_epochs and all(getattr(one, name) == getattr(other, name) for name in ALIKE)

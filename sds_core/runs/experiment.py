@@ -21,6 +21,7 @@ from sds_core.maths.pattern import Pattern, Unstructured
 from sds_core.maths.perplexity import Perplexity, compare
 from sds_core.maths.problem import Pruned
 from sds_core.models.allocate import owl
+from sds_core.models.block_adjust import BlockChange
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device
 from sds_core.models.text import digest
 from sds_core.runs import checkpoint, own_pruners, record
@@ -120,12 +121,13 @@ def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[
     rows, lines, weights = list[dict[str, Any]](), dict[str, dict[str, Any]](), dict[str, Tensor]()
     windows = torch.cat([bench.calibration, bench.held_out])
     for event in run_phase(phase, bench.anatomy, windows, recipe, bench.device, past, len(bench.held_out)):
-        if isinstance(event, Solved):  # what is not kept is let go at once: a block's stages would fill a GPU
+        if isinstance(event, Solved):  # what is not kept is let go at once: a block's rounds would fill a GPU
             its_rows = record.rows(event)
             rows += its_rows
             lines[event.linear.label] = lines.get(event.linear.label, {}) | _line(event, its_rows)
             if stage in event.stages:
                 weights |= checkpoint.packed(event.linear, event.stages[stage])
+            del event
             continue
         block = blocks[event.block]
         if rows:
@@ -141,7 +143,7 @@ def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[
             "cpu_seconds": round(time.process_time() - used, 3),
             "sha256": sha256,
             "linears": list(lines.values()),
-            **({"adjusted": asdict(event.change)} if event.change else {}),
+            **({"block_change": asdict(event.change)} if event.change else {}),
         }
         began, used = time.monotonic(), time.process_time()
         rows, lines, weights = [], {}, {}
@@ -249,7 +251,9 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity], opened:
         "left_out": bench.anatomy.left_out,
         **({"besides": opened.besides} if opened else {}),
         "winners": Counter(line["winner"] for line in lines if line["winner"]),
-        **_adjusted([e["adjusted"] for e in events if e["kind"] == "block" and e["stage"] == last and "adjusted" in e]),
+        **_block_change(
+            [BlockChange(**e["block_change"]) for e in events if e.get("stage") == last and "block_change" in e]
+        ),
         "seconds": _by_phase(events, "seconds"),
         "cpu_seconds": _by_phase(events, "cpu_seconds"),
         "measuring_seconds": round(sum(e.get("seconds", 0.0) for e in events if e["kind"] == "perplexity"), 1),
@@ -264,14 +268,14 @@ def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity], opened:
     }
 
 
-def _adjusted(changes: list[dict[str, float]]) -> dict[str, Any]:
-    """What adjusting blocks as a whole did, over those where it was tried: the error that counted before and after."""
+def _block_change(changes: list[BlockChange]) -> dict[str, Any]:
+    """What adjusting blocks as a whole did to their error, the mean over all; one that did not gain stays as it was."""
     if not changes:
         return {}
-    kept = [change["after"] < change["before"] for change in changes]
-    after = [min(change.values()) for change in changes]
-    before = [change["before"] for change in changes]
-    return {"adjusted": {"kept": sum(kept), "of": len(kept), "before": fmean(before), "after": fmean(after)}}
+    before = fmean(change.before for change in changes)
+    after = fmean(change.after if change.kept else change.before for change in changes)
+    kept = sum(change.kept for change in changes)
+    return {"block_change": {"kept": kept, "of": len(changes), "before": before, "after": after}}
 
 
 def _by_phase(events: list[Event], what: str) -> dict[str, float]:

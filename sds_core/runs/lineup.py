@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS
+from sds_core.maths.methods import METHODS, option_names
 from sds_core.runs import own_pruners
 from sds_core.runs.config import PRESETS, RunConfig
 
@@ -24,8 +24,8 @@ def lineup(values: dict[str, Any], methods: Sequence[str] = COMPARED) -> list[Ru
     asked, used, configs = values.get("options", {}), set[str](), []
     for name in methods:
         method, _, pruner = name.partition(":")
-        known = _options(method)
-        used |= known
+        known = option_names(method)
+        used.update(known)
         own = {key: value for key, value in asked.items() if key in known}
         chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
         configs.append(RunConfig.from_dict(chosen))
@@ -50,10 +50,6 @@ def commands(configs: list[RunConfig]) -> list[str]:
     return [group[0].command() if group[0].phase else _compare(group) for group in groups]
 
 
-def _options(method: str) -> set[str]:
-    return {f.name for f in dataclasses.fields(METHODS[method])} if method in METHODS else set()
-
-
 def _one_line(group: list[RunConfig]) -> bool:
     """Whether one `compare` makes exactly these runs."""
     own = dict.fromkeys(("method", "pruner", "pruner_sha256", "options"))
@@ -68,7 +64,7 @@ def _together(group: list[RunConfig]) -> dict[str, Any]:
 
 def _with(config: RunConfig, options: dict[str, Any]) -> dict[str, Any]:
     """All options of a run's method if it got those of `options` that it knows."""
-    known = _options(config.method)
+    known = option_names(config.method)
     return vars(METHODS[config.method]()) | {name: value for name, value in options.items() if name in known}
 
 

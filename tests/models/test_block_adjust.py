@@ -1,5 +1,6 @@
 """A block's layers adjusted together: its error against plain forward passes, masks that stay, every family."""
 
+import math
 from typing import NamedTuple
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from sds_core.errors import SDSError
 from sds_core.maths.problem import Pruned
 from sds_core.models.block_adjust import BlockChange, adjust_block, wanted_outputs
 from sds_core.models.blocks import Anatomy, Linear, dissect, hidden_of
@@ -61,7 +63,10 @@ class Case(NamedTuple):
     """What the block returns with the weights that were found, in plain forward passes."""
 
 
-def adjusted(name: str, attention: str = "sdpa", *, beta: float = 0.0, epochs: int = 3, held_out: int = 0) -> Case:
+def adjusted(
+    name: str, attention: str = "sdpa", *, beta: float = 0.0, epochs: int = 3, held_out: int = 0, apart: float = 1.0
+) -> Case:
+    """`apart` is a factor on what is wanted of the last window."""
     model = build(name, attention)
     anatomy = dissect(model)
     stream = capture(anatomy, WINDOWS, CPU)
@@ -72,6 +77,7 @@ def adjusted(name: str, attention: str = "sdpa", *, beta: float = 0.0, epochs: i
         two_of_four(linear)
     stream.advance()
     wanted = list(wanted_outputs(stream, teacher, beta))
+    wanted[-1] = apart * wanted[-1]
     block = anatomy.blocks[1]
     given = {linear.label: two_of_four(linear) for linear in block.linears}
     found, change = adjust_block(stream, block, given, wanted, epochs=epochs, held_out=held_out)
@@ -121,9 +127,12 @@ def test_what_is_wanted_is_the_dense_blocks_output_in_part_on_the_dense_models_s
 
 
 def test_windows_that_are_held_out_judge_and_are_not_seen() -> None:
-    three, four = adjusted("llama", held_out=1), adjusted("llama")
-    assert error(three.made[3:], three.wanted[3:]) == pytest.approx(three.change.after, rel=1e-4)
-    assert any(not torch.equal(three.found[label].weight, four.found[label].weight) for label in four.found)
+    case, other = adjusted("llama", held_out=1), adjusted("llama", held_out=1, apart=0.9)
+    assert error(case.made[3:], case.wanted[3:]) == pytest.approx(case.change.after, rel=1e-4)
+    assert other.change.kept and other.change.before != case.change.before
+    assert all(torch.equal(case.found[label].weight, other.found[label].weight) for label in case.found)
+    seen = adjusted("llama", apart=0.9)
+    assert any(not torch.equal(case.found[label].weight, seen.found[label].weight) for label in case.found)
 
 
 def test_a_block_stays_as_it_was_where_adjusting_makes_it_worse(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +140,20 @@ def test_a_block_stays_as_it_was_where_adjusting_makes_it_worse(monkeypatch: pyt
     case = adjusted("llama", epochs=1, held_out=1)
     assert not case.change.kept and case.change.after > case.change.before
     assert all(torch.equal(case.found[label].weight, given.weight) for label, given in case.given.items())
+
+
+def test_a_block_stays_as_it_was_where_steps_lead_out_of_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sds_core.models.block_adjust.RATE", 1e30)
+    case = adjusted("llama", epochs=1)
+    assert not case.change.kept and math.isfinite(case.change.after)
+    monkeypatch.setattr("sds_core.models.block_adjust.LOUDER", math.inf)  # no gradient is finite: no step is made
+    case = adjusted("llama", epochs=1)
+    assert case.change.after == case.change.before
+
+
+def test_a_block_whose_outputs_are_not_finite_is_refused() -> None:
+    with pytest.raises(SDSError, match=r"model.layers.1 are not finite.*--block-epochs 0"):
+        adjusted("llama", apart=math.inf)
 
 
 def test_the_same_again_gives_the_same_bits() -> None:

@@ -84,10 +84,17 @@ def test_presets_are_sound_and_flags_win_over_them(name):
     assert config.length == PRESETS[name]["length"]
 
 
-def test_a_presets_options_are_those_of_its_method():
-    for flags, options in ([], {"block_epochs": 2}), (["--method", "sds", "--l1", "0.1"], {"l1": 0.1}):
-        values = chosen(_parser().parse_args(["run", "--preset", "best", *flags]))
-        assert RunConfig.from_dict(values).options == options
+def test_a_presets_options_go_to_the_methods_that_have_them():
+    def asked(*words):
+        return chosen(_parser().parse_args([*words, "--preset", "best"]))["options"]
+
+    assert asked("run") == asked("run", "--method", "adjusted") == {"block_epochs": 2}
+    assert asked("run", "--method", "sds", "--l1", "0.1") == {"l1": 0.1}
+    assert (
+        asked("inspect", "pruned", "--dense", "demo") == asked("compare", "--methods", "base:wanda", "sds:wanda") == {}
+    )
+    assert asked("compare", "--methods", "base:wanda", "sds-memory:wanda") == {"block_epochs": 2}
+    assert PRESETS["best"]["options"] == {"block_epochs": 2}
 
 
 def test_the_paper_preset_is_the_papers_setting():

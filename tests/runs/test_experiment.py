@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
+from sds_core.models.block_adjust import BlockChange
 from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.models.text import digest, evaluation_windows
-from sds_core.runs import checkpoint, lock, record
+from sds_core.runs import checkpoint, experiment, lock, record
 from sds_core.runs.compare import side_by_side
 from sds_core.runs.export import export
 from sds_core.runs.store import create, open_run
@@ -301,11 +302,10 @@ def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
 def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny_folder):
     alone = finish(create(config(tiny_folder, method="adjusted")))
     run = finish(create(config(tiny_folder, method="adjusted", options={"block_epochs": 2})))
-    changes = [event["adjusted"] for event in run.log.read() if event["kind"] == "block"]
-    told = run.result()["adjusted"]
-    assert told["of"] == len(changes) and told["kept"] == sum(one["after"] < one["before"] for one in changes) > 0
-    assert told["before"] == pytest.approx(sum(one["before"] for one in changes) / len(changes))
-    assert told["after"] <= told["before"] and "adjusted" not in alone.result()
+    changes = [event["block_change"] for event in run.log.read() if event["kind"] == "block"]
+    told = run.result()["block_change"]
+    assert told["of"] == len(changes) == 3 and "block_change" not in alone.result()
+    assert told["before"] == pytest.approx(sum(one["before"] for one in changes) / 3)
     assert run.result()["pruned"] == alone.result()["pruned"]
     rows = record.load(run.folder)
     assert not rows.duplicated(["block", "linear", "stage", "round"]).any()
@@ -318,6 +318,12 @@ def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny
         assert row["std"] == pytest.approx(float(weight.std(correction=0)), rel=1e-4)
     first = [name for name in final.index if final.loc[name, "block"] == 0]
     assert (final.loc[first, "mask_changed"] == 0).all()
+
+
+def test_a_block_that_did_not_gain_counts_as_it_was():
+    changes = [BlockChange(0.2, 0.1), BlockChange(0.4, 1e300)]
+    told = experiment._block_change(changes)["block_change"]
+    assert told == {"kept": 1, "of": 2, "before": pytest.approx(0.3), "after": pytest.approx(0.25)}
 
 
 def test_phases_four_and_five_are_two_and_three_on_what_three_left(tiny_folder):
