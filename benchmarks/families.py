@@ -218,7 +218,7 @@ def table(findings: list[Finding]) -> str:
         "|---|---|---|---|---|",
     ]
     for found in good:
-        out = "; ".join(f"`{name}` ×{count}: {why}" for (name, why), count in found.left_out.items())
+        out = "; ".join(f"`{name}` ×{count}: {why}" for (name, why), count in sorted(found.left_out.items()))
         one = f"| {found.family} | `{found.blocks}` | {found.share:.0%} | {', '.join(found.exact)} | {out} |"
         lines.append(one)
     lines += ["", "## Not shown to replay", "", "| family | error |", "|---|---|"]
