@@ -1,11 +1,12 @@
 """Finished runs beside each other, paired window by window with the dense model, the base pruner and the control."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS, aim
+from sds_core.maths.methods import METHODS, aim, option_names
 from sds_core.maths.pattern import Unstructured
 from sds_core.maths.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import CALIBRATED, RunConfig
@@ -134,14 +135,28 @@ def names(rows: list[Row]) -> dict[str, str]:
 
 
 def called(runs: dict[str, RunConfig]) -> dict[str, str]:
-    """Method, pruner and, where they differ, pattern of each run; its id too where these are alike."""
+    """Method, pruner and, where they differ, pattern of each run; where these are alike, what sets the runs apart."""
     several = len({_pattern(config) for config in runs.values()}) > 1
     short = {}
     for run, config in runs.items():
         words = [METHODS[config.method].title, config.pruner_title]
         short[run] = " · ".join([*words, _pattern(config)] if several else words)
-    known = list(short.values())
-    return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in short.items()}
+    alike = {name: [run for run in runs if short[run] == name] for name in short.values()}
+    full = {run: " · ".join([name, *_apart(runs[run], [runs[r] for r in alike[name]])]) for run, name in short.items()}
+    known = list(full.values())
+    return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in full.items()}
+
+
+def _apart(config: RunConfig, others: list[RunConfig]) -> Iterator[str]:
+    """The settings and options of a run that are not the same in all of the others, in words."""
+    for name in ("model", "walk", "allocation", *CALIBRATED):
+        if len({getattr(other, name) for other in others}) > 1:
+            yield f"{name} {getattr(config, name)}"
+    for name in option_names(config.method):
+        if len({getattr(other.made_method(), name) for other in others}) > 1:
+            value = getattr(config.made_method(), name)
+            told = ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}"
+            yield f"{name.replace('_', ' ')} {told}"
 
 
 def records(rows: list[Row]) -> list[dict[str, Any]]:

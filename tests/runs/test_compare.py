@@ -135,6 +135,18 @@ def test_names_tell_runs_apart():
     }
 
 
+def test_names_say_which_options_set_runs_apart():
+    changes = [{}, {"block_epochs": 2}, {"sequential": True}]
+    rows = side_by_side([made((3, 3, 3), method="adjusted", options=options) for options in changes])
+    assert [names(rows)[row.run] for row in rows] == [
+        "base + adjustment · wanda · sequential no · block epochs 0",
+        "base + adjustment · wanda · sequential no · block epochs 2",
+        "base + adjustment · wanda · sequential yes · block epochs 0",
+    ]
+    seeds = side_by_side([made((3, 3, 3), seed=seed) for seed in (0, 1)])
+    assert list(names(seeds).values()) == ["base pruner · wanda · seed 0", "base pruner · wanda · seed 1"]
+
+
 def test_records_are_the_paired_numbers_at_full_precision():
     base, sds = (3.0, 3.6, 4.1), (2.6, 3.2, 3.5)
     _, found = records(side_by_side([made(base), made(sds, method="sds", title="mine")]))
