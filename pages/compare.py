@@ -193,7 +193,7 @@ def together(runs: list[Run]) -> None:
         st.info("None of the chosen runs is finished. Their results appear here.", icon=":material/info:")
         return
     called = names(rows)
-    say_which(rows, called)
+    say_which(rows, {run: frame.plain(name) for run, name in called.items()})
     ratios(rows, called)
     numbers(rows, called)
     st.markdown("The same runs on the command line:")
