@@ -142,6 +142,7 @@ def test_a_block_stays_as_it_was_where_adjusting_makes_it_worse(monkeypatch: pyt
     assert all(torch.equal(case.found[label].weight, given.weight) for label, given in case.given.items())
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_block_stays_as_it_was_where_steps_lead_out_of_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sds_core.models.block_adjust.RATE", 1e30)
     case = adjusted("llama", epochs=1)

@@ -31,6 +31,7 @@ def test_the_walk_from_the_first_guess_to_the_hand_out(visitor):
         page.locator(".js-plotly-plot").wait_for()
         answer = page.get_by_test_id("stMain").inner_text()
         assert ("You were right." in answer) != (f"You said: {step.options[0]}." in answer)
+        visitor.idle()
         if number < len(STEPS):
             page.get_by_role("button", name="Next").click()
     with page.expect_download() as download:
