@@ -270,13 +270,13 @@ class RunConfig:
             hidden = f.name in (*NOT_FLAGS, *without) or (f.name == "walk" and self.phase)
             if hidden or value == f.default:
                 continue
-            words += _flag(f.name, value)
+            words += flag(f.name, value)
         for name, value in self.options.items():
-            words += _flag(name, value)
+            words += flag(name, value)
         return words if "pruner" in without else [*words, *own_pruners.flag([self.pruner])]
 
 
-def _flag(name: str, value: Any) -> list[str]:
+def flag(name: str, value: Any) -> list[str]:
     """A value as words of the command line."""
     name = name.replace("_", "-")
     if isinstance(value, bool):

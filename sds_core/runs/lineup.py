@@ -8,7 +8,7 @@ from typing import Any
 from sds_core.errors import SDSError
 from sds_core.maths.methods import METHODS, option_names
 from sds_core.runs import own_pruners
-from sds_core.runs.config import PRESETS, RunConfig
+from sds_core.runs.config import PRESETS, RunConfig, flag
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-memory:wanda")
 """METHOD:PRUNER, as `compare` takes them, and those that it takes where none are given."""
@@ -71,6 +71,6 @@ def _with(config: RunConfig, options: dict[str, Any]) -> dict[str, Any]:
 def _compare(group: list[RunConfig]) -> str:
     methods = [f"{config.method}:{config.pruner}" for config in group]
     shared = dataclasses.replace(group[0], options={}).flags(without=("method", "pruner"))
-    options = [word for name, value in _together(group).items() for word in ("--" + name.replace("_", "-"), str(value))]
+    options = [word for name, value in _together(group).items() for word in flag(name, value)]
     folder = own_pruners.flag(config.pruner for config in group)
     return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

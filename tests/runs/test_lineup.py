@@ -51,6 +51,15 @@ def test_runs_that_share_everything_else_are_one_line_that_makes_them_again():
     assert read(line) == configs
 
 
+def test_options_that_are_yes_or_no_are_flags_of_their_own():
+    seen = {"beta": 0.2, "sequential": True}
+    configs = [RunConfig(method="adjusted", options=seen), RunConfig(method="sds-memory", options={})]
+    (line,) = commands(configs)
+    assert "--sequential" in line and [c.made_method() for c in read(line)] == [c.made_method() for c in configs]
+    configs = [RunConfig(options={"sequential": False})]
+    assert [read(line) for line in commands(configs)] == [configs]
+
+
 def test_options_that_contradict_each_other_are_lines_of_their_own():
     configs = [RunConfig(method="sds"), RunConfig(method="sds-memory", options={"alpha": 0.5})]
     first, second = commands(configs)
