@@ -52,7 +52,12 @@ def show(rows: list[Row], names: dict[str, str]) -> None:
     if first.empty or second.empty:
         st.info("One of these runs has no record of its layers.", icon=":material/info:")
         return
-    _draw(first, second, names[first_row.run])
+    _draw(first, second, frame.plain(names[first_row.run]))
+    if any(row.config.made_method().block_epochs for row in (first_row, second_row)):
+        st.caption(
+            "Where whole blocks were adjusted, errors of single layers may have grown for the good of their block: the "
+            "perplexity tells which model is better, not this map."
+        )
     with st.container(horizontal=True):
         for letter, row in zip("AB", (first_row, second_row), strict=True):
             st.page_link(

@@ -234,3 +234,12 @@ def test_the_equal_command_line_is_in_view(outcome, app):
     words = at.code[0].value.split()
     assert words[:5] == ["python", "-m", "sds_core", "compare", "--methods"]
     assert set(words[5:7]) == {"base:wanda", "sds:wanda"} and at.code[0].value.endswith("--iterations 3")
+
+
+def test_a_map_of_layers_does_not_judge_blocks_that_were_adjusted_together(outcome, app):
+    base = outcome(BASE, ERRORS)
+    plain = outcome(SDS, ERRORS, method="adjusted")
+    together = outcome(SDS, ERRORS, method="adjusted", options={"block_epochs": 2})
+    warning = "which model is better, not this map"
+    assert warning not in texts(compared(app, base, plain))
+    assert warning in texts(compared(app, base, together))
