@@ -34,9 +34,8 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
     Like it is the newest run of the same model, precision, place of weights, method, base pruner, skipped layers, walk,
     device, threads and block epochs whose record was made on this machine, or one alike to the letter: examples and
     imported runs tell how fast another one is. Its time for solving layers stays, that for sending data through the
-    model grows with the number of calibration tokens, and that for measuring with the number of evaluation tokens.
-    A phase is judged by the
-    same one, where the other run has it. Memory is the other run's.
+    model grows with the number of calibration tokens, and that for measuring with the number of evaluation tokens. A
+    phase is judged by the same one, where the other run has it. Memory is the other run's.
     """
     here = machine()
     for run in runs:
