@@ -333,8 +333,8 @@ class _Going:
                 else:
                     early, late = self._solve(linear, weight, seen[linear.input], self.recipe.of(block)).parted()
                     yield early
-                    del early
                     waiting.append(late)
+                    del early  # its rounds would lie beside what adjusting the block takes
             del seen
         if wanted is not None:
             change = yield from self._adjust(block, waiting, wanted)

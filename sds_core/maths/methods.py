@@ -54,6 +54,13 @@ class _Checked:
                 raise SDSError(f"option {option.name} out of range", got=value, allowed=f"{low:g} to {high:g}")
 
 
+class _LayerByLayer:
+    """For methods that solve every layer of a block by itself, as it was before the block was worked on."""
+
+    sequential: ClassVar[bool] = False
+    block_epochs: ClassVar[int] = 0
+
+
 class Method(Protocol):
     """A way to go on from the base pruner's result."""
 
@@ -88,7 +95,7 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Base:
+class Base(_LayerByLayer):
     """The base pruner alone."""
 
     title: ClassVar[str] = "base pruner"
@@ -96,8 +103,6 @@ class Base:
     finishes: ClassVar[bool] = False
     alpha: ClassVar[float] = 0.0
     beta: ClassVar[float] = 0.0
-    sequential: ClassVar[bool] = False
-    block_epochs: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,14 +139,12 @@ class Adjusted(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StraightThrough(_Checked):
+class StraightThrough(_LayerByLayer, _Checked):
     """The control of equal cost without a dense phase: what SDS spends on it goes into more steps of its phase 3."""
 
     title: ClassVar[str] = "base + straight-through"
     redenses: ClassVar[bool] = False
     finishes: ClassVar[bool] = True
-    sequential: ClassVar[bool] = False
-    block_epochs: ClassVar[int] = 0
 
     adjust_iterations: int = 45
     """Straight-through steps; the default takes about the time of all of `sds`."""
@@ -161,14 +164,12 @@ class StraightThrough(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swaps(_Checked):
+class Swaps(_LayerByLayer, _Checked):
     """The control that moves the mask only: the dense layer's weights on a refined mask (`swap.refine_mask`)."""
 
     title: ClassVar[str] = "base + mask swaps"
     redenses: ClassVar[bool] = False
     finishes: ClassVar[bool] = True
-    sequential: ClassVar[bool] = False
-    block_epochs: ClassVar[int] = 0
 
     swaps: int = 100
     """Most swaps in a row of weights."""
@@ -184,7 +185,7 @@ class Swaps(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDS(_Checked):
+class SDS(_LayerByLayer, _Checked):
     """Sparse-Dense-Sparse as in the paper (Li et al., arXiv 2408.10473).
 
     Phase 2: gradient steps with L1 and L2 from the sparse weight. Phase 3: the base pruner again, then
@@ -195,8 +196,6 @@ class SDS(_Checked):
     title: ClassVar[str] = "SDS"
     redenses: ClassVar[bool] = True
     finishes: ClassVar[bool] = True
-    sequential: ClassVar[bool] = False
-    block_epochs: ClassVar[int] = 0
 
     iterations: int = 20
     """Gradient steps of phase 2."""

@@ -6,7 +6,7 @@ divides, all add up in the residual stream) is seen here only. Masks stay. The i
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -83,8 +83,8 @@ def adjust_block(
     Raises:
         SDSError: the error is not finite to begin with.
     """
-    judged = range(len(wanted) - held_out, len(wanted)) if held_out else range(len(wanted))
-    seen = range(len(wanted) - held_out)
+    seen = len(wanted) - held_out
+    judged = range(seen, len(wanted)) or range(seen)
     with on_device(block.module, stream.device, stream.anatomy.shelf), _frozen(block.module), torch.enable_grad():
         free = {linear: pruned[linear.label].weight.float().clone().requires_grad_() for linear in block.linears}
 
@@ -113,25 +113,22 @@ def adjust_block(
         change = BlockChange(before, after if math.isfinite(after) else WORSE)
     if not change.kept:
         return dict(pruned), change
-    masks = {linear.label: pruned[linear.label].mask for linear in block.linears}
-    return {
-        linear.label: Pruned(weight.detach() * masks[linear.label], masks[linear.label])
-        for linear, weight in free.items()
-    }, change
+    found = {linear.label: weight.detach() * pruned[linear.label].mask for linear, weight in free.items()}
+    return {label: Pruned(weight, pruned[label].mask) for label, weight in found.items()}, change
 
 
 def _descend(
-    free: Mapping[Linear, Tensor], error: Callable[[int], Tensor], windows: Sequence[int], epochs: int, seed: int
+    free: Mapping[Linear, Tensor], error: Callable[[int], Tensor], windows: int, epochs: int, seed: int
 ) -> None:
-    """Adam on the weights of the layers, in place, the windows shuffled anew in every epoch."""
+    """Adam on the weights of the layers, in place, on the first `windows` windows, shuffled anew in every epoch."""
     rates = [{"params": [weight], "lr": RATE * _size(weight.detach())} for weight in free.values()]
     optimiser = torch.optim.Adam(rates, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs * len(windows))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs * windows)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for place in torch.randperm(len(windows), generator=generator).tolist():
+        for window in torch.randperm(windows, generator=generator).tolist():
             optimiser.zero_grad()
-            (LOUDER * error(windows[place])).backward()
+            (LOUDER * error(window)).backward()
             gradients = [weight.grad for weight in free.values() if weight.grad is not None]  # none: an expert at rest
             if all(gradient.isfinite().all() for gradient in gradients):  # float16 may overflow in one window
                 optimiser.step()

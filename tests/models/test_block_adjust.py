@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
+from sds_core.maths.pattern import NM
 from sds_core.maths.problem import Pruned
 from sds_core.models.block_adjust import BlockChange, adjust_block, wanted_outputs
 from sds_core.models.blocks import Anatomy, Linear, dissect, hidden_of
@@ -22,8 +23,7 @@ WINDOWS = texts(4, 20, seed=7)
 def two_of_four(linear: Linear) -> Pruned:
     """The two largest weights of every four, written into the model."""
     weight = linear.read()
-    groups = weight.abs().unflatten(1, (-1, 4))
-    mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(2, groups.topk(2).indices, True).flatten(1)
+    mask = NM(2, 4).mask(weight.abs(), "row")
     linear.write(weight * mask)
     return Pruned(weight * mask, mask)
 
