@@ -1,6 +1,7 @@
 """What a model larger than memory takes: makes a random Llama-shaped folder, prunes it, prints peak memory and seconds.
 
     python benchmarks/large.py FOLDER [--blocks 26] [--hidden 3200] [--intermediate 8640] [--weights disk] [--keep]
+        [any option of `python -m sds_core run`, such as --method sds-memory]
 
 The folder is written file by file, never holding more than one block, and deleted afterwards unless it is to be kept;
 the defaults make 3.4 billion weights in bfloat16, 6.9 GB. Everything the run writes goes into the same folder. Weights
@@ -77,12 +78,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="<s>")
 
 
-def prune(folder: Path, model: Path, options: argparse.Namespace) -> dict:
+def prune(folder: Path, model: Path, options: argparse.Namespace, further: list[str]) -> dict:
     """Prune the model as anyone would, in a process of its own; returns the run's result and what was seen outside."""
     flags = {"--model": model, "--weights": options.weights, "--pruner": "wanda", "--method": "base", **TEXTS}
     flags |= {"--pattern": "2:4", "--samples": options.samples, "--length": options.length}
     flags |= {"--held-out": options.held_out, "--eval-windows": options.samples, "--eval-length": options.length}
-    command = [sys.executable, "-m", "sds_core", "run", *(str(word) for pair in flags.items() for word in pair)]
+    chosen = [str(word) for pair in flags.items() for word in pair]
+    command = [sys.executable, "-m", "sds_core", "run", *chosen, *further]
     places = {"SDS_RUNS": str(folder / "runs"), "SDS_CACHE": str(folder / "cache")}
     began = time.monotonic()
     subprocess.run(command, cwd=Path(__file__).parents[1], env=os.environ | places, check=True)
@@ -106,7 +108,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=0, help="windows that layers' errors are recorded on")
     parser.add_argument("--weights", choices=("auto", "memory", "disk"), default="disk")
     parser.add_argument("--keep", action="store_true", help="keep the folder; one that is there already is used again")
-    options = parser.parse_args()
+    options, further = parser.parse_known_args()
     config = LlamaConfig(
         vocab_size=options.vocabulary,
         hidden_size=options.hidden,
@@ -125,7 +127,7 @@ def main() -> None:
             began = time.monotonic()
             print(f"{write_model(model, config):,} weights written in {time.monotonic() - began:.0f} s", flush=True)
         shutil.rmtree(folder / "runs", ignore_errors=True)
-        result = prune(folder, model, options)
+        result = prune(folder, model, options, further)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)

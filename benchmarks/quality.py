@@ -65,16 +65,16 @@ STUDIES: dict[str, list[Changes]] = {
     "ablations": [
         {**DEVELOPMENT, **setting}
         for setting in (
-            {"method": "base", "pruner": "wanda"},
-            MEMORY,
+            *BASES,
+            *WINNERS,
+            *CONTROLS,
+            MEMORY | {"pruner": "magnitude"},
             MEMORY | {"options": {"sequential": False}},
-            *(MEMORY | {"options": {"beta": beta}} for beta in (0.0, 0.1, 0.15, 0.3, 0.5)),
+            *(MEMORY | {"options": {"beta": beta}} for beta in (0.0, 0.1, 0.15, 0.3, 0.5, 1.0)),
             *(MEMORY | {"options": {"alpha": alpha}} for alpha in (0.05, 0.1, 0.4)),
             *(MEMORY | {"options": {"rounds": rounds, "growth": growth}} for rounds, growth in ((6, 1.7), (25, 1.15))),
             *(MEMORY | {"options": {"block_epochs": epochs}} for epochs in (1, 2, 4)),
             MEMORY | {"walk": "staged"},
-            *(MEMORY | {"pruner": pruner} for pruner in ("magnitude", "sparsegpt")),
-            *(MEMORY | {"samples": samples} for samples in (8, 32, 64)),
             *(MEMORY | {"calibration": text} for text in ("python-docs", "self*3+python-docs")),
             *({"pattern": "4:8", "method": method, "pruner": "wanda"} for method in ("base", "sds-memory")),
             *(
@@ -82,6 +82,7 @@ STUDIES: dict[str, list[Changes]] = {
                 for method, pruner in (("base", "wanda"), ("base", "sparsegpt"), ("sds-memory", "wanda"))
                 for allocation in ALLOCATIONS
             ),
+            *(MEMORY | {"samples": samples} for samples in (8, 32, 64)),
         )
     ],
 }

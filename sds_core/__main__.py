@@ -403,7 +403,7 @@ def _text(options: argparse.Namespace) -> int:
     answer = inquiry.answer()
     if answer is None:
         last = inquiry.log.read()[-1]
-        raise SDSError(last.get("message") or f"the process died; see {inquiry.folder / 'stderr.txt'}")
+        raise SDSError(last.get("message") or f"the process died; see {inquiry.errors}")
     if options.out:
         write_json(Path(options.out).expanduser(), asdict(answer))
     print(table(answer))

@@ -105,7 +105,7 @@ class Inquiry(Workplace):
                 (self.folder / "cancel").unlink(missing_ok=True)
                 write_json(self.folder / "question.json", dataclasses.asdict(question))
                 command = ["answer", self.id, "--lock", str(descriptor)]
-                start_process(command, [descriptor], self.folder / "stderr.txt", root())
+                start_process(command, [descriptor], self.errors, root())
         finally:
             os.close(descriptor)
 
@@ -157,7 +157,7 @@ def work(name: str, descriptor: int) -> int:
         write_json(inquiry.folder / "result.json", dataclasses.asdict(answer))
         inquiry.log.append({"kind": "finished"})
 
-    return int(not attempt(inquiry, do, inquiry.folder / "stderr.txt"))
+    return int(not attempt(inquiry, do))
 
 
 def _ask(question: Question, inquiry: Inquiry) -> Answer:

@@ -41,7 +41,7 @@ class Task:
             try:
                 self.code = self.ray.get(self.reference)
             except self.ray.exceptions.RayError as error:
-                with open(self.run.folder / "stderr.txt", "a", encoding="utf-8") as file:
+                with open(self.run.errors, "a", encoding="utf-8") as file:
                     file.write(f"{error}\n")
                 self.code = 1
         assert self.code is not None

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -53,7 +54,7 @@ def launch(runs: list[Run]) -> subprocess.Popen:
                 raise SDSError(f"run {run.id} is finished already", cure="start a new run, or export this one")
             (run.folder / "cancel").unlink(missing_ok=True)
         command = ["work", *(run.id for run in runs), "--locks", ",".join(map(str, descriptors))]
-        return start_process(command, descriptors, runs[0].folder / "stderr.txt", runs[0].folder.parent)
+        return start_process(command, descriptors, runs[0].errors, runs[0].folder.parent)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -91,7 +92,8 @@ def start_process(command: list[str], locks: list[int], errors: Path, runs: Path
 def work(runs: list[Run], locks: list[int]) -> int:
     """Work runs off in order; returns the number that did not finish.
 
-    `locks` are the inherited descriptors of the runs' locks; they stay open until this process ends.
+    `locks` are the inherited descriptors of the runs' locks; each is closed as its run ends, so that a finished run can
+    be looked at, and a failed one resumed, while the others go on.
     """
     for run, descriptor in zip(runs, locks, strict=True):
         os.set_inheritable(descriptor, False)
@@ -102,19 +104,26 @@ def work(runs: list[Run], locks: list[int]) -> int:
     try:
         cancelled = lambda: all(run.cancel_requested for run in runs)
         with device_to_itself(runs[0].config.device, runs[0], cancelled):
-            return _work_off(runs)
+            return _work_off(runs, locks)
     except SDSError as error:  # before the first run began: there is no such device
-        for run in runs:
+        for run, descriptor in zip(runs, locks, strict=True):
             run.log.append({"kind": "failed", "message": str(error)})
+            os.close(descriptor)
         return len(runs)
 
 
-def _work_off(runs: list[Run]) -> int:
+def _work_off(runs: list[Run], locks: list[int]) -> int:
     from sds_core.runs.workbench import Workbench
 
     walks = [len(run.config.walks) for run in runs]
     bench = Workbench(keep_dense=sum(walks) > 1)
-    return sum(not attempt(run, partial(_work_through, run, bench), runs[0].folder / "stderr.txt") for run in runs)
+    failed = 0
+    for run, descriptor in zip(runs, locks, strict=True):
+        try:
+            failed += not attempt(run, partial(_work_through, run, bench))
+        finally:
+            os.close(descriptor)
+    return failed
 
 
 def _work_through(run: Run, bench: Workbench) -> None:
@@ -128,10 +137,10 @@ def _work_through(run: Run, bench: Workbench) -> None:
             _refuse_cancelled(run)
 
 
-def attempt(place: Workplace, do: Callable[[], None], errors: Path) -> bool:
+def attempt(place: Workplace, do: Callable[[], None]) -> bool:
     """Whether some work came to its end; what stopped it becomes the last event of its log.
 
-    An error that is nobody's but the program's goes on to standard error, which `errors` keeps.
+    An error that is nobody's but the program's is written down in the folder, and ends the process.
     """
     import torch
 
@@ -147,9 +156,11 @@ def attempt(place: Workplace, do: Callable[[], None], errors: Path) -> bool:
         full = SDSError(f"memory ran out: {error}", cure="take fewer or shorter windows, or a smaller model")
         place.log.append({"kind": "failed", "message": str(full)})
     except Exception as error:
-        message = f"internal error, please report it: {type(error).__name__}: {error} (see {errors})"
+        with open(place.errors, "a", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        message = f"internal error, please report it: {type(error).__name__}: {error} (see {place.errors})"
         place.log.append({"kind": "failed", "internal": True, "message": message})
-        raise
+        raise SystemExit(1) from error
     return False
 
 

@@ -4,6 +4,7 @@ events.jsonl           what happened, one JSON object a line
 lock                   held by the worker while it lives
 cancel                 there if the user asked it to stop
 result.json            what came out: written last and whole
+stderr.txt             the worker's standard error; the first folder's where one worker has several
 
 Importing this module stays cheap: the app's first page lists runs.
 """
@@ -35,6 +36,10 @@ class Workplace:
     @property
     def lock_path(self) -> Path:
         return self.folder / "lock"
+
+    @property
+    def errors(self) -> Path:
+        return self.folder / "stderr.txt"
 
     def state(self, events: list[dict[str, Any]] | None = None) -> State:
         """Where the work stands; the lock is asked first, so that work that ends meanwhile is seen whole next time."""

@@ -1,6 +1,5 @@
 """Runs in a folder of their own, and one finished run to look at."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,6 @@ def work_here(runs: list[Run]) -> None:
     try:
         work(runs, locks)
     finally:
-        for descriptor in locks:
-            os.close(descriptor)
         torch.set_num_threads(1)
 
 

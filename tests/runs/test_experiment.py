@@ -279,6 +279,38 @@ def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(
             launch([run])
 
 
+def test_a_run_is_finished_as_soon_as_it_is_though_its_worker_has_more_to_do(tiny_folder, monkeypatch):
+    first, second = (create(config(tiny_folder, method=method)) for method in ("base", "adjusted"))
+    do, seen = experiment.experiment, []
+
+    def noting(run, bench):
+        seen.append((first.state(), second.state()))
+        yield from do(run, bench)
+
+    monkeypatch.setattr(experiment, "experiment", noting)
+    work_here([first, second])
+    assert seen == [("running", "queued"), ("finished", "queued")]
+
+
+def test_an_internal_error_is_written_down_beside_its_own_run_and_ends_the_worker(tiny_folder, monkeypatch):
+    first, second, third = (create(config(tiny_folder, method="base", seed=seed)) for seed in range(3))
+    do = experiment.experiment
+
+    def breaking(run, bench):
+        if run is second:
+            raise RuntimeError("a defect")
+        yield from do(run, bench)
+
+    monkeypatch.setattr(experiment, "experiment", breaking)
+    with pytest.raises(SystemExit):
+        work_here([first, second, third])
+    assert first.state() == "finished" and second.state() == "failed"
+    told = second.log.read()[-1]["message"]
+    assert "internal error" in told and "a defect" in told and str(second.folder / "stderr.txt") in told
+    assert "RuntimeError: a defect" in (second.folder / "stderr.txt").read_text()
+    assert not (third.folder / "phase1").exists()
+
+
 def test_a_run_id_opens_what_create_made(tiny_folder):
     run = create(config(tiny_folder))
     assert open_run(f"runs/{run.id}/").config == run.config
