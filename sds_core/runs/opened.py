@@ -10,7 +10,7 @@ from sds_core.errors import SDSError
 from sds_core.maths.pattern import NM, Pattern, find_pattern, holds
 from sds_core.maths.problem import Pruned
 from sds_core.models.blocks import Anatomy, Linear, dissect
-from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.load import LoadedModel, find_model, load_model
 from sds_core.models.skip import skip
 from sds_core.runs.config import RunConfig
 from sds_core.runs.pruner_file import NO_PRUNER
@@ -115,6 +115,7 @@ def as_found(folder: str, dense: str, values: dict[str, Any]) -> RunConfig:
     fixed: dict[str, Any] = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER}
     fixed |= {"weights": "memory", "keep_weights": False}
     config = RunConfig.from_dict(values | fixed)
+    find_model(folder)  # a slip of the pen is told before the dense model is loaded
     loaded = load_model(dense, config.dtype)
     opened = Opened(folder, loaded, skip(dissect(loaded.model), config.skip.split()), config.dtype)
     pattern = find_pattern(list(opened.pruned_layers().values()))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
-from sds_core.runs import record
+from sds_core.runs import opened, record
 from sds_core.runs.compare import side_by_side, verdicts
 from sds_core.runs.config import RunConfig
 from sds_core.runs.export import export, pruned_model
@@ -136,6 +136,12 @@ def test_what_cannot_be_a_pruned_copy_is_refused(pruned, tiny_folder, tmp_path):
     (narrow / "config.json").write_text(json.dumps(settings))
     with pytest.raises(SDSError, match=r"its model\.layers\.0\.mlp\.gate_proj\.weight is \(40, 32\), .* is \(48, 32\)"):
         look(narrow, tiny_folder)
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_dense_model_is_loaded(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(opened, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(SDSError, match="nowhere"):
+        as_found(str(tmp_path / "nowhere"), str(tiny_folder), {})
 
 
 def test_a_pattern_that_is_not_there_ends_the_run_with_the_one_that_is(pruned, tiny_folder):
