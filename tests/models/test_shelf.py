@@ -169,8 +169,8 @@ def test_weights_rest_on_disk_where_memory_has_no_room_for_them_and_for_work(
 ) -> None:
     weights = load_file(tiny_folder / "model.safetensors")
     whole = sum(tensor.nbytes for tensor in weights.values())
-    block = sum(tensor.nbytes for name, tensor in weights.items() if ".layers.0." in name)
-    work = load.WORK * sum(tensor.numel() for name, tensor in weights.items() if ".layers.0." in name)
+    first = [tensor for name, tensor in weights.items() if ".layers.0." in name]
+    block, work = sum(tensor.nbytes for tensor in first), load.WORK * sum(tensor.numel() for tensor in first)
     memory = load.psutil.virtual_memory()
 
     def kind(available: int, copies: int = 1) -> str:
