@@ -303,7 +303,7 @@ def _show(run: Run, worker: Worker, shown: int) -> None:
         if ended is not None:
             died = SDSError(
                 f"the worker of run {run.id} died with exit code {ended}",
-                cure=f"see stderr.txt in {run.folder.parent}; go on with: python -m sds_core resume {run.id}",
+                cure=f"see {run.folder.parent}/*/stderr.txt; go on with: python -m sds_core resume {run.id}",
             )
             print(f"error: {died}", file=sys.stderr)  # other runs may live on elsewhere, and are followed
             return
