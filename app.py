@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from pages.shared import frame
+from pages.ui import layout
 
-frame.configure()
+layout.configure()
 st.session_state["routed"] = True
-st.navigation(frame.pages()).run()
+st.navigation(layout.pages()).run()

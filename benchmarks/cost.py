@@ -54,13 +54,13 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     """Time one method in this process."""
     import torch
 
-    from sds_core.maths.pruners import make_pruner
-    from sds_core.models.blocks import dissect
+    from sds_core.models.calibration import calibration_windows
     from sds_core.models.device import allow_fast_matmul
     from sds_core.models.load import load_model
     from sds_core.models.stream import capture
-    from sds_core.models.text import calibration_windows
-    from sds_core.runs import record
+    from sds_core.models.structure import dissect
+    from sds_core.pruning.registry import make_pruner
+    from sds_core.runs import layer_stats
     from sds_core.runs.config import RunConfig
     from sds_core.sds import Recipe, Solved, run_phase
 
@@ -87,7 +87,7 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
         if isinstance(event, Solved):
             solving += event.seconds / (1 + bool(method.block_epochs))  # a layer of an adjusted block comes twice
             mark = cpu()
-            record.rows(event)
+            layer_stats.rows(event)
             recording += cpu() - mark
     return {
         "method": name,

@@ -29,10 +29,10 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from sds_core.maths.problem import Pruned
-from sds_core.models.block_adjust import adjust_block, wanted_outputs
-from sds_core.models.blocks import Linear, dissect
+from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
 from sds_core.models.stream import Stream, capture, logits
+from sds_core.models.structure import Linear, dissect
+from sds_core.pruning.layer_problem import Pruned
 from tests.models.families import plain_logits, randomised, texts
 
 WIDTHS = dict.fromkeys(("hidden_size", "n_embd", "d_model", "embedding_size", "num_hidden_state"), 32)

@@ -22,17 +22,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import make_method
-from sds_core.maths.pattern import parse_pattern
-from sds_core.maths.pruners import make_pruner
-from sds_core.models.blocks import dissect
+from sds_core.models.calibration import calibration_windows
 from sds_core.models.load import load_model
-from sds_core.models.text import calibration_windows
+from sds_core.models.structure import dissect
+from sds_core.pruning.methods import make_method
+from sds_core.pruning.pattern import parse_pattern
+from sds_core.pruning.registry import make_pruner
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.config import RunConfig
-from sds_core.runs.experiment import experiment
-from sds_core.runs.store import create
-from sds_core.runs.workbench import Workbench
+from sds_core.runs.model_cache import Workbench
+from sds_core.runs.run_folder import create
+from sds_core.runs.run_job import experiment
 from sds_core.sds import Recipe, run_phase
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import build, texts

@@ -28,7 +28,7 @@ from sds_core.models.device import machine
 from sds_core.models.load import cache_folder
 from sds_core.runs.config import PRESETS, RunConfig
 from sds_core.runs.examples import take_in
-from sds_core.runs.store import Run, create
+from sds_core.runs.run_folder import Run, create
 from tests.pages.browser import CHROMIUM, IDLE, server, visitors
 
 CHART = ".js-plotly-plot .main-svg"

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import aim
-from sds_core.maths.perplexity import Comparison, Perplexity, compare
+from sds_core.pruning.methods import aim
+from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import ALLOCATIONS, RunConfig
-from sds_core.runs.store import Run, create, ids, open_run
+from sds_core.runs.run_folder import Run, create, ids, open_run
 from sds_core.runs.worker import launch
 
 Changes = dict[str, Any]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sds_core.maths.pattern import Pattern
-from sds_core.maths.problem import LayerProblem, Pruned
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.pattern import Pattern
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared import cached, charts, chooser, frame, maps, watch
+from pages.ui import cached, charts, chooser, layout, maps, progress
 
 if TYPE_CHECKING:
-    from sds_core.maths.perplexity import Comparison
+    from sds_core.pruning.perplexity import Comparison
     from sds_core.runs.compare import Row, Verdict
-    from sds_core.runs.store import Run
+    from sds_core.runs.run_folder import Run
 
-frame.routed()
+layout.routed()
 
 REFERENCES = {
     "base": ("Against the base pruner alone", "Below 1, the method is better than the pruner that it starts from."),
@@ -34,10 +34,10 @@ def left_out(reasons: dict[str, str]) -> None:
         st.markdown("**Not compared**")
         for name, reason in reasons.items():
             with st.container(horizontal=True, vertical_alignment="center"):
-                watch.badge(states[name])
+                progress.badge(states[name])
                 st.page_link("pages/run.py", label=name, query_params={"run": name}, width="content")
                 st.markdown(reason, width="content")
-    if any(state in watch.LIVE for state in states.values()):
+    if any(state in progress.LIVE for state in states.values()):
         wait(states)
 
 
@@ -97,7 +97,7 @@ def say_which(rows: list[Row], names: dict[str, str]) -> None:
     else:
         asked = rows[0].config  # what is paired was measured on the same
         st.caption(
-            f"Measured on {frame.plain(asked.texts[1])}, {asked.eval_windows} windows of {asked.eval_length} tokens; "
+            f"Measured on {layout.plain(asked.texts[1])}, {asked.eval_windows} windows of {asked.eval_length} tokens; "
             "± is the paired standard error over them. Another text, another seed or another model may decide "
             "otherwise. Runs with different patterns are not ranked."
         )
@@ -105,7 +105,7 @@ def say_which(rows: list[Row], names: dict[str, str]) -> None:
 
 def ratios(rows: list[Row], names: dict[str, str]) -> None:
     """A forest plot a reference."""
-    from sds_core import figures_compare as figures
+    from sds_core.figures import compare as figures
 
     for reference, (title, meaning) in REFERENCES.items():
         if figure := figures.forest(rows, names, reference):
@@ -156,7 +156,7 @@ def curve(rows: list[Row]) -> None:
     """Perplexity against sparsity, if the chosen runs hold a sweep."""
     import dataclasses
 
-    from sds_core import figures_compare as figures
+    from sds_core.figures import compare as figures
     from sds_core.runs.compare import names, sweeps
 
     st.subheader("Perplexity against sparsity", anchor=False)
@@ -176,7 +176,7 @@ def curve(rows: list[Row]) -> None:
 
 def opened(names: list[str]) -> list[Run]:
     """The runs of these names."""
-    from sds_core.runs.store import open_run
+    from sds_core.runs.run_folder import open_run
 
     return [open_run(name) for name in names]
 
@@ -193,7 +193,7 @@ def together(runs: list[Run]) -> None:
         st.info("None of the chosen runs is finished. Their results appear here.", icon=":material/info:")
         return
     called = names(rows)
-    say_which(rows, {run: frame.plain(name) for run, name in called.items()})
+    say_which(rows, {run: layout.plain(name) for run, name in called.items()})
     ratios(rows, called)
     numbers(rows, called)
     st.markdown("The same runs on the command line:")
@@ -205,7 +205,7 @@ def together(runs: list[Run]) -> None:
 
 st.title("Which is better here, and is it sure?", anchor=False)
 with st.spinner("Loading the engine …"):
-    from sds_core.runs.store import ids
+    from sds_core.runs.run_folder import ids
 
     every = ids()
     lines = {name: cached.summary(name) for name in every}

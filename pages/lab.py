@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared import address, charts, frame, words
+from pages.ui import charts, glossary_box, layout, url_state
 from sds_core.errors import SDSError
-from sds_core.glossary import GLOSSARY
+from sds_core.lesson.glossary import GLOSSARY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-frame.routed()
+layout.routed()
 
 PATTERNS = ("2:4", "4:8", "1:4", "50%", "70%")
 MOST_ROUNDS = 20
@@ -24,7 +24,7 @@ SHARES = tuple(f"{share / 20:g}" for share in range(21))
 @st.cache_resource(show_spinner=False)
 def layer() -> Any:
     """The shipped layer; its factorisations are computed once."""
-    from sds_core.lab import read_lab_layer
+    from sds_core.lesson.lab import read_lab_layer
 
     return read_lab_layer()
 
@@ -34,10 +34,10 @@ def walk(pruner: str, pattern: str, rounds: int, alpha: str, memory: bool, sha25
     """All that one setting gives; `sha256` of the file of an own pruner makes another setting of a changed one."""
     import torch
 
-    from sds_core import lab
-    from sds_core.maths.methods import SDSMemory
-    from sds_core.maths.pattern import parse_pattern
-    from sds_core.maths.pruners import make_pruner
+    from sds_core.lesson import lab
+    from sds_core.pruning.methods import SDSMemory
+    from sds_core.pruning.pattern import parse_pattern
+    from sds_core.pruning.registry import make_pruner
 
     torch.set_num_threads(1)  # more only get into each other's way on matrices this small
     method = SDSMemory(rounds=rounds, alpha=float(alpha))
@@ -46,27 +46,29 @@ def walk(pruner: str, pattern: str, rounds: int, alpha: str, memory: bool, sha25
 
 def choose() -> tuple[str, str, int, str, bool]:
     """The setting: shown by widgets, kept in the address."""
-    from sds_core.maths.methods import SDSMemory
-    from sds_core.maths.pruners import PRUNERS
+    from sds_core.pruning.methods import SDSMemory
+    from sds_core.pruning.registry import PRUNERS
 
     usual = SDSMemory()
     setting: dict[str, Any] = {
-        "memory": address.choice("memory", ("on", "off"), "on"),
-        "pruner": address.choice("pruner", list(PRUNERS), "wanda"),
-        "pattern": address.choice("pattern", PATTERNS, "2:4"),
-        "rounds": address.whole("rounds", 1, MOST_ROUNDS, usual.rounds),
-        "alpha": address.choice("alpha", SHARES, f"{usual.alpha:g}"),
+        "memory": url_state.choice("memory", ("on", "off"), "on"),
+        "pruner": url_state.choice("pruner", list(PRUNERS), "wanda"),
+        "pattern": url_state.choice("pattern", PATTERNS, "2:4"),
+        "rounds": url_state.whole("rounds", 1, MOST_ROUNDS, usual.rounds),
+        "alpha": url_state.choice("alpha", SHARES, f"{usual.alpha:g}"),
     }
     for name, value in setting.items():
         st.session_state[f"lab-{name}"] = value
 
     def tied(name: str, about: str) -> dict[str, Any]:
         key = f"lab-{name}"
-        return {"key": key, "on_change": address.write, "args": (name, key), "help": GLOSSARY[about]}
+        return {"key": key, "on_change": url_state.write, "args": (name, key), "help": GLOSSARY[about]}
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control("Memory", ("on", "off"), required=True, **tied("memory", "memory"))
-        st.selectbox("Base pruner", list(PRUNERS), format_func=words.pruner, width=150, **tied("pruner", "pruner"))
+        st.selectbox(
+            "Base pruner", list(PRUNERS), format_func=glossary_box.pruner, width=150, **tied("pruner", "pruner")
+        )
         st.selectbox("Pattern", PATTERNS, width=110, **tied("pattern", "pattern"))
         st.slider("Rounds", 1, MOST_ROUNDS, width=190, **tied("rounds", "round"))
         st.select_slider("Shrinkage α", SHARES, width=190, **tied("alpha", "shrinkage"))
@@ -135,16 +137,17 @@ def why(found: pd.DataFrame, memory: bool) -> None:
 
 def pictures(found: pd.DataFrame) -> None:
     """Errors and masks by round, and the distribution moving."""
-    from sds_core import figures, figures_lab
+    from sds_core.figures import lab as lab_figures
+    from sds_core.figures import layer as layer_figures
 
     st.subheader("What every round costs, and the next prune after it", anchor=False)
-    charts.show(figures_lab.rounds(found), "rounds", "Output errors by round, and the share of the mask that changes")
+    charts.show(lab_figures.rounds(found), "rounds", "Output errors by round, and the share of the mask that changes")
     st.caption(
         "Solid: held-out text, dotted: calibration text. The gap between them is what is learnt by heart; more "
         "shrinkage narrows it. Orange starts with the first prune, and tells for every round what its prune would cost."
     )
     st.subheader("The weights, round by round", anchor=False)
-    moving = figures.player(found)
+    moving = layer_figures.player(found)
     assert moving is not None
     charts.show(moving, "player", "Histogram of the re-dense weights in every round, and what their prune keeps")
     st.caption("Blue: the re-dense weights. Orange: what is left when they are pruned. Grey: the dense layer.")
@@ -171,10 +174,10 @@ st.markdown(
     "the error: how far off the layer’s output is on a text that nothing here has looked at (held-out text)."
 )
 with st.spinner("Loading the engine …"):
-    frame.own_pruners()
+    layout.offer_plugins()
     setting = choose()
 try:
-    from sds_core.runs.own_pruners import sha256_of
+    from sds_core.runs.plugins import sha256_of
 
     found = walk(*setting, sha256_of(setting[0]))
     numbers(found)
@@ -182,7 +185,7 @@ try:
     pictures(found)
     origin()
 except SDSError as error:
-    frame.refuse(error)
-words.explain(
+    layout.refuse(error)
+glossary_box.explain(
     "re-dense", "memory", "round", "output error", "held-out text", "overfitting", "mask", "pattern", "Gram matrix"
 )

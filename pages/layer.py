@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared import cached, charts, frame, watch
+from pages.ui import cached, charts, layout, progress
 from sds_core.errors import SDSError
-from sds_core.glossary import GLOSSARY
+from sds_core.lesson.glossary import GLOSSARY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sds_core.maths.pattern import Pattern
-    from sds_core.runs.store import Run
+    from sds_core.pruning.pattern import Pattern
+    from sds_core.runs.run_folder import Run
 
-frame.routed()
+layout.routed()
 
 STATISTICS = {
     "loss": ("Output error", "output error"),
@@ -56,7 +56,7 @@ def choose_cell(record: pd.DataFrame) -> tuple[int, str]:
     block, _, linear = asked.partition(".")
     found = block.isdecimal() and int(block) in blocks and linear in linears
     if asked and not found:
-        frame.refuse(f"This run has no layer “{asked[:60]}”; here is its first.")
+        layout.refuse(f"This run has no layer “{asked[:60]}”; here is its first.")
     first = record.sort_values("block", kind="stable").iloc[0]
     cell = (int(block), linear) if found else (int(first["block"]), first["linear"])
     st.session_state["layer-block"], st.session_state["layer-linear"] = cell
@@ -70,7 +70,7 @@ def verdict(run: Run) -> None:
     result = run.result()
     if result is None:
         with st.container(horizontal=True, vertical_alignment="center"):
-            watch.badge(run.state())
+            progress.badge(run.state())
             st.markdown("No perplexity yet; the pictures show the blocks that are done.")
         return
     dense, last = result["perplexity"]["dense"], result["perplexity"][result["last"]]
@@ -85,20 +85,20 @@ def verdict(run: Run) -> None:
 
 def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern, finished: bool) -> None:
     """The chosen layer's stages and rounds, and where it stands among all layers."""
-    from sds_core import figures
+    from sds_core.figures import layer as layer_figures
 
     layer = record[(record["block"] == cell[0]) & (record["linear"] == cell[1])]
-    st.subheader(f"Its weights, stage by stage: block {cell[0]}, {frame.plain(cell[1])}", anchor=False)
+    st.subheader(f"Its weights, stage by stage: block {cell[0]}, {layout.plain(cell[1])}", anchor=False)
     if layer.empty:
         told = "This layer was not pruned." if finished else "This layer is not done yet."
         st.info(told, icon=":material/info:")
     else:
-        charts.show(figures.ridges(layer), "ridges", "Histograms of the layer's weights, one row a stage")
+        charts.show(layer_figures.ridges(layer), "ridges", "Histograms of the layer's weights, one row a stage")
         st.caption(
             "Areas are shares of the weights; exact zeros are in the label. Grey outline: the dense weights. "
             "An arrow stands beside a peak that is cut off at the top, and says how many weights are in it."
         )
-        if moving := figures.player(layer):
+        if moving := layer_figures.player(layer):
             st.subheader("Phase 2, round by round", anchor=False)
             charts.show(moving, "player", "Histogram of the re-dense weight in every round of phase 2")
             st.caption(
@@ -110,38 +110,39 @@ def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern, fini
         st.table(numbers(layer), border="horizontal", hide_index=True, alt="Statistics of the layer's weights by stage")
     stage = next((s for s in ("final", "sparse", "redense") if (record["stage"] == s).any()), "dense")
     rows = record[(record["stage"] == stage) & (record["round"] == 0)].sort_values("block", kind="stable")
-    st.subheader(f"Output error of every layer: {figures.NAMES[stage]} weights", anchor=False)
+    st.subheader(f"Output error of every layer: {layer_figures.NAMES[stage]} weights", anchor=False)
     alt = "Output error by block and linear; the chosen layer is framed"
-    charts.show(figures.heatmap(rows, cell), "map", alt, clicked=turn_to_point)
+    charts.show(layer_figures.heatmap(rows, cell), "map", alt, clicked=turn_to_point)
     st.caption("Click a cell to open its layer.")
 
 
 def changes(layer: pd.DataFrame, pattern: Pattern) -> None:
     """Where every dense weight has gone, and a corner of the masks before and after."""
-    from sds_core import figures, figures_change
-    from sds_core.maths.pattern import NM
+    from sds_core.figures import change as change_figures
+    from sds_core.figures import layer as layer_figures
+    from sds_core.pruning.pattern import NM
 
     stages = layer[layer["round"] == 0].drop_duplicates("stage", keep="last").set_index("stage")
     stages = stages[stages["joint"].notna()] if "joint" in stages else stages.head(0)
     if stages.empty:
         return
-    names = [stage for stage in figures.STAGES if stage in stages.index]
+    names = [stage for stage in layer_figures.STAGES if stage in stages.index]
     st.subheader("Where the dense weights have gone", anchor=False)
     stage = st.segmented_control(
         "Weights",
         names,
         default=names[-1],
-        format_func=lambda name: figures.NAMES[name],
+        format_func=lambda name: layer_figures.NAMES[name],
         key="layer-stage",
         label_visibility="collapsed",
     )
     stage = stage or names[-1]
-    picture = figures_change.before_and_after(list(stages.loc[stage, "joint"]), stage)
+    picture = change_figures.before_and_after(list(stages.loc[stage, "joint"]), stage)
     charts.show(picture, "density", "Dense weights across, what became of them upwards, shaded by their number")
     st.caption("On the dotted line nothing has changed. Pruned weights are left out; they are the zeros above.")
     if (crop := stages.loc[names[-1], "crop"]) is not None and {"sparse", "final"} <= set(names):
         st.subheader("Who was pruned: first against last", anchor=False)
-        picture = figures_change.masks(list(crop), int(stages.loc[names[-1], "columns"]), pattern)
+        picture = change_figures.masks(list(crop), int(stages.loc[names[-1], "columns"]), pattern)
         charts.show(picture, "masks", "The upper left corner of the mask of phase 1 and of the final one")
         told = "A corner of the layer. Lost: kept by phase 1, pruned in the end. Returned: the other way round."
         if isinstance(pattern, NM):
@@ -153,12 +154,12 @@ def numbers(layer: pd.DataFrame) -> pd.DataFrame:
     """A statistic a row, with a sentence on it, and a stage a column."""
     import pandas as pd
 
-    from sds_core import figures
+    from sds_core.figures import layer as layer_figures
 
-    rows = {stage: layer[(layer["stage"] == stage) & (layer["round"] == 0)] for stage in figures.STAGES}
+    rows = {stage: layer[(layer["stage"] == stage) & (layer["round"] == 0)] for stage in layer_figures.STAGES}
     table = [
         {"statistic": f"**{title}.** {GLOSSARY[term]}"}
-        | {figures.NAMES[s]: written(name, found.iloc[-1]) for s, found in rows.items() if not found.empty}
+        | {layer_figures.NAMES[s]: written(name, found.iloc[-1]) for s, found in rows.items() if not found.empty}
         for name, (title, term) in STATISTICS.items()
         if name in layer and layer[name].notna().any()
     ]
@@ -178,13 +179,13 @@ def written(name: str, row: pd.Series) -> str:
 st.title("What happened to these weights?", anchor=False)
 boxes = st.container(horizontal=True)
 with st.spinner("Loading the record …"), boxes:
-    run = frame.choose_run("layer-run")
+    run = layout.choose_run("layer-run")
 if run:
     verdict(run)
     try:
         record = cached.record(run)
     except SDSError as error:
-        frame.refuse(error)
+        layout.refuse(error)
         st.stop()
     if record.empty:
         st.info("No block of this run is done yet.", icon=":material/info:")

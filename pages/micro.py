@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.shared import address, frame, micro_steps, words
+from pages.ui import glossary_box, layout, micro_steps, url_state
 from sds_core.errors import SDSError
-from sds_core.glossary import GLOSSARY
+from sds_core.lesson.glossary import GLOSSARY
 
-frame.routed()
+layout.routed()
 
 FIRST_EXAMPLE = 10
 """One in which the pruners disagree, the dense phase changes the mask, and the error falls."""
@@ -26,18 +26,18 @@ STEPS = {
 
 def choose() -> tuple[str, int, str]:
     """Pruner, number of the example, and step: shown by widgets, kept in the address."""
-    from sds_core.maths.pruners import PRUNERS
-    from sds_core.micro import SEEDS
+    from sds_core.lesson.micro import SEEDS
+    from sds_core.pruning.registry import PRUNERS
 
     def another() -> None:
         st.query_params["seed"] = str(random.randint(0, SEEDS))
 
-    pruner = address.choice("pruner", list(PRUNERS), "wanda")
-    seed = address.whole("seed", 0, SEEDS, FIRST_EXAMPLE)
+    pruner = url_state.choice("pruner", list(PRUNERS), "wanda")
+    seed = url_state.whole("seed", 0, SEEDS, FIRST_EXAMPLE)
     steps = [step for step in STEPS if step != "columns" or pruner == "sparsegpt"]
     if pruner != "sparsegpt" and st.query_params.get("step") == "columns":
         st.query_params["step"] = "prune"
-    step = address.choice("step", steps, "predict")
+    step = url_state.choice("step", steps, "predict")
     st.session_state["micro-pruner"], st.session_state["micro-seed"] = pruner, seed
     st.session_state["micro-step"] = step
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -46,8 +46,8 @@ def choose() -> tuple[str, int, str]:
             list(PRUNERS),
             key="micro-pruner",
             required=True,
-            format_func=words.pruner,
-            on_change=address.write,
+            format_func=glossary_box.pruner,
+            on_change=url_state.write,
             args=("pruner", "micro-pruner"),
             help=GLOSSARY["pruner"],
         )
@@ -57,7 +57,7 @@ def choose() -> tuple[str, int, str]:
             SEEDS,
             step=1,
             key="micro-seed",
-            on_change=address.write,
+            on_change=url_state.write,
             args=("seed", "micro-seed"),
             width=130,
             help="The same number is the same example, for everyone; it is in the address of this page.",
@@ -69,7 +69,7 @@ def choose() -> tuple[str, int, str]:
         key="micro-step",
         required=True,
         format_func=STEPS.__getitem__,
-        on_change=address.write,
+        on_change=url_state.write,
         args=("step", "micro-step"),
         label_visibility="collapsed",
     )
@@ -80,9 +80,9 @@ def body(pruner: str, seed: int, step: str) -> None:
     """The chosen step on the chosen example."""
     import torch
 
-    from sds_core import micro
-    from sds_core.maths.methods import SDSMemory
-    from sds_core.maths.pruners import make_pruner
+    from sds_core.lesson import micro
+    from sds_core.pruning.methods import SDSMemory
+    from sds_core.pruning.registry import make_pruner
 
     torch.set_num_threads(1)  # more only get into each other's way on matrices this small
     problem = micro.example(seed)
@@ -101,12 +101,12 @@ def body(pruner: str, seed: int, step: str) -> None:
 
 st.title("What does each pruner look at?", anchor=False)
 with st.spinner("Loading the engine …"):
-    frame.own_pruners()
+    layout.offer_plugins()
     chosen = choose()
 try:
     body(*chosen)
 except SDSError as error:
-    frame.refuse(error)
-words.explain(
+    layout.refuse(error)
+glossary_box.explain(
     "weight", "layer", "mask", "2:4", "input norm", "correlation", "output error", "re-dense", "memory", "solved"
 )

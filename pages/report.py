@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared import charts, frame, keep, watch
+from pages.ui import charts, layout, progress, run_panel
 
 if TYPE_CHECKING:
-    from sds_core.runs.store import Run
+    from sds_core.runs.run_folder import Run
 
-frame.routed()
+layout.routed()
 
 FILES = {
     ".html": (
@@ -37,8 +37,8 @@ def rendered(folder: str, stamp: tuple[int, str]) -> dict[str, str]:
     """A report's files, kept until the result or the note changes."""
     from pathlib import Path
 
-    from sds_core.runs import report
-    from sds_core.runs.store import Run
+    from sds_core.reports import report
+    from sds_core.runs.run_folder import Run
 
     return report.rendered(Run(Path(folder)))
 
@@ -67,7 +67,7 @@ def files(run: Run) -> None:
             )
             st.markdown(sentence)
     with st.container(horizontal=True, vertical_alignment="center"):
-        keep.download(run, width=200)
+        run_panel.download(run, width=200)
         st.markdown("The record for another computer: “Import a packed run” on its Run page shows it there.")
     st.markdown(
         "A single picture as PNG: the camera that appears above a chart under the pointer, on every page and in the "
@@ -84,7 +84,7 @@ def repeat(run: Run) -> None:
     made_with = f"SDS Studio {result['version']}, Python {result['python']}, "
     made_with += f"torch {result['torch']}, transformers {result['transformers']}"
     texts = f"calibration {result['calibration_sha256'][:12]}…, evaluation {result['evaluation_sha256'][:12]}…"
-    made = frame.plain(f"Made with {made_with} on {result['machine']}.")
+    made = layout.plain(f"Made with {made_with} on {result['machine']}.")
     st.caption(f"{made} SHA-256 of the windows of text: {texts}.")
     st.subheader("Cite the method", anchor=False)
     st.code(CITATION, language="bibtex", wrap_lines=True)
@@ -92,20 +92,20 @@ def repeat(run: Run) -> None:
 
 st.title("How do I keep, repeat and cite this?", anchor=False)
 with st.spinner("Loading the engine …"):
-    run = frame.choose_run("report-run")
+    run = layout.choose_run("report-run")
 if run:
     result = run.result()
     if result is None:
         with st.container(horizontal=True, vertical_alignment="center"):
-            watch.badge(run.state())
+            progress.badge(run.state())
             st.markdown("There is a report once the run has finished.")
     else:
         last = result["perplexity"][result["last"]]
-        name = frame.plain(run.config.title) or run.id
+        name = layout.plain(run.config.title) or run.id
         perplexity = f"{charts.number(last['value'])}, {charts.ratio(last)} of the dense model’s"
         st.markdown(f"##### {name}: perplexity {perplexity}")
-        st.caption(keep.about(run.config))
-        keep.show_note(run)
+        st.caption(run_panel.about(run.config))
+        run_panel.show_note(run)
         files(run)
-        keep.left_as_they_are(run)
+        run_panel.left_as_they_are(run)
         repeat(run)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared import cached, charts, frame, keep, options, watch
+from pages.ui import cached, charts, layout, options, progress, run_panel
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
     from sds_core.runs.config import RunConfig
-    from sds_core.runs.store import Run
+    from sds_core.runs.run_folder import Run
 
-frame.routed()
+layout.routed()
 
 LISTED = 10
 """Runs in the list before one asks for all of them."""
@@ -26,7 +26,7 @@ WINNERS = {
 
 def begin(config: RunConfig) -> None:
     """Make a run and start it; its id goes into the address."""
-    from sds_core.runs.store import create
+    from sds_core.runs.run_folder import create
 
     try:
         run = create(config)
@@ -34,7 +34,7 @@ def begin(config: RunConfig) -> None:
         st.session_state["refused"] = str(error)
         return
     st.query_params["run"] = st.session_state["options of"] = run.id
-    watch.start(run)
+    progress.start(run)
 
 
 def show(run: str) -> None:
@@ -74,13 +74,13 @@ def offer(run: Run | None) -> None:
 
     with st.expander("Options of a new run", expanded=run is None):
         chosen = options.choose()
-        keep.own_text()
+        run_panel.own_text()
     config, fault = configured(chosen)
     if config:
         st.code(config.command(), language="bash", wrap_lines=True)
-        st.caption(keep.forecast(config))
+        st.caption(run_panel.forecast(config))
     else:
-        frame.refuse(fault)
+        layout.refuse(fault)
     first = configured(chosen, walk="staged", phase=1)
     phases = {1: first, 2: branched(chosen, run, 2), 3: branched(chosen, run, 3)}
     phases |= {again: found for again in range(4, LAST_PHASE + 1) if (found := branched(chosen, run, again))[0]}
@@ -105,7 +105,7 @@ def offer(run: Run | None) -> None:
                 help=why or None,
             )
     if refused := st.session_state.pop("refused", None):
-        frame.refuse(refused)
+        layout.refuse(refused)
 
 
 def panel(run: Run) -> None:
@@ -113,20 +113,20 @@ def panel(run: Run) -> None:
     config, state = run.config, run.state()
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader(frame.plain(config.title) or run.id, anchor=False, width="content")
-            watch.badge(state)
-        about = keep.about(config)
+            st.subheader(layout.plain(config.title) or run.id, anchor=False, width="content")
+            progress.badge(state)
+        about = run_panel.about(config)
         st.caption(f"{run.id} · {about}" if config.title else about)
         if state == "finished":
             results(run)
         else:
-            watch.follow(run, state)
-            if state not in watch.LIVE:
-                watch.explain(run, state)
-        keep.left_as_they_are(run)
-        keep.edit_note(run)
-        if state not in watch.LIVE:
-            keep.tools(run, state)
+            progress.follow(run, state)
+            if state not in progress.LIVE:
+                progress.explain(run, state)
+        run_panel.left_as_they_are(run)
+        run_panel.edit_note(run)
+        if state not in progress.LIVE:
+            run_panel.tools(run, state)
 
 
 def results(run: Run) -> None:
@@ -158,7 +158,7 @@ def results(run: Run) -> None:
     )
     if result["winners"]:
         counts = " and ".join(
-            f"{WINNERS.get(name) or frame.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"
+            f"{WINNERS.get(name) or layout.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"
             for name, count in sorted(result["winners"].items(), key=lambda item: -item[1])
         )
         st.markdown(f"Kept as the final weights: {counts}.")
@@ -178,7 +178,7 @@ def results(run: Run) -> None:
 
 def recent(shown: str | None) -> None:
     """The newest runs; one click opens one."""
-    from sds_core.runs.store import ids
+    from sds_core.runs.run_folder import ids
 
     st.subheader("Recent runs", anchor=False)
     names = ids()
@@ -189,22 +189,22 @@ def recent(shown: str | None) -> None:
     for name in names if everything else names[:LISTED]:
         line = cached.summary(name)
         left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
-        title = frame.plain(str(line["asked"].get("title") or ""))
+        title = layout.plain(str(line["asked"].get("title") or ""))
         label = f"{title} · {name}" if title else name
         label = f"**{label}** (shown above)" if name == shown else label
         with left.container(gap=None):
             st.button(label, key=f"open-{name}", type="tertiary", on_click=show, args=(name,))
             if line["note"]:
-                st.caption(frame.plain(line["note"]))
+                st.caption(layout.plain(line["note"]))
         with middle:
-            watch.badge(line["state"])
+            progress.badge(line["state"])
         right.markdown("" if line["value"] is None else f"perplexity {charts.number(line['value'])}")
 
 
 st.title("Prune this model, step by step", anchor=False)
 with st.spinner("Loading the engine …"):
-    frame.own_pruners()
-    run = frame.run_in_url()
+    layout.offer_plugins()
+    run = layout.run_in_url()
 if run and st.session_state.get("options of") != run.id:
     options.take_over(run.config)
     st.session_state["options of"] = run.id
@@ -212,4 +212,4 @@ offer(run)
 if run:
     panel(run)
 recent(run.id if run else None)
-keep.importer()
+run_panel.importer()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.shared import cached, charts, frame, watch
+from pages.ui import cached, charts, layout, progress
 from sds_core.errors import SDSError
 
-frame.routed()
+layout.routed()
 
 LISTED = 8
 """Runs in the list; the Run page has all."""
@@ -26,7 +26,7 @@ def begin_demo() -> str:
         SDSError: they cannot be made or started.
     """
     from sds_core.runs.lineup import DEMO, lineup
-    from sds_core.runs.store import create
+    from sds_core.runs.run_folder import create
     from sds_core.runs.worker import launch
 
     runs = [create(config) for config in lineup(DEMO)]
@@ -70,14 +70,14 @@ def doors() -> None:
             with st.spinner("Loading the engine …"):
                 made = begin_demo() if started else take_in_examples()
         except SDSError as error:
-            frame.refuse(error)
+            layout.refuse(error)
         else:
             st.switch_page("pages/compare.py", query_params={"runs": made})
 
 
 def recent() -> None:
     """The newest runs, each a link."""
-    from sds_core.runs.store import ids
+    from sds_core.runs.run_folder import ids
 
     st.subheader("Recent runs", anchor=False)
     names = ids()
@@ -90,14 +90,14 @@ def recent() -> None:
     for name in names[:LISTED]:
         line = cached.summary(name)
         left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
-        title = frame.plain(str(line["asked"].get("title") or ""))
+        title = layout.plain(str(line["asked"].get("title") or ""))
         with left.container(gap=None):
             label = f"{title} · {name}" if title else name
             st.page_link("pages/run.py", label=label, query_params={"run": name})
             if line["note"]:
-                st.caption(frame.plain(line["note"]))
+                st.caption(layout.plain(line["note"]))
         with middle:
-            watch.badge(line["state"])
+            progress.badge(line["state"])
         right.markdown("" if line["value"] is None else f"perplexity {charts.number(line['value'])}")
     if len(names) > LISTED:
         st.page_link("pages/run.py", label=f"All {len(names)} runs are on the Run page")

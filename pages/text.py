@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared import address, frame, watch, words
+from pages.ui import glossary_box, layout, progress, url_state
 from sds_core.errors import SDSError
-from sds_core.glossary import GLOSSARY
+from sds_core.lesson.glossary import GLOSSARY
 
 if TYPE_CHECKING:
-    from sds_core.runs.answer import Answer, Question
-    from sds_core.runs.inquiry import Inquiry
-    from sds_core.runs.store import Run
+    from sds_core.runs.run_folder import Run
+    from sds_core.runs.text_job import Inquiry
+    from sds_core.runs.text_query import Answer, Question
 
-frame.routed()
+layout.routed()
 
 
 def example() -> Answer:
     """The answer that comes along."""
-    from sds_core.runs.answer import EXAMPLE, Answer
+    from sds_core.runs.text_query import EXAMPLE, Answer
 
     return Answer.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
 
@@ -45,13 +45,13 @@ def nothing_to_ask() -> None:
 
 def choose(runs: list[Run]) -> Question | None:
     """Runs, text and number of tokens, in widgets and in the address; None, with the reason, if that is no question."""
-    from sds_core.runs.answer import MOST_CHARACTERS, MOST_FOLLOWING, MOST_RUNS, Question
     from sds_core.runs.compare import called
+    from sds_core.runs.text_query import MOST_CHARACTERS, MOST_FOLLOWING, MOST_RUNS, Question
 
     names = called({run.id: run.config for run in runs})
     st.session_state["text-runs"] = _asked_for(runs, MOST_RUNS)
     st.session_state["text-prompt"] = _prompt(MOST_CHARACTERS)
-    st.session_state["text-tokens"] = address.whole("tokens", 1, MOST_FOLLOWING, Question.tokens)
+    st.session_state["text-tokens"] = url_state.whole("tokens", 1, MOST_FOLLOWING, Question.tokens)
 
     def turn() -> None:
         st.query_params["runs"] = ",".join(name for name in names if name in st.session_state["text-runs"])
@@ -85,7 +85,7 @@ def choose(runs: list[Run]) -> Question | None:
             tokens=st.session_state["text-tokens"],
         )
     except SDSError as error:
-        frame.refuse(error)
+        layout.refuse(error)
         return None
 
 
@@ -97,10 +97,10 @@ def _asked_for(runs: list[Run], most: int) -> list[str]:
         return alike[-most:]
     asked = list(dict.fromkeys(filter(None, st.query_params["runs"].split(","))))
     if unknown := [name for name in asked if name not in here]:
-        frame.refuse("there is no finished run with weights " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))
+        layout.refuse("there is no finished run with weights " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))
     found = [name for name in here if name in asked]
     if len(found) > most:
-        frame.refuse(f"{len(found)} runs are in the address, {most} are allowed: the oldest are taken")
+        layout.refuse(f"{len(found)} runs are in the address, {most} are allowed: the oldest are taken")
     return found[:most]
 
 
@@ -108,23 +108,23 @@ def _prompt(most: int) -> str:
     """The text in the address; the example's where there is none."""
     asked = st.query_params["prompt"] if "prompt" in st.query_params else example().prompt
     if len(asked) > most:
-        frame.refuse(f"the text in the address has {len(asked)} characters, {most} are allowed: the rest is cut off")
+        layout.refuse(f"the text in the address has {len(asked)} characters, {most} are allowed: the rest is cut off")
     return asked[:most]
 
 
 def ask(question: Question) -> Inquiry | None:
     """The button that starts a process, and how far it has come; the question's folder."""
-    from sds_core.runs.inquiry import Inquiry
+    from sds_core.runs.text_job import Inquiry
 
     try:
         inquiry = Inquiry.of(question)
         state = inquiry.state()
-        live = state in watch.LIVE
+        live = state in progress.LIVE
         if st.button("Ask the models", key="ask", type="primary", icon=":material/forum:", disabled=live):
             inquiry.launch(question)
             st.rerun()
     except SDSError as error:
-        frame.refuse(error)
+        layout.refuse(error)
         return None
     if live:
         follow(inquiry, state)
@@ -137,11 +137,11 @@ def follow(inquiry: Inquiry, state: str) -> None:
     """What the process does, polled while it lives; the page is drawn anew when its state changes."""
 
     @st.fragment(run_every=0.5)
-    def progress() -> None:
+    def poll() -> None:
         try:
             events = inquiry.log.read()
         except SDSError as error:
-            frame.refuse(error)
+            layout.refuse(error)
             return
         if inquiry.state(events) != state:
             st.rerun()
@@ -155,27 +155,27 @@ def follow(inquiry: Inquiry, state: str) -> None:
                 text = f"Model {last['model'] + 1} of {last['of']}, {last['name']}, reads and writes."
             case _:
                 text = "Starting."
-        watch.cancellable(inquiry, "Cancelling …" if inquiry.cancel_requested else text)
+        progress.cancellable(inquiry, "Cancelling …" if inquiry.cancel_requested else text)
 
-    progress()
+    poll()
 
 
 def explain(inquiry: Inquiry, state: str) -> None:
     """Why there is no answer yet."""
     match state:
         case "failed":
-            frame.refuse(inquiry.log.read()[-1]["message"])
+            layout.refuse(inquiry.log.read()[-1]["message"])
         case "cancelled":
-            st.info("Cancelled.", icon=watch.STATES[state][1])
+            st.info("Cancelled.", icon=progress.STATES[state][1])
         case "interrupted":
-            st.warning("The process that worked on this is gone; ask again.", icon=watch.STATES[state][1])
+            st.warning("The process that worked on this is gone; ask again.", icon=progress.STATES[state][1])
 
 
 def show(answer: Answer) -> None:
     """Both pictures, and the numbers as a table."""
     import pandas as pd
 
-    from sds_core import figures_text as figures
+    from sds_core.figures import text as figures
 
     st.subheader("How each goes on", anchor=False)
     st.html(figures.written(answer))
@@ -209,7 +209,7 @@ def show(answer: Answer) -> None:
 st.title("What does the difference sound like?", anchor=False)
 st.markdown("The same text through the dense model and through what your runs made of it, token by token.")
 with st.spinner("Loading the engine …"):
-    from sds_core.runs.inquiry import askable
+    from sds_core.runs.text_job import askable
 
     every = askable()
 if not every:
@@ -219,10 +219,10 @@ elif question := choose(every):
         try:
             answer = inquiry.answer()
         except SDSError as error:
-            frame.refuse(error)
+            layout.refuse(error)
         else:
             if answer:
                 show(answer)
     st.markdown("The same on the command line:")
     st.code(question.command(), language="bash", wrap_lines=True)
-words.explain("token", "loss", "greedy", "dense", "perplexity")
+glossary_box.explain("token", "loss", "greedy", "dense", "perplexity")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
-from pages.shared import address, cached, charts, frame, words
+from pages.ui import cached, charts, glossary_box, layout, url_state
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
-    from sds_core.walk.findings import Evidence, Finding
-    from sds_core.walk.steps import Step
+    from sds_core.lesson.findings import Evidence, Finding
+    from sds_core.lesson.questions import Step
 
-frame.routed()
+layout.routed()
 
 
 def evidence(*names: str) -> Evidence:
@@ -22,7 +22,7 @@ def evidence(*names: str) -> Evidence:
     Raises:
         SDSError: one is missing or broken.
     """
-    from sds_core.walk.findings import Evidence, open_runs
+    from sds_core.lesson.findings import Evidence, open_runs
 
     runs = open_runs(*names)
     return Evidence(runs, {name: cached.record(run) for name, run in runs.items()})
@@ -30,8 +30,8 @@ def evidence(*names: str) -> Evidence:
 
 def choose(steps: int) -> tuple[int, bool]:
     """Number of the step, and whether the teacher's notes are shown: in widgets and in the address."""
-    number = address.whole("step", 1, steps, 1)
-    notes = address.choice("notes", ("0", "1"), "0")
+    number = url_state.whole("step", 1, steps, 1)
+    notes = url_state.choice("notes", ("0", "1"), "0")
     st.session_state["walk-step"], st.session_state["walk-notes"] = number, notes == "1"
 
     def switch_notes() -> None:
@@ -43,7 +43,7 @@ def choose(steps: int) -> tuple[int, bool]:
             range(1, steps + 1),
             key="walk-step",
             required=True,
-            on_change=address.write,
+            on_change=url_state.write,
             args=("step", "walk-step"),
             label_visibility="collapsed",
         )
@@ -124,7 +124,7 @@ def go_on(number: int, steps: int) -> None:
 
 def printed() -> str:
     """The hand-out; made when it is asked for."""
-    from sds_core.walk.handout import handout
+    from sds_core.reports.handout import handout
 
     return handout(evidence)
 
@@ -149,7 +149,7 @@ def end() -> None:
 
 st.title("Why prune, fill in, and prune again?", anchor=False)
 with st.spinner("Loading the engine …"):
-    from sds_core.walk.steps import STEPS
+    from sds_core.lesson.questions import STEPS
 
 number, notes = choose(len(STEPS))
 step = STEPS[number - 1]
@@ -164,7 +164,7 @@ if revealed(number):
         with st.spinner("Opening the finished runs …"):
             found = step.find(evidence(*step.runs))
     except SDSError as error:
-        frame.refuse(error)
+        layout.refuse(error)
     else:
         answer(number, step, found)
 if notes:
@@ -172,4 +172,4 @@ if notes:
 go_on(number, len(STEPS))
 if number == len(STEPS):
     end()
-words.explain(*step.terms)
+glossary_box.explain(*step.terms)

@@ -12,12 +12,12 @@ from typing import Any
 
 from sds_core import flags
 from sds_core.errors import SDSError
-from sds_core.runs import note, own_pruners
+from sds_core.runs import note, plugins
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig, describe
 from sds_core.runs.files import Tail, write_json
 from sds_core.runs.lineup import COMPARED, DEMO, lineup
-from sds_core.runs.store import Run, create, ids, open_run
+from sds_core.runs.run_folder import Run, create, ids, open_run
 from sds_core.runs.worker import Worker, launch, work
 
 INSPECTED = (
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if getattr(options, "pruners", None) is not None:
-            own_pruners.use(options.pruners)
+            plugins.use(options.pruners)
         return options.do(options)
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -184,7 +184,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from sds_core.runs.opened import as_found
+    from sds_core.runs.external import as_found
 
     values = {name: value for name, value in flags.chosen(options).items() if name not in INSPECTED}
     run = create(as_found(options.checkpoint, options.dense, values))
@@ -221,7 +221,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
 def _on_ray(configs: list[RunConfig], address: str) -> int:
     """Hand runs to a cluster, follow them, and show those of one model beside each other at the end."""
-    from sds_core.runs.on_ray import connected, hand_over
+    from sds_core.extras.ray_cluster import connected, hand_over
 
     ray = connected(address)
     runs = [create(config) for config in configs]
@@ -369,7 +369,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from sds_core.runs.report import report
+    from sds_core.reports.report import report
 
     for path in report(open_run(options.run), options.file):
         print(path)
@@ -377,7 +377,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from sds_core.runs.zero_shot import PAPER_TASKS, table, zero_shot
+    from sds_core.extras.zero_shot import PAPER_TASKS, table, zero_shot
 
     runs = [open_run(run) for run in options.runs]
     scores = []
@@ -389,8 +389,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _text(options: argparse.Namespace) -> int:
-    from sds_core.runs.answer import Question, table
-    from sds_core.runs.inquiry import Inquiry
+    from sds_core.runs.text_job import Inquiry
+    from sds_core.runs.text_query import Question, table
 
     question = Question(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens)
     inquiry = Inquiry.of(question)
@@ -425,7 +425,7 @@ def _show_inquiry(inquiry: Any) -> None:
 
 
 def _answer(options: argparse.Namespace) -> int:
-    from sds_core.runs.inquiry import work
+    from sds_core.runs.text_job import work
 
     return work(options.inquiry, options.lock)
 
@@ -439,7 +439,7 @@ def _write_text(options: argparse.Namespace) -> int:
 
 
 def _write_lab_layer(options: argparse.Namespace) -> int:
-    from sds_core.lab import ASSET, LINEAR, write_lab_layer
+    from sds_core.lesson.lab import ASSET, LINEAR, write_lab_layer
 
     for line in write_lab_layer("demo", LINEAR, "self", Path(options.out or ASSET)):
         print(line, flush=True)
@@ -447,9 +447,9 @@ def _write_lab_layer(options: argparse.Namespace) -> int:
 
 
 def _check_pruner(options: argparse.Namespace) -> int:
-    from sds_core.maths.conformance import CHECKS, CPU
     from sds_core.models.device import pick_device
-    from sds_core.runs.pruner_file import outcomes, read
+    from sds_core.pruning.conformance import CHECKS, CPU
+    from sds_core.runs.plugin_file import outcomes, read
 
     own = read(Path(options.file).expanduser().resolve())
     print(f"{own.path.name}: {own.cls.__name__}, SHA-256 {own.sha256}")

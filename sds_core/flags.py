@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sds_core.maths.methods import METHODS, option_names
+from sds_core.pruning.methods import METHODS, option_names
 from sds_core.runs.config import NOT_FLAGS, PRESETS, RunConfig, describe
 
 

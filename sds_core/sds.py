@@ -20,16 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.errors import SDSError
-from sds_core.maths.gram import Gram
-from sds_core.maths.methods import Method
-from sds_core.maths.pattern import Pattern
-from sds_core.maths.problem import LayerProblem, Pruned
-from sds_core.maths.pruners import Pruner
-from sds_core.maths.redense import Round
-from sds_core.models.block_adjust import BlockChange, adjust_block, wanted_outputs
-from sds_core.models.blocks import SHARED, Anatomy, Block, Linear
+from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
 from sds_core.models.stream import Observed, Stream, Windows, capture, observe
-from sds_core.stages import Phase, Stage
+from sds_core.models.structure import SHARED, Anatomy, Block, Linear
+from sds_core.pruning.gram import Gram
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.methods import Method
+from sds_core.pruning.pattern import Pattern
+from sds_core.pruning.redense import Round
+from sds_core.pruning.registry import Pruner
+from sds_core.pruning.stages import Phase, Stage
 
 SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
 """Rounds of phase 2 that are handed on to be looked at, besides the last."""

@@ -14,8 +14,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sds_core.models.rows import read
-from sds_core.models.source import PYTHON_DOCS
+from sds_core.models.text_reader import read
+from sds_core.models.text_spec import PYTHON_DOCS
 from tests.models.families import randomised
 
 PROSE = (
@@ -45,14 +45,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder named for pruners of one's own; nothing of it is offered any more afterwards."""
-    from sds_core.runs import own_pruners
+    from sds_core.runs import plugins
 
     folder = tmp_path / "pruners"
     folder.mkdir()
-    monkeypatch.setenv(own_pruners.VARIABLE, str(folder))
+    monkeypatch.setenv(plugins.VARIABLE, str(folder))
     yield folder
-    monkeypatch.delenv(own_pruners.VARIABLE, raising=False)
-    own_pruners.refresh()
+    monkeypatch.delenv(plugins.VARIABLE, raising=False)
+    plugins.refresh()
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +99,9 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="session")
 def walk_examples(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the four runs that the Walk looks at, made with the tiny model and packed."""
+    from sds_core.lesson.findings import RUNS
     from sds_core.runs.archive import pack
-    from sds_core.runs.store import create
-    from sds_core.walk.findings import RUNS
+    from sds_core.runs.run_folder import create
     from tests.pages.conftest import tiny, work_off
 
     less = {"sds": {"iterations": 3}, "sds-memory": {"rounds": 3}}

@@ -10,11 +10,11 @@ import pytest
 
 from sds_core.__main__ import _parser, main
 from sds_core.flags import chosen
-from sds_core.maths.conformance import CHECKS
+from sds_core.pruning.conformance import CHECKS
 from sds_core.runs.config import RunConfig
-from sds_core.runs.store import create
+from sds_core.runs.run_folder import create
 from tests.runs.conftest import work_here
-from tests.runs.test_pruner_file import SOUND, written
+from tests.runs.test_plugin_file import SOUND, written
 
 ROOT = Path(__file__).parents[1]
 SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"

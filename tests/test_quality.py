@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sds_core.runs.store import create, ids
+from sds_core.runs.run_folder import create, ids
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import quality

@@ -11,14 +11,14 @@ from transformers import PreTrainedModel
 
 from sds_core import sds
 from sds_core.errors import SDSError
-from sds_core.maths.methods import SDS, Adjusted, Base, Method, SDSMemory
-from sds_core.maths.pattern import NM, Pattern, Unstructured, parse_pattern
-from sds_core.maths.problem import Pruned
-from sds_core.maths.pruners import Magnitude, SparseGPT, Wanda
-from sds_core.models.blocks import Block, Linear, dissect
-from sds_core.runs import record
+from sds_core.models.structure import Block, Linear, dissect
+from sds_core.pruning.layer_problem import Pruned
+from sds_core.pruning.methods import SDS, Adjusted, Base, Method, SDSMemory
+from sds_core.pruning.pattern import NM, Pattern, Unstructured, parse_pattern
+from sds_core.pruning.registry import Magnitude, SparseGPT, Wanda
+from sds_core.pruning.stages import Phase
+from sds_core.runs import layer_stats
 from sds_core.sds import BlockDone, Recipe, Solved, run_phase
-from sds_core.stages import Phase
 from tests.models.families import FAMILIES, build, plain_inputs, texts
 
 CPU = torch.device("cpu")
@@ -463,7 +463,7 @@ def test_windows_that_are_held_out_change_no_weight_and_judge_every_layer(method
             before.get_submodule(event.linear.name).weight.data = event.problem.weight.clone()
             inputs = {text: plain_inputs(before, part, names) for text, part in (("seen", seen), ("apart", apart))}
         dense = event.problem.weight.double()
-        found = {(row["stage"], row["round"]): row for row in record.rows(event)}
+        found = {(row["stage"], row["round"]): row for row in layer_stats.rows(event)}
 
         x = {text: found[event.linear.name].T for text, found in inputs.items()}
         final = event.stages["final"]

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from sds_core import micro
-from sds_core.maths.pruners import PRUNERS
-from sds_core.walk.steps import STEPS
+from sds_core.lesson import micro
+from sds_core.lesson.questions import STEPS
+from sds_core.pruning.registry import PRUNERS
 
 ROOT = Path(__file__).parents[1]
 PLAN = (ROOT / "docs" / "workshop.md").read_text(encoding="utf-8")

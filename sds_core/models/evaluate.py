@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sds_core.errors import SDSError
-from sds_core.maths.perplexity import Perplexity
-from sds_core.models.blocks import Anatomy
 from sds_core.models.stream import capture, logits
+from sds_core.models.structure import Anatomy
+from sds_core.pruning.perplexity import Perplexity
 
 ROWS = 256  # logits of this many tokens are turned into float32 losses at a time
 

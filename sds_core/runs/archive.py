@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import IO
 
 from sds_core.errors import SDSError
-from sds_core.runs import note, record
+from sds_core.runs import layer_stats, note
 from sds_core.runs.config import RunConfig
 from sds_core.runs.files import disk_error
-from sds_core.runs.store import ID, Run, root
+from sds_core.runs.run_folder import ID, Run, root
 
 NAME = re.compile(
     r"config\.json|events\.jsonl|result\.json|note\.txt|distributions/[a-z]{1,20}-[a-z0-9]{1,10}\.parquet"
@@ -100,7 +100,7 @@ def _check(run: Run, name: str) -> None:
         assert result is not None and result["perplexity"][result["last"]]["losses"]
         assert result["last"] == config.written_by(config.walks[-1])
         run.log.read()
-        record.load(run.folder)
+        layer_stats.load(run.folder)
         assert len(note.read(run)) <= note.LONGEST
     except (OSError, ValueError, KeyError, TypeError, AssertionError, SDSError) as error:
         raise SDSError(f"{name} is not a sound packed run: {error or 'its result is incomplete'}") from error

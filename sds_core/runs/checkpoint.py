@@ -7,13 +7,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
-from sds_core.maths.problem import Pruned
-from sds_core.models.blocks import Block, Linear
 from sds_core.models.load import file_sha256
+from sds_core.models.structure import Block, Linear
+from sds_core.pruning.layer_problem import Pruned
+from sds_core.pruning.stages import Stage
 from sds_core.runs.files import write_atomically
-from sds_core.runs.record import pack, unpack
-from sds_core.runs.store import Run
-from sds_core.stages import Stage
+from sds_core.runs.layer_stats import pack, unpack
+from sds_core.runs.run_folder import Run
 
 
 def packed(linear: Linear, value: Pruned | Tensor) -> dict[str, Tensor]:

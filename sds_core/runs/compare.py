@@ -6,11 +6,11 @@ from fractions import Fraction
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS, aim, option_names
-from sds_core.maths.pattern import Unstructured
-from sds_core.maths.perplexity import Comparison, Perplexity, compare
+from sds_core.pruning.methods import METHODS, aim, option_names
+from sds_core.pruning.pattern import Unstructured
+from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import CALIBRATED, RunConfig
-from sds_core.runs.store import Run
+from sds_core.runs.run_folder import Run
 
 REFERENCES = {"base": "base", "control": "adjusted"}
 """Methods that others with the same pruner and pattern are compared to."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS, Method, make_method
-from sds_core.maths.pattern import NM, Pattern, parse_pattern
-from sds_core.models.source import apart
-from sds_core.runs import own_pruners
-from sds_core.runs.pruner_file import NO_PRUNER
-from sds_core.stages import Phase, Stage
+from sds_core.models.text_spec import apart
+from sds_core.pruning.methods import METHODS, Method, make_method
+from sds_core.pruning.pattern import NM, Pattern, parse_pattern
+from sds_core.pruning.stages import Phase, Stage
+from sds_core.runs import plugins
+from sds_core.runs.plugin_file import NO_PRUNER
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WALKS = ("fused", "staged")
@@ -123,7 +123,7 @@ class RunConfig:
             raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))
 
     def _check_names(self) -> None:
-        own_pruners.check_name(self.pruner, self.pruner_sha256)
+        plugins.check_name(self.pruner, self.pruner_sha256)
         pattern = parse_pattern(self.pattern)
         if self.allocation not in ALLOCATIONS:
             raise SDSError("unknown allocation", got=self.allocation, allowed=", ".join(ALLOCATIONS))
@@ -273,7 +273,7 @@ class RunConfig:
             words += flag(f.name, value)
         for name, value in self.options.items():
             words += flag(name, value)
-        return words if "pruner" in without else [*words, *own_pruners.flag([self.pruner])]
+        return words if "pruner" in without else [*words, *plugins.flag([self.pruner])]
 
 
 def flag(name: str, value: Any) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sds_core.errors import SDSError
 from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
-from sds_core.runs.store import Run
+from sds_core.runs.run_folder import Run
 
 LOOKED_AT = 30
 """Of so many of the newest runs a like one is looked for."""

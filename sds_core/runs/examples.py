@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sds_core.runs.archive import packed_id, unpack
-from sds_core.runs.store import Run, root
+from sds_core.runs.run_folder import Run, root
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """Archives that `pack` has written of the runs of `python -m sds_core demo`, named METHOD-PRUNER.zip."""

@@ -9,14 +9,14 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS
-from sds_core.models.blocks import Block, dissect
+from sds_core.models.exclude import skip
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.models.skip import skip
+from sds_core.models.structure import Block, dissect
+from sds_core.pruning.methods import METHODS
 from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.external import FILES
 from sds_core.runs.files import disk_error, require_space
-from sds_core.runs.opened import FILES
-from sds_core.runs.store import Run
+from sds_core.runs.run_folder import Run
 
 
 def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.maths.methods import METHODS, option_names
-from sds_core.runs import own_pruners
+from sds_core.pruning.methods import METHODS, option_names
+from sds_core.runs import plugins
 from sds_core.runs.config import PRESETS, RunConfig, flag
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-memory:wanda")
@@ -72,5 +72,5 @@ def _compare(group: list[RunConfig]) -> str:
     methods = [f"{config.method}:{config.pruner}" for config in group]
     shared = dataclasses.replace(group[0], options={}).flags(without=("method", "pruner"))
     options = [word for name, value in _together(group).items() for word in flag(name, value)]
-    folder = own_pruners.flag(config.pruner for config in group)
+    folder = plugins.flag(config.pruner for config in group)
     return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

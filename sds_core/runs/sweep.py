@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.runs import own_pruners
+from sds_core.runs import plugins
 from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_text
 from sds_core.runs.lineup import lineup
-from sds_core.runs.store import Run, root
+from sds_core.runs.run_folder import Run, root
 
 
 def grid(
@@ -45,7 +45,7 @@ def slurm_array(runs: list[Run], file: Path) -> None:
     if file.exists():
         raise SDSError("the file to write exists already", got=str(file))
     here, python = shlex.quote(str(Path(__file__).parents[2])), shlex.quote(sys.executable)
-    folder = shlex.join(own_pruners.flag(run.config.pruner for run in runs))
+    folder = shlex.join(plugins.flag(run.config.pruner for run in runs))
     lines = [
         "#!/bin/bash",
         f"#SBATCH --array=0-{len(runs) - 1}",

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from sds_core.errors import Cancelled, SDSError
 from sds_core.runs import lock
-from sds_core.runs.store import Run
-from sds_core.runs.workplace import Workplace
+from sds_core.runs.job_folder import Workplace
+from sds_core.runs.run_folder import Run
 
 if TYPE_CHECKING:
-    from sds_core.runs.workbench import Workbench
+    from sds_core.runs.model_cache import Workbench
 
 
 class Worker(Protocol):
@@ -42,10 +42,10 @@ def launch(runs: list[Run]) -> subprocess.Popen:
     Raises:
         SDSError: another process works on one of them, one is finished, or its pruner is not here.
     """
-    from sds_core.runs import own_pruners
+    from sds_core.runs import plugins
 
     for run in runs:
-        own_pruners.require(run.config.pruner, run.config.pruner_sha256)
+        plugins.require(run.config.pruner, run.config.pruner_sha256)
     descriptors: list[int] = []
     try:
         for run in runs:
@@ -113,7 +113,7 @@ def work(runs: list[Run], locks: list[int]) -> int:
 
 
 def _work_off(runs: list[Run], locks: list[int]) -> int:
-    from sds_core.runs.workbench import Workbench
+    from sds_core.runs.model_cache import Workbench
 
     walks = [len(run.config.walks) for run in runs]
     bench = Workbench(keep_dense=sum(walks) > 1)
@@ -127,7 +127,7 @@ def _work_off(runs: list[Run], locks: list[int]) -> int:
 
 
 def _work_through(run: Run, bench: Workbench) -> None:
-    from sds_core.runs.experiment import experiment
+    from sds_core.runs.run_job import experiment
 
     began = time.monotonic()
     _refuse_cancelled(run)

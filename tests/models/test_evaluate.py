@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sds_core.maths.perplexity import Perplexity
-from sds_core.models.blocks import dissect
 from sds_core.models.evaluate import ROWS, evaluate
+from sds_core.models.structure import dissect
+from sds_core.pruning.perplexity import Perplexity
 from tests.models.families import build, plain_logits, texts
 
 CPU = torch.device("cpu")

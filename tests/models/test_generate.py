@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
 from sds_core.models import generate
+from sds_core.models.calibration import calibration_windows, read_self_text, self_text_file
 from sds_core.models.device import pick_device
 from sds_core.models.generate import BATCH, write_self_text, write_windows
 from sds_core.models.load import load_model
-from sds_core.models.text import calibration_windows, read_self_text, self_text_file
 from tests.models.families import VOCABULARY, build
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sds_core.models.calibration import evaluation_windows
 from sds_core.models.load import load_model
-from sds_core.models.text import evaluation_windows
 from tests.models.stub_hub import REVISION, stub_hub
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ ASK = """
 import json, sys
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
-from sds_core.models.text import evaluation_windows
+from sds_core.models.calibration import evaluation_windows
 loaded = load_model("someone/tiny")
 windows = evaluation_windows(loaded, sys.argv[1], 2, 16)
 try:

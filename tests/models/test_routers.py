@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from sds_core.models.blocks import dissect
 from sds_core.models.routers import choosing
+from sds_core.models.structure import dissect
 from tests.models.families import build
 
 Choice = Callable[[Tensor], Tensor]

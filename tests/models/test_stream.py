@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sds_core.models.blocks import Anatomy, Linear, dissect
 from sds_core.models.stream import Stream, capture, logits, observe
+from sds_core.models.structure import Anatomy, Linear, dissect
 from tests.models.families import CASES, FAMILIES, WINDOW, build, plain_inputs, plain_logits, texts
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from sds_core.runs.config import RunConfig
-from sds_core.runs.experiment import experiment
-from sds_core.runs.store import Run, create
-from sds_core.runs.workbench import Workbench
+from sds_core.runs.model_cache import Workbench
+from sds_core.runs.run_folder import Run, create
+from sds_core.runs.run_job import experiment
 from tests.pages.browser import MISSING, Visitor, server, visitors
 
 APP = str(Path(__file__).parents[2] / "app.py")

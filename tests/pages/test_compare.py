@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from pages.shared import chooser
-from sds_core.runs import record
+from pages.ui import chooser
+from sds_core.runs import layer_stats
 from sds_core.runs.config import RunConfig
-from sds_core.runs.store import Run, create, ids
+from sds_core.runs.run_folder import Run, create, ids
 from tests.pages.test_layer import figure, keys
 from tests.pages.test_run import MODEL, address, texts
 
@@ -34,7 +34,7 @@ def outcome(runs):
         (run.folder / "result.json").write_text(json.dumps(result | {"evaluation_sha256": evaluation_sha256}))
         if errors:
             rows = [{"block": b, "linear": c, "stage": last, "round": 0, "loss": e} for (b, c), e in errors.items()]
-            record.save(run.folder / "distributions" / "fused-000.parquet", rows)
+            layer_stats.save(run.folder / "distributions" / "fused-000.parquet", rows)
         return run
 
     return make

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sds_core.runs.store import Run
+from sds_core.runs.run_folder import Run
 
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
 

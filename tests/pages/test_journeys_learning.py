@@ -3,8 +3,8 @@
 from html import unescape
 from pathlib import Path
 
-from sds_core import micro
-from sds_core.walk.steps import STEPS
+from sds_core.lesson import micro
+from sds_core.lesson.questions import STEPS
 
 
 def plots(visitor):

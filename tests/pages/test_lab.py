@@ -2,10 +2,10 @@
 
 import pytest
 
-from sds_core import lab
-from sds_core.maths.methods import SDSMemory
-from sds_core.maths.pattern import NM
-from sds_core.maths.pruners import make_pruner
+from sds_core.lesson import lab
+from sds_core.pruning.methods import SDSMemory
+from sds_core.pruning.pattern import NM
+from sds_core.pruning.registry import make_pruner
 from tests.pages.test_layer import figure, keys
 from tests.pages.test_run import address, texts
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from sds_core.runs.record import load
-from sds_core.runs.store import create
+from sds_core.runs.layer_stats import load
+from sds_core.runs.run_folder import create
 from tests.pages.conftest import tiny, work_off
 from tests.pages.test_run import MODEL, address, texts
 
@@ -59,7 +59,7 @@ def test_a_run_of_phase_1_shows_the_stages_it_has(finished, app):
 
 
 def test_the_newest_run_is_shown_where_none_is_named(finished, app):
-    from sds_core.runs.store import ids
+    from sds_core.runs.run_folder import ids
 
     at = app(PAGE)
     assert address(at, "run") == ids()[0] and at.selectbox(key="layer-run").value == ids()[0]

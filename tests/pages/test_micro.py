@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from sds_core import micro
-from sds_core.maths.pruners import PRUNERS, make_pruner
-from tests.maths.references import select_groups
+from sds_core.lesson import micro
+from sds_core.pruning.registry import PRUNERS, make_pruner
 from tests.pages.test_layer import keys
 from tests.pages.test_run import address, texts
+from tests.pruning.references import select_groups
 
 PAGE = "pages/micro.py"
 

@@ -1,6 +1,6 @@
 """The Report page: its files are those of the command, and it says how to repeat and cite."""
 
-from sds_core.runs.report import rendered
+from sds_core.reports.report import rendered
 from tests.pages.test_run import MODEL, texts
 
 PAGE = "pages/report.py"

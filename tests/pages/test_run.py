@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from pages.shared import frame, watch
+from pages.ui import layout, progress
 from sds_core.errors import SDSError
 from sds_core.runs import note
 from sds_core.runs.config import RunConfig
-from sds_core.runs.store import Run, ids, open_run
+from sds_core.runs.run_folder import Run, ids, open_run
 
 MODEL = {"kind": "model", "blocks": 3}
 QUEUED = {"kind": "queued", "behind": "an-earlier-run"}
@@ -211,7 +211,7 @@ def test_a_run_that_stopped_says_why_and_can_be_resumed(runs, app, made, launche
 
 
 def test_every_state_looks_different():
-    assert len(set(watch.STATES.values())) == len(watch.STATES)
+    assert len(set(progress.STATES.values())) == len(progress.STATES)
 
 
 def test_a_finished_run_shows_perplexities_ratios_and_sparsity(finished, app):
@@ -291,7 +291,7 @@ def test_one_broken_run_does_not_silence_the_forecast(finished, runs, app, made,
 
 
 def test_somebodys_words_stay_words():
-    told = frame.plain("![x](http://example.org/x.png) `a` **b** $c$ :red[d]\n# e")
+    told = layout.plain("![x](http://example.org/x.png) `a` **b** $c$ :red[d]\n# e")
     assert told == r"!\[x\](http\://example.org/x.png) \`a\` \*\*b\*\* \$c\$ \:red\[d\] # e"
 
 
@@ -304,7 +304,7 @@ def test_opening_a_run_takes_its_options_over(finished, app):
 
 def test_phases_go_on_from_the_shown_run(finished, app, launched, monkeypatch):
     made = []
-    monkeypatch.setattr("sds_core.runs.store.create", lambda config: made.append(config) or finished["phase1"])
+    monkeypatch.setattr("sds_core.runs.run_folder.create", lambda config: made.append(config) or finished["phase1"])
     at = app(run=finished["phase1"].id)
     assert not at.button(key="phase-2").disabled
     assert at.button(key="phase-3").disabled and "no finished phase 2" in at.button(key="phase-3").help
@@ -316,7 +316,7 @@ def test_phases_go_on_from_the_shown_run(finished, app, launched, monkeypatch):
 
 def test_an_option_set_back_to_its_default_wins_over_the_parents(finished, app, launched, monkeypatch):
     made = []
-    monkeypatch.setattr("sds_core.runs.store.create", lambda config: made.append(config) or finished["staged"])
+    monkeypatch.setattr("sds_core.runs.run_folder.create", lambda config: made.append(config) or finished["staged"])
     at = app(run=finished["staged"].id)
     at.number_input(key="option-sds-iterations").set_value(20).run()
     at.button(key="phase-3").click().run()
@@ -375,8 +375,11 @@ def test_a_run_that_is_none_is_refused_in_a_sentence(runs, app, name):
 def test_seconds_left_are_the_pace_of_the_last_blocks():
     events = [MODEL | {"blocks": 20}, *(block(i, seconds=100.0) for i in range(5))]
     events += [block(i, seconds=1.0) for i in range(5, 15)]
-    assert watch.walks(["fused"], events) == [watch.Walk("fused", 15, 20, 5.0)]
+    assert progress.walks(["fused"], events) == [progress.Walk("fused", 15, 20, 5.0)]
 
 
 def test_nothing_is_known_before_the_model_is():
-    assert watch.walks(["sparse", "final"], []) == [watch.Walk("sparse", 0, 0, None), watch.Walk("final", 0, 0, None)]
+    assert progress.walks(["sparse", "final"], []) == [
+        progress.Walk("sparse", 0, 0, None),
+        progress.Walk("final", 0, 0, None),
+    ]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sds_core.errors import SDSError
-from sds_core.runs.store import ids, open_run
+from sds_core.runs.run_folder import ids, open_run
 from tests.pages.test_run import MODEL, Held, address, texts
 
 PAGE = "pages/start.py"
@@ -102,7 +102,7 @@ print(json.dumps([name for name in {heavy} if name in sys.modules]))
 def test_finished_runs_that_come_along_are_one_click_away(finished, runs, app, tmp_path, monkeypatch):
     from sds_core.runs import examples
     from sds_core.runs.archive import pack
-    from sds_core.runs.store import ids
+    from sds_core.runs.run_folder import ids
 
     folder = tmp_path / "examples"
     folder.mkdir()

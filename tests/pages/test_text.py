@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from sds_core.runs import inquiry as module
 from sds_core.runs import lock
-from sds_core.runs.answer import EXAMPLE, Answer, Question, Reading
-from sds_core.runs.inquiry import Inquiry
-from sds_core.runs.store import Run
+from sds_core.runs import text_job as module
+from sds_core.runs.run_folder import Run
+from sds_core.runs.text_job import Inquiry
+from sds_core.runs.text_query import EXAMPLE, Answer, Question, Reading
 from tests.pages.test_run import address, texts
 
 PAGE = "pages/text.py"

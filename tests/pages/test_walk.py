@@ -2,8 +2,8 @@
 
 import pytest
 
+from sds_core.lesson.questions import STEPS
 from sds_core.runs import examples
-from sds_core.walk.steps import STEPS
 from tests.pages.test_run import address, texts
 
 PAGE = "pages/walk.py"

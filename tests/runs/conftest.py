@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sds_core.runs.config import RunConfig
-from sds_core.runs.store import Run, create
+from sds_core.runs.run_folder import Run, create
 from sds_core.runs.worker import work
 
 

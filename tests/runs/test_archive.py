@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs import record
+from sds_core.runs import layer_stats
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
-from sds_core.runs.store import create, ids
+from sds_core.runs.run_folder import create, ids
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_packed_run_comes_back_without_its_weights(finished, packed, runs_root
     run = unpack(packed)
     assert ids() == [run.id] == [finished.id] and run.folder.parent == runs_root
     assert run.config == finished.config and run.result() == finished.result() and run.state() == "finished"
-    pd.testing.assert_frame_equal(record.load(run.folder), record.load(finished.folder))
+    pd.testing.assert_frame_equal(layer_stats.load(run.folder), layer_stats.load(finished.folder))
     assert not list(run.folder.glob("phase*"))
 
 

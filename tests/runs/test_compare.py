@@ -8,7 +8,7 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.runs.compare import names, records, side_by_side, sort_out, sweeps, table, verdicts
 from sds_core.runs.config import Parent, RunConfig
-from sds_core.runs.store import create
+from sds_core.runs.run_folder import create
 
 
 def made(losses, dense=(2.0, 2.5, 3.0), **changes):

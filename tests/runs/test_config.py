@@ -6,7 +6,7 @@ import pytest
 from sds_core.__main__ import _parser
 from sds_core.errors import SDSError
 from sds_core.flags import chosen
-from sds_core.maths.methods import METHODS
+from sds_core.pruning.methods import METHODS
 from sds_core.runs.config import PRESETS, Parent, RunConfig, describe
 
 PARENT = {"run": "a-1", "phase": 1, "sha256": ""}

@@ -7,7 +7,7 @@ import pytest
 from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
 from sds_core.runs.estimate import estimate
-from sds_core.runs.store import create
+from sds_core.runs.run_folder import create
 
 
 def past(phases=("", ""), **changes):

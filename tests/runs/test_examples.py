@@ -2,9 +2,9 @@
 
 import pytest
 
-from sds_core.runs import examples, record
+from sds_core.runs import examples, layer_stats
 from sds_core.runs.archive import pack
-from sds_core.runs.store import ids
+from sds_core.runs.run_folder import ids
 
 
 @pytest.fixture
@@ -32,5 +32,5 @@ def test_an_example_that_was_removed_comes_back(folder):
 def test_every_example_that_is_shipped_can_be_looked_at(path, runs_root):
     run = examples.example(path.stem)
     assert path.stem == f"{run.config.method}-{run.config.pruner}" and run.config.model == "demo"
-    frame = record.load(run.folder)
+    frame = layer_stats.load(run.folder)
     assert set(frame["block"]) == set(range(30)) and run.result()["sparsity"] == 0.5

@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from sds_core.models.blocks import dissect
+from sds_core.models.calibration import evaluation_windows
 from sds_core.models.load import convert_gguf, load_model
-from sds_core.models.text import evaluation_windows
+from sds_core.models.structure import dissect
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.export import export
-from sds_core.runs.store import create
+from sds_core.runs.run_folder import create
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, build, randomised
 from tests.models.gguf_files import write_gguf

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs.store import create
+from sds_core.runs.run_folder import create
 from sds_core.runs.sweep import grid, slurm_array
 from tests.runs.conftest import config
 

@@ -1,0 +1,107 @@
+"""The list of pages, and the run that a page's address names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.runs.run_folder import Run
+
+
+def configure() -> None:
+    """Title and icon of the browser's tab; a `:material/…:` icon here would be fetched from a font host."""
+    st.set_page_config(page_title="SDS Studio", layout="wide", page_icon="🧮")
+
+
+def pages() -> dict[str, list]:
+    """Every page once, in the order of the side bar."""
+    return {
+        "": [st.Page("pages/start.py", title="Start", icon=":material/home:", default=True)],
+        "Learn": [
+            st.Page("pages/walk.py", title="Walk", icon=":material/directions_walk:"),
+            st.Page("pages/micro.py", title="Micro", icon=":material/grid_on:"),
+            st.Page("pages/lab.py", title="Layer lab", icon=":material/science:"),
+        ],
+        "Work": [
+            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
+            st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),
+            st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+            st.Page("pages/text.py", title="Text", icon=":material/record_voice_over:"),
+            st.Page("pages/report.py", title="Report", icon=":material/description:"),
+        ],
+    }
+
+
+def routed() -> None:
+    """First line of every page: a page opened first on a cold server repairs itself.
+
+    A folder called `pages` makes Streamlit run such a page alone, until `st.navigation` has run once.
+    """
+    if not st.session_state.get("routed"):
+        configure()
+        st.navigation(pages())
+        st.rerun()
+
+
+def plain(text: str) -> str:
+    """Somebody's words for a place that knows Markdown, on one line: an image in an imported title would be fetched."""
+    return re.sub(r"([\\`*\[\]<$~:])", r"\\\1", " ".join(text.split()))
+
+
+def refuse(error: SDSError | str) -> None:
+    """An error that the user can mend, as a sentence; no link or image is made of what it quotes."""
+    text = str(error).replace("[", r"\[")
+    st.error(text[:1].upper() + text[1:], icon=":material/error:")
+
+
+def offer_plugins() -> None:
+    """Offer the pruners of one's own as their files are now; why one is not offered is told, and all else goes on."""
+    from sds_core.runs import plugins
+
+    try:
+        faults = list(plugins.refresh().values())
+    except SDSError as error:
+        faults = [error]
+    for fault in faults:
+        st.warning(f"A pruner of your own is not offered: {plain(str(fault))}", icon=":material/extension_off:")
+
+
+def run_in_url() -> Run | None:
+    """The run that `?run=` names; None, with the reason on the page, if there is none."""
+    from sds_core.runs.run_folder import open_run
+
+    name = st.query_params.get("run")
+    if name is None:
+        return None
+    try:
+        run = open_run(name)
+        _ = run.config, run.state(), run.result()
+    except SDSError as error:
+        refuse(error)
+        return None
+    return run
+
+
+def choose_run(key: str) -> Run | None:
+    """The run in the address, else the newest, in a select box; None if there is none.
+
+    Another choice leaves nothing in the address but the run.
+    """
+    from sds_core.runs.run_folder import ids
+
+    names = ids()
+    if not names:
+        st.info("There are no runs yet. Make one on the Run page.", icon=":material/info:")
+        return None
+    if "run" not in st.query_params:
+        st.query_params["run"] = names[0]
+    run = run_in_url()
+    st.session_state[key] = run.id if run else None
+    turn = lambda: st.query_params.from_dict({"run": st.session_state[key]})
+    st.selectbox("Run", names, key=key, on_change=turn, placeholder="Choose a run", width=330)
+    return run

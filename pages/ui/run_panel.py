@@ -1,0 +1,180 @@
+"""What surrounds a run: its forecast, its record as a file, its removal, and texts of one's own."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from pages.ui import layout
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.runs.config import RunConfig
+    from sds_core.runs.run_folder import Run
+
+OWN_TEXT = ("txt",)
+"""Kinds of file that can be uploaded as a text."""
+
+
+def forecast(config: RunConfig) -> str:
+    """Time, memory and disk that a run will take, in a sentence."""
+    from sds_core.runs.estimate import LOOKED_AT, estimate
+    from sds_core.runs.run_folder import Run, ids, root
+
+    found = estimate(config, (Run(root() / name) for name in ids()[:LOOKED_AT]))
+    if found is None:
+        return "No run like this one has finished on this machine yet, so how long it takes is not known."
+    minutes = found.seconds / 60
+    time = f"{found.seconds:.0f} seconds" if minutes < 1.5 else f"{minutes:.0f} minutes"
+    disk = f"{found.disk / 1e6:,.0f} MB of disk" if found.disk else "no disk for weights"
+    return f"Judged by run {found.like}: about {time}, {found.memory / 1e9:.1f} GB of memory, {disk}."
+
+
+def about(config: RunConfig) -> str:
+    """What a run does to which model, in a line."""
+    from sds_core.pruning.methods import METHODS
+
+    return f"{METHODS[config.method].title} · {config.pruner_title} · {config.pattern} · {layout.plain(config.model)}"
+
+
+def edit_note(run: Run) -> None:
+    """The run's note, to be read and written."""
+    from sds_core.runs import note
+
+    key = f"note-{run.id}"
+    fault = st.session_state.pop("note-fault", None)
+    if fault is None:  # else what was typed stays in view
+        try:
+            st.session_state[key] = note.read(run)
+        except SDSError as error:
+            layout.refuse(error)
+            return
+    st.text_area(
+        "Note",
+        key=key,
+        height="content",
+        max_chars=note.LONGEST,
+        placeholder="What is this run for? What did it show? Kept with it, in lists, reports and its packed record.",
+        on_change=_write_note,
+        args=(run, key),
+    )
+    if fault:
+        layout.refuse(fault)
+
+
+def show_note(run: Run) -> None:
+    """The run's note, where it is only read."""
+    from sds_core.runs import note
+
+    try:
+        if text := note.read(run):
+            st.text(text)
+    except SDSError as error:
+        layout.refuse(error)
+
+
+def _write_note(run: Run, key: str) -> None:
+    from sds_core.runs import note
+
+    try:
+        note.write(run, st.session_state[key])
+    except SDSError as error:
+        st.session_state["note-fault"] = str(error)
+
+
+def left_as_they_are(run: Run) -> None:
+    """The layers that are not pruned, and why; nothing where all are."""
+    import pandas as pd
+
+    from sds_core.runs.excluded_layers import skipped
+
+    found = skipped(run.log.read())
+    if not found:
+        return
+    count = sum(one.count for one in found)
+    with st.expander("One layer is left as it is" if count == 1 else f"{count:,} layers are left as they are"):
+        rows = [{"why": one.reason, "layers": one.count, "names": layout.plain(", ".join(one.names))} for one in found]
+        st.table(pd.DataFrame(rows), hide_index=True, alt="Layers that are not pruned, by reason")
+        st.caption("Outside the blocks, embeddings and the output layer are never pruned.")
+
+
+def tools(run: Run, state: str) -> None:
+    """Take a run's record away as a file, or remove the run."""
+    with st.container(horizontal=True):
+        if state == "finished":
+            download(run)
+        with st.popover("Delete", icon=":material/delete:", key="delete"):
+            st.markdown(f"Remove **{run.id}** with all its weights?")
+            st.button("Yes, remove it", key="really-delete", type="primary", on_click=_remove, args=(run,))
+
+
+def download(run: Run, width: int | Literal["content"] = "content") -> None:
+    """A button for a finished run's record as a file."""
+    st.download_button(
+        "Its record (ZIP)",
+        lambda: _packed(run),
+        file_name=f"{run.id}.zip",
+        mime="application/zip",
+        key="pack",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Numbers and distributions without weights; import the file to look at them elsewhere.",
+        width=width,
+    )
+
+
+def _packed(run: Run) -> bytes:
+    from sds_core.runs.archive import pack
+
+    file = io.BytesIO()
+    pack(run, file)
+    return file.getvalue()
+
+
+def _remove(run: Run) -> None:
+    try:
+        run.delete()
+    except SDSError as error:
+        st.session_state["refused"] = str(error)
+        return
+    st.query_params.pop("run", None)
+
+
+def importer() -> None:
+    """Bring in a run that was packed elsewhere."""
+    from sds_core.runs.archive import unpack
+
+    with st.expander("Import a packed run"):
+        file = st.file_uploader("A file that “Its record (ZIP)” or `pack` has written", type="zip", key="packed")
+        if file is not None and st.session_state.get("imported") != file.file_id:
+            try:
+                run = unpack(file)
+            except SDSError as error:
+                layout.refuse(error)
+                return
+            st.session_state["imported"] = file.file_id
+            st.query_params["run"] = run.id
+            st.rerun()
+
+
+def own_text() -> None:
+    """Upload a text; it is kept in the user's cache folder and can then be chosen."""
+    file = st.file_uploader("A text of your own", type=OWN_TEXT, key="own-text", help="Kept on this machine.")
+    if file is None:
+        return
+    from sds_core.models.load import cache_folder
+
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.name).lstrip(".-")[-60:] or "text.txt"
+    path = cache_folder() / "texts" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file.getvalue())
+    with st.container(horizontal=True):
+        for purpose in ("calibration", "evaluation"):
+            st.button(f"Use it for {purpose}", key=f"use-{purpose}", on_click=_use, args=(purpose, str(path)))
+
+
+def _use(purpose: str, path: str) -> None:
+    st.session_state[f"option-{purpose}"] = path

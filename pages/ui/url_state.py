@@ -1,0 +1,34 @@
+"""What a page shows is in its address: widgets are set from it and write to it, and a wrong value is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.ui import layout
+
+
+def choice(name: str, allowed: Sequence[str], default: str) -> str:
+    """The parameter's value; the default where it is missing or, with a sentence on the page, not allowed."""
+    asked = st.query_params.get(name, default)
+    if asked not in allowed:
+        layout.refuse(f"“{name}={asked[:40]}” in the address is not one of {', '.join(allowed)}; here is {default}.")
+        return default
+    return asked
+
+
+def whole(name: str, low: int, high: int, default: int) -> int:
+    """The same for a whole number from `low` to `high`."""
+    asked = st.query_params.get(name, str(default))
+    if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and low <= int(asked) <= high):
+        layout.refuse(
+            f"“{name}={asked[:40]}” in the address is no whole number from {low} to {high}; here is {default}."
+        )
+        return default
+    return int(asked)
+
+
+def write(name: str, key: str) -> None:
+    """For a widget's `on_change`: its value goes into the address."""
+    st.query_params[name] = str(st.session_state[key])

@@ -1,0 +1,110 @@
+"""Runs handed to Ray (an optional extra): one task a run, which starts the ordinary worker on the machine it gets.
+
+Where a run is worked off is all that Ray decides. What happened stands in the run's folder, as always, so that folder
+and the models must lie where every machine sees them under the same path.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.runs.plugins import VARIABLE
+from sds_core.runs.run_folder import Run, open_run, root
+from sds_core.runs.worker import launch
+
+LOCAL = "local"
+"""The address of a cluster that is this machine alone, started for these runs and gone with this process."""
+STORE = 80 << 20
+"""Bytes of a local cluster's object store, about the least there can be: nothing but exit codes goes through it."""
+HANDED_ON = ("SDS_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE")
+"""What a worker elsewhere must know of this process's surroundings, besides where the package and the runs lie."""
+
+
+@dataclass
+class Task:
+    """One run's task, followed as a worker's process is."""
+
+    ray: Any
+    run: Run
+    reference: Any
+    code: int | None = None
+
+    def poll(self) -> int | None:
+        """The worker's exit code, or None while the task waits or works."""
+        return self.wait() if self.code is not None or self.ray.wait([self.reference], timeout=0)[0] else None
+
+    def wait(self) -> int:
+        """The worker's exit code; 1 where the task ended without one, which is told where workers tell their end."""
+        if self.code is None:
+            try:
+                self.code = self.ray.get(self.reference)
+            except self.ray.exceptions.RayError as error:
+                with open(self.run.errors, "a", encoding="utf-8") as file:
+                    file.write(f"{error}\n")
+                self.code = 1
+        assert self.code is not None
+        return self.code
+
+
+def hand_over(ray: Any, runs: list[Run]) -> list[Task]:
+    """Give each run to Ray as a task of its own; they start as machines come free.
+
+    A run takes as many CPUs as the smallest machine has, or as its `threads` say, and a GPU where the cluster has any:
+    two that share a device would only wait for each other at its lock.
+
+    Args:
+        ray: as `connected` returns it.
+        runs: made already, none of them started.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    cores = int(min((machine["CPU"] for machine in machines), default=1))
+    gpus = any(machine.get("GPU") for machine in machines)
+    work = ray.remote(_work)
+    tasks = []
+    for run in runs:
+        on_gpu = gpus and run.config.device != "cpu"
+        cpus = run.config.threads or (1 if on_gpu else cores)
+        placed = work.options(
+            name=run.id, num_cpus=cpus, num_gpus=int(on_gpu), max_retries=0, scheduling_strategy="SPREAD"
+        )
+        tasks.append(Task(ray, run, placed.remote(run.id)))
+    return tasks
+
+
+def connected(address: str) -> Any:
+    """Ray, connected to a cluster; it reports nothing to its makers, and a local one listens to this machine alone.
+
+    Args:
+        address: `local`, or what `ray.init` takes: `auto`, HOST:PORT, ray://HOST:PORT.
+
+    Raises:
+        SDSError: Ray is not installed, or there is no cluster at that address.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if address == LOCAL:  # like the line above read when Ray is imported; without it Ray listens to the whole network
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    try:
+        import ray
+    except ImportError:
+        raise SDSError("Ray is not installed", cure="run: pip install -r requirements-ray.txt") from None
+    known = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    surroundings = {"env_vars": known | {"PYTHONPATH": str(Path(__file__).parents[2]), "SDS_RUNS": str(root())}}
+    common: dict[str, Any] = {"runtime_env": surroundings, "log_to_driver": False, "logging_level": "error"}
+    try:
+        if address == LOCAL:
+            ray.init(include_dashboard=False, object_store_memory=STORE, **common)
+        else:
+            ray.init(address, **common)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SDSError(
+            f"no Ray cluster can be reached: {error}", got=address, allowed="local, auto, HOST:PORT"
+        ) from error
+    return ray
+
+
+def _work(run_id: str) -> int:
+    """The task: an ordinary worker for one run, waited for; returns its exit code."""
+    run = open_run(run_id)
+    return 0 if run.cancel_requested else launch([run]).wait()

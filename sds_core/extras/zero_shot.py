@@ -1,0 +1,129 @@
+"""Accuracy on multiple-choice and cloze tasks, through the LM Evaluation Harness (an optional extra)."""
+
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.models.device import pick_device
+from sds_core.models.load import LoadedModel, first_line, load_model
+from sds_core.runs.export import pruned_model
+from sds_core.runs.files import write_json
+from sds_core.runs.run_folder import Run
+
+PAPER_TASKS = ("copa", "lambada_openai", "openbookqa", "piqa", "rte", "storycloze_2018", "winogrande")
+"""The seven of Li et al. (arXiv 2408.10473)."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model's answers to one task."""
+
+    model: str
+    """`dense`, or a run's id."""
+    task: str
+    right: list[float]
+    """1 where an answer was right, else 0, question by question."""
+
+    @property
+    def accuracy(self) -> float:
+        return statistics.fmean(self.right)
+
+    def above(self, other: "Score") -> tuple[float, float]:
+        """Difference in accuracy to another model on the same questions, and its paired standard error."""
+        assert self.task == other.task and len(self.right) == len(other.right)
+        return _mean_and_error([mine - its for mine, its in zip(self.right, other.right, strict=True)])
+
+
+def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit: int | None) -> Iterator[Score]:
+    """Scores of the dense model and of every run, task by task; each run's are stored in its `zero-shot.json`.
+
+    Args:
+        runs: finished runs of one and the same model, their weights kept.
+        tasks: names of the harness's tasks.
+        task_folder: a folder with task files of one's own; they may contain Python code, which is run.
+        limit: at most so many questions a task.
+
+    Raises:
+        SDSError: the harness is not installed, a task or its data cannot be had, the runs' models differ.
+    """
+    if len({(run.config.model, run.config.dtype) for run in runs}) != 1:
+        raise SDSError("these runs pruned different models, so no questions can be paired", cure="take them one by one")
+    harness = _Harness(task_folder)
+    config = runs[0].config
+    dense = list(harness.ask(load_model(config.model, config.dtype), "dense", config.device, tasks, limit))
+    yield from dense
+    for run in runs:
+        mine = list(harness.ask(pruned_model(run), run.id, config.device, tasks, limit))
+        write_json(run.folder / "zero-shot.json", {"limit": limit, "scores": [asdict(s) for s in (*dense, *mine)]})
+        yield from mine
+
+
+def table(scores: list[Score]) -> str:
+    """A line a task and one for their mean: accuracy in per cent, and its distance to the dense model ± paired error.
+
+    Every model after the second is also compared to the second, which is the base pruner's when it is named first.
+    """
+    models = list(dict.fromkeys(score.model for score in scores))
+    by_task = {score.task: {s.model: s for s in scores if s.task == score.task} for score in scores}
+    lines = [f"{'task':<20}" + "".join(f"{model:<36}" for model in models)]
+    for task, answers in by_task.items():
+        cells = [
+            _cell(answers[model], [answers[other] for other in models[: min(n, 2)]]) for n, model in enumerate(models)
+        ]
+        lines.append(f"{task:<20}" + "".join(f"{cell:<36}" for cell in cells))
+    means = [statistics.fmean(answers[model].accuracy for answers in by_task.values()) for model in models]
+    lines.append(f"{'mean':<20}" + "".join(f"{100 * mean:<36.2f}" for mean in means))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(score: Score, others: list[Score]) -> str:
+    differences = [score.above(other) for other in others]
+    told = ", ".join(f"{100 * mean:+.2f} ± {100 * error:.2f}" for mean, error in differences)
+    return f"{100 * score.accuracy:.2f}" + (f" ({told})" if told else "")
+
+
+def _mean_and_error(values: list[float]) -> tuple[float, float]:
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.fmean(values), error
+
+
+class _Harness:
+    """The library behind this file, which is only there when the extra is installed."""
+
+    def __init__(self, task_folder: str | None):
+        try:
+            import lm_eval
+            from lm_eval.models.huggingface import HFLM
+            from lm_eval.tasks import TaskManager
+        except ImportError:
+            raise SDSError(
+                "zero-shot tasks need the LM Evaluation Harness, which is not installed",
+                cure="install it with: pip install -r requirements-eval.txt",
+            ) from None
+        self._evaluate, self._wrap = lm_eval.simple_evaluate, HFLM
+        self._tasks = TaskManager(include_path=task_folder, include_defaults=True)
+
+    def ask(self, loaded: LoadedModel, name: str, device: str, tasks: list[str], limit: int | None) -> Iterator[Score]:
+        """One model's answers to all tasks."""
+        if unknown := sorted(set(tasks) - set(self._tasks.all_tasks)):
+            raise SDSError("unknown task", got=", ".join(unknown), cure="see: python -m lm_eval ls tasks")
+        where = pick_device(device)
+        on_device: Any = loaded.model.to(where)  # type: ignore[arg-type]
+        model = self._wrap(on_device, tokenizer=loaded.tokenizer, device=str(where), batch_size=8)
+        try:
+            found: dict[str, Any] = self._evaluate(
+                model, tasks=list(tasks), num_fewshot=0, limit=limit, bootstrap_iters=0, task_manager=self._tasks
+            )
+        except (OSError, ValueError) as error:  # how `datasets` reports that data cannot be had
+            raise SDSError(
+                f"the data of {', '.join(tasks)} cannot be had: {first_line(error)}",
+                cure="check the network, or name a folder with tasks of your own: --task-folder",
+            ) from error
+        for task in tasks:
+            answers = sorted(found["samples"][task], key=lambda answer: answer["doc_id"])
+            if "acc" not in answers[0]:
+                raise SDSError(f"task {task} is not scored by accuracy", allowed="tasks with the metric acc")
+            yield Score(name, task, [float(answer["acc"]) for answer in answers])

@@ -1,0 +1,114 @@
+"""How models read and go on with a text, as HTML that holds nothing of the text unescaped.
+
+Blue where a model expected a token more than the dense model did, orange where less; grey, for the dense model itself,
+where it did not expect it. The colours are see-through, so that they serve light and dark pages, and the numbers that
+they stand for appear where one points at a token.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+from sds_core.runs.text_query import Answer, Reading
+
+FULL = 4.0
+"""Nats of difference at which the colour is full: the token was e⁴ ≈ 55 times less, or more, likely."""
+FULL_LOSS = 12.0
+"""Nats of the dense model's own loss at which the grey is full."""
+STRONGEST = 0.6
+"""Opacity of a full colour; the text of either theme stays readable on it."""
+WORSE, BETTER, UNEXPECTED = "224, 123, 0", "59, 130, 246", "110, 115, 123"
+SHOWN = (-FULL, -FULL / 2, 0.0, FULL / 2, FULL)
+"""Differences that the legend shows."""
+FIRST = "the first token: nothing comes before it to expect it from"
+BOX = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.75"
+
+
+def read(answer: Answer) -> str:
+    """The text once for every model, beside each other where there is room, its tokens in colour."""
+    dense, *others = answer.readings
+    cards = [_card(dense.name, f"mean loss {dense.mean:.2f} nats", _surprises(answer.pieces, dense))]
+    for reading in others:
+        note = f"mean loss {reading.mean:.2f} nats, {reading.mean - dense.mean:+.2f} against dense"
+        cards.append(_card(reading.name, note, _differences(answer.pieces, reading, dense)))
+    return _grid(cards)
+
+
+def written(answer: Answer) -> str:
+    """What every model writes, faded as far as it is the dense model's text too."""
+    dense, *others = answer.readings
+    cards = [_card(dense.name, _counted(dense), _continuation(dense, 0))]
+    for reading in others:
+        same = reading.agreed(dense)
+        note = f"{_counted(reading)}, as dense for {same}"
+        cards.append(_card(reading.name, note, _continuation(reading, same)))
+    return _grid(cards)
+
+
+def legend() -> str:
+    """What the colours mean, from expected more to expected less."""
+    steps = [_mark(f"&ensp;{above:+.0f}&ensp;" if above else "&ensp;0&ensp;", *_shade(above)) for above in SHOWN]
+    grey = _mark("&ensp;not expected&ensp;", UNEXPECTED, STRONGEST)
+    return (
+        f'<div style="line-height: 2">Against the dense model, nats: expected more {"".join(steps)} expected less. '
+        f"Dense model: {grey}</div>"
+    )
+
+
+def _surprises(pieces: Sequence[str], dense: Reading) -> str:
+    tokens = [_token(pieces[0], FIRST)] if pieces else []
+    for piece, loss in zip(pieces[1:], dense.losses, strict=True):
+        tokens.append(_token(piece, f"{loss:.2f} nats", UNEXPECTED, STRONGEST * min(loss / FULL_LOSS, 1.0)))
+    return _text(tokens, dense.name)
+
+
+def _differences(pieces: Sequence[str], reading: Reading, dense: Reading) -> str:
+    tokens = [_token(pieces[0], FIRST)] if pieces else []
+    above = reading.above(dense)
+    for piece, loss, its, more in zip(pieces[1:], reading.losses, dense.losses, above, strict=True):
+        told = f"{loss:.2f} nats, {more:+.2f} against the dense model’s {its:.2f}"
+        tokens.append(_token(piece, told, *_shade(more)))
+    return _text(tokens, reading.name)
+
+
+def _continuation(reading: Reading, same: int) -> str:
+    shared, own = "".join(reading.continuation[:same]), "".join(reading.continuation[same:])
+    return f'<div style="{BOX}">…<span style="opacity: 0.62">{escape(shared)}</span><span>{escape(own)}</span></div>'
+
+
+def _counted(reading: Reading) -> str:
+    count = len(reading.continuation)
+    return f"{count} {'token' if count == 1 else 'tokens'}"
+
+
+def _shade(above: float) -> tuple[str, float]:
+    """Colour and opacity of a difference in nats."""
+    return WORSE if above > 0 else BETTER, STRONGEST * min(abs(above) / FULL, 1.0)
+
+
+def _token(piece: str, told: str, colour: str = UNEXPECTED, opacity: float = 0.0) -> str:
+    """One token; what the eye would not see of it gets a sign: line breaks, tabs, and parts of a character."""
+    shown = escape(piece).replace("\n", "↵\n").replace("\t", "⇥\t") or "·"
+    return _mark(shown, colour, opacity, f"{piece!r}: {told}")
+
+
+def _mark(shown: str, colour: str, opacity: float, title: str = "") -> str:
+    """Something on a background; isolated, so that a sign that turns the writing direction ends with its token."""
+    style = f"background: rgba({colour}, {opacity:.2f}); unicode-bidi: isolate"
+    return f'<span title="{escape(title)}" style="{style}">{shown}</span>'
+
+
+def _text(tokens: list[str], name: str) -> str:
+    label = f"The text as read by {name}; the table has the numbers"
+    return f'<div role="img" aria-label="{escape(label)}" style="{BOX}">{"".join(tokens)}</div>'
+
+
+def _card(name: str, note: str, body: str) -> str:
+    head = f'<div style="font-weight: 600">{escape(name)}</div><div style="opacity: 0.75">{escape(note)}</div>'
+    style = "border: 1px solid rgba(128, 128, 128, 0.35); border-radius: 0.4rem; padding: 0.75rem"
+    return f'<section aria-label="{escape(name)}" style="{style}">{head}{body}</section>'
+
+
+def _grid(cards: list[str]) -> str:
+    """Cards beside each other, as many in a row as the page has room for."""
+    style = "display: grid; gap: 0.75rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr))"
+    return f'<div style="{style}">{"".join(cards)}</div>'

@@ -1,0 +1,82 @@
+"""An 8×8 layer on which every number of pruning can be followed by hand. All of it is what the engine itself does."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.magnitude import Magnitude
+from sds_core.pruning.methods import SDSMemory
+from sds_core.pruning.pattern import NM
+from sds_core.pruning.redense import Round
+from sds_core.pruning.registry import make_pruner
+from sds_core.pruning.sparsegpt import ColumnStep, SparseGPT, column_steps
+from sds_core.pruning.wanda import Wanda
+
+SIZE = 8
+TOKENS = 64
+PATTERN = NM(keep=2, group=4)
+SEEDS = 9999
+"""Examples are numbered from 0 to this."""
+
+
+def example(seed: int) -> LayerProblem:
+    """A layer of 8 outputs and 8 inputs in float64, the same for the same seed.
+
+    Weights have two decimals, and the inputs' norms √H_jj one, so that products can be checked in one's head. Inputs
+    share sources with each other, as those of a language model do; without that there is nothing to repair.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+    weight = draw(SIZE, SIZE).mul(100).round() / 100
+    inputs = draw(SIZE, SIZE // 2) @ draw(SIZE // 2, TOKENS) + draw(SIZE, TOKENS)
+    norms = (0.6 * draw(SIZE)).exp().mul(10).round().clamp_min(1) / 10
+    inputs *= (norms / inputs.square().mean(dim=1).sqrt())[:, None]
+    return LayerProblem.from_inputs(weight, inputs, "the example")
+
+
+def telling_row(problem: LayerProblem) -> int:
+    """The row (from 0) in which magnitude and Wanda disagree most, the first of equals: worth predicting."""
+    masks = [pruner.solve(problem, PATTERN).mask for pruner in (Magnitude(), Wanda())]
+    return int((masks[0] != masks[1]).sum(dim=1).argmax())
+
+
+def columns(problem: LayerProblem) -> list[ColumnStep]:
+    """SparseGPT's sweep over the example, one step a column, each with tensors of its own."""
+    factor = problem.gram.inverse_factor(SparseGPT().damping)
+    steps = column_steps(problem.weight, factor, PATTERN)
+    return [replace(s, weight=s.weight.clone(), mask=s.mask.clone(), lost=s.lost.clone()) for s in steps]
+
+
+def scores(name: str, problem: LayerProblem) -> Tensor | None:
+    """What the named pruner compares (8, 8), or None where it does not tell.
+
+    SparseGPT's are those of the moment when it comes to a group of columns, after the repairs of earlier ones.
+    """
+    if name == "sparsegpt":
+        return torch.cat([step.scores for step in columns(problem)[:: PATTERN.group]], dim=1)
+    tell = getattr(make_pruner(name), "scores", None)
+    return tell(problem) if tell else None
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """A round of the dense phase, with the memory that its prune chooses by."""
+
+    round: Round
+    memory: Tensor
+    """U (8, 8), in the weight's units: what earlier prunes threw away; the round keeps the largest |V + U|."""
+
+
+def rounds(problem: LayerProblem, sparse: Pruned, method: SDSMemory) -> Iterator[Remembered]:
+    """The dense phase of `sds-memory`, with its memory told apart.
+
+    A round hands on V and Z = (V + U) on the mask; from U = 0 at the start the memory follows by its own rule
+    U ← (V + U − Z) / growth.
+    """
+    memory = torch.zeros_like(problem.weight)
+    for one in method.redense(problem.shrunk(method.alpha), sparse, PATTERN):
+        yield Remembered(one, memory)
+        memory = (one.dense + memory - one.sparse.weight) / method.growth

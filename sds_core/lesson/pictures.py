@@ -1,0 +1,52 @@
+"""The pictures of the Walk: those of the other pages, made for a projector and for one question each."""
+
+from typing import Any
+
+from sds_core.figures.layer import COLOURS, Figure
+from sds_core.pruning.distribution import JOINT
+
+TALLEST = 430
+"""Height of a picture in pixels: on a projector of 720 lines it is seen together with what it answers."""
+CORNER = 32
+"""Rows and columns of the mask that are shown: few enough to see each from the back of a room."""
+
+
+def low(figure: Figure, **layout: Any) -> Figure:
+    """The figure no higher than `TALLEST`, with some of its layout replaced."""
+    height = min(figure["layout"]["height"], TALLEST)
+    return figure | {"layout": figure["layout"] | {"height": height} | layout}
+
+
+def near_zero_marked(ridges: Figure) -> Figure:
+    """A histogram with the weights marked that are within a tenth of a standard deviation of zero."""
+    band = {"type": "rect", "x0": -0.1, "x1": 0.1, "yref": "paper", "y0": 0, "y1": 1}
+    band |= {"line": {"width": 0}, "fillcolor": COLOURS["sparse"], "opacity": 0.6}
+    return low(ridges, height=260, shapes=[band])
+
+
+def corner(crop: list[int], columns: int) -> tuple[list[int], int]:
+    """The upper left `CORNER`² of a corner of two masks, row by row, and how wide it is.
+
+    Args:
+        crop: what `mask_crop` returns.
+        columns: number of inputs of the layer.
+    """
+    stored = min(columns, JOINT)
+    wide = min(stored, CORNER)
+    starts = range(0, len(crop), stored)[:CORNER]
+    return [code for start in starts for code in crop[start : start + wide]], wide
+
+
+def from_its_end(figure: Figure | None) -> Figure:
+    """A player that shows its last round at first, and on ▶ all of them."""
+    assert figure is not None, "an example with a memory holds rounds"
+    last = figure["frames"][-1]["data"]
+    slider = figure["layout"]["sliders"][0] | {"active": len(figure["frames"]) - 1}
+    return low(figure, sliders=[slider]) | {"data": last + figure["data"][len(last) :]}
+
+
+def beside_dense(forest: Figure) -> Figure:
+    """Ratios to the dense model in the words of the question; that none is below 1 is not what it asks."""
+    across = forest["layout"]["xaxis"]
+    titled = across | {"title": across["title"] | {"text": "perplexity, as a multiple of the dense model’s"}}
+    return low(forest, xaxis=titled, showlegend=False)

@@ -1,0 +1,153 @@
+"""Sources of text → windows of token ids, each of one fixed length, none overlapping another.
+
+How a text is named: see `source`.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sds_core.errors import SDSError
+from sds_core.models.load import DEMO, LoadedModel, cache_folder
+from sds_core.models.text_reader import read
+from sds_core.models.text_spec import SELF, Blend, Part
+
+DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetensors"
+
+
+def calibration_windows(
+    loaded: LoadedModel, text: str, count: int, length: int, seed: int, held_out: int = 0
+) -> Tensor:
+    """Windows (count + held_out, length) chosen at random by `seed`, without overlap: calibration data.
+
+    Of a blend each part gives its share (`Blend.counts`), one part behind the other.
+
+    Raises:
+        SDSError: the text is unknown, or too short (tokens needed and available are named).
+    """
+
+    def drawn(part: Part, share: int, asked: str) -> Tensor:
+        slots = _slots(loaded, part, share, length, asked)
+        order = torch.randperm(len(slots), generator=torch.Generator().manual_seed(seed))
+        return slots[order[:share]]
+
+    asked = f"{count} calibration windows" + (f" and {held_out} held out" if held_out else "")
+    return _blended(text, count + held_out, asked, drawn)
+
+
+def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int) -> Tensor:
+    """Windows (count, length) spread evenly over the text, or over each part of a blend, in its order: held-out data.
+
+    Raises:
+        SDSError: as for `calibration_windows`.
+    """
+
+    def spread(part: Part, share: int, asked: str) -> Tensor:
+        if part.source == SELF:
+            return _slots(loaded, part, share, length, asked)[:share]
+        tokens = _tokens(loaded, part)
+        _require(part, share, length, len(tokens), asked)
+        starts = [i * (len(tokens) - length) // max(share - 1, 1) for i in range(share)]
+        return torch.stack([tokens[start : start + length] for start in starts])
+
+    return _blended(text, count, f"{count} evaluation windows", spread)
+
+
+def _blended(text: str, count: int, asked: str, windows: Callable[[Part, int, str], Tensor]) -> Tensor:
+    """Each part's share of the windows; `asked` says in words what the whole is."""
+    blend = Blend.parse(text)
+    shares = zip(blend.parts, blend.counts(count), strict=True)
+    return torch.cat([windows(part, n, asked if n == count else f"{n} of {asked}") for part, n in shares])
+
+
+def digest(windows: Tensor) -> str:
+    """SHA-256 of token ids: the identity of calibration or evaluation data."""
+    return hashlib.sha256(str(tuple(windows.shape)).encode() + windows.to(torch.int64).numpy().tobytes()).hexdigest()
+
+
+def _slots(loaded: LoadedModel, part: Part, count: int, length: int, asked: str) -> Tensor:
+    """The part of a text cut into consecutive windows (n ≥ count, length)."""
+    if part.source == SELF:
+        if part.stop is not None and not part.percent:
+            raise SDSError("self-written text has parts in per cent only", got=part, allowed=f"{SELF}@0-50%")
+        windows = part.cut(read_self_text(loaded))
+        if length > windows.shape[1] or count > len(windows):
+            raise SDSError(
+                f"{asked}, of {length} tokens each, were asked for; "
+                f"the self-written text {part} has {len(windows)} of {windows.shape[1]}",
+                cure="ask for less, or write more with write-text",
+            )
+        return windows[:, :length]
+    tokens = _tokens(loaded, part)
+    _require(part, count, length, len(tokens), asked)
+    return tokens[: len(tokens) // length * length].view(-1, length)
+
+
+def _require(part: Part, count: int, length: int, available: int, asked: str) -> None:
+    if available < count * length:
+        raise SDSError(
+            f"the text {part} is too short for {asked}: {count * length} tokens are needed, {available} available",
+            cure="ask for fewer or shorter windows, or take a longer text",
+        )
+
+
+def _tokens(loaded: LoadedModel, part: Part) -> Tensor:
+    """All tokens (n,) of a part of a text."""
+    return part.cut(tokenized(loaded, read(part.source)))
+
+
+def tokenized(loaded: LoadedModel, text: str) -> Tensor:
+    """The token ids (n,) of a text, as the tokenizer makes them by default.
+
+    Raises:
+        SDSError: model and tokenizer do not belong together.
+    """
+    ids = loaded.tokenizer(text, verbose=False).input_ids
+    vocabulary = loaded.model.config.get_text_config().vocab_size
+    if ids and max(ids) >= vocabulary:
+        raise SDSError(
+            f"the tokenizer of {loaded.name} knows token {max(ids)}, its model only {vocabulary} of them",
+            cure="model and tokenizer do not belong together: load a matching pair",
+        )
+    return torch.tensor(ids, dtype=torch.int64)
+
+
+def self_text_file(loaded: LoadedModel) -> Path:
+    """Where the text that this model writes itself is kept."""
+    return cache_folder() / "self-text" / f"{loaded.fingerprint[:16]}.safetensors"
+
+
+def read_self_text(loaded: LoadedModel) -> Tensor:
+    """The windows (n, T) that the model wrote itself.
+
+    Raises:
+        SDSError: it has not written any, or the file is broken.
+    """
+    path = self_text_file(loaded)
+    if loaded.name == DEMO and not path.exists():
+        path = DEMO_SELF_TEXT
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("windows").to(torch.int64)
+    except FileNotFoundError:
+        raise SDSError(
+            f"the model {loaded.name} has not written any calibration text yet",
+            cure=f"run: python -m sds_core write-text --model {loaded.name} (minutes), or choose another text",
+        ) from None
+    except SafetensorError as error:
+        raise SDSError(f"the self-written text in {path} is broken: {error}", cure="write it again") from error
+
+
+def save_self_text(path: Path, windows: Tensor, metadata: dict[str, str]) -> None:
+    """Store windows (n, T) with where they came from; two bytes a token where the vocabulary allows."""
+    small = torch.uint16 if int(windows.max()) < 1 << 16 else torch.int32
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({"windows": windows.to(small).contiguous()}, partial, metadata=metadata)
+    os.replace(partial, path)

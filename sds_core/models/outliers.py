@@ -1,0 +1,39 @@
+"""How a ratio of pruned weights is shared among a model's blocks, from one look at the dense model."""
+
+from collections.abc import Generator
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from sds_core.models.stream import capture, observe
+from sds_core.models.structure import Anatomy
+from sds_core.pruning.owl import outlier_share, owl_ratios
+
+
+def owl(
+    anatomy: Anatomy, windows: Tensor, ratio: Fraction, device: torch.device
+) -> Generator[int, None, list[Fraction]]:
+    """OWL's ratio for every block; yields each block's index when it was looked at.
+
+    A block in which nothing is pruned plays no part.
+
+    Args:
+        anatomy: the model, its weights dense.
+        windows: calibration token ids (n, T).
+        ratio: share of weights to prune in all blocks together.
+        device: where the work is done.
+    """
+    stream = capture(anatomy, windows, device)
+    shares, counts = [], []
+    for block in anatomy.blocks:
+        with anatomy.shelf.taken(block.module):
+            seen, outputs = observe(stream)
+            scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in block.linears]
+        stream.move_on(outputs)
+        if scores:
+            shares.append(outlier_share(scores))
+            counts.append(sum(score.numel() for score in scores))
+        yield block.index
+    ratios = iter(owl_ratios(shares, counts, ratio))
+    return [next(ratios) if block.linears else ratio for block in anatomy.blocks]

@@ -1,0 +1,69 @@
+"""Phase 3, *sparse again*: adjust the weights of the second prune towards the dense layer's outputs."""
+
+import math
+
+import torch
+
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.linalg import masked_conjugate_gradients
+from sds_core.pruning.pattern import Pattern
+
+
+def solve_kept(problem: LayerProblem, pruned: Pruned) -> Pruned:
+    """The same mask with the weights that minimise f on it: masked, Jacobi-preconditioned conjugate gradients.
+
+    At most 20 steps, less where the relative residual falls below 1e-3 (`solve.masked_conjugate_gradients`).
+    """
+    gram = problem.gram
+    start = pruned.weight * gram.scale
+    solution = masked_conjugate_gradients(gram.scaled, problem.scaled_rhs, pruned.mask, start)
+    return Pruned(solution / gram.scale, pruned.mask)
+
+
+MOMENTUM = 0.8
+"""Of straight-through steps; the paper does not name its optimiser."""
+
+
+def straight_through(
+    problem: LayerProblem, start: Pruned, pattern: Pattern, *, iterations: int, learning_rate: float
+) -> Pruned:
+    """Gradient steps in which the mask may still move (Li et al., §3.3, weight adjustment).
+
+    Each iteration takes the mask from the current magnitudes (over the layer, whatever the base pruner), evaluates f
+    with the masked weights, and applies that gradient, with momentum, to *all* weights, so a masked weight can grow
+    until it returns. The iteration may diverge, hence the best masked iterate is kept; the start counts as one.
+
+    Magnitude is |V| = |W|·s, in the Jacobi coordinates in which the steps are taken. With steps in one coordinate and
+    magnitudes in the other, weights of weak inputs, which move fast in W, win places that they are of no use in.
+
+    Args:
+        problem: the layer, weight (R, C).
+        start: the second prune.
+        pattern: what every mask obeys.
+        iterations: number of steps.
+        learning_rate: step length in units of 1/λ_max(H̃), in Jacobi coordinates.
+    """
+    gram, rhs = problem.gram, problem.scaled_rhs
+    step = learning_rate / gram.top_eigenvalue
+    weights = start.weight * gram.scale
+    velocity = torch.zeros_like(weights)
+    mask, masked = start.mask, weights
+    best, lowest = start, torch.inf
+    for iteration in range(iterations + 1):
+        if iteration:
+            mask = pattern.mask(weights.abs(), "layer")
+            masked = weights * mask
+        slope = masked @ gram.scaled - rhs
+        objective = float(((slope - rhs) * masked).sum())  # f(V) up to a constant
+        if objective < lowest:
+            best, lowest = Pruned(masked / gram.scale, mask), objective
+        velocity = MOMENTUM * velocity - step * slope
+        weights = weights + velocity
+    return best
+
+
+def better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:
+    """Early exit: the candidate with the lowest loss on the problem, with its name; of equals, the first."""
+    losses = {name: problem.loss(candidate.weight) for name, candidate in candidates.items()}
+    name = min(losses, key=lambda key: losses[key] if math.isfinite(losses[key]) else math.inf)
+    return name, candidates[name]

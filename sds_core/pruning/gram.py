@@ -1,0 +1,161 @@
+"""The Gram matrix of a layer's inputs: all that pruning and reconstruction ever need of the calibration data."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sds_core.errors import SDSError
+from sds_core.pruning import linalg
+
+
+class Gram:
+    """H = X Xᵀ / N of inputs X (C, N), with every factorisation computed at most once.
+
+    Linear layers that receive the same input share one `Gram`, hence its factorisations.
+
+    Jacobi scaling: with s_j = √H_jj, H̃ = H / (s sᵀ) has a unit diagonal, and |W_ij|·s_j is Wanda's score. A dead
+    input (H_jj = 0) gets a tiny positive s_j, so that nothing is divided by zero and its weights are pruned first.
+
+    Args:
+        matrix: H, symmetric (C, C), float32 or float64.
+        name: where the inputs belong, for error messages.
+
+    Raises:
+        SDSError: H is not finite.
+    """
+
+    def __init__(self, matrix: Tensor, name: str = "this layer"):
+        assert matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+        assert matrix.dtype in (torch.float32, torch.float64)
+        if not matrix.isfinite().all():
+            raise SDSError(
+                f"the Gram matrix of the inputs of {name} is not finite",
+                cure="the activations overflow: load the model in float32, or look for broken weights",
+            )
+        self.matrix = matrix
+        self.name = name
+        self._shrunk: dict[float, Gram] = {}
+        self._factors: dict[float, Tensor] = {}
+
+    @cached_property
+    def diagonal(self) -> Tensor:
+        """H_jj (C,): the mean square of each input."""
+        return self.matrix.diagonal().clamp_min(0)
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """√H_jj (C,), zero for dead inputs: Wanda's ‖X_j‖₂ up to the common factor √N."""
+        return self.diagonal.sqrt()
+
+    @cached_property
+    def dead(self) -> Tensor:
+        """Which inputs (C,) were zero in every calibration token."""
+        return self.diagonal == 0
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """s (C,), positive."""
+        floor = 1e-14 * self.diagonal.max()
+        return self.diagonal.clamp_min(float(floor) or 1.0).sqrt()
+
+    @cached_property
+    def scaled(self) -> Tensor:
+        """H̃ = H / (s sᵀ), (C, C)."""
+        return self.matrix / self.scale / self.scale[:, None]
+
+    @cached_property
+    def top_eigenvalue(self) -> float:
+        """Largest eigenvalue of H̃, by power iteration and 2 % up: steps of 1/λ never climb."""
+        return 1.02 * linalg.largest_eigenvalue(self.scaled)
+
+    def shrunk(self, alpha: float) -> "Gram":
+        """H_α = (1−α) H + α·diag(H): shrinkage towards what the calibration cannot know.
+
+        α = 0 trusts every correlation that was seen; α = 1 is Wanda's metric.
+        """
+        if alpha == 0:
+            return self
+        if alpha not in self._shrunk:
+            matrix = (1 - alpha) * self.matrix
+            matrix.diagonal().copy_(self.matrix.diagonal())
+            self._shrunk[alpha] = Gram(matrix, self.name)
+        return self._shrunk[alpha]
+
+    def ridge_solve(self, rhs: Tensor, ridge: float) -> Tensor:
+        """Y (H̃ + ridge·I)⁻¹ for Y (R, C), by Cholesky.
+
+        Raises:
+            SDSError: H̃ + ridge·I is not positive definite in this precision.
+        """
+        try:
+            return linalg.divide(rhs, self.scaled, ridge)
+        except torch.linalg.LinAlgError:
+            raise self._singular(f"stiffness {ridge:g}", "stiffness") from None
+
+    def inverse_factor(self, damping: float) -> Tensor:
+        """Upper triangular U with UᵀU = (H + δI)⁻¹, δ = damping · mean(diag H), dead inputs given H_jj = 1.
+
+        Raises:
+            SDSError: H + δI is not positive definite.
+        """
+        if damping not in self._factors:
+            matrix = self.matrix.double().clone()
+            matrix.diagonal()[self.dead] = 1.0
+            try:
+                factor = linalg.upper_inverse_factor(matrix, damping * float(matrix.diagonal().mean()))
+            except torch.linalg.LinAlgError:
+                raise self._singular(f"damping {damping}", "damping") from None
+            self._factors[damping] = factor.to(self.matrix.dtype)
+        return self._factors[damping]
+
+    def _singular(self, at: str, remedy: str) -> SDSError:
+        return SDSError(
+            f"the Gram matrix of the inputs of {self.name} is not positive definite at {at}",
+            cure=f"use more calibration tokens or a larger {remedy}",
+        )
+
+
+STRIP = 192
+"""Rows of a Gram matrix that are accumulated at a time, from the diagonal on; wide enough for a fast product."""
+
+
+class GramAccumulator:
+    """Sums X Xᵀ over batches of inputs in float32, and optionally X_teacher Xᵀ beside it.
+
+    Args:
+        columns: C, the number of inputs.
+        device: where the sums live.
+        cross: whether the products with a teacher's inputs are summed as well.
+    """
+
+    def __init__(self, columns: int, device: torch.device | str = "cpu", cross: bool = False):
+        self.tokens = 0
+        self._upper = torch.zeros(columns, columns, device=device)
+        self._cross = torch.zeros(columns, columns, device=device) if cross else None
+
+    def add(self, inputs: Tensor, teacher_inputs: Tensor | None = None) -> None:
+        """Add inputs (..., C) and, when `cross`, the teacher's inputs (..., C) for the same tokens."""
+        rows = inputs.detach().flatten(0, -2).float()
+        for start in range(0, rows.shape[1], STRIP):  # the matrix is symmetric: nothing is spent below the diagonal
+            strip = slice(start, start + STRIP)
+            self._upper[strip, start:].addmm_(rows[:, strip].T, rows[:, start:])
+        if self._cross is not None:
+            assert teacher_inputs is not None and teacher_inputs.shape == inputs.shape
+            self._cross.addmm_(teacher_inputs.detach().flatten(0, -2).float().T, rows)
+        self.tokens += rows.shape[0]
+
+    def gram(self, name: str) -> Gram:
+        """H = X Xᵀ / N over all that was added, exactly symmetric."""
+        assert self.tokens, f"no tokens reached {name}"
+        return Gram(self._sum().div_(self.tokens), name)
+
+    def pull(self) -> Tensor | None:
+        """(X_teacher Xᵀ − X Xᵀ) / N (C, C), or None without a teacher."""
+        return None if self._cross is None else (self._cross - self._sum()) / self.tokens
+
+    def _sum(self) -> Tensor:
+        """X Xᵀ (C, C), exactly symmetric, a tensor of its own."""
+        total = self._upper.triu()
+        total += total.triu(1).T  # in place: for wide layers each of these is hundreds of megabytes
+        return total

@@ -1,0 +1,221 @@
+"""A finished run as one HTML file that needs nothing else: pictures, tables, and all it takes to repeat and cite it.
+
+Beside it lie its numbers: the statistics of every layer as CSV, the whole record as JSON.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sds_core.errors import SDSError
+from sds_core.figures import layer as layer_figures
+from sds_core.pruning.methods import METHODS
+from sds_core.runs import layer_stats, note
+from sds_core.runs.excluded_layers import Skipped, skipped
+from sds_core.runs.files import require_space, write_text
+from sds_core.runs.run_folder import Run
+
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+"""The browser itself refuses any request that the file might make."""
+STYLE = """
+@page { size: A4; margin: 14mm }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1d2127; background: #fff; max-width: 680px; margin: 2em auto;
+  padding: 0 1em }
+h1 { font-size: 1.6em } h2 { font-size: 1.15em; margin-top: 1.8em; break-after: avoid }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; vertical-align: top; padding: .2em .8em .2em 0; border-bottom: 1px solid #d9dde3;
+  overflow-wrap: anywhere }
+tr, figure, pre { break-inside: avoid }
+figure { margin: 1em 0; width: 680px; max-width: 100% } figcaption { color: #555b65; font-size: .93em }
+pre, code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+.note { white-space: pre-wrap; overflow-wrap: anywhere }
+@media print { body { margin: 0; padding: 0; max-width: none } .modebar { display: none !important } }
+"""
+SPACE = 64 << 20
+"""Bytes that a report and its files may take."""
+
+
+def rendered(run: Run) -> dict[str, str]:
+    """The contents of a report's files by their suffix: .html, .csv and .json.
+
+    Raises:
+        SDSError: the run is not finished.
+    """
+    result = run.finished_result()
+    layers = layer_stats.load(run.folder)
+    model = next((event for event in run.log.read() if event["kind"] == "model"), {})
+    return {
+        ".html": _page(run, result, model, layers),
+        ".csv": _csv(layers),
+        ".json": _json(run, result, model, layers),
+    }
+
+
+def report(run: Run, file: str) -> list[Path]:
+    """Write FILE.html and beside it FILE.csv and FILE.json; returns the three.
+
+    Raises:
+        SDSError: the run is not finished, the name does not end in .html, or one of the files exists.
+    """
+    page = Path(file).expanduser().resolve()
+    if page.suffix.lower() != ".html":
+        raise SDSError("a report is one HTML file", got=file, allowed="a name that ends in .html")
+    paths = [page, page.with_suffix(".csv"), page.with_suffix(".json")]
+    if there := [path.name for path in paths if path.exists()]:
+        raise SDSError(f"{' and '.join(there)} in {page.parent} would be overwritten", cure="choose another name")
+    texts = rendered(run)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    require_space(page.parent, SPACE)
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
+    return paths
+
+
+def _csv(layers: pd.DataFrame) -> str:
+    """Statistics of every layer and stage; what is a list, such as the histograms' counts, is in the JSON."""
+    return layers.drop(columns=["counts", "joint", "crop"], errors="ignore").to_csv(index=False)
+
+
+def _json(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.DataFrame) -> str:
+    rows = [{str(key): _plain(value) for key, value in row.items()} for row in layers.to_dict("records")]
+    whole = {
+        "run": run.id,
+        "note": note.read(run),
+        "config": run.config.to_dict(),
+        "result": result,
+        "model": model,
+        "layers": rows,
+    }
+    return json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """A cell of the record as JSON knows it; what is not a number becomes null."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.DataFrame) -> str:
+    from plotly.offline import get_plotlyjs
+
+    config = run.config
+    title = config.title or run.id
+    what = f"{METHODS[config.method].title} · {config.pruner_title} · {config.pattern} · {config.model}"
+    drawn = _pictures(layers)
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(what)}. {_sentence(result)}</p>",
+        *(f'<p class="note">{escape(text)}</p>' for text in [note.read(run)] if text),
+        "<h2>Perplexity</h2>",
+        _perplexities(result),
+        *(_figure(number, caption) for number, (_, caption) in enumerate(drawn)),
+        *_left_as_they_are(skipped([model] if model else [])),
+        "<h2>What was asked for</h2>",
+        _pairs((name.replace("_", " "), value) for name, value in config.to_dict().items() if value not in ("", None)),
+        "<h2>Texts and files</h2>",
+        _pairs(_identity(result, model)),
+        "<h2>To repeat it</h2>",
+        f"<pre>{escape(result['command'])}</pre>",
+        _pairs((name, result.get(name, "")) for name in ("version", "python", "torch", "transformers", "machine")),
+        "<h2>To cite it</h2>",
+        f"<p>Sparse-Dense-Sparse: Li et al., COLING 2025, arXiv 2408.10473. Made with SDS Studio "
+        f"{escape(str(result['version']))}, run <code>{escape(run.id)}</code>.</p>",
+    ]
+    library = f"<script>{get_plotlyjs()}</script>" if drawn else ""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + f"\n{library}\n{_script([figure for figure, _ in drawn])}\n</body>\n</html>\n"
+    )
+
+
+def _sentence(result: dict[str, Any]) -> str:
+    pruned = f"{result['pruned']:,} of {result['prunable']:,} prunable weights ({100 * result['sparsity']:.2f} %)"
+    return f"Pruned are {pruned}, which is {100 * result['model_sparsity']:.2f} % of all {result['total']:,}."
+
+
+def _perplexities(result: dict[str, Any]) -> str:
+    """A row a stage: perplexity, and its ratio to the dense model with the paired standard error over windows."""
+    rows = []
+    for stage in layer_figures.STAGES:
+        if measured := result["perplexity"].get(stage):
+            ratio = math.exp(min(measured.get("log_ratio", 0.0), 600.0))
+            paired = "" if stage == "dense" else f"{ratio:.4g} ± {ratio * measured['error']:.2g}"
+            rows.append([layer_figures.NAMES[stage], f"{measured['value']:.6g}", paired, len(measured["losses"])])
+    return _table(["weights", "perplexity", "ratio to dense ± standard error", "windows"], rows)
+
+
+def _pictures(layers: pd.DataFrame) -> list[tuple[layer_figures.Figure, str]]:
+    """The map of all layers, and the weights of the one that lost most, with their captions."""
+    if layers.empty:
+        return []
+    stage = next((s for s in ("final", "sparse", "redense") if (layers["stage"] == s).any()), "dense")
+    of_stage = layers[(layers["stage"] == stage) & (layers["round"] == 0)].sort_values("block", kind="stable")
+    worst = of_stage.loc[of_stage["loss"].idxmax()]
+    cell = (int(worst["block"]), str(worst["linear"]))
+    layer = layers[(layers["block"] == cell[0]) & (layers["linear"] == cell[1])]
+    name = escape(f"block {cell[0]}, {cell[1]}")
+    return [
+        (
+            layer_figures.heatmap(of_stage, cell),
+            f"Output error of every layer, {layer_figures.NAMES[stage]} weights: 0 % is the dense layer. Framed is the "
+            f"largest, {name}.",
+        ),
+        (
+            layer_figures.ridges(layer),
+            f"Weights of {name}, stage by stage: areas are shares of the weights, exact zeros are in the label, the "
+            "grey outline is the dense layer.",
+        ),
+    ]
+
+
+def _left_as_they_are(found: list[Skipped]) -> list[str]:
+    """The layers that are not pruned, by reason."""
+    if not found:
+        return []
+    rows = [[one.reason, one.count, ", ".join(one.names)] for one in found]
+    return ["<h2>Layers left as they are</h2>", _table(["why", "layers", "names"], rows)]
+
+
+def _identity(result: dict[str, Any], model: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    for text in ("calibration", "evaluation"):
+        yield f"{text} text, as used", result.get(text, "")
+        yield f"SHA-256 of its {text} windows", result[f"{text}_sha256"]
+    for name in ("dtype", "device"):
+        yield name, model.get(name, "")
+    for name, sha256 in model.get("sha256", {}).items():
+        yield f"SHA-256 of {name}", sha256
+
+
+def _pairs(pairs: Iterable[tuple[str, Any]]) -> str:
+    return _table([], [[name, value] for name, value in pairs if value != ""])
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    """Cells are escaped: titles, names and paths are the user's."""
+    lines = [f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows]
+    first = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>" if head else ""
+    return f"<table>{first}{''.join(lines)}</table>"
+
+
+def _figure(number: int, caption: str) -> str:
+    return f'<figure><div id="figure-{number}"></div><figcaption>{caption}</figcaption></figure>'
+
+
+def _script(drawn: list[layer_figures.Figure]) -> str:
+    """Draws the figures; `<` is written as an escape, so that no name can end the script."""
+    if not drawn:
+        return ""
+    data = json.dumps(drawn, allow_nan=False).replace("<", "\\u003c")
+    return (
+        f'<script>{data}.forEach((figure, i) => Plotly.newPlot("figure-" + i, figure.data, figure.layout, '
+        "{displaylogo: false, toImageButtonOptions: {scale: 3}}));</script>"
+    )

@@ -1,0 +1,122 @@
+"""A checkpoint that somebody else pruned, opened against its dense model: found as it is, nothing is solved."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sds_core.errors import SDSError
+from sds_core.models.exclude import skip
+from sds_core.models.load import LoadedModel, find_model, load_model
+from sds_core.models.structure import Anatomy, Linear, dissect
+from sds_core.pruning.layer_problem import Pruned
+from sds_core.pruning.pattern import NM, Pattern, find_pattern, holds
+from sds_core.runs.config import RunConfig
+from sds_core.runs.plugin_file import NO_PRUNER
+
+BY_CHANCE = 0.01
+"""A layer with a smaller share of zeros counts as dense: rounding leaves some in any model."""
+FILES = "checkpoint/"
+"""In front of the checkpoint's file names in the record, where the dense model's files stand too."""
+
+
+class Opened:
+    """The checkpoint beside the dense model whose pruned copy it is.
+
+    Args:
+        folder: the checkpoint, as `load_model` takes it.
+        dense: the dense model.
+        anatomy: its prunable layers.
+        dtype: precision of the checkpoint, as `load_model` takes it.
+
+    Raises:
+        SDSError: it cannot be loaded, is the dense model itself, is of another architecture, or nothing in it is
+            pruned.
+    """
+
+    def __init__(self, folder: str, dense: LoadedModel, anatomy: Anatomy, dtype: str = "auto"):
+        self.loaded = load_model(folder, dtype)
+        its, mine = self.loaded.model.state_dict(), dense.model.state_dict()
+        if self.loaded.folder == dense.folder:
+            raise SDSError("the checkpoint is the dense model itself", got=folder, cure="name two folders")
+        self._refuse_other_shapes(folder, its, mine)
+        self.anatomy = dissect(self.loaded.model)
+        modules: Any = self.loaded.model.get_submodule
+        self._linears = {
+            linear.name: replace(linear, module=modules(linear.name))
+            for block in anatomy.blocks
+            for linear in block.linears
+        }
+        if not self.pruned_layers():
+            raise SDSError(
+                f"nothing in {folder} is pruned: no layer has {BY_CHANCE:.0%} zeros among its weights",
+                cure="name the pruned checkpoint first and its dense model after --dense",
+            )
+        layers = {f"{name}.weight" for name in self._linears}
+        self.besides = [name for name in mine if name not in layers and not _same(its[name], mine[name])]
+        """Tensors outside the prunable layers that differ from the dense model's."""
+
+    @staticmethod
+    def _refuse_other_shapes(folder: str, its: dict[str, Tensor], mine: dict[str, Tensor]) -> None:
+        for name in [*mine, *its]:
+            shapes = [tuple(side[name].shape) if name in side else None for side in (its, mine)]
+            if shapes[0] != shapes[1]:
+                told = [f"is {shape}" if shape else "is missing" for shape in shapes]
+                raise SDSError(
+                    f"{folder} is no pruned copy of this model: its {name} {told[0]}, the dense model's {told[1]}"
+                )
+
+    def given(self, linear: Linear) -> Pruned:
+        """The checkpoint's weight and mask (R, C) of a layer: what is exactly zero is pruned."""
+        weight = self._linears[linear.name].read()
+        return Pruned(weight, weight != 0)
+
+    def pruned_layers(self) -> dict[str, Tensor]:
+        """Masks (R, C) of the layers in which something was pruned, by name."""
+        masks = {name: linear.weight != 0 for name, linear in self._linears.items()}
+        return {name: mask for name, mask in masks.items() if float((~mask).float().mean()) >= BY_CHANCE}
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Digests of its files, by names that tell them from the dense model's."""
+        return {FILES + name: sha256 for name, sha256 in self.loaded.sha256.items()}
+
+    def refuse_other(self, pattern: Pattern) -> None:
+        """What a run was asked for must be what is there.
+
+        Raises:
+            SDSError: it is not.
+        """
+        masks = list(self.pruned_layers().values())
+        broken = not holds(masks, pattern) if isinstance(pattern, NM) else find_pattern(masks) != pattern
+        if broken:
+            raise SDSError(
+                f"the checkpoint does not hold the pattern {pattern}",
+                cure=f"take the one it holds: --pattern {find_pattern(masks)}",
+            )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.to(other.dtype), other)
+
+
+def as_found(folder: str, dense: str, values: dict[str, Any]) -> RunConfig:
+    """The run that looks at a checkpoint, with the pattern that holds in its pruned layers.
+
+    Args:
+        folder: the checkpoint.
+        dense: its dense model.
+        values: other options of the run.
+
+    Raises:
+        SDSError: as for `Opened`.
+    """
+    fixed: dict[str, Any] = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER}
+    fixed |= {"weights": "memory", "keep_weights": False}
+    config = RunConfig.from_dict(values | fixed)
+    find_model(folder)  # a slip of the pen is told before the dense model is loaded
+    loaded = load_model(dense, config.dtype)
+    opened = Opened(folder, loaded, skip(dissect(loaded.model), config.skip.split()), config.dtype)
+    pattern = find_pattern(list(opened.pruned_layers().values()))
+    return RunConfig.from_dict(values | fixed | {"pattern": str(pattern)})

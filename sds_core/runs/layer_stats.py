@@ -1,0 +1,121 @@
+"""What is kept of every layer: distributions on fixed edges, statistics, losses, masks that changed. Parquet files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sds_core.errors import SDSError
+from sds_core.pruning.distribution import histogram, joint_histogram, mask_change, mask_crop, statistics
+from sds_core.pruning.layer_problem import Pruned
+from sds_core.runs.files import write_atomically
+
+if TYPE_CHECKING:
+    from sds_core.sds import Solved
+
+NOTHING = float("nan")
+
+
+def rows(solved: "Solved") -> list[dict[str, Any]]:
+    """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps).
+
+    Columns besides histogram and statistics, NaN where they mean nothing:
+        loss: output error relative to the dense output's energy, on the calibration windows.
+        held_out: the same on windows that no solver has seen; stages only.
+        prune_energy: share of the dense output's energy that Wanda's prune of this weight would remove.
+        mask_changed: share of the first prune's kept weights that are not kept here.
+        joint: where the dense weights have gone (`joint_histogram`); stages only.
+        crop: a corner of the first mask and this one (`mask_crop`); stages only.
+        columns: number of inputs.
+    """
+    dense = solved.problem.weight
+    dense_std = float(dense.std(correction=0))
+    common = {
+        "block": solved.linear.block,
+        "linear": solved.linear.label,
+        "name": solved.linear.name,
+        "dense_std": dense_std,
+        "columns": dense.shape[1],
+    }
+    known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
+
+    def row(stage: str, value: Pruned | Tensor, number: int = 0) -> dict[str, Any]:
+        weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
+        if id(weight) not in known:
+            numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
+            known[id(weight)] = numbers | {
+                "loss": 0.0 if stage == "dense" else solved.problem.loss(weight),
+                "prune_energy": NOTHING if mask is not None else _prune_energy(solved, weight),
+                "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
+                "held_out": _held_out(solved, stage, weight) if not number else NOTHING,
+            }
+        corner: dict[str, list[int] | None] = {"joint": None, "crop": None}
+        if not number and stage != "dense":
+            corner["joint"] = joint_histogram(dense, weight, dense_std)
+            corner["crop"] = None if mask is None else mask_crop(solved.sparse.mask, mask)
+        return common | {"stage": stage, "round": number} | known[id(weight)] | corner
+
+    found = [row("dense", dense)] if "sparse" in solved.stages else []
+    found += [row(stage, value) for stage, value in solved.stages.items()]
+    if len(solved.rounds) > 1:
+        for one in solved.rounds:
+            found += [row("redense", one.dense, one.number), row("pruned", one.sparse, one.number)]
+    return found
+
+
+def _held_out(solved: "Solved", stage: str, weight: Tensor) -> float:
+    if solved.held_out is None:
+        return NOTHING
+    return 0.0 if stage == "dense" else solved.held_out.loss(weight)
+
+
+def _prune_energy(solved: "Solved", weight: Tensor) -> float:
+    scaled = (weight * solved.problem.gram.scale).abs()
+    return solved.problem.energy(weight * ~solved.pattern.mask(scaled, "row"))
+
+
+def save(path: Path, block_rows: list[dict[str, Any]]) -> None:
+    """Write a block's rows."""
+    frame = pd.DataFrame(block_rows)
+    write_atomically(path, lambda partial: frame.to_parquet(partial, compression="zstd", index=False))
+
+
+def load(folder: Path) -> pd.DataFrame:
+    """All rows of a run so far, a stage's latest where it was computed twice.
+
+    Raises:
+        SDSError: a file is broken.
+    """
+    frames = []
+    for path in sorted((folder / "distributions").glob("*.parquet"), key=lambda p: p.stat().st_mtime_ns):
+        try:
+            frames.append(pd.read_parquet(path))
+        except (OSError, ValueError) as error:
+            raise SDSError(f"the distributions in {path} are broken: {error}") from error
+    if not frames:
+        return pd.DataFrame()
+    together = pd.concat(frames, ignore_index=True)
+    return together.drop_duplicates(["block", "linear", "stage", "round"], keep="last").reset_index(drop=True)
+
+
+def hand_on(parent: Path, child: Path) -> None:
+    """Give a run the final weights of the one before as those that it starts from."""
+    frame = load(parent)
+    if not frame.empty:
+        frame = frame[frame["stage"].isin(["dense", "final"])].replace({"stage": {"final": "sparse"}})
+        save(child / "distributions" / "sparse-all.parquet", frame.to_dict("records"))
+
+
+def pack(mask: Tensor) -> Tensor:
+    """A mask (R, C) as bits in uint8 (⌈R·C / 8⌉,)."""
+    bits = mask.flatten().to(torch.uint8)
+    bits = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(-1, 8)
+    return (bits << torch.arange(8, dtype=torch.uint8)).sum(dim=1, dtype=torch.uint8)
+
+
+def unpack(bits: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The inverse of `pack`."""
+    flat = ((bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten()
+    return flat[: shape[0] * shape[1]].view(shape).bool()

@@ -1,0 +1,203 @@
+"""One text through a model and through what finished runs made of it: what each expects, and how each goes on.
+
+The question has a folder of its own in the user's cache, named after everything that the answer depends on: who asks
+the same again finds the answer, or the process that is at work on it. Beside a workplace's files there is
+question.json          what was asked
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from torch import Tensor
+
+import sds_core
+from sds_core.errors import Cancelled, SDSError
+from sds_core.models.device import pick_device
+from sds_core.models.exclude import skip
+from sds_core.models.load import LoadedModel, cache_folder, load_model
+from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
+from sds_core.models.structure import dissect
+from sds_core.runs import lock
+from sds_core.runs.compare import called
+from sds_core.runs.export import take_weights
+from sds_core.runs.files import disk_error, write_json
+from sds_core.runs.job_folder import Workplace
+from sds_core.runs.run_folder import Run, ids, open_run, root
+from sds_core.runs.text_query import Answer, Question, Reading
+from sds_core.runs.worker import attempt, device_to_itself, start_process
+
+DENSE = "dense"
+
+
+def askable() -> list[Run]:
+    """All finished runs whose weights are here, the oldest first; a broken one is left to the Run page to report."""
+    found = []
+    for name in reversed(ids()):
+        run = open_run(name)
+        try:
+            _, result = run.config, run.result()
+        except SDSError:
+            continue
+        if result and run.checkpoint(result["last"], 0).exists():
+            found.append(run)
+    return found
+
+
+@dataclass(frozen=True)
+class Inquiry(Workplace):
+    """A question's folder."""
+
+    @classmethod
+    def of(cls, question: Question) -> Inquiry:
+        """The folder of a question, there or not.
+
+        Raises:
+            SDSError: a run is not there, is not finished, has no weights, or pruned another model or skipped other
+                layers than the first one.
+        """
+        runs = [open_run(run) for run in question.runs]
+        weights = sorted((run.id, _weights(run)) for run in runs)  # in whatever order they are named
+        models = [_model(run) for run in runs]
+        for run, model in zip(runs, models, strict=True):
+            if model != models[0]:
+                _refuse(f"run {run.id} pruned another model than run {runs[0].id}")
+            if run.config.skip != runs[0].config.skip:  # what the one pruned would stay behind where the other skipped
+                _refuse(f"run {run.id} skipped other layers than run {runs[0].id}")
+        whole = (sds_core.__version__, question.prompt, question.tokens, models[0], weights)
+        return cls(_folder(hashlib.sha256(repr(whole).encode()).hexdigest()[:24]))
+
+    def answer(self) -> Answer | None:
+        """What came out, or None while there is nothing.
+
+        Raises:
+            SDSError: the file is broken.
+        """
+        try:
+            return Answer.from_dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise SDSError(f"the answer in {self.folder} is broken: {error}", cure="delete that folder") from error
+
+    def launch(self, question: Question) -> None:
+        """Start a process that answers the question, unless one is at work on it or it is answered already.
+
+        Raises:
+            SDSError: the disk is full.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+        descriptor = lock.take(self.lock_path, {"pid": os.getpid(), "since": time.time()})
+        if descriptor is None:
+            return
+        try:
+            if not (self.folder / "result.json").exists():
+                (self.folder / "cancel").unlink(missing_ok=True)
+                write_json(self.folder / "question.json", dataclasses.asdict(question))
+                command = ["answer", self.id, "--lock", str(descriptor)]
+                start_process(command, [descriptor], self.errors, root())
+        finally:
+            os.close(descriptor)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise SDSError(why, cure="ask them one after the other")
+
+
+def _folder(key: str) -> Path:
+    return cache_folder() / "answers" / f"text-{key}"
+
+
+def _weights(run: Run) -> str:
+    """Digest of the weights that a run left.
+
+    Raises:
+        SDSError: it is not finished, or they are gone.
+    """
+    last = run.finished_result()["last"]
+    if not run.checkpoint(last, 0).exists():
+        raise SDSError(f"run {run.id} has no weights", cure=f"repeat it, keeping them: {run.config.command()}")
+    return run.stage_digest(last)
+
+
+def _model(run: Run) -> tuple[str, list[tuple[str, str]]]:
+    """Precision and files of the model that a run pruned."""
+    recorded = next(event for event in run.log.read() if event["kind"] == "model")
+    return recorded["dtype"], sorted(recorded["sha256"].items())
+
+
+def work(name: str, descriptor: int) -> int:
+    """Answer the question in the folder of this name; returns the exit code of the process that does it.
+
+    `descriptor` is the folder's inherited lock; it stays open until this process ends.
+    """
+    inquiry = Inquiry(_folder(name.removeprefix("text-")))
+    assert inquiry.id == name
+    os.set_inheritable(descriptor, False)
+    lock.note_owner(descriptor)
+    inquiry.log.mend()
+    values = json.loads((inquiry.folder / "question.json").read_text(encoding="utf-8"))
+    question = Question(**values | {"runs": tuple(values["runs"])})
+
+    def do() -> None:
+        device = open_run(question.runs[0]).config.device
+        with device_to_itself(device, inquiry, lambda: inquiry.cancel_requested):
+            _refuse_cancelled(inquiry)
+            answer = _ask(question, inquiry)
+        write_json(inquiry.folder / "result.json", dataclasses.asdict(answer))
+        inquiry.log.append({"kind": "finished"})
+
+    return int(not attempt(inquiry, do))
+
+
+def _ask(question: Question, inquiry: Inquiry) -> Answer:
+    """One model after the other: the dense one is loaded, and each run's weights are written over the ones before."""
+    runs = [open_run(run) for run in question.runs]
+    config = runs[0].config
+    inquiry.log.append({"kind": "loading", "model": config.model})
+    loaded = load_model(config.model, config.dtype)
+    blocks = skip(dissect(loaded.model), config.skip.split()).blocks
+    ids = token_ids(loaded, question.prompt, question.tokens)
+    loaded.model.to(pick_device(config.device))  # type: ignore[arg-type]
+    names = called({run.id: run.config for run in runs})
+    readings = list[Reading]()
+    for run in (None, *runs):
+        name = names[run.id] if run else DENSE
+        inquiry.log.append({"kind": "reading", "name": name, "model": len(readings), "of": 1 + len(runs)})
+        if run:
+            take_weights(run, loaded, blocks)
+        losses = tuple(token_losses(loaded.model, ids))
+        written = _written(loaded, ids, question.tokens, inquiry)
+        weights = _weights(run) if run else ""
+        readings.append(Reading(name=name, weights=weights, losses=losses, continuation=written))
+    return Answer(
+        model=config.model,
+        prompt=question.prompt,
+        tokens=question.tokens,
+        pieces=tuple(pieces(loaded.tokenizer, ids.tolist())),
+        readings=tuple(readings),
+    )
+
+
+def _written(loaded: LoadedModel, ids: Tensor, count: int, inquiry: Inquiry) -> tuple[str, ...]:
+    """The continuation as pieces of text."""
+    whole = ids.tolist()
+    for token in continuation(loaded.model, ids, count):
+        _refuse_cancelled(inquiry)
+        whole.append(token)
+    return tuple(pieces(loaded.tokenizer, whole)[len(ids) :])
+
+
+def _refuse_cancelled(inquiry: Inquiry) -> None:
+    if inquiry.cancel_requested:
+        raise Cancelled("cancelled", cure="ask again to begin anew")

@@ -1,0 +1,113 @@
+"""Tokens in colour: nothing of the text is markup, and colours mean what they say."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from sds_core.figures import text as figures
+from sds_core.runs.text_query import Answer, Reading
+
+HOSTILE = ('<script>alert("x")</script>', "'\"><img src=x onerror=alert(1)>", "&lt;", "</span>", "\n", "\t", "", "x")
+LOSSES = (1.0, 3.0, 2.0, 1.0)
+
+
+def answer(pieces, dense, *others, continuation=("a", "b")):
+    readings = [
+        Reading(name=name, weights="", losses=losses, continuation=continuation)
+        for name, losses in zip(("dense", "<b>one", "two"), (dense, *others), strict=False)
+    ]
+    return Answer(model="demo", prompt="".join(pieces), tokens=2, pieces=tuple(pieces), readings=tuple(readings))
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def spans(self):
+        return [attributes for tag, attributes in self.tags if tag == "span"]
+
+
+def opacity(span):
+    return float(re.search(r"rgba\([\d, ]+, ([\d.]+)\)", span["style"])[1])
+
+
+def test_hostile_texts_stay_texts():
+    losses = (1.0,) * (len(HOSTILE) - 1)
+    asked = answer(HOSTILE, losses, losses, continuation=HOSTILE)
+    read, written = Parsed(figures.read(asked)), Parsed(figures.written(asked))
+    for parsed in (read, written):
+        assert {tag for tag, _ in parsed.tags} == {"div", "section", "span"}
+        assert {name for _, attributes in parsed.tags for name in attributes} <= {
+            "title",
+            "style",
+            "role",
+            "aria-label",
+        }
+    assert len(read.spans) == 2 * len(HOSTILE) and len(written.spans) == 4
+    visible = "".join(HOSTILE[:6]).replace("\n", "↵\n").replace("\t", "⇥\t") + "·x"
+    assert "".join(read.text).count(visible) == 2 and "".join(written.text).count("".join(HOSTILE)) == 2
+    assert "<b>one" in read.text
+
+
+def test_colours_follow_the_difference_and_numbers_stand_behind_them():
+    parsed = Parsed(figures.read(answer("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0))))
+    dense, spans = parsed.spans[:5], parsed.spans[5:]
+    assert [opacity(span) for span in spans] == [0, 0.3, 0.3, 0, 0.6]
+    worse, better = (spans[i]["style"].partition("rgba(")[2].split(",")[0] for i in (1, 2))
+    assert (worse, better) == ("224", "59")
+    assert spans[1]["title"] == "'b': 3.00 nats, +2.00 against the dense model’s 1.00"
+    assert "-2.00 against" in spans[2]["title"] and "the first token" in spans[0]["title"]
+    assert [opacity(span) for span in dense] == [0, 0.05, 0.15, 0.1, 0.05] and dense[2]["title"] == "'c': 3.00 nats"
+    assert "mean loss 26.25 nats, +24.50 against dense" in parsed.text
+
+
+def test_every_model_says_how_far_it_writes_what_the_dense_one_writes():
+    asked = answer("ab", (1.0,), (1.0,), (1.0,), continuation=("w", "x", "y"))
+    dense, one, two = asked.readings
+    one, two = dataclasses.replace(one, continuation=("w", "z")), dataclasses.replace(two, continuation=("q",))
+    parsed = Parsed(figures.written(dataclasses.replace(asked, readings=(dense, one, two))))
+    notes = ["3 tokens", "2 tokens, as dense for 1", "1 token, as dense for 0"]
+    assert [text for text in parsed.text if "token" in text] == notes
+    assert parsed.text[-2:] == ["…", "q"] and parsed.text[-7:-4] == ["…", "w", "z"]
+
+
+@pytest.mark.parametrize("pieces", ["", "x"])
+def test_texts_without_a_loss(pieces):
+    assert len(Parsed(figures.read(answer(pieces, (), ()))).spans) == 2 * len(pieces)
+
+
+def luminance(rgb):
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in rgb)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(("text", "page"), [("1B1F26", "FFFFFF"), ("F0F2F6", "0E1117")], ids=["light", "dark"])
+@pytest.mark.parametrize("colour", [figures.WORSE, figures.BETTER, figures.UNEXPECTED])
+def test_text_is_readable_on_the_strongest_colours_of_both_themes(text, page, colour):
+    """WCAG's contrast of 4.5, with the themes of .streamlit/config.toml."""
+    text, page = ([int(code[i : i + 2], 16) for i in (0, 2, 4)] for code in (text, page))
+    full = [int(value) for value in colour.split(",")]
+    mixed = [figures.STRONGEST * c + (1 - figures.STRONGEST) * p for c, p in zip(full, page, strict=True)]
+    one, other = sorted((luminance(text), luminance(mixed)))
+    assert (other + 0.05) / (one + 0.05) >= 4.5
+
+
+def test_the_legend_names_its_steps():
+    parsed = Parsed(figures.legend())
+    assert re.findall(r"[+-]?\d", "".join(parsed.text)) == ["-4", "-2", "0", "+2", "+4"]
+    assert [opacity(span) for span in parsed.spans] == [0.6, 0.3, 0, 0.3, 0.6, 0.6]

@@ -1,0 +1,96 @@
+"""What the Walk says is what the records say, by formulas of its own."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sds_core.errors import SDSError
+from sds_core.lesson import findings
+from sds_core.lesson.findings import RUNS, Evidence, between, open_runs
+from sds_core.lesson.questions import STEPS
+from sds_core.pruning.distribution import histogram
+from sds_core.pruning.pattern import NM
+from sds_core.runs import examples
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
+def test_a_step_answers_with_one_of_its_options_and_numbers(evidence, step):
+    some = Evidence(
+        {name: evidence.runs[name] for name in step.runs}, {name: evidence.records[name] for name in step.runs}
+    )
+    found = step.find(some)
+    assert 0 <= found.right < len(step.options) and any(c.isdigit() for c in found.said)
+    assert "nan" not in found.said and found.figure["data"] and found.alt and found.caption.endswith(".")
+
+
+@pytest.mark.parametrize(("value", "place"), [(0.0, 0), (0.0199, 0), (0.02, 1), (0.1, 1), (0.2, 2), (0.9, 2)])
+def test_ranges_meet_at_their_edges(value, place):
+    assert between(value, 0.02, 0.2) == place
+
+
+def test_a_share_is_of_all_weights_and_not_of_layers(evidence):
+    rows = evidence.records["base-wanda"]
+    dense = rows[rows["stage"] == "dense"]
+    sizes = np.array([sum(c) + b + a + z for c, b, a, z in dense[["counts", "below", "above", "zeros"]].to_numpy()])
+    assert len(set(sizes)) > 1, "with equal layers nothing would be tested"
+    wanted = float(np.average(dense["near_zero"], weights=sizes))
+    assert evidence.share("base-wanda", "near_zero", "dense") == pytest.approx(wanted)
+    assert wanted != pytest.approx(dense["near_zero"].mean(), rel=1e-6)
+
+
+def test_the_share_from_the_larger_half_is_that_of_the_weights_themselves():
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(128, 256, generator=generator)
+    norms = torch.rand(256, generator=generator) + 0.2
+    mask = NM(keep=2, group=4).mask(weight.abs() * norms, "row")
+    std = float(weight.std(correction=0))
+    stages = {"dense": weight, "sparse": weight * mask}
+    layer = pd.DataFrame([{"stage": s, **vars(histogram(w, std))} for s, w in stages.items()])
+    pruned = weight[~mask].abs()
+    wanted = float((pruned > weight.abs().median()).float().mean())
+    assert 0.1 < wanted < 0.5
+    assert findings.larger_half(layer) == pytest.approx(wanted, abs=0.05)
+
+
+def test_the_cost_is_the_ratio_of_perplexities(evidence):
+    perplexity = evidence.runs["base-wanda"].result()["perplexity"]
+    ratio = perplexity["sparse"]["value"] / perplexity["dense"]["value"]
+    found = findings.cost(evidence)
+    assert f"{ratio:.2f} ±" in found.said and found.right == (0 if ratio < 2 else 1 if ratio < 5 else 2)
+
+
+def test_the_repair_is_judged_by_paired_windows(evidence):
+    losses = [
+        evidence.runs[name].result()["perplexity"]["sparse"]["losses"] for name in ("base-sparsegpt", "base-wanda")
+    ]
+    gain = np.subtract(*losses)
+    sure = abs(gain.mean()) > 2 * gain.std(ddof=1) / math.sqrt(len(gain))
+    found = findings.repair(evidence)
+    assert found.right == (1 if not sure else 2 if gain.mean() < 0 else 0)
+    assert f"{math.exp(gain.mean()):.2f} ±" in found.said
+
+
+def test_best_is_the_lowest_perplexity_or_nobody(evidence):
+    losses = {}
+    for name, run in evidence.runs.items():
+        result = run.result()
+        losses[name] = np.array(result["perplexity"][result["last"]]["losses"])
+    first, second = sorted(losses, key=lambda name: losses[name].mean())[:2]
+    gap = losses[first] - losses[second]
+    sure = abs(gap.mean()) > 2 * gap.std(ddof=1) / math.sqrt(len(gap))
+    found = findings.better(evidence)
+    assert found.right == (RUNS.index(first) if sure else 4)
+    assert f"{math.exp(losses[first].mean()):,.1f}" in found.said
+
+
+def test_pictures_show_the_same_layer_of_every_run(evidence):
+    assert {findings.of_layer(evidence.layer(name)) for name in RUNS} == {"block 1, mlp.down_proj"}
+
+
+def test_a_missing_example_is_named(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(examples, "FOLDER", tmp_path)
+    with pytest.raises(SDSError, match="not here: sds-wanda"):
+        open_runs("sds-wanda")

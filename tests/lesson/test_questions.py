@@ -1,0 +1,20 @@
+"""The questions are complete and say nothing twice."""
+
+import pytest
+
+from sds_core.lesson.findings import RUNS
+from sds_core.lesson.glossary import GLOSSARY
+from sds_core.lesson.questions import STEPS
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
+def test_a_step_is_complete(step):
+    assert step.before.endswith(".") and step.question.endswith("?") and step.question.count("?") == 1
+    assert len(set(step.options)) == len(step.options) >= 3
+    assert step.why.endswith(".") and ". " not in step.why and ".”" not in step.why
+    assert set(step.terms) <= set(GLOSSARY) and set(step.runs) <= set(RUNS)
+    assert step.notes.minutes > 0 and "?" in step.notes.ask and step.notes.mistaken.startswith("“")
+
+
+def test_the_whole_walk_fits_into_a_lesson_of_ninety_minutes():
+    assert 60 <= sum(step.notes.minutes for step in STEPS) <= 90

@@ -1,0 +1,197 @@
+"""A model whose blocks rest on disk is the very same model: loaded, dissected, replayed, changed and put back."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sds_core.errors import SDSError
+from sds_core.models import load
+from sds_core.models.hidden_states import WindowFile
+from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.stream import capture, logits
+from sds_core.models.structure import dissect
+from sds_core.models.weight_store import Shelf, parts
+from tests.models.families import FAMILIES, build, plain_logits, texts
+
+CPU = torch.device("cpu")
+UP = "model.layers.1.mlp.up_proj.weight"
+
+
+def stored(name: str, folder: Path, tokenizer: Path, **changes: object) -> Path:
+    """A family's tiny model as a folder of several files."""
+    build(name, **changes).save_pretrained(folder, max_shard_size="10KB")
+    for path in tokenizer.glob("tokenizer*"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def at_rest(loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    return {name: p.data for _, parameters in parts(loaded.model) for name, p in parameters.items()}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_on_disk_is_the_model_in_memory(name: str, tmp_path: Path, tiny_folder: Path) -> None:
+    folder = stored(name, tmp_path / "model", tiny_folder)
+    windows = texts()
+    here, there = load_model(str(folder)), load_model(str(folder), weights="disk")
+    assert (here.shelf.kind, there.shelf.kind) == ("memory", "disk")
+    assert here.sha256 == there.sha256
+    buffers = dict(here.model.named_buffers())
+    assert buffers.keys() == dict(there.model.named_buffers()).keys()
+    assert all(torch.equal(buffer, buffers[key]) for key, buffer in there.model.named_buffers())
+    resting = at_rest(there)
+    assert all(tensor.isnan().all() and tensor.untyped_storage().nbytes() <= 8 for tensor in resting.values())
+    mine, other = dissect(here.model), dissect(there.model, there.shelf)
+    assert [[vars(x) | {"module": 0} for x in b.linears] for b in mine.blocks] == [
+        [vars(x) | {"module": 0} for x in b.linears] for b in other.blocks
+    ]
+    assert (mine.slot, mine.left_out, mine.total, mine.prunable) == (
+        other.slot,
+        other.left_out,
+        other.total,
+        other.prunable,
+    )
+    stream = capture(other, windows, CPU)
+    for _ in other.blocks:
+        stream.advance()
+    assert isinstance(stream.hidden, WindowFile)
+    assert torch.equal(torch.stack(list(logits(stream, windows))), plain_logits(here.model, windows))
+    assert all(tensor.isnan().all() for tensor in at_rest(there).values())
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may spoil."""
+    return shutil.copytree(tiny_folder, tmp_path / "copy")
+
+
+def spoil(folder: Path, name: str, value: torch.Tensor | None) -> None:
+    weights = load_file(folder / "model.safetensors")
+    if value is None:
+        del weights[name]
+    else:
+        weights[name] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
+def test_a_block_has_its_weights_in_the_models_precision_while_it_is_taken(tiny_folder: Path, dtype: str) -> None:
+    expected = load_model(str(tiny_folder), dtype).model.state_dict()
+    loaded = load_model(str(tiny_folder), dtype, "disk")
+    for block, parameters in parts(loaded.model):
+        with loaded.shelf.taken(block), loaded.shelf.taken(block):
+            for name, parameter in parameters.items():
+                assert parameter.dtype == expected[name].dtype
+                assert torch.equal(parameter, expected[name])
+    assert all(tensor.isnan().all() for tensor in at_rest(loaded).values())
+
+
+def test_changes_come_back_whenever_a_block_is_taken_until_they_are_undone(tiny_folder: Path) -> None:
+    loaded = load_model(str(tiny_folder), weights="disk")
+    block, parameters = parts(loaded.model)[1]
+    dense = load_file(tiny_folder / "model.safetensors")[UP]
+
+    def double() -> None:
+        parameters[UP].data.mul_(2)
+
+    def seen() -> torch.Tensor:
+        with loaded.shelf.taken(block):
+            return parameters[UP].data.clone()
+
+    with loaded.shelf.taken(block, again=double):
+        double()
+    assert torch.equal(seen(), 2 * dense) and torch.equal(seen(), 2 * dense)
+    loaded.shelf.restore_dense()
+    assert torch.equal(seen(), dense)
+    loaded.shelf.change(block, double)
+    assert torch.equal(seen(), 2 * dense)
+    with pytest.raises(ZeroDivisionError), loaded.shelf.taken(block, again=lambda: None):
+        raise ZeroDivisionError
+    assert torch.equal(seen(), 2 * dense) and at_rest(loaded)[UP].isnan().all()
+
+
+def test_a_shelf_in_memory_restores_what_it_was_told_to_keep(tiny_folder: Path) -> None:
+    model = load_model(str(tiny_folder)).model
+    weight, shelf = model.get_parameter(UP), Shelf()
+    dense = weight.data.clone()
+    shelf.keep_dense([weight])
+    shelf.change(model.get_submodule("model.layers.1"), lambda: weight.data.zero_())
+    assert not weight.any()
+    shelf.restore_dense()
+    assert torch.equal(weight, dense)
+
+
+@pytest.mark.parametrize("value", [None, torch.zeros(3, 3)])
+def test_a_block_whose_weights_are_not_stored_one_by_one_cannot_rest_on_disk(
+    folder: Path, value: torch.Tensor | None
+) -> None:
+    spoil(folder, UP, value)
+    with pytest.raises(SDSError, match=rf"not stored one by one as the model uses them, first {UP}.*--weights memory"):
+        load_model(str(folder), weights="disk")
+
+
+def test_a_weight_outside_of_blocks_is_missed_on_disk_too(folder: Path) -> None:
+    spoil(folder, "model.norm.weight", None)
+    with pytest.raises(SDSError, match=r"lacks 1 of its weights, first model\.norm\.weight"):
+        load_model(str(folder), weights="disk")
+
+
+@pytest.mark.parametrize("name", [UP, "lm_head.weight"])
+def test_a_weight_that_is_not_a_number_is_named_before_anything_is_done(folder: Path, name: str) -> None:
+    spoil(folder, name, torch.full_like(load_file(folder / "model.safetensors")[name], torch.inf))
+    with pytest.raises(SDSError, match=f"weight {name} .* has NaN or infinite values"):
+        loaded = load_model(str(folder), weights="disk")
+        dissect(loaded.model, loaded.shelf)
+
+
+def test_files_that_change_while_they_are_read_from_are_noticed(folder: Path) -> None:
+    loaded = load_model(str(folder), weights="disk")
+    spoil(folder, UP, torch.zeros(48, 32))
+    with pytest.raises(SDSError, match=r"model\.safetensors changed while the model was in use"):
+        dissect(loaded.model, loaded.shelf)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in loaded.model.modules())
+
+
+def test_an_index_that_names_files_elsewhere_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    index = {"weight_map": {UP: "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(SDSError, match="names files elsewhere"):
+        load_model(str(folder), weights="disk")
+
+
+def test_weights_rest_on_disk_where_memory_has_no_room_for_them_and_for_work(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = load_file(tiny_folder / "model.safetensors")
+    whole = sum(tensor.nbytes for tensor in weights.values())
+    first = [tensor for name, tensor in weights.items() if ".layers.0." in name]
+    block, work = sum(tensor.nbytes for tensor in first), load.WORK * sum(tensor.numel() for tensor in first)
+    memory = load.psutil.virtual_memory()
+
+    def kind(available: int, copies: int = 1) -> str:
+        monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=available))
+        return load_model(str(tiny_folder), weights="auto", copies=copies).shelf.kind
+
+    assert kind(whole + work) == "memory"
+    assert kind(whole + work - 1) == "disk"
+    assert kind(whole + work, copies=2) == "disk"
+    assert kind(whole - 2 * block) == "disk"  # the frame and one of three blocks
+    with pytest.raises(SDSError, match="even if the weights of its blocks rest on disk"):
+        kind(whole - 2 * block - 1)
+
+
+def test_a_list_on_disk_is_a_list(tmp_path: Path) -> None:
+    tensors = list(torch.randn(3, 1, 4, 5).to(torch.bfloat16))
+    listed = WindowFile(tmp_path, tensors[:2])
+    listed.append(tensors[2].transpose(1, 2).contiguous().transpose(1, 2))
+    assert len(listed) == 3 and all(map(torch.equal, listed, tensors))
+    listed[1] = tensors[0]
+    assert torch.equal(listed[1], tensors[0]) and torch.equal(listed[2], tensors[2])
+    with pytest.raises(IndexError):
+        listed[3]
+    assert list(tmp_path.iterdir()) == [], "the file has no name that could be left behind"

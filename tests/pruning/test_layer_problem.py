@@ -1,0 +1,108 @@
+import pytest
+import torch
+
+from sds_core.errors import SDSError
+from sds_core.pruning.gram import Gram, GramAccumulator
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from tests.pruning.references import correlated_inputs, half_error, jacobi, random_weight
+
+ROWS, COLUMNS, TOKENS = 5, 8, 60
+WEIGHT, INPUTS = random_weight(ROWS, COLUMNS), correlated_inputs(COLUMNS, TOKENS)
+OTHER = random_weight(ROWS, COLUMNS, seed=2)
+PROBLEM = LayerProblem.from_inputs(WEIGHT, INPUTS)
+
+
+def sample_loss(other):
+    return float(((other - WEIGHT) @ INPUTS).square().sum() / (WEIGHT @ INPUTS).square().sum())
+
+
+@pytest.mark.parametrize("other", [OTHER, WEIGHT * (WEIGHT.abs() > 0.5), 2 * WEIGHT])
+def test_the_loss_is_the_relative_output_error_on_samples(other):
+    assert PROBLEM.loss(other) == pytest.approx(sample_loss(other), rel=1e-10)
+
+
+def test_the_dense_weight_loses_nothing_and_zeros_lose_all():
+    assert PROBLEM.loss(WEIGHT) == 0
+    assert PROBLEM.loss(torch.zeros_like(WEIGHT)) == pytest.approx(1)
+
+
+def test_the_loss_of_a_silent_layer_is_zero():
+    assert LayerProblem(torch.zeros(2, 3), Gram(torch.eye(3))).loss(torch.zeros(2, 3)) == 0
+
+
+@pytest.mark.parametrize("beta", [0.2, 1.0])
+def test_with_a_teacher_the_loss_is_the_difference_to_the_dense_weights_error(beta):
+    teacher_inputs = INPUTS + 0.3 * correlated_inputs(COLUMNS, TOKENS, seed=5)
+    target = WEIGHT @ INPUTS + beta * WEIGHT @ (teacher_inputs - INPUTS)
+    shift = beta * WEIGHT @ (teacher_inputs - INPUTS) @ INPUTS.T / TOKENS
+    problem = LayerProblem(WEIGHT, PROBLEM.gram, shift)
+    energy = (WEIGHT @ INPUTS).square().sum() / TOKENS
+    difference = 2 * (half_error(OTHER, target, INPUTS) - half_error(WEIGHT, target, INPUTS))
+    assert problem.loss(OTHER) == pytest.approx(float(difference / energy), rel=1e-9)
+    torch.testing.assert_close(problem.rhs, target @ INPUTS.T / TOKENS)
+
+
+def test_an_accumulated_pull_makes_the_teachers_right_hand_side():
+    teacher_inputs = INPUTS + 0.3 * correlated_inputs(COLUMNS, TOKENS, seed=5)
+    sums = GramAccumulator(COLUMNS, cross=True)
+    sums.add(INPUTS.T, teacher_inputs.T)
+    weight = WEIGHT.float()
+    problem = LayerProblem(weight, sums.gram("x"), weight @ sums.pull())
+    expected = WEIGHT @ teacher_inputs @ INPUTS.T / TOKENS
+    assert float((problem.rhs - expected).norm() / expected.norm()) < 1e-6
+
+
+def test_the_right_hand_side_without_a_teacher_is_the_layers_own_output():
+    torch.testing.assert_close(PROBLEM.rhs, WEIGHT @ INPUTS @ INPUTS.T / TOKENS)
+
+
+def test_scaled_quantities_are_those_of_scaled_inputs():
+    _, scaled_weight, scaled_inputs = jacobi(WEIGHT, INPUTS)
+    torch.testing.assert_close(PROBLEM.scaled_weight, scaled_weight)
+    torch.testing.assert_close(PROBLEM.scaled_rhs, WEIGHT @ INPUTS @ scaled_inputs.T / TOKENS)
+
+
+def test_shrinking_recomputes_the_right_hand_side_and_keeps_the_shift():
+    shift = random_weight(ROWS, COLUMNS, seed=3)
+    gram = INPUTS @ INPUTS.T / TOKENS
+    shrunk = LayerProblem(WEIGHT, PROBLEM.gram, shift).shrunk(0.3)
+    blended = 0.7 * gram + 0.3 * torch.diag(gram.diagonal())
+    torch.testing.assert_close(shrunk.gram.matrix, blended)
+    torch.testing.assert_close(shrunk.rhs, WEIGHT @ blended + shift)
+
+
+def test_inputs_in_float32_give_the_same_problem_to_rounding():
+    problem = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float())
+    assert problem.weight.dtype == problem.gram.matrix.dtype == torch.float32
+    assert problem.loss(OTHER.float()) == pytest.approx(sample_loss(OTHER), rel=1e-5)
+
+
+def test_a_given_gram_matrix_gives_the_same_problem():
+    problem = LayerProblem.from_gram(WEIGHT, INPUTS @ INPUTS.T / TOKENS)
+    assert problem.loss(OTHER) == pytest.approx(sample_loss(OTHER), rel=1e-10)
+    half = LayerProblem.from_gram(WEIGHT.to(torch.bfloat16), torch.eye(COLUMNS, dtype=torch.float64))
+    assert half.weight.dtype == half.gram.matrix.dtype == torch.float32
+
+
+def test_broken_inputs_name_the_layer():
+    inputs = INPUTS.clone()
+    inputs[0, 0] = torch.nan
+    for make in (
+        lambda: LayerProblem.from_inputs(WEIGHT, inputs, "layer 7"),
+        lambda: LayerProblem.from_inputs(WEIGHT.float(), inputs.float(), "layer 7"),
+        lambda: LayerProblem.from_gram(WEIGHT, inputs @ inputs.T, "layer 7"),
+    ):
+        with pytest.raises(SDSError, match="layer 7"):
+            make()
+
+
+def test_shapes_and_precisions_must_match():
+    with pytest.raises(AssertionError):
+        LayerProblem(torch.zeros(2, 3), Gram(torch.eye(4)))
+    with pytest.raises(AssertionError):
+        LayerProblem(torch.zeros(2, 3), Gram(torch.eye(3, dtype=torch.float64)))
+
+
+def test_sparsity_counts_the_mask_and_not_the_zeros():
+    pruned = Pruned(torch.zeros(2, 4), torch.tensor([[True, True, True, False]] * 2))
+    assert pruned.sparsity == 0.25

@@ -1,0 +1,233 @@
+import dataclasses
+
+import pytest
+import torch
+
+from sds_core.errors import SDSError
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.methods import METHODS, SDS, Adjusted, Base, SDSMemory, StraightThrough, Swaps, make_method
+from sds_core.pruning.pattern import NM, parse_pattern
+from sds_core.pruning.redense import gradient_redense, memory_rounds
+from sds_core.pruning.registry import PRUNERS, make_pruner
+from sds_core.pruning.wanda import Wanda
+from tests.pruning.references import correlated_inputs, exact_counts, random_weight, solve_on_support
+
+
+def make_problem(seed=0, rows=24, columns=32, dtype=torch.float64):
+    inputs = correlated_inputs(columns, 200, seed, common=0.5)
+    return LayerProblem.from_inputs(random_weight(rows, columns, seed + 1).to(dtype), inputs.to(dtype))
+
+
+def phases(method, pruner, problem, pattern):
+    """What each phase makes of a layer: sparse, rounds, winner, final."""
+    sparse = pruner.solve(problem, pattern)
+    fit = problem.shrunk(method.alpha)
+    rounds = list(method.redense(fit, sparse, pattern)) if method.redenses else []
+    if not method.finishes:
+        return sparse, rounds, "", sparse
+    return sparse, rounds, *method.finish(fit, sparse, rounds[-1].dense if rounds else None, pruner, pattern)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("text", ["2:4", "0.5"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_final_weight_obeys_the_pattern(name, pruner, text, dtype):
+    problem = make_problem(dtype=dtype)
+    _, rounds, _, final = phases(make_method(name, {}), make_pruner(pruner), problem, parse_pattern(text))
+    assert exact_counts(final.mask, text) and (final.weight[~final.mask] == 0).all()
+    assert final.weight.shape == problem.weight.shape and final.weight.dtype == dtype
+    assert final.weight.isfinite().all()
+    assert all(round.dense.dtype == dtype and round.dense.isfinite().all() for round in rounds)
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("text", ["2:4", "0.5"])
+def test_rounds_with_memory_beat_adjustment_beats_the_base_pruner(pruner, text):
+    problem = make_problem().shrunk(0.2)
+    losses = [
+        problem.loss(phases(method, make_pruner(pruner), problem, parse_pattern(text))[3].weight)
+        for method in (SDSMemory(alpha=0), Adjusted(alpha=0), Base())
+    ]
+    assert losses[0] < 0.97 * losses[1] and losses[1] < 0.97 * losses[2]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_papers_sds_beats_its_base_pruner(pruner, seed):
+    problem = make_problem(seed).shrunk(0.2)
+    sparse, _, _, final = phases(SDS(alpha=0), make_pruner(pruner), problem, NM(2, 4))
+    assert problem.loss(final.weight) < problem.loss(sparse.weight)
+
+
+def test_adjustment_solves_the_kept_weights_exactly():
+    problem = make_problem()
+    sparse, _, winner, final = phases(Adjusted(alpha=0.2), Wanda(), problem, NM(2, 4))
+    gram = 0.8 * problem.gram.matrix + 0.2 * torch.diag(problem.gram.matrix.diagonal())
+    exact = solve_on_support(gram, problem.weight @ gram, sparse.mask)
+    fit = problem.shrunk(0.2)
+    assert winner == "adjusted" and torch.equal(final.mask, sparse.mask)
+    assert fit.loss(final.weight) == pytest.approx(fit.loss(exact), rel=1e-4)
+
+
+def test_the_papers_second_phase_is_gradient_redense_with_its_options():
+    problem = make_problem()
+    sparse = Wanda().solve(problem, NM(2, 4))
+    method = SDS(iterations=7, learning_rate=0.5, l1=0.3, l2=0.2)
+    (only,) = method.redense(problem, sparse, NM(2, 4))
+    expected = gradient_redense(problem, sparse.weight, iterations=7, learning_rate=0.5, l1=0.3, l2=0.2)
+    assert only.number == 1 and torch.equal(only.dense, expected)
+
+
+def test_memory_takes_as_many_rounds_as_it_is_told():
+    problem = make_problem()
+    rounds = phases(SDSMemory(rounds=5), Wanda(), problem, NM(2, 4))[1]
+    assert [round.number for round in rounds] == [1, 2, 3, 4, 5]
+
+
+def test_memory_takes_its_rounds_with_its_options():
+    problem = make_problem()
+    sparse = Wanda().solve(problem, NM(2, 4))
+    found = list(SDSMemory(rounds=4, stiffness=0.4, growth=2.0).redense(problem, sparse, NM(2, 4)))
+    expected = list(memory_rounds(problem, sparse.weight, NM(2, 4), rounds=4, stiffness=0.4, growth=2.0))
+    assert all(torch.equal(a.dense, b.dense) for a, b in zip(found, expected, strict=True))
+
+
+def test_memory_falls_back_on_the_first_prune_where_that_is_better():
+    problem = make_problem()
+    sparse = Wanda().solve(problem, NM(2, 4))
+    nonsense = random_weight(24, 32, seed=99)
+    winner, final = SDSMemory().finish(problem, sparse, nonsense, Wanda(), NM(2, 4))
+    assert winner == "first prune" and torch.equal(final.mask, sparse.mask)
+    dense = list(SDSMemory().redense(problem, sparse, NM(2, 4)))[-1].dense
+    winner, better_final = SDSMemory().finish(problem, sparse, dense, Wanda(), NM(2, 4))
+    assert winner == "second prune" and not torch.equal(better_final.mask, sparse.mask)
+    assert problem.loss(better_final.weight) < problem.loss(final.weight)
+
+
+def test_the_papers_sds_reports_that_adjusting_won():
+    problem = make_problem().shrunk(0.2)
+    _, rounds, winner, final = phases(SDS(alpha=0), Wanda(), problem, NM(2, 4))
+    second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
+    assert winner == "adjusted" and problem.loss(final.weight) < problem.loss(second.weight)
+
+
+def test_the_papers_sds_without_steps_solves_for_the_weights_of_the_second_prune():
+    problem = make_problem().shrunk(0.2)
+    _, rounds, winner, final = phases(SDS(alpha=0, adjust_iterations=0), Wanda(), problem, NM(2, 4))
+    second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
+    exact = solve_on_support(problem.gram.matrix, problem.weight @ problem.gram.matrix, second.mask)
+    assert winner == "adjusted" and torch.equal(final.mask, second.mask)
+    assert problem.loss(final.weight) == pytest.approx(problem.loss(exact), rel=1e-3)
+    assert problem.loss(final.weight) < problem.loss(second.weight)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_straight_through_steps_without_a_dense_phase_move_the_mask_and_beat_adjustment(seed):
+    problem = make_problem(seed).shrunk(0.2)
+    sparse, _, _, moved = phases(StraightThrough(alpha=0), Wanda(), problem, NM(2, 4))
+    adjusted = phases(Adjusted(alpha=0), Wanda(), problem, NM(2, 4))[3]
+    assert (moved.mask & ~sparse.mask).any()
+    assert problem.loss(moved.weight) < problem.loss(adjusted.weight)
+
+
+def test_swaps_move_the_mask_and_leave_the_weights():
+    problem = make_problem().shrunk(0.2)
+    sparse, _, _, swapped = phases(Swaps(alpha=0), Wanda(), problem, NM(2, 4))
+    assert torch.equal(swapped.weight, problem.weight * swapped.mask)
+    assert (swapped.mask & ~sparse.mask).any() and problem.loss(swapped.weight) < problem.loss(sparse.weight)
+
+
+def test_the_second_prune_is_the_base_pruners():
+    class Last:
+        """Keeps the last half of each row."""
+
+        def solve(self, problem, pattern):
+            mask = torch.arange(problem.weight.shape[1]).expand(problem.weight.shape) >= problem.weight.shape[1] // 2
+            return Pruned(problem.weight * mask, mask)
+
+    problem = make_problem()
+    sparse = Pruned(torch.zeros_like(problem.weight), torch.zeros_like(problem.weight, dtype=torch.bool))
+    winner, final = SDSMemory().finish(problem, sparse, problem.weight, Last(), NM(2, 4))
+    assert winner == "second prune" and torch.equal(final.mask, Last().solve(problem, NM(2, 4)).mask)
+
+
+def test_options_reach_the_method_and_the_rest_are_its_defaults():
+    assert make_method("sds", {}) == SDS()
+    assert make_method("sds-memory", {"rounds": 25, "growth": 1.15}) == SDSMemory(rounds=25, growth=1.15)
+    assert make_method("adjusted", {"beta": 0.3}) == Adjusted(alpha=0.2, beta=0.3)
+    assert make_method("base", {}) == Base()
+
+
+def test_a_choice_is_yes_or_no():
+    assert make_method("adjusted", {"sequential": True}).sequential
+    with pytest.raises(SDSError, match="option sequential is yes or no: got '1'"):
+        make_method("adjusted", {"sequential": 1})
+
+
+def test_the_defaults_are_the_recipe():
+    assert dataclasses.asdict(SDSMemory()) == {
+        "rounds": 12,
+        "stiffness": 0.1,
+        "growth": 1.3,
+        "alpha": 0.2,
+        "beta": 0.2,
+        "sequential": True,
+        "block_epochs": 0,
+    }
+    assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0, "sequential": False, "block_epochs": 0}
+    assert (SDS().alpha, SDS().beta) == (0.2, 0.0)
+    assert SDS().l2 / SDS().l1 == pytest.approx(0.1)
+    assert (Base().alpha, Base().beta) == (0.0, 0.0)
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones():
+    with pytest.raises(SDSError, match="base, adjusted, straight-through, swaps, sds, sds-memory"):
+        make_method("sdss", {})
+
+
+def test_an_unknown_option_is_refused_with_the_known_ones():
+    with pytest.raises(SDSError, match=r"sds-memory has no option round; allowed: rounds, stiffness, growth"):
+        make_method("sds-memory", {"round": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("base", "alpha"), ("base", "title"), ("sds", "title"), ("sds", "redenses")]
+)
+def test_what_is_fixed_for_a_method_is_not_an_option(name, option):
+    with pytest.raises(SDSError, match="has no option") as caught:
+        make_method(name, {option: 0.2})
+    assert "title" not in caught.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("adjusted", "alpha", 1.1),
+        ("adjusted", "beta", -0.1),
+        ("sds", "learning_rate", 0),
+        ("sds", "learning_rate", 1.5),
+        ("sds", "iterations", 0),
+        ("sds", "adjust_iterations", -1),
+        ("sds", "l1", -1),
+        ("sds", "l2", float("nan")),
+        ("sds", "alpha", 2),
+        ("sds", "beta", 2),
+        ("sds-memory", "rounds", 0),
+        ("sds-memory", "stiffness", 0),
+        ("sds-memory", "growth", 0.9),
+        ("sds-memory", "alpha", -1),
+        ("sds-memory", "beta", 1.01),
+    ],
+)
+def test_a_value_out_of_range_names_the_option(name, option, value):
+    with pytest.raises(SDSError, match=f"option {option} out of range"):
+        make_method(name, {option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("sds", "iterations"), ("sds", "adjust_iterations"), ("sds-memory", "rounds")]
+)
+def test_a_count_must_be_whole(name, option):
+    with pytest.raises(SDSError, match=option):
+        make_method(name, {option: 12.5})

@@ -1,0 +1,160 @@
+"""A report says what the record says, needs nothing from elsewhere, and lets no name become markup."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sds_core.errors import SDSError
+from sds_core.reports.report import report
+from sds_core.runs import layer_stats
+from sds_core.runs.run_folder import Run
+
+HOSTILE = '</script><script>alert(1)</script><img src="http://example.org/x.png" onerror="alert(2)">&amp;'
+
+
+class Reader(HTMLParser):
+    """Every tag with its attributes, and the visible text; what stands in scripts and styles apart."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.scripts, self.styles = "", list[str](), list[str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        inside = self.tags[-1][0] if self.cdata_elem else ""
+        {"script": self.scripts, "style": self.styles}.get(inside, []).append(data)
+        if not inside:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def made(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return report(finished, str(tmp_path_factory.mktemp("report") / "new" / "run.html"))
+
+
+@pytest.fixture(scope="module")
+def page(made: list[Path]) -> Reader:
+    return Reader(made[0].read_text(encoding="utf-8"))
+
+
+def test_three_files_lie_beside_each_other(made: list[Path]) -> None:
+    assert [path.name for path in made] == ["run.html", "run.csv", "run.json"]
+    assert sorted(path.name for path in made[0].parent.iterdir()) == ["run.csv", "run.html", "run.json"]
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Reader) -> None:
+    loading = {"src", "href", "srcset", "data", "action", "poster", "background"}
+    assert not [(tag, attributes) for tag, attributes in page.tags if loading & set(attributes)]
+    assert {tag for tag, _ in page.tags}.isdisjoint({"link", "img", "iframe", "object", "embed", "base", "form"})
+    assert not re.search(r"@import|url\(", "".join(page.styles))
+    policies = [
+        attributes for tag, attributes in page.tags if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert len(policies) == 1
+    allowed = dict(rule.split(" ", 1) for rule in str(policies[0]["content"]).split("; "))
+    assert allowed["default-src"] == "'none'"
+    assert not re.search(r"http|\*|connect", str(policies[0]["content"]))
+
+
+def test_plotly_is_embedded_once_and_draws_the_figures(page: Reader, finished: Run) -> None:
+    from sds_core.figures import layer as layer_figures
+
+    large = [script for script in page.scripts if len(script) > 1_000_000]
+    (drawing,) = [script for script in page.scripts if script not in large]
+    assert len(large) == 1
+    drawn, _ = json.JSONDecoder().raw_decode(drawing)
+    layers = layer_stats.load(finished.folder)
+    final = layers[(layers["stage"] == "final") & (layers["round"] == 0)]
+    worst = max(final.to_dict("records"), key=lambda row: row["loss"])
+    its = layers[(layers["block"] == worst["block"]) & (layers["linear"] == worst["linear"])]
+    expected = [layer_figures.heatmap(final, (worst["block"], worst["linear"])), layer_figures.ridges(its)]
+    assert drawn == json.loads(json.dumps(expected))
+    assert [attributes["id"] for tag, attributes in page.tags if tag == "div"] == ["figure-0", "figure-1"]
+
+
+def test_the_numbers_are_those_of_the_record(page: Reader, finished: Run) -> None:
+    result, config = finished.result(), finished.config
+    for stage in ("dense", "sparse", "final"):
+        if stage in result["perplexity"]:
+            assert f"{result['perplexity'][stage]['value']:.6g}" in page.text
+    assert f"{result['pruned']:,} of {result['prunable']:,}" in page.text
+    model = next(event for event in finished.log.read() if event["kind"] == "model")
+    for text in [
+        *model["sha256"].values(), *model["sha256"], result["calibration_sha256"], result["evaluation_sha256"],
+        result["torch"], result["transformers"], result["python"], result["version"], config.command(), finished.id,
+        config.calibration, config.evaluation, str(config.samples), config.pattern, "arXiv 2408.10473", "seed",
+    ]:  # fmt: skip
+        assert text in page.text
+
+
+def test_the_json_holds_the_whole_record(made: list[Path], finished: Run) -> None:
+    told = json.loads(made[2].read_text(encoding="utf-8"))
+    assert told["config"] == finished.config.to_dict() and told["result"] == finished.result()
+    layers = layer_stats.load(finished.folder)
+    assert len(told["layers"]) == len(layers)
+    for mine, row in zip(told["layers"], layers.to_dict("records"), strict=True):
+        assert mine["counts"] == list(row["counts"]) and mine["loss"] == row["loss"]
+        assert mine["mask_changed"] == (None if row["mask_changed"] != row["mask_changed"] else row["mask_changed"])
+
+
+def test_the_csv_holds_a_line_a_layer_and_stage(made: list[Path], finished: Run) -> None:
+    with open(made[1], encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    layers = layer_stats.load(finished.folder)
+    assert [(line["linear"], line["stage"], float(line["loss"])) for line in lines] == [
+        (row["linear"], row["stage"], row["loss"]) for row in layers.to_dict("records")
+    ]
+
+
+def test_a_hostile_title_stays_text(finished: Run, tmp_path: Path) -> None:
+    copied = Run(shutil.copytree(finished.folder, tmp_path / finished.id))
+    config = json.loads((copied.folder / "config.json").read_text())
+    (copied.folder / "config.json").write_text(json.dumps(config | {"title": HOSTILE, "calibration": f"{HOSTILE}.txt"}))
+    for path in (copied.folder / "distributions").glob("*.parquet"):
+        frame = layer_stats.pd.read_parquet(path)
+        frame["linear"] = HOSTILE + frame["linear"]
+        frame.to_parquet(path)
+    page = Reader(report(copied, str(tmp_path / "hostile.html"))[0].read_text(encoding="utf-8"))
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert not any(tag == "img" or any(name.startswith("on") for name in attributes) for tag, attributes in page.tags)
+    assert page.text.count(HOSTILE) >= 4  # head, heading, table, captions
+
+
+@pytest.mark.parametrize("there", ["run.html", "run.csv", "run.json"])
+def test_nothing_is_overwritten(finished: Run, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(SDSError, match=f"{there} in .* would be overwritten"):
+        report(finished, str(tmp_path / "run.html"))
+    assert [(path.name, path.read_text()) for path in tmp_path.glob("run.*")] == [(there, "mine")]
+
+
+@pytest.mark.parametrize("name", ["run", "run.pdf", "run.html/"])
+def test_a_report_is_called_html(finished: Run, tmp_path: Path, name: str) -> None:
+    if name == "run.html/":
+        (tmp_path / "run.html").mkdir()
+    with pytest.raises(SDSError, match=r"\.html"):
+        report(finished, str(tmp_path / name))
+
+
+def test_an_unfinished_run_has_no_report(finished: Run, tmp_path: Path) -> None:
+    copied = Run(shutil.copytree(finished.folder, tmp_path / finished.id))
+    (copied.folder / "result.json").unlink()
+    with pytest.raises(SDSError, match=rf"run {finished.id} is .*, not finished.*resume {finished.id}"):
+        report(copied, str(tmp_path / "run.html"))
+    assert not list(tmp_path.glob("run.*"))
+
+
+def test_a_run_without_distributions_is_reported_in_tables(finished: Run, tmp_path: Path) -> None:
+    copied = Run(shutil.copytree(finished.folder, tmp_path / finished.id))
+    shutil.rmtree(copied.folder / "distributions")
+    page = Reader(report(copied, str(tmp_path / "run.html"))[0].read_text(encoding="utf-8"))
+    assert not page.scripts and "Perplexity" in page.text

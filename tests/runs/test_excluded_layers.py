@@ -1,0 +1,33 @@
+"""Layers left as they are: every one is counted, and none that is not there is named."""
+
+from sds_core.runs.excluded_layers import Skipped, skipped
+
+
+def told(left_out: dict[str, str]) -> list[Skipped]:
+    return skipped([{"kind": "start"}, {"kind": "model", "left_out": left_out}])
+
+
+def test_nothing_is_said_of_a_run_without_any():
+    assert told({}) == [] == skipped([]) == skipped([{"kind": "model"}])
+
+
+def test_by_reason_the_commonest_first_and_blocks_together():
+    gates = {f"layers.{i}.mlp.gate": "it chooses" for i in (0, 1, 2, 4)}
+    one = {"layers.2.head": "it has one output"}
+    assert told(one | gates) == [
+        Skipped("it chooses", 4, ["layers.0–2,4.mlp.gate"]),
+        Skipped("it has one output", 1, ["layers.2.head"]),
+    ]
+
+
+def test_two_numbers_stand_for_all_their_combinations_or_every_name_is_listed():
+    whole = [f"layers.{i}.experts.{j}.up" for i in (0, 1) for j in (0, 1, 2)]
+    (found,) = told(dict.fromkeys(whole, "it is never called"))
+    assert found == Skipped("it is never called", 6, ["layers.0–1.experts.0–2.up"])
+    (found,) = told(dict.fromkeys(whole[:5], "it is never called"))
+    assert found.names == whole[:5]
+
+
+def test_a_name_may_begin_or_end_with_a_number_or_have_none():
+    (found,) = told(dict.fromkeys(["h.10", "h.9", "h", "3.x"], "why"))
+    assert found.names == ["h.9–10", "h", "3.x"]

@@ -1,0 +1,158 @@
+"""A checkpoint pruned elsewhere, opened against its dense model."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sds_core.__main__ import main
+from sds_core.errors import SDSError
+from sds_core.models.load import load_model
+from sds_core.reports.report import rendered
+from sds_core.runs import external, layer_stats
+from sds_core.runs.compare import side_by_side, verdicts
+from sds_core.runs.config import RunConfig
+from sds_core.runs.export import export, pruned_model
+from sds_core.runs.external import as_found
+from sds_core.runs.run_folder import create, open_run
+from tests.runs.conftest import config, finish, work_here
+
+SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"
+
+
+def look(folder, dense, **changes):
+    values = config(dense).to_dict() | changes
+    return create(as_found(str(folder), str(dense), values))
+
+
+@pytest.fixture(scope="module")
+def pruned(tiny_folder, tmp_path_factory):
+    """A finished 2:4 run of our own, and its export."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("pruned")))
+        run = finish(create(config(tiny_folder, method="base", pruner="magnitude")))
+        return run, export(run, str(tmp_path_factory.mktemp("out") / "pruned"))
+
+
+def spoil(folder, target, change):
+    """A copy of a model whose weights were changed."""
+    shutil.copytree(folder, target)
+    weights = load_file(target / "model.safetensors")
+    change(weights)
+    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def test_what_one_exported_is_found_again(pruned, tiny_folder):
+    made, folder = pruned
+    run = finish(look(folder, tiny_folder))
+    mine, its = made.result(), run.result()
+    assert run.config.pattern == "2:4" and its["besides"] == []
+    for name in ("pruned", "prunable", "sparsity", "model_sparsity", "last"):
+        assert its[name] == mine[name]
+    for stage in ("dense", "sparse"):
+        assert its["perplexity"][stage]["losses"] == mine["perplexity"][stage]["losses"]
+    same = ["block", "linear", "stage", "zeros", "loss", "held_out", "std", "columns"]
+    frames = [layer_stats.load(r.folder)[same].sort_values(same[:3]).reset_index(drop=True) for r in (made, run)]
+    assert frames[0].equals(frames[1])
+    files = next(event for event in run.log.read() if event["kind"] == "model")["sha256"]
+    assert files["model.safetensors"] == load_model(str(tiny_folder)).sha256["model.safetensors"]
+    assert files["checkpoint/model.safetensors"] == load_model(str(folder)).sha256["model.safetensors"]
+    assert not list(run.folder.glob("phase*")), "its weights are kept where they lie"
+    model = pruned_model(run).model
+    assert all(
+        torch.equal(p, q) for p, q in zip(model.parameters(), pruned_model(made).model.parameters(), strict=True)
+    )
+    (verdict,) = verdicts(side_by_side([made, run]))
+    assert verdict.pattern == "2:4" and verdict.others[0][1].log_ratio == 0
+    assert "existing checkpoint" in rendered(run)[".html"]
+
+
+def test_the_command_makes_the_run_and_its_command_line_equals_it(pruned, tiny_folder, capsys, runs_root, monkeypatch):
+    def launch(runs):
+        work_here(runs)
+        return SimpleNamespace(poll=lambda: 0, wait=lambda: 0)
+
+    monkeypatch.setattr("sds_core.__main__.launch", launch)  # seconds instead of a process of its own
+    text = tiny_folder / "text.txt"
+    texts = ["--calibration", f"{text}@0-4000", "--evaluation", f"{text}@5000-9000"]
+    words = ["inspect", str(pruned[1]), "--dense", str(tiny_folder), *texts, *SMALL.split()]
+    assert main(words) == 0
+    assert "pattern 2:4: 11,520 of 23,040 prunable weights are zero (50.0000%)" in capsys.readouterr().out
+    (folder,) = runs_root.iterdir()
+    run = open_run(folder.name)
+    assert RunConfig.from_dict(json.loads((run.folder / "config.json").read_text())) == run.config
+    assert "--method checkpoint" in run.config.command() and f"--checkpoint {pruned[1]}" in run.config.command()
+
+
+def test_an_unstructured_ratio_dense_layers_and_other_changes_are_told(tiny_folder, tmp_path):
+    def change(weights):
+        generator = torch.Generator().manual_seed(0)
+        for name, weight in weights.items():
+            if "layers.0" in name and "_proj" in name:
+                weight[torch.rand(weight.shape, generator=generator) < 0.37] = 0
+        weights["model.norm.weight"] *= 1.5
+
+    folder = spoil(tiny_folder, tmp_path / "other", change)
+    run = finish(look(folder, tiny_folder))
+    zeros = {n: int((w == 0).sum()) for n, w in load_file(folder / "model.safetensors").items() if "_proj" in n}
+    first = sum(load_file(folder / "model.safetensors")[n].numel() for n in zeros if "layers.0" in n)
+    assert run.config.pattern == f"{100 * round(sum(zeros.values()) / first, 4):g}%"
+    assert run.result()["pruned"] == sum(zeros.values())
+    assert run.result()["besides"] == ["model.norm.weight"]
+    for event in run.log.read():
+        for line in event.get("linears", []):
+            assert line["pruned"] == zeros[f"model.layers.{event['block']}.{line['linear']}.weight"]
+    windows = torch.randint(288, (1, 12))
+    with torch.inference_mode():
+        assert torch.equal(pruned_model(run).model(windows).logits, load_model(str(folder)).model(windows).logits)
+
+
+def test_what_cannot_be_a_pruned_copy_is_refused(pruned, tiny_folder, tmp_path):
+    def narrower(weights):
+        for name, weight in weights.items():
+            weights[name] = (
+                weight[:40]
+                if weight.shape == (48, 32)
+                else weight[:, :40].contiguous()
+                if "down_proj" in name
+                else weight
+            )
+
+    shutil.copytree(tiny_folder, tmp_path / "copy")
+    cases = {
+        str(tiny_folder): "the checkpoint is the dense model itself",
+        str(tmp_path / "copy"): r"nothing in .*copy is pruned: no layer has 1% zeros.*after --dense",
+        str(tmp_path / "gone"): "there is no such model folder",
+    }
+    for folder, told in cases.items():
+        with pytest.raises(SDSError, match=told):
+            look(folder, tiny_folder)
+    settings = json.loads((tiny_folder / "config.json").read_text()) | {"intermediate_size": 40}
+    narrow = spoil(tiny_folder, tmp_path / "narrow", narrower)
+    (narrow / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(SDSError, match=r"its model\.layers\.0\.mlp\.gate_proj\.weight is \(40, 32\), .* is \(48, 32\)"):
+        look(narrow, tiny_folder)
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_dense_model_is_loaded(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(external, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(SDSError, match="nowhere"):
+        as_found(str(tmp_path / "nowhere"), str(tiny_folder), {})
+
+
+def test_a_pattern_that_is_not_there_ends_the_run_with_the_one_that_is(pruned, tiny_folder):
+    _, folder = pruned
+    asked = {"method": "checkpoint", "pruner": "none", "checkpoint": str(folder), "pattern": "1:4", "weights": "memory"}
+    run = create(config(tiny_folder, **asked))
+    work_here([run])
+    assert "does not hold the pattern 1:4. Take the one it holds: --pattern 2:4" in run.log.read()[-1]["message"]
+
+
+@pytest.mark.parametrize("given", [{"method": "checkpoint"}, {"checkpoint": "x"}, {"pruner": "none"}])
+def test_the_three_options_go_together(given):
+    with pytest.raises(SDSError, match=r"go together.*sds_core inspect"):
+        RunConfig(**given)

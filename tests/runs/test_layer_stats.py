@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from sds_core.errors import SDSError
+from sds_core.pruning.layer_problem import Pruned
+from sds_core.runs import layer_stats
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8), (5, 16), (7, 9)])
+def test_masks_survive_packing_and_equal_numpys_bits(shape):
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    packed = layer_stats.pack(mask)
+    assert packed.numpy().tobytes() == np.packbits(mask.numpy(), bitorder="little").tobytes()
+    assert torch.equal(layer_stats.unpack(packed, shape), mask)
+
+
+def test_a_finished_run_holds_four_stages_and_the_rounds_of_every_layer(finished):
+    frame = layer_stats.load(finished.folder)
+    stages = frame[frame["round"] == 0].groupby(["block", "linear"])["stage"].agg(list)
+    assert len(stages) == 3 * 7
+    assert all(found == ["dense", "sparse", "redense", "final"] for found in stages)
+    rounds = frame[(frame["round"] > 0) & (frame["stage"] == "redense")]
+    assert sorted(set(rounds["round"])) == [1, 2, 4, 8, 12]
+    assert len(rounds) == 5 * 3 * 7
+    assert not frame.duplicated(["block", "linear", "stage", "round"]).any()
+
+
+def test_every_histogram_accounts_for_every_weight(finished):
+    frame = layer_stats.load(finished.folder)
+    sizes = frame["counts"].map(sum) + frame["below"] + frame["above"] + frame["zeros"]
+    queries = frame["linear"] == "self_attn.q_proj"
+    assert set(sizes[queries]) == {32 * 32}
+    final = frame[(frame["stage"] == "final") & queries]
+    assert (final["sparsity"] == 0.5).all()
+    assert (frame[(frame["stage"] == "dense")]["loss"] == 0).all()
+
+
+def test_a_broken_distribution_file_is_named(tmp_path):
+    (tmp_path / "distributions").mkdir()
+    (tmp_path / "distributions" / "fused-000.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(SDSError, match=r"fused-000\.parquet"):
+        layer_stats.load(tmp_path)
+
+
+def test_no_record_yet_is_an_empty_table(tmp_path):
+    assert layer_stats.load(tmp_path).empty
+
+
+def test_pruned_weights_count_by_mask_not_by_zero():
+    weight = torch.tensor([[0.0, 1.0, 0.0, 2.0]])
+    mask = torch.tensor([[True, True, False, True]])
+    assert Pruned(weight, mask).sparsity == 0.25

@@ -1,0 +1,89 @@
+import os
+import secrets
+
+import pytest
+
+from sds_core.errors import SDSError
+from sds_core.runs import lock
+from sds_core.runs.config import RunConfig
+from sds_core.runs.run_folder import create, ids, open_run
+
+BAD = ["../x", "/etc/passwd", "a/b", "", ".", "A", "a\x00b", "x" * 300, "-a", "a_b", "runs/../../x", "zz"]
+
+
+@pytest.mark.parametrize("run", BAD)
+def test_a_run_id_that_escapes_or_is_unknown_is_refused(run, runs_root):
+    create(RunConfig())
+    with pytest.raises(SDSError):
+        open_run(run)
+
+
+def test_a_link_out_of_the_folder_is_refused(runs_root, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "config.json").write_text("{}")
+    runs_root.mkdir()
+    (runs_root / "link").symlink_to(outside)
+    with pytest.raises(SDSError, match="no such run"):
+        open_run("link")
+
+
+def test_a_new_run_is_listed_opened_and_deleted(runs_root):
+    run = create(RunConfig(title="mine"))
+    assert ids() == [run.id]
+    assert open_run(run.id).config.title == "mine"
+    assert run.state() == "new"
+    run.delete()
+    assert ids() == []
+    assert not run.folder.exists()
+
+
+def test_ids_are_newest_first():
+    first, second = create(RunConfig()), create(RunConfig(method="base"))
+    os.utime(first.folder / "config.json", ns=(1, 1))
+    assert ids() == [second.id, first.id]
+
+
+def test_states_follow_the_lock_the_result_and_the_last_event(monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+    run = create(RunConfig())
+    descriptor = run.take_lock()
+    assert run.state() == "running"
+    run.log.append({"kind": "queued", "behind": "other"})
+    assert run.state() == "queued"
+    run.log.append({"kind": "block"})
+    assert run.state() == "running"
+    with pytest.raises(SDSError, match="being worked on"):
+        run.take_lock()
+    with pytest.raises(SDSError, match="being worked on"):
+        run.delete()
+    os.close(descriptor)
+    assert run.state() == "interrupted"
+    for kind in ("failed", "cancelled"):
+        run.log.append({"kind": kind})
+        assert run.state() == kind
+    (run.folder / "result.json").write_text("{}")
+    assert run.state() == "finished"
+
+
+def test_a_broken_configuration_or_result_is_a_sentence():
+    run = create(RunConfig())
+    (run.folder / "result.json").write_text("{")
+    with pytest.raises(SDSError, match="result of run"):
+        run.result()
+    (run.folder / "config.json").write_text("{")
+    with pytest.raises(SDSError, match="configuration of run"):
+        _ = run.config
+
+
+def test_an_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
+    monkeypatch.setattr(secrets, "token_hex", lambda n: "abc123")
+    run = create(RunConfig(title="mine"))
+    with pytest.raises(SDSError):
+        create(RunConfig())
+    assert run.config.title == "mine"
+
+
+def test_a_run_without_a_finished_phase_is_no_parent():
+    with pytest.raises(SDSError, match="no finished phase 1"):
+        create(RunConfig(walk="staged", phase=1, method="sds")).as_parent(2)

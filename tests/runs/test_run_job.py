@@ -1,0 +1,481 @@
+"""Whole runs on a tiny model; where processes are the point, in a worker as command line and app start it."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import time
+from fractions import Fraction
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from sds_core.errors import SDSError
+from sds_core.models.block_reconstruction import BlockChange
+from sds_core.models.calibration import digest, evaluation_windows
+from sds_core.models.device import device_name
+from sds_core.models.load import load_model
+from sds_core.runs import checkpoint, layer_stats, lock, run_job
+from sds_core.runs.compare import side_by_side
+from sds_core.runs.export import export
+from sds_core.runs.run_folder import create, open_run
+from sds_core.runs.worker import launch
+from tests.runs.conftest import config, finish, work_here
+
+
+def weights(run):
+    """All stored tensors of a run, by file."""
+    return {p.relative_to(run.folder).as_posix(): load_file(p) for p in sorted(run.folder.glob("phase?/*.safetensors"))}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(
+        torch.equal(first[file][name], second[file][name]) for file in first for name in first[file]
+    )
+
+
+def wait_for(run, kind, seconds=60):
+    """Wait until an event of this kind is in the log."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(event["kind"] == kind for event in run.log.read()):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {kind} in {run.log.read()}")
+
+
+def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(finished, tiny_folder, tmp_path):
+    folder = export(finished, str(tmp_path / "out"))
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    windows = evaluation_windows(load_model(str(tiny_folder)), finished.config.evaluation, 4, 32)
+    with torch.inference_mode():
+        losses = [float(model(window[None], labels=window[None]).loss) for window in windows]
+    told = finished.result()["perplexity"]["final"]
+    assert told["losses"] == pytest.approx(losses, rel=1e-5)
+    assert told["value"] == pytest.approx(math.exp(sum(losses) / 4), rel=1e-5)
+    assert tokenizer("prune").input_ids == AutoTokenizer.from_pretrained(tiny_folder)("prune").input_ids
+    zeros = sum(int((m.weight == 0).sum()) for n, m in model.named_modules() if n.endswith("_proj"))
+    assert zeros >= finished.result()["pruned"] == finished.result()["prunable"] // 2
+    card = (folder / "README.md").read_text()
+    assert finished.config.command() in card
+    assert f"{told['value']:.3f}" in card
+
+
+def test_a_text_named_for_both_is_halved_and_the_record_says_how(tiny_folder):
+    both = {"calibration": "python-docs", "evaluation": "python-docs", "method": "base", "pruner": "magnitude"}
+    run = finish(create(config(tiny_folder, **both)))
+    said = next(event for event in run.log.read() if event["kind"] == "model")
+    apart = ["python-docs@0-50%", "python-docs@50-100%"]
+    assert [said["calibration"], said["evaluation"]] == apart
+    assert [run.result()["calibration"], run.result()["evaluation"]] == apart
+    windows = evaluation_windows(load_model(str(tiny_folder)), "python-docs@50-100%", 4, 32)
+    assert said["evaluation_sha256"] == digest(windows)
+    assert run.config.calibration == "python-docs", "what was asked for stays as it was written"
+
+
+def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(tiny_folder, tmp_path):
+    routed = shutil.copytree(tiny_folder, tmp_path / "routed")
+    settings = json.loads((routed / "config.json").read_text())
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(
+            "mixtral", **{k: v for k, v in settings.items() if k not in ("model_type", "architectures")} | experts
+        )
+    )
+    model.save_pretrained(routed)
+    attention, others = 2 * 32 * 32 + 2 * 16 * 32, 4 * 3 * 32 * 48 + 4 * 32  # others: the experts and their router
+    run = create(config(routed, method="base"))
+    work_here([run])
+    share = round(100 * attention / (attention + others))
+    assert f"only {share}% of the weights" in run.log.read()[-1]["message"]
+    assert "--partial" in run.log.read()[-1]["message"]
+    done = finish(create(config(routed, method="base", partial=True)))
+    assert done.result()["prunable"] == 3 * attention
+    said = next(event for event in done.log.read() if event["kind"] == "model")
+    assert said["matrices"] == 3 * (attention + others)
+
+
+def test_an_export_never_overwrites(finished, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(SDSError, match="in use"):
+        export(finished, str(tmp_path))
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_a_killed_run_resumes_to_the_very_same_weights(finished, tiny_folder):
+    run = create(config(tiny_folder))
+    process = launch([run])
+    wait_for(run, "block")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    assert run.state() in ("interrupted", "finished")
+    with open(run.log.path, "a") as file:
+        file.write('{"kind": "blo')
+    if run.state() == "interrupted":
+        finish(run)
+    assert same(weights(run), weights(finished))
+    assert run.result()["perplexity"]["final"]["losses"] == finished.result()["perplexity"]["final"]["losses"]
+
+
+def test_a_run_killed_before_its_result_only_measures_again(finished, tiny_folder):
+    run = finish(create(config(tiny_folder)))
+    (run.folder / "result.json").unlink()
+    kept = [event for event in run.log.read() if event["kind"] not in ("perplexity", "finished")]
+    run.log.path.write_text("".join(json.dumps(event) + "\n" for event in kept))
+    blocks = len(run.checkpoints("final"))
+    finish(run)
+    assert sum(event["kind"] == "block" for event in run.log.read()) == blocks
+    assert run.result()["perplexity"] == finished.result()["perplexity"]
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tiny_folder, tmp_path):
+    run = finish(create(config(tiny_folder, method="base")))
+    path = run.checkpoint("sparse", 1)
+    data = bytearray(path.read_bytes())
+    data[-7] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SDSError, match=r"block-001\.safetensors is not what was written"):
+        export(run, str(tmp_path / "out"))
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_keeps_what_was_done(finished, tiny_folder, monkeypatch):
+    real, written = checkpoint.save_file, []
+
+    def fill_up(tensors, path):
+        written.append(path)
+        if len(written) == 2:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        real(tensors, path)
+
+    run = create(config(tiny_folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", fill_up)
+        work_here([run])
+    assert run.state() == "failed"
+    assert "No space left" in (told := run.log.read()[-1]["message"])
+    assert "block-001.safetensors" in told
+    assert [p.name for p in (run.folder / "phase3").iterdir()] == ["block-000.safetensors"]
+    assert same(weights(finish(run)), weights(finished))
+
+
+def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder, monkeypatch):
+    real, run = checkpoint.save_file, create(config(tiny_folder))
+
+    def cancel_then_write(tensors, path):
+        run.cancel()
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", cancel_then_write)
+        work_here([run])
+    assert run.state() == "cancelled"
+    assert [path.name for path in (run.folder / "phase3").iterdir()] == ["block-000.safetensors"]
+    assert same(weights(finish(run)), weights(finished))
+
+
+@pytest.mark.parametrize("method", ["sds", "sds-memory"])
+def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
+    whole = finish(create(config(tiny_folder, method=method, walk="staged")))
+    run = finish(create(config(tiny_folder, method=method, walk="staged", phase=1)))
+    for phase in (2, 3):
+        run = finish(create(run.config.branch({}, run.as_parent(phase))))
+    assert same(weights(whole), weights(run))
+    told = run.result()["perplexity"]
+    assert set(told) == {"dense", "sparse", "redense", "final"}
+    assert {stage: told[stage]["losses"] for stage in told} == {
+        stage: value["losses"] for stage, value in whole.result()["perplexity"].items()
+    }
+
+
+def test_branches_share_a_phase_and_leave_it_alone(tiny_folder):
+    first = finish(create(config(tiny_folder, method="sds", walk="staged", phase=1)))
+    before = weights(first)
+    few = finish(create(first.config.branch({"options": {"iterations": 1}}, first.as_parent(2))))
+    many = finish(create(first.config.branch({"options": {"iterations": 50}}, first.as_parent(2))))
+    assert same(before, weights(first))
+    assert not same(weights(few), weights(many))
+    again = finish(create(few.config.branch({"options": {"iterations": 50}}, few.as_parent(2))))
+    assert same(weights(again), weights(many)), "a second phase 2 from the same run is computed, not taken over"
+    first.delete()
+    assert few.result() is not None
+    assert finish(create(few.config.branch({}, few.as_parent(3)))).state() == "finished"
+
+
+def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    run = finish(create(config(model)))
+    (run.folder / "result.json").unlink()
+    changed = json.loads((model / "generation_config.json").read_text()) | {"_note": 1}
+    (model / "generation_config.json").write_text(json.dumps(changed))
+    work_here([run])
+    assert run.state() == "failed"
+    assert "generation_config.json changed" in run.log.read()[-1]["message"]
+
+
+def test_a_run_shares_its_dense_result_with_others(tiny_folder, finished):
+    runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted", "sds-memory")]
+    work_here(runs)
+    assert [run.state() for run in runs] == ["finished"] * 3
+    assert any(event["kind"] == "queued" for event in runs[1].log.read())
+    assert same(weights(runs[2]), weights(finished)), "a run in company must equal the same run alone"
+    dense = [run.result()["perplexity"]["dense"]["losses"] for run in runs]
+    assert dense[0] == dense[1] == dense[2]
+
+
+def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
+    run = finish(create(config(tiny_folder, keep_weights=False, method="base")))
+    assert not list(run.folder.glob("phase*"))
+    assert list((run.folder / "distributions").glob("*.parquet"))
+    with pytest.raises(SDSError, match="gone"):
+        export(run, str(run.folder / "out"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "/nowhere/model"}, "no such model"),
+        ({"pattern": "3:5"}, "does not divide the 32 inputs of layer model.layers.0.self_attn.q_proj"),
+        ({"samples": 5000}, "too short for 5000 calibration windows and 1 held out: 160032 tokens are needed"),
+        ({"calibration": "missing.txt"}, "no such text file"),
+        ({"calibration": "self"}, "write-text"),
+        ({"eval_length": 512}, "windows of 512 tokens are too long"),
+        ({"skip": "*.0.* *down"}, "no layer that could be pruned has a name that fits --skip: got '*down'"),
+        ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
+    ],
+)
+def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
+    tiny_folder, changes, sentence, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which nobody has written a text yet
+    run = create(config(tiny_folder, **changes))
+    work_here([run])
+    assert run.state() == "failed"
+    assert sentence in run.log.read()[-1]["message"]
+    assert not list(run.folder.glob("phase*"))
+
+
+def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(tiny_folder, cache):
+    device = lock.take(cache / f"{device_name(torch.device('cpu'))}.lock", {"run": "another-run"})
+    assert device is not None
+    runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted")]
+    process = launch(runs)
+    wait_for(runs[0], "queued")
+    assert runs[0].state() == "queued"
+    assert {"kind": "queued", "behind": "another-run"} in runs[0].log.read()
+    for run in runs:
+        with pytest.raises(SDSError, match="being worked on"):
+            launch([run])
+    os.close(device)
+    process.wait(60)
+    for run in runs:
+        assert run.state() == "finished"
+        with pytest.raises(SDSError, match="finished already"):
+            launch([run])
+
+
+def test_a_run_is_finished_as_soon_as_it_is_though_its_worker_has_more_to_do(tiny_folder, monkeypatch):
+    first, second = (create(config(tiny_folder, method=method)) for method in ("base", "adjusted"))
+    do, seen = run_job.experiment, []
+
+    def noting(run, bench):
+        seen.append((first.state(), second.state()))
+        yield from do(run, bench)
+
+    monkeypatch.setattr(run_job, "experiment", noting)
+    work_here([first, second])
+    assert seen == [("running", "queued"), ("finished", "queued")]
+
+
+def test_an_internal_error_is_written_down_beside_its_own_run_and_ends_the_worker(tiny_folder, monkeypatch):
+    first, second, third = (create(config(tiny_folder, method="base", seed=seed)) for seed in range(3))
+    do = run_job.experiment
+
+    def breaking(run, bench):
+        if run is second:
+            raise RuntimeError("a defect")
+        yield from do(run, bench)
+
+    monkeypatch.setattr(run_job, "experiment", breaking)
+    with pytest.raises(SystemExit):
+        work_here([first, second, third])
+    assert first.state() == "finished" and second.state() == "failed"
+    told = second.log.read()[-1]["message"]
+    assert "internal error" in told and "a defect" in told and str(second.folder / "stderr.txt") in told
+    assert "RuntimeError: a defect" in (second.folder / "stderr.txt").read_text()
+    assert not (third.folder / "phase1").exists()
+
+
+def test_a_run_id_opens_what_create_made(tiny_folder):
+    run = create(config(tiny_folder))
+    assert open_run(f"runs/{run.id}/").config == run.config
+
+
+def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
+    chosen = {"pattern": "60%", "allocation": "owl", "pruner": "wanda", "method": "sds"}
+    whole = finish(create(config(tiny_folder, **chosen)))
+    (event,) = [event for event in whole.log.read() if event["kind"] == "allocation"]
+    blocks = [event for event in whole.log.read() if event["kind"] == "block"]
+    assert len(set(event["ratios"])) == len(blocks) > 1
+    for ratio, block in zip(event["ratios"], blocks, strict=True):
+        for line in block["linears"]:
+            assert line["pruned"] / line["count"] == pytest.approx(float(Fraction(ratio)), abs=0.04)
+    first = finish(create(config(tiny_folder, **chosen, walk="staged", phase=1)))
+    second = finish(create(first.config.branch({}, first.as_parent(2))))
+    allocations = [[e["ratios"] for e in run.log.read() if e["kind"] == "allocation"] for run in (first, second)]
+    assert allocations == [[event["ratios"]]] * 2
+
+
+def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny_folder):
+    alone = finish(create(config(tiny_folder, method="adjusted")))
+    run = finish(create(config(tiny_folder, method="adjusted", options={"block_epochs": 2})))
+    changes = [event["block_change"] for event in run.log.read() if event["kind"] == "block"]
+    told = run.result()["block_change"]
+    assert told["of"] == len(changes) == 3 and "block_change" not in alone.result()
+    assert told["before"] == pytest.approx(sum(one["before"] for one in changes) / 3)
+    assert run.result()["pruned"] == alone.result()["pruned"]
+    rows = layer_stats.load(run.folder)
+    assert not rows.duplicated(["block", "linear", "stage", "round"]).any()
+    final = rows[rows["stage"] == "final"].set_index("name")
+    sparse = rows[rows["stage"] == "sparse"].set_index("name")
+    assert set(final.index) == set(sparse.index)
+    stored = list(weights(run).values())
+    for _, row in final.iterrows():
+        weight = stored[row["block"]][f"{row['linear']}.weight"]
+        assert row["std"] == pytest.approx(float(weight.std(correction=0)), rel=1e-4)
+    first = [name for name in final.index if final.loc[name, "block"] == 0]
+    assert (final.loc[first, "mask_changed"] == 0).all()
+
+
+def test_a_block_that_did_not_gain_counts_as_it_was():
+    changes = [BlockChange(0.2, 0.1), BlockChange(0.4, 1e300)]
+    told = run_job._block_change(changes)["block_change"]
+    assert told == {"kept": 1, "of": 2, "before": pytest.approx(0.3), "after": pytest.approx(0.25)}
+
+
+def test_phases_four_and_five_are_two_and_three_on_what_three_left(tiny_folder):
+    """S-D-S-D-S, from a staged run and from a fused one."""
+    chosen = {"method": "sds-memory", "options": {"rounds": 3, "beta": 0.0}}
+    third = finish(create(config(tiny_folder, **chosen)))
+    fourth = finish(create(third.config.branch({}, third.as_parent(4))))
+    fifth = finish(create(fourth.config.branch({}, fourth.as_parent(5))))
+    before, after = weights(third), weights(fifth)
+    for name, tensors in before.items():
+        assert all(torch.equal(tensors[key], after[name.replace("phase3", "phase1")][key]) for key in tensors)
+    told, start = fifth.result()["perplexity"], third.result()["perplexity"]
+    assert set(told) == {"dense", "sparse", "redense", "final"}
+    assert told["sparse"]["losses"] == start["final"]["losses"] != told["final"]["losses"]
+    frame = layer_stats.load(fifth.folder)
+    assert set(frame[frame["round"] == 0]["stage"]) == {"dense", "sparse", "redense", "final"}
+    sixth = create(fifth.config.branch({}, fifth.as_parent(6)))
+    assert sixth.config.phase == 6 and sixth.config.walks == ["dense"]
+    for run, phase in ((third, 5), (fourth, 2), (fourth, 3), (fourth, 4), (fifth, 2), (fifth, 3), (fifth, 4)):
+        with pytest.raises(SDSError, match=f"no finished phase {phase - 1}"):
+            run.as_parent(phase)
+
+
+def test_a_dense_phase_that_starts_again_starts_from_the_final_weights(tiny_folder):
+    chosen = {"method": "sds", "options": {"iterations": 3, "adjust_iterations": 3}}
+    third = finish(create(config(tiny_folder, **chosen)))
+    fourth = finish(
+        create(third.config.branch({"options": {"iterations": 1, "learning_rate": 1e-6}}, third.as_parent(4)))
+    )
+    final = {name.replace("phase3", "phase2"): tensors for name, tensors in weights(third).items()}
+    again = weights(fourth)
+    for name, tensors in final.items():
+        for key, tensor in tensors.items():
+            if key.endswith(".weight"):
+                torch.testing.assert_close(again[name][key], tensor, rtol=0, atol=1e-4)
+
+
+def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folder, tmp_path):
+    chosen = {"method": "sds", "options": {"iterations": 2, "adjust_iterations": 2}, "skip": "*.1.* *down_proj"}
+    run = finish(create(config(tiny_folder, **chosen, walk="staged", phase=1)))
+    for phase in (2, 3):
+        run = finish(create(run.config.branch({}, run.as_parent(phase))))
+    whole = finish(create(config(tiny_folder, **chosen, walk="staged")))
+    assert same(weights(whole), weights(run))
+    skipped = run.result()["left_out"]
+    assert (
+        skipped == {name: f"skipped by --skip {'*.1.*' if '.1.' in name else '*down_proj'}" for name in skipped}
+        and len(skipped) == 7 + 2
+    )
+    with pytest.raises(SDSError, match="keeps its parent's skip"):
+        run.config.branch({"skip": ""}, run.as_parent(4))
+    dense = load_model(str(tiny_folder)).model
+    pruned = AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / "out")))
+    its = dict(pruned.named_parameters())
+    zeros = {name.removesuffix(".weight"): int((its[name] == 0).sum()) for name, p in its.items() if "_proj" in name}
+    assert all(torch.equal(p, its[name]) for name, p in dense.named_parameters() if name[:-7] in skipped)
+    assert {name for name, count in zeros.items() if count == 0} == set(skipped)
+    result = run.result()
+    assert result["pruned"] == sum(zeros.values()) == result["prunable"] / 2
+    assert result["prunable"] == sum(its[f"{name}.weight"].numel() for name, count in zeros.items() if count)
+    assert result["model_sparsity"] == sum(zeros.values()) / sum(p.numel() for p in dense.parameters())
+
+
+def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(tiny_folder, finished):
+    chosen = {"skip": "model.layers.0.* *.q_proj", "pattern": "60%", "allocation": "owl"}
+    alone = finish(create(config(tiny_folder, **chosen)))
+    runs = [create(config(tiny_folder, **chosen)), create(config(tiny_folder))]
+    work_here(runs)
+    assert same(weights(runs[0]), weights(alone)) and same(weights(runs[1]), weights(finished))
+    events = alone.log.read()
+    second = next(i for i, event in enumerate(events) if event["kind"] == "block" and event["block"] == 1)
+    alone.log.path.write_text("".join(json.dumps(event) + "\n" for event in events[:second]))
+    (alone.folder / "result.json").unlink()
+    before = weights(runs[0])
+    assert same(weights(finish(alone)), before)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"method": "base", "allocation": "owl", "pattern": "60%"},
+        {"method": "sds-memory", "options": {"rounds": 3, "block_epochs": 1}},
+        {"method": "sds", "walk": "staged", "options": {"iterations": 2, "adjust_iterations": 2}},
+    ],
+    ids=lambda chosen: chosen["method"],
+)
+def test_weights_that_rest_on_disk_change_nothing_not_even_through_an_interruption(
+    tiny_folder, tmp_path, monkeypatch, chosen
+):
+    here = finish(create(config(tiny_folder, **chosen, weights="memory")))
+    there = create(config(tiny_folder, **chosen, weights="disk"))
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which the dense model was not measured yet
+    real = checkpoint.save_file
+
+    def fill_up(tensors, path):
+        if "block-001" in str(path):
+            raise SafetensorError("no space left")
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", fill_up)
+        work_here([there])
+    assert there.state() == "failed"
+    finish(there)
+    assert same(weights(here), weights(there))
+    assert here.result()["perplexity"] == there.result()["perplexity"]
+    kinds = [next(e["weights"] for e in run.log.read() if e["kind"] == "model") for run in (here, there)]
+    assert kinds == ["memory", "disk"]
+    assert "--weights disk" in there.config.command()
+    models = [
+        AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / run.id))).state_dict() for run in (here, there)
+    ]
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
+
+
+def test_runs_that_share_a_model_on_disk_begin_with_its_dense_weights(tiny_folder):
+    runs = [create(config(tiny_folder, method="base", pruner=p, weights="disk")) for p in ("magnitude", "wanda")]
+    work_here(runs)
+    alone = finish(create(config(tiny_folder, method="base", pruner="wanda")))
+    assert same(weights(runs[1]), weights(alone))
+    assert runs[1].result()["perplexity"] == alone.result()["perplexity"]
+    assert {row.run for row in side_by_side([*runs, alone])} == {run.id for run in (*runs, alone)}

@@ -1,0 +1,231 @@
+"""A text through the models of finished runs: numbers, the one process, and what stops it."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from sds_core.__main__ import main
+from sds_core.errors import SDSError
+from sds_core.models.load import load_model
+from sds_core.runs import lock
+from sds_core.runs import text_job as module
+from sds_core.runs.export import pruned_model
+from sds_core.runs.run_folder import Run, create
+from sds_core.runs.text_job import Inquiry, askable, work
+from sds_core.runs.text_query import Question
+from tests.runs.conftest import config, finish
+
+PROMPT = "Pruning removes half of its weights"
+
+
+@pytest.fixture(scope="module")
+def base(tiny_folder, tmp_path_factory):
+    """A finished run of the base pruner, to stand beside the finished `sds-memory` run; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("base")))
+        return finish(create(config(tiny_folder, method="base", pruner="magnitude", samples=2)))
+
+
+@pytest.fixture
+def runs(base, finished, runs_root, tmp_path, monkeypatch):
+    """Copies of the two runs in a folder of their own, and a cache without answers."""
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))
+    return [Run(shutil.copytree(run.folder, runs_root / run.id)) for run in (base, finished)]
+
+
+def asked(runs, prompt=PROMPT, tokens=6):
+    return Question(runs=tuple(run.id for run in runs), prompt=prompt, tokens=tokens)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Questions are answered in this process; their names."""
+    names: list[str] = []
+
+    def start(command, locks, errors, root):
+        names.append(command[1])
+        inherited = os.dup(locks[0])  # the launcher closes its own
+        work(command[1], inherited)
+        os.close(inherited)
+
+    monkeypatch.setattr(module, "start_process", start)
+    return names
+
+
+def answered(question):
+    inquiry = Inquiry.of(question)
+    inquiry.launch(question)
+    assert inquiry.state() == "finished", inquiry.log.read()[-1]
+    return inquiry.answer()
+
+
+def plainly(loaded):
+    """Losses and continuation by the shortest way through transformers."""
+    ids = torch.tensor(loaded.tokenizer(PROMPT).input_ids)
+    with torch.inference_mode():
+        scores = loaded.model(ids[None]).logits[0]
+        losses = cross_entropy(scores[:-1].double(), ids[1:], reduction="none").tolist()
+        whole = loaded.model.generate(ids[None], do_sample=False, max_new_tokens=6, pad_token_id=0)[0]
+    return losses, loaded.tokenizer.decode(whole[len(ids) :], skip_special_tokens=True)
+
+
+def test_every_reading_is_what_the_plain_model_says(runs, here, tiny_folder):
+    answer = answered(asked(runs))
+    assert [reading.name for reading in answer.readings] == [
+        "dense",
+        "base pruner · magnitude",
+        "SDS with memory · wanda",
+    ]
+    assert "".join(answer.pieces) == PROMPT
+    for reading, loaded in zip(answer.readings, [load_model(str(tiny_folder)), *map(pruned_model, runs)], strict=True):
+        losses, text = plainly(loaded)
+        assert reading.losses == pytest.approx(losses, rel=1e-4)
+        assert "".join(reading.continuation) == text
+    assert len({reading.losses for reading in answer.readings}) == 3
+
+
+def test_the_same_question_is_answered_once_and_another_one_anew(runs, here):
+    answer = answered(asked(runs))
+    assert answered(asked(runs)) == answer == answered(asked(runs[::-1])) and len(here) == 1
+    for other in (asked(runs, prompt=PROMPT + "."), asked(runs, tokens=7), asked(runs[:1])):
+        assert answered(other) is not None
+    assert len(set(here)) == 4
+    events = runs[0].log.read()
+    next(event for event in events if event["kind"] == "block")["sha256"] = "of other weights"
+    (runs[0].folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert Inquiry.of(asked(runs[:1])).id not in here
+
+
+def test_only_finished_runs_with_weights_can_be_asked(runs, runs_root):
+    bare = Run(shutil.copytree(runs[0].folder, runs_root / "bare"))
+    shutil.rmtree(bare.folder / "phase1")
+    begun = create(runs[0].config)
+    broken = shutil.copytree(runs[0].folder, runs_root / "broken")
+    (broken / "result.json").write_text("{")
+    assert {run.id for run in askable()} == {run.id for run in runs}
+    for run, sentence in ((bare, "run bare has no weights. Repeat it"), (begun, "is new, not finished")):
+        with pytest.raises(SDSError, match=sentence):
+            Inquiry.of(asked([run]))
+    with pytest.raises(SDSError, match="not a run id"):
+        Inquiry.of(Question(runs=("../x",), prompt="x"))
+
+
+def failed(question):
+    inquiry = Inquiry.of(question)
+    inquiry.launch(question)
+    assert inquiry.state() == "failed" and inquiry.answer() is None
+    return inquiry.log.read()[-1]["message"]
+
+
+def test_faults_become_sentences_and_the_question_can_be_asked_again(runs, here):
+    path = runs[1].checkpoint("final", 1)
+    whole = path.read_bytes()
+    path.unlink()
+    assert "are gone. Repeat the run" in failed(asked(runs))
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "is not what was written" in failed(asked(runs))
+    path.write_bytes(whole)
+    assert "the text has 290 tokens" in failed(asked(runs, prompt="é" * 145))
+    assert answered(asked(runs)) is not None
+
+
+def test_a_replaced_model_is_refused(runs, here, tiny_folder, tmp_path):
+    own = shutil.copytree(tiny_folder, tmp_path / "model")
+    for run in runs:
+        values = json.loads((run.folder / "config.json").read_text())
+        (run.folder / "config.json").write_text(json.dumps(values | {"model": str(own)}))
+    (own / "generation_config.json").write_text("{}")
+    assert f"is not the one that run {runs[0].id} pruned" in failed(asked(runs))
+
+
+def test_runs_that_skipped_different_layers_are_not_asked_together(runs):
+    values = json.loads((runs[1].folder / "config.json").read_text())
+    (runs[1].folder / "config.json").write_text(json.dumps(values | {"skip": "*down_proj"}))
+    with pytest.raises(SDSError, match=f"run {runs[1].id} skipped other layers than run {runs[0].id}"):
+        Inquiry.of(asked(runs))
+
+
+def test_runs_of_different_models_are_not_asked_together(runs):
+    log = runs[1].folder / "events.jsonl"
+    log.write_text(log.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
+    with pytest.raises(SDSError, match=f"run {runs[1].id} pruned another model than run {runs[0].id}"):
+        Inquiry.of(asked(runs))
+
+
+def test_a_question_that_is_worked_on_gets_no_second_process(runs, here):
+    question = asked(runs)
+    inquiry = Inquiry.of(question)
+    inquiry.folder.mkdir(parents=True)
+    descriptor = lock.take(inquiry.lock_path, {})
+    assert descriptor is not None
+    inquiry.launch(question)
+    assert here == [] and inquiry.state() == "running"
+    os.close(descriptor)
+    assert inquiry.state() == "new"
+
+
+def test_a_cancelled_question_stops_between_two_tokens(runs, here, monkeypatch):
+    question, seen = asked(runs), []
+
+    def endless(model, ids, count):
+        seen.append(len(seen))
+        Inquiry.of(question).cancel()
+        while True:
+            yield 5
+
+    monkeypatch.setattr(module, "continuation", endless)
+    inquiry = Inquiry.of(question)
+    inquiry.launch(question)
+    assert inquiry.state() == "cancelled" and seen == [0] and inquiry.answer() is None
+    monkeypatch.undo()
+
+
+def test_a_broken_answer_is_a_sentence(runs, here):
+    answered(asked(runs))
+    inquiry = Inquiry.of(asked(runs))
+    (inquiry.folder / "result.json").write_text('{"readings": []}')
+    with pytest.raises(SDSError, match="is broken"):
+        inquiry.answer()
+
+
+def until(inquiry, states, seconds=60):
+    deadline = time.monotonic() + seconds
+    while inquiry.state() not in states and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return inquiry.state()
+
+
+def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(runs, request, capsys):
+    """Launcher, inherited lock, queue and death with a process as page and command line start it."""
+    from sds_core.models.device import device_name, pick_device
+    from sds_core.models.load import cache_folder
+
+    question = asked(runs)
+    inquiry = Inquiry.of(question)
+    cache_folder().mkdir(parents=True)
+    device = lock.take(cache_folder() / f"{device_name(pick_device())}.lock", {"run": "a-long-run"})
+    assert device is not None
+    inquiry.launch(question)
+    inquiry.launch(question)
+    assert until(inquiry, ["queued"]) == "queued"
+    assert inquiry.log.read() == [{"kind": "queued", "behind": "a-long-run"}]
+    os.kill(lock.owner(inquiry.lock_path)["pid"], signal.SIGKILL)
+    assert until(inquiry, ["interrupted"]) == "interrupted"
+    os.close(device)
+    request.getfixturevalue("here")
+    out = runs[0].folder.parent / "answer.json"
+    words = ["text", *(run.id for run in runs), "--prompt", PROMPT, "--tokens", "6", "--out", str(out)]
+    assert main(words) == 0
+    assert inquiry.state() == "finished" and "base pruner · magnitude goes on, greedily:" in capsys.readouterr().out
+    assert json.loads(out.read_text()) == json.loads((inquiry.folder / "result.json").read_text())
+
+
+def test_the_command_tells_in_a_sentence_why_there_is_no_answer(runs, here, capsys):
+    assert main(["text", runs[0].id, "--prompt", "é" * 145]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: the text has 290 tokens; allowed: 1 to 216")

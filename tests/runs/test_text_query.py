@@ -1,0 +1,82 @@
+"""Questions that are refused before anything is loaded; answers as values, as a file and as text."""
+
+import dataclasses
+import json
+import shlex
+
+import pytest
+
+from sds_core.__main__ import _parser
+from sds_core.errors import SDSError
+from sds_core.runs.lineup import DEMO, lineup
+from sds_core.runs.text_query import EXAMPLE, MOST_CHARACTERS, Answer, Question, Reading, table
+
+DENSE = Reading(name="dense", weights="", losses=(1.0, 3.0), continuation=("a", "b", "c"))
+PRUNED = Reading(name="wanda", weights="x", losses=(1.5, 2.0), continuation=("a", "b", "d"))
+ANSWER = Answer(model="demo", prompt="p q r", tokens=3, pieces=("p", " q", " r"), readings=(DENSE, PRUNED))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"runs": ()}, "the number of runs is out of range: got '0'; allowed: 1 to 4"),
+        ({"runs": ("a", "a")}, "the number of runs is"),
+        ({"runs": tuple("abcde")}, "the number of runs is out of range: got '5'"),
+        ({"prompt": ""}, "there is no text to read. Type a few words."),
+        ({"prompt": " \n\t"}, "there is no text to read"),
+        ({"prompt": "x" * (MOST_CHARACTERS + 1)}, "the text has 1001 characters; allowed: 1000 at most."),
+        ({"prompt": "a\0b"}, "something that is no character"),
+        ({"prompt": "a\udcffb"}, "something that is no character"),
+        ({"tokens": 0}, "the number of tokens that follow is out of range: got '0'; allowed: 1 to 200"),
+        ({"tokens": 201}, "the number of tokens that follow is"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_one_sentence(changed, sentence):
+    with pytest.raises(SDSError) as refused:
+        Question(**{"runs": ("a",), "prompt": "hello"} | changed)
+    assert sentence in str(refused.value)
+
+
+def test_the_command_of_a_question_asks_the_same():
+    question = Question(runs=("a", "b"), prompt='--it\'s\n"so" $(x)', tokens=3)
+    words = shlex.split(question.command())
+    assert words[:4] == ["python", "-m", "sds_core", "text"]
+    options = _parser().parse_args(words[3:])
+    assert Question(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens) == question
+    assert "--tokens" not in Question(runs=("a",), prompt="x").command()
+
+
+def test_readings_are_compared_token_by_token():
+    assert PRUNED.above(DENSE) == [0.5, -1.0] and PRUNED.mean == 1.75
+    assert PRUNED.agreed(DENSE) == 2 and DENSE.agreed(DENSE) == 3
+    ended = dataclasses.replace(PRUNED, continuation=("a",))
+    assert ended.agreed(DENSE) == 1 and dataclasses.replace(PRUNED, continuation=()).agreed(DENSE) == 0
+
+
+def test_an_answer_survives_its_file():
+    assert Answer.from_dict(json.loads(json.dumps(dataclasses.asdict(ANSWER)))) == ANSWER
+
+
+def test_the_table_has_a_line_a_token_and_every_continuation():
+    told = table(ANSWER)
+    lines = [line.split() for line in told.splitlines()]
+    assert ["'p'"] in lines and ["'", "q'", "1.000", "1.500"] in lines
+    assert ["mean", "2.000", "1.750"] in lines and ["mean,", "above", "dense", "-0.250"] in lines
+    assert "wanda goes on, greedily:\nabd" in told
+
+
+def test_a_single_token_has_a_table_too():
+    alone = [dataclasses.replace(reading, losses=()) for reading in (DENSE, PRUNED)]
+    assert "'p'" in table(dataclasses.replace(ANSWER, pieces=("p",), readings=tuple(alone)))
+
+
+def test_the_example_that_comes_along_is_of_the_demos_models():
+    from sds_core.runs.compare import called
+
+    answer = Answer.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+    configs = {str(i): config for i, config in enumerate(lineup(DEMO))}
+    dense, *others = [reading.name for reading in answer.readings]
+    assert dense == "dense" and {"base pruner · wanda", "SDS · wanda"} <= set(others) <= set(called(configs).values())
+    assert answer.model == "demo" and "".join(answer.pieces) == answer.prompt
+    for reading in answer.readings:
+        assert len(reading.losses) == len(answer.pieces) - 1 and 0 < len(reading.continuation) <= answer.tokens
