@@ -24,9 +24,9 @@ METHODS = {
     "SparseGPT": {"method": "base", "pruner": "sparsegpt"},
     "Wanda + adjustment": {"method": "adjusted", "pruner": "wanda", "options": {"beta": 0.0}},
     "sds": {"method": "sds", "pruner": "wanda"},
-    "sds-memory, β = 0": {"method": "sds-memory", "pruner": "wanda", "options": {"beta": 0.0}},
-    "sds-memory": {"method": "sds-memory", "pruner": "wanda"},
-    "sds-memory, 2 block epochs": {"method": "sds-memory", "pruner": "wanda", "options": {"block_epochs": 2}},
+    "sds-admm, β = 0": {"method": "sds-admm", "pruner": "wanda", "options": {"beta": 0.0}},
+    "sds-admm": {"method": "sds-admm", "pruner": "wanda"},
+    "sds-admm, 2 block epochs": {"method": "sds-admm", "pruner": "wanda", "options": {"block_epochs": 2}},
 }
 
 
@@ -58,24 +58,24 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     from sds_core.models.device import allow_fast_matmul
     from sds_core.models.load import load_model
     from sds_core.models.stream import capture
-    from sds_core.models.structure import dissect
+    from sds_core.models.structure import find_blocks
     from sds_core.pruning.registry import make_pruner
     from sds_core.runs import layer_stats
     from sds_core.runs.config import RunConfig
-    from sds_core.sds import Recipe, Solved, run_phase
+    from sds_core.sds import LayerResult, Recipe, run_phase
 
     torch.set_num_threads(threads)
     allow_fast_matmul(torch.device("cpu"))
     config = RunConfig(model=model, samples=samples, length=length, **METHODS[name])
     loaded = load_model(model)
-    anatomy = dissect(loaded.model)
+    structure = find_blocks(loaded.model)
     windows = calibration_windows(loaded, config.calibration, samples, length, 0)
     device = torch.device("cpu")
     at_start = peak()
 
     began = cpu()
-    stream = capture(anatomy, windows, device)
-    for _ in anatomy.blocks:
+    stream = capture(structure, windows, device)
+    for _ in structure.blocks:
         stream.advance()
     forward = cpu() - began
     del stream
@@ -83,8 +83,8 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     method = config.made_method()
     recipe = Recipe(pruner=make_pruner(config.pruner), method=method, pattern=config.parsed_pattern())
     began, wall, solving, recording = cpu(), time.monotonic(), 0.0, 0.0
-    for event in run_phase("fused", anatomy, windows, recipe, device, NoPast()):
-        if isinstance(event, Solved):
+    for event in run_phase("fused", structure, windows, recipe, device, NoPast()):
+        if isinstance(event, LayerResult):
             solving += event.seconds / (1 + bool(method.block_epochs))  # a layer of an adjusted block comes twice
             mark = cpu()
             layer_stats.rows(event)

@@ -31,7 +31,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
 from sds_core.models.stream import Stream, capture, logits
-from sds_core.models.structure import Linear, dissect
+from sds_core.models.structure import Linear, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from tests.models.families import plain_logits, randomised, texts
 
@@ -82,7 +82,7 @@ class Finding:
     family: str
     blocks: str = ""
     share: float = 0.0
-    left_out: Counter = field(default_factory=Counter)
+    excluded: Counter = field(default_factory=Counter)
     exact: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ def tiny(family: str, attention: str) -> transformers.PreTrainedModel:
 
 def replayed(stream: Stream, windows: torch.Tensor) -> torch.Tensor:
     """Logits after all blocks were replayed with the weights they have now."""
-    for _ in stream.anatomy.blocks:
+    for _ in stream.structure.blocks:
         stream.advance()
     return torch.stack(list(logits(stream, windows)))
 
@@ -132,9 +132,9 @@ def adjust(family: str, attention: str, windows: torch.Tensor) -> None:
     Raises:
         AssertionError: that does not help one of them.
     """
-    anatomy = dissect(tiny(family, attention))
-    stream = capture(anatomy, windows, torch.device("cpu"))
-    for block in anatomy.blocks[:2]:
+    structure = find_blocks(tiny(family, attention))
+    stream = capture(structure, windows, torch.device("cpu"))
+    for block in structure.blocks[:2]:
         if block.linears:
             wanted = wanted_outputs(stream, None, 0.0)
             pruned = {linear.label: halved(linear) for linear in block.linears}
@@ -152,18 +152,18 @@ def examine(family: str, attention: str, found: Finding) -> None:
         AssertionError: a replay differs, or adjusting does not help.
     """
     model = tiny(family, attention)
-    anatomy = dissect(model)
+    structure = find_blocks(model)
     windows = texts(vocabulary=model.config.get_text_config().vocab_size)
-    found.blocks = anatomy.blocks[0].name.removesuffix(".0")
-    found.share = anatomy.prunable / max(anatomy.matrices, 1)
-    last = [(name.rpartition(".")[2], why) for name, why in anatomy.left_out.items()]
-    found.left_out = Counter(last)
+    found.blocks = structure.blocks[0].name.removesuffix(".0")
+    found.share = structure.prunable / max(structure.matrices, 1)
+    last = [(name.rpartition(".")[2], why) for name, why in structure.excluded.items()]
+    found.excluded = Counter(last)
     plain = plain_logits(model, windows)
     assert plain.isfinite().all(), "its logits are not numbers"
-    if (off := difference(replayed(capture(anatomy, windows, torch.device("cpu")), windows), plain)) > 0:
+    if (off := difference(replayed(capture(structure, windows, torch.device("cpu")), windows), plain)) > 0:
         raise AssertionError(f"replay differs by {off:.3g}")
-    stream = capture(anatomy, windows, torch.device("cpu"))
-    for block in anatomy.blocks[:2]:
+    stream = capture(structure, windows, torch.device("cpu"))
+    for block in structure.blocks[:2]:
         for linear in block.linears:
             halved(linear)
     pruned = plain_logits(model, windows)
@@ -218,7 +218,7 @@ def table(findings: list[Finding]) -> str:
         "|---|---|---|---|---|",
     ]
     for found in good:
-        out = "; ".join(f"`{name}` ×{count}: {why}" for (name, why), count in sorted(found.left_out.items()))
+        out = "; ".join(f"`{name}` ×{count}: {why}" for (name, why), count in sorted(found.excluded.items()))
         one = f"| {found.family} | `{found.blocks}` | {found.share:.0%} | {', '.join(found.exact)} | {out} |"
         lines.append(one)
     lines += ["", "## Not shown to replay", "", "| family | error |", "|---|---|"]

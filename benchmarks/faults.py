@@ -24,13 +24,13 @@ from safetensors.torch import load_file, save_file
 from sds_core.errors import SDSError
 from sds_core.models.calibration import calibration_windows
 from sds_core.models.load import load_model
-from sds_core.models.structure import dissect
+from sds_core.models.structure import find_blocks
 from sds_core.pruning.methods import make_method
 from sds_core.pruning.pattern import parse_pattern
 from sds_core.pruning.registry import make_pruner
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.config import RunConfig
-from sds_core.runs.model_cache import Workbench
+from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.run_folder import create
 from sds_core.runs.run_job import experiment
 from sds_core.sds import Recipe, run_phase
@@ -89,11 +89,11 @@ def replaced(folder: Path) -> None:
     small = {"samples": 2, "length": 32, "eval_windows": 2, "eval_length": 32, "threads": 1}
     text = str(folder.parent / "text.txt")
     run = create(RunConfig(model=str(folder), method="base", calibration=text, evaluation=text, **small))
-    for event in experiment(run, Workbench(keep_dense=False)):
+    for event in experiment(run, ModelCache(keep_dense=False)):
         run.log.append(event)
     (run.folder / "result.json").unlink()
     configured(rms_norm_eps=1e-5)(folder)
-    list(experiment(run, Workbench(keep_dense=False)))
+    list(experiment(run, ModelCache(keep_dense=False)))
 
 
 def shared(folder: Path) -> None:
@@ -101,10 +101,10 @@ def shared(folder: Path) -> None:
     model = build("llama")
     first, second = model.model.layers[0].self_attn, model.model.layers[1].self_attn
     second.q_proj.weight = first.q_proj.weight
-    method, pruner = make_method("sds-memory", {}), make_pruner("wanda")
+    method, pruner = make_method("sds-admm", {}), make_pruner("wanda")
     recipe = Recipe(pruner=pruner, method=method, pattern=parse_pattern("2:4"))
     past = Checkpoints(create(RunConfig()), "final")
-    list(run_phase("fused", dissect(model), texts(), recipe, torch.device("cpu"), past))
+    list(run_phase("fused", find_blocks(model), texts(), recipe, torch.device("cpu"), past))
 
 
 def no_tokenizer(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """What a model larger than memory takes: makes a random Llama-shaped folder, prunes it, prints peak memory and seconds.
 
     python benchmarks/large.py FOLDER [--blocks 26] [--hidden 3200] [--intermediate 8640] [--weights disk] [--keep]
-        [any option of `python -m sds_core run`, such as --method sds-memory]
+        [any option of `python -m sds_core run`, such as --method sds-admm]
 
 The folder is written file by file, never holding more than one block, and deleted afterwards unless it is to be kept;
 the defaults make 3.4 billion weights in bfloat16, 6.9 GB. Everything the run writes goes into the same folder. Weights

@@ -43,43 +43,46 @@ CONTROLS: list[Changes] = [
     for pruner in ("wanda", "sparsegpt")
 ]
 TOGETHER: list[Changes] = [
-    {"method": "sds-memory", "pruner": "wanda", "options": {"block_epochs": 2}},
+    {"method": "sds-admm", "pruner": "wanda", "options": {"block_epochs": 2}},
     {"method": "adjusted", "pruner": "wanda", "options": {"beta": 0.2, "sequential": True, "block_epochs": 2}},
 ]
-WINNERS: list[Changes] = [
-    {"method": method, "pruner": pruner} for pruner in ("wanda", "sparsegpt") for method in ("sds", "sds-memory")
+CHOSEN: list[Changes] = [
+    {"method": method, "pruner": pruner} for pruner in ("wanda", "sparsegpt") for method in ("sds", "sds-admm")
 ]
 DEVELOPMENT = {"samples": 16, "length": 512, "eval_windows": 24, "eval_length": 512}
-MEMORY = {"method": "sds-memory", "pruner": "wanda"}
+MEMORY = {"method": "sds-admm", "pruner": "wanda"}
 
 STUDIES: dict[str, list[Changes]] = {
     "methods": [
         {"pattern": pattern, "eval_windows": 64, "eval_length": 1024, **setting}
         for pattern in ("2:4", "50%")
-        for setting in (*BASES, *WINNERS, *CONTROLS, *TOGETHER)
+        for setting in (*BASES, *CHOSEN, *CONTROLS, *TOGETHER)
     ],
     "second": [
         {**DEVELOPMENT, **setting}
-        for setting in (*BASES, *WINNERS, {"method": "adjusted", "pruner": "sparsegpt"}, *TOGETHER)
+        for setting in (*BASES, *CHOSEN, {"method": "adjusted", "pruner": "sparsegpt"}, *TOGETHER)
     ],
     "ablations": [
         {**DEVELOPMENT, **setting}
         for setting in (
             *BASES,
-            *WINNERS,
+            *CHOSEN,
             *CONTROLS,
             MEMORY | {"pruner": "magnitude"},
             MEMORY | {"options": {"sequential": False}},
             *(MEMORY | {"options": {"beta": beta}} for beta in (0.0, 0.1, 0.15, 0.3, 0.5, 1.0)),
             *(MEMORY | {"options": {"alpha": alpha}} for alpha in (0.05, 0.1, 0.4)),
-            *(MEMORY | {"options": {"rounds": rounds, "growth": growth}} for rounds, growth in ((6, 1.7), (25, 1.15))),
+            *(
+                MEMORY | {"options": {"rounds": rounds, "rho_growth": rho_growth}}
+                for rounds, rho_growth in ((6, 1.7), (25, 1.15))
+            ),
             *(MEMORY | {"options": {"block_epochs": epochs}} for epochs in (1, 2, 4)),
-            MEMORY | {"walk": "staged"},
+            MEMORY | {"schedule": "staged"},
             *(MEMORY | {"calibration": text} for text in ("python-docs", "self*3+python-docs")),
-            *({"pattern": "4:8", "method": method, "pruner": "wanda"} for method in ("base", "sds-memory")),
+            *({"pattern": "4:8", "method": method, "pruner": "wanda"} for method in ("base", "sds-admm")),
             *(
                 {"pattern": "70%", "method": method, "pruner": pruner, "allocation": allocation}
-                for method, pruner in (("base", "wanda"), ("base", "sparsegpt"), ("sds-memory", "wanda"))
+                for method, pruner in (("base", "wanda"), ("base", "sparsegpt"), ("sds-admm", "wanda"))
                 for allocation in ALLOCATIONS
             ),
             *(MEMORY | {"samples": samples} for samples in (8, 32, 64)),
@@ -220,7 +223,7 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
 
 def partner(setting: Setting, settings: list[Setting], changes: Changes) -> Setting | None:
     """The setting that is this one but for the method, where it is in the study with the same seeds."""
-    mine = RunConfig.from_dict({**setting.changes, "walk": "fused", **changes})
+    mine = RunConfig.from_dict({**setting.changes, "schedule": "fused", **changes})
     for other in settings:
         its = RunConfig.from_dict(other.changes)
         if its.made_method() == mine.made_method() and replace(its, options=mine.options) == mine:
@@ -243,7 +246,7 @@ def ratio(setting: Setting, other: Setting | None) -> str:
 def label(changes: Changes) -> str:
     """A setting in words."""
     config = RunConfig.from_dict(changes)
-    extra = [config.walk] if config.walk != "fused" else []
+    extra = [config.schedule] if config.schedule != "fused" else []
     extra += [config.allocation] if config.allocation != "uniform" else []
     extra += [config.calibration] if config.calibration != "self" else []
     extra += [f"{key} {value:g}" for key, value in config.options.items()]

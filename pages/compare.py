@@ -25,7 +25,7 @@ REFERENCES = {
 }
 
 
-def left_out(reasons: dict[str, str]) -> None:
+def excluded(reasons: dict[str, str]) -> None:
     """The chosen runs that are not compared, and why; the page is drawn anew when one that lives goes on."""
     if not reasons:
         return
@@ -187,7 +187,7 @@ def together(runs: list[Run]) -> None:
     from sds_core.runs.lineup import commands
 
     kept, reasons = sort_out(runs)
-    left_out(reasons)
+    excluded(reasons)
     rows = sorted(side_by_side(kept), key=lambda row: (row.sparsity, row.config.pattern, row.perplexity))
     if not rows:
         st.info("None of the chosen runs is finished. Their results appear here.", icon=":material/info:")

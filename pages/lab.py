@@ -35,21 +35,21 @@ def walk(pruner: str, pattern: str, rounds: int, alpha: str, memory: bool, sha25
     import torch
 
     from sds_core.lesson import lab
-    from sds_core.pruning.methods import SDSMemory
+    from sds_core.pruning.methods import SDSAdmm
     from sds_core.pruning.pattern import parse_pattern
     from sds_core.pruning.registry import make_pruner
 
     torch.set_num_threads(1)  # more only get into each other's way on matrices this small
-    method = SDSMemory(rounds=rounds, alpha=float(alpha))
+    method = SDSAdmm(rounds=rounds, alpha=float(alpha))
     return lab.walk(layer(), make_pruner(pruner), parse_pattern(pattern), method, memory)
 
 
 def choose() -> tuple[str, str, int, str, bool]:
     """The setting: shown by widgets, kept in the address."""
-    from sds_core.pruning.methods import SDSMemory
+    from sds_core.pruning.methods import SDSAdmm
     from sds_core.pruning.registry import PRUNERS
 
-    usual = SDSMemory()
+    usual = SDSAdmm()
     setting: dict[str, Any] = {
         "memory": url_state.choice("memory", ("on", "off"), "on"),
         "pruner": url_state.choice("pruner", list(PRUNERS), "wanda"),

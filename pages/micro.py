@@ -81,14 +81,14 @@ def body(pruner: str, seed: int, step: str) -> None:
     import torch
 
     from sds_core.lesson import micro
-    from sds_core.pruning.methods import SDSMemory
+    from sds_core.pruning.methods import SDSAdmm
     from sds_core.pruning.registry import make_pruner
 
     torch.set_num_threads(1)  # more only get into each other's way on matrices this small
     problem = micro.example(seed)
     first = make_pruner(pruner).solve(problem, micro.PATTERN)
     row = micro.telling_row(problem)
-    rounds = list(micro.rounds(problem, first, SDSMemory())) if step in ("dense", "again") else []
+    rounds = list(micro.rounds(problem, first, SDSAdmm())) if step in ("dense", "again") else []
     draw: dict[str, Callable[[], None]] = {
         "predict": lambda: micro_steps.predict(pruner, seed, problem, row),
         "prune": lambda: micro_steps.prune(pruner, seed, problem, first, row),

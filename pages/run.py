@@ -17,7 +17,7 @@ layout.routed()
 
 LISTED = 10
 """Runs in the list before one asks for all of them."""
-WINNERS = {
+CHOSEN = {
     "second prune": "the second prune",
     "first prune": "the first prune, its weights solved for",
     "adjusted": "the adjusted weights",
@@ -63,15 +63,13 @@ def branched(chosen: dict[str, Any], run: Run | None, phase: int) -> tuple[RunCo
             defaults = vars(before.made_method().__class__())
             inherited = {name: defaults[name] for name in before.options}
             chosen = chosen | {"options": inherited | chosen["options"]}
-        return before.branch({k: v for k, v in chosen.items() if k != "walk"}, parent), ""
+        return before.branch({k: v for k, v in chosen.items() if k != "schedule"}, parent), ""
     except SDSError as error:
         return None, str(error)
 
 
 def offer(run: Run | None) -> None:
     """Options, the equivalent command line, and the buttons that start."""
-    from sds_core.runs.config import LAST_PHASE, walk_of
-
     with st.expander("Options of a new run", expanded=run is None):
         chosen = options.choose()
         run_panel.own_text()
@@ -81,10 +79,9 @@ def offer(run: Run | None) -> None:
         st.caption(run_panel.forecast(config))
     else:
         layout.refuse(fault)
-    first = configured(chosen, walk="staged", phase=1)
+    first = configured(chosen, schedule="staged", phase=1)
     phases = {1: first, 2: branched(chosen, run, 2), 3: branched(chosen, run, 3)}
-    phases |= {again: found for again in range(4, LAST_PHASE + 1) if (found := branched(chosen, run, again))[0]}
-    names = {"sparse": "sparse", "dense": "re-dense", "final": "final"}
+    names = {1: "sparse", 2: "re-dense", 3: "final"}
     with st.container(horizontal=True):
         st.button(
             "Start all phases",
@@ -97,7 +94,7 @@ def offer(run: Run | None) -> None:
         )
         for phase, (one, why) in phases.items():
             st.button(
-                f"Phase {phase}: {names[walk_of(phase)]}",
+                f"Phase {phase}: {names[phase]}",
                 key=f"phase-{phase}",
                 disabled=one is None,
                 on_click=begin,
@@ -156,10 +153,10 @@ def results(run: Run) -> None:
         f"× is the ratio to the dense model on the same windows, ± its paired standard error. Pruned are "
         f"{result['pruned']:,} of {result['prunable']:,} prunable weights; the model has {result['total']:,} in all."
     )
-    if result["winners"]:
+    if result["chosen"]:
         counts = " and ".join(
-            f"{WINNERS.get(name) or layout.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"
-            for name, count in sorted(result["winners"].items(), key=lambda item: -item[1])
+            f"{CHOSEN.get(name) or layout.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"
+            for name, count in sorted(result["chosen"].items(), key=lambda item: -item[1])
         )
         st.markdown(f"Kept as the final weights: {counts}.")
     if change := result.get("block_change"):

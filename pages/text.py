@@ -13,17 +13,17 @@ from sds_core.lesson.glossary import GLOSSARY
 
 if TYPE_CHECKING:
     from sds_core.runs.run_folder import Run
-    from sds_core.runs.text_job import Inquiry
-    from sds_core.runs.text_query import Answer, Question
+    from sds_core.runs.text_job import TextJob
+    from sds_core.runs.text_query import TextQuery, TextResult
 
 layout.routed()
 
 
-def example() -> Answer:
-    """The answer that comes along."""
-    from sds_core.runs.text_query import EXAMPLE, Answer
+def example() -> TextResult:
+    """The result that comes along."""
+    from sds_core.runs.text_query import EXAMPLE, TextResult
 
-    return Answer.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+    return TextResult.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
 
 
 def nothing_to_ask() -> None:
@@ -43,15 +43,15 @@ def nothing_to_ask() -> None:
     show(shown)
 
 
-def choose(runs: list[Run]) -> Question | None:
-    """Runs, text and number of tokens, in widgets and in the address; None, with the reason, if that is no question."""
+def choose(runs: list[Run]) -> TextQuery | None:
+    """Runs, text and number of tokens, in widgets and in the address; None, with the reason, if that is no query."""
     from sds_core.runs.compare import called
-    from sds_core.runs.text_query import MOST_CHARACTERS, MOST_FOLLOWING, MOST_RUNS, Question
+    from sds_core.runs.text_query import MOST_CHARACTERS, MOST_FOLLOWING, MOST_RUNS, TextQuery
 
     names = called({run.id: run.config for run in runs})
     st.session_state["text-runs"] = _asked_for(runs, MOST_RUNS)
     st.session_state["text-prompt"] = _prompt(MOST_CHARACTERS)
-    st.session_state["text-tokens"] = url_state.whole("tokens", 1, MOST_FOLLOWING, Question.tokens)
+    st.session_state["text-tokens"] = url_state.whole("tokens", 1, MOST_FOLLOWING, TextQuery.tokens)
 
     def turn() -> None:
         st.query_params["runs"] = ",".join(name for name in names if name in st.session_state["text-runs"])
@@ -79,7 +79,7 @@ def choose(runs: list[Run]) -> Question | None:
         "Tokens that follow", 1, MOST_FOLLOWING, key="text-tokens", on_change=turn, width=174, help=GLOSSARY["greedy"]
     )
     try:
-        return Question(
+        return TextQuery(
             runs=tuple(name for name in names if name in st.session_state["text-runs"]),
             prompt=st.session_state["text-prompt"],
             tokens=st.session_state["text-tokens"],
@@ -112,38 +112,38 @@ def _prompt(most: int) -> str:
     return asked[:most]
 
 
-def ask(question: Question) -> Inquiry | None:
-    """The button that starts a process, and how far it has come; the question's folder."""
-    from sds_core.runs.text_job import Inquiry
+def ask(query: TextQuery) -> TextJob | None:
+    """The button that starts a process, and how far it has come; the query's folder."""
+    from sds_core.runs.text_job import TextJob
 
     try:
-        inquiry = Inquiry.of(question)
-        state = inquiry.state()
+        job = TextJob.of(query)
+        state = job.state()
         live = state in progress.LIVE
         if st.button("Ask the models", key="ask", type="primary", icon=":material/forum:", disabled=live):
-            inquiry.launch(question)
+            job.launch(query)
             st.rerun()
     except SDSError as error:
         layout.refuse(error)
         return None
     if live:
-        follow(inquiry, state)
+        follow(job, state)
     else:
-        explain(inquiry, state)
-    return inquiry
+        explain(job, state)
+    return job
 
 
-def follow(inquiry: Inquiry, state: str) -> None:
+def follow(job: TextJob, state: str) -> None:
     """What the process does, polled while it lives; the page is drawn anew when its state changes."""
 
     @st.fragment(run_every=0.5)
     def poll() -> None:
         try:
-            events = inquiry.log.read()
+            events = job.log.read()
         except SDSError as error:
             layout.refuse(error)
             return
-        if inquiry.state(events) != state:
+        if job.state(events) != state:
             st.rerun()
         last: dict[str, Any] = events[-1] if events else {"kind": ""}
         match last["kind"]:
@@ -155,30 +155,30 @@ def follow(inquiry: Inquiry, state: str) -> None:
                 text = f"Model {last['model'] + 1} of {last['of']}, {last['name']}, reads and writes."
             case _:
                 text = "Starting."
-        progress.cancellable(inquiry, "Cancelling …" if inquiry.cancel_requested else text)
+        progress.cancellable(job, "Cancelling …" if job.cancel_requested else text)
 
     poll()
 
 
-def explain(inquiry: Inquiry, state: str) -> None:
-    """Why there is no answer yet."""
+def explain(job: TextJob, state: str) -> None:
+    """Why there is no result yet."""
     match state:
         case "failed":
-            layout.refuse(inquiry.log.read()[-1]["message"])
+            layout.refuse(job.log.read()[-1]["message"])
         case "cancelled":
             st.info("Cancelled.", icon=progress.STATES[state][1])
         case "interrupted":
             st.warning("The process that worked on this is gone; ask again.", icon=progress.STATES[state][1])
 
 
-def show(answer: Answer) -> None:
+def show(result: TextResult) -> None:
     """Both pictures, and the numbers as a table."""
     import pandas as pd
 
     from sds_core.figures import text as figures
 
     st.subheader("How each goes on", anchor=False)
-    st.html(figures.written(answer))
+    st.html(figures.written(result))
     st.caption(
         "Greedy: the likeliest token each time, so the same whenever one asks; models that write like that repeat "
         "themselves, pruned ones more. Faded: as the dense model writes. Without a chat template: the models go on "
@@ -186,14 +186,14 @@ def show(answer: Answer) -> None:
     )
     st.subheader("What each did not expect", anchor=False)
     st.html(figures.legend())
-    st.html(figures.read(answer))
+    st.html(figures.read(result))
     st.caption(
         "One text is an example, not a proof: Compare measures on many windows. Point at a token for its numbers; they "
         "are all in the table."
     )
-    dense, *others = answer.readings
-    columns: dict[str, list] = {"token": [repr(piece)[1:-1] for piece in answer.pieces]}
-    columns |= {f"{reading.name}, nats": [None, *reading.losses] for reading in answer.readings}
+    dense, *others = result.readings
+    columns: dict[str, list] = {"token": [repr(piece)[1:-1] for piece in result.pieces]}
+    columns |= {f"{reading.name}, nats": [None, *reading.losses] for reading in result.readings}
     columns |= {f"{reading.name} − dense": [None, *reading.above(dense)] for reading in others}
     with st.expander("The same in numbers"):
         number = st.column_config.NumberColumn(format="%.3f")
@@ -214,15 +214,15 @@ with st.spinner("Loading the engine …"):
     every = askable()
 if not every:
     nothing_to_ask()
-elif question := choose(every):
-    if inquiry := ask(question):
+elif query := choose(every):
+    if job := ask(query):
         try:
-            answer = inquiry.answer()
+            result = job.result()
         except SDSError as error:
             layout.refuse(error)
         else:
-            if answer:
-                show(answer)
+            if result:
+                show(result)
     st.markdown("The same on the command line:")
-    st.code(question.command(), language="bash", wrap_lines=True)
+    st.code(query.command(), language="bash", wrap_lines=True)
 glossary_box.explain("token", "loss", "greedy", "dense", "perplexity")

@@ -27,7 +27,7 @@ INSPECTED = (
     "method",
     "pattern",
     "allocation",
-    "walk",
+    "schedule",
     "phase",
     "weights",
     "keep_weights",
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sweep.set_defaults(do=_sweep)
 
-    demo = commands.add_parser("demo", help="compare Wanda, SparseGPT, sds and sds-memory on the demo model in minutes")
+    demo = commands.add_parser("demo", help="compare Wanda, SparseGPT, sds and sds-admm on the demo model in minutes")
     demo.set_defaults(do=_demo)
 
     listing = commands.add_parser("list", help="all runs, newest first")
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     reading.add_argument("--prompt", required=True, help="the text; each model goes on with it, without chat template")
     reading.add_argument("--tokens", type=int, default=40, help="at most so many follow (default: %(default)s)")
-    reading.add_argument("--out", metavar="FILE.json", help="write the answer there too")
+    reading.add_argument("--out", metavar="FILE.json", help="write the result there too")
     reading.set_defaults(do=_text)
 
     text = commands.add_parser("write-text", help="let a model write its own calibration text")
@@ -163,8 +163,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--locks", required=True)
     worker.set_defaults(do=_work)
 
-    answering = commands.add_parser("answer")  # what text and the app start
-    answering.add_argument("inquiry")
+    answering = commands.add_parser("result")  # what text and the app start
+    answering.add_argument("job")
     answering.add_argument("--lock", type=int, required=True)
     answering.set_defaults(do=_answer)
     return parser
@@ -174,20 +174,20 @@ def _run(options: argparse.Namespace) -> int:
     if options.origin is None:
         values = flags.chosen(options)
         if values.get("phase"):
-            values["walk"] = "staged"
+            values["schedule"] = "staged"
         return _follow_new([create(RunConfig.from_dict(values))])
     phase = getattr(options, "phase", 0)
     if phase < 2:
-        raise SDSError("--from goes with --phase 2 or a later one", got=f"--phase {phase}")
+        raise SDSError("--from goes with --phase 2 or 3", got=f"--phase {phase}")
     parent = open_run(options.origin)
     return _follow_new([create(parent.config.branch(flags.chosen(options), parent.as_parent(phase)))])
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from sds_core.runs.external import as_found
+    from sds_core.runs.external import external_config
 
     values = {name: value for name, value in flags.chosen(options).items() if name not in INSPECTED}
-    run = create(as_found(options.checkpoint, options.dense, values))
+    run = create(external_config(options.checkpoint, options.dense, values))
     code = _follow_new([run])
     if run.folder.exists() and (result := run.result()):
         told = f"{result['pruned']:,} of {result['prunable']:,} prunable weights are zero ({result['sparsity']:.4%})"
@@ -389,32 +389,32 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _text(options: argparse.Namespace) -> int:
-    from sds_core.runs.text_job import Inquiry
-    from sds_core.runs.text_query import Question, table
+    from sds_core.runs.text_job import TextJob
+    from sds_core.runs.text_query import TextQuery, table
 
-    question = Question(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens)
-    inquiry = Inquiry.of(question)
+    query = TextQuery(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens)
+    job = TextJob.of(query)
     try:
-        inquiry.launch(question)
-        _show_inquiry(inquiry)
+        job.launch(query)
+        _show_inquiry(job)
     except KeyboardInterrupt:
-        inquiry.cancel()
+        job.cancel()
         raise
-    answer = inquiry.answer()
-    if answer is None:
-        last = inquiry.log.read()[-1]
-        raise SDSError(last.get("message") or f"the process died; see {inquiry.errors}")
+    result = job.result()
+    if result is None:
+        last = job.log.read()[-1]
+        raise SDSError(last.get("message") or f"the process died; see {job.errors}")
     if options.out:
-        write_json(Path(options.out).expanduser(), asdict(answer))
-    print(table(answer))
+        write_json(Path(options.out).expanduser(), asdict(result))
+    print(table(result))
     return 0
 
 
-def _show_inquiry(inquiry: Any) -> None:
-    """Follow a question until nobody works on it any more."""
+def _show_inquiry(job: Any) -> None:
+    """Follow a query until nobody works on it any more."""
     shown: dict[str, Any] = {}
-    while inquiry.state() in ("queued", "running"):
-        if (events := inquiry.log.read()) and events[-1] != shown:
+    while job.state() in ("queued", "running"):
+        if (events := job.log.read()) and events[-1] != shown:
             shown = events[-1]
             match shown["kind"]:
                 case "queued":
@@ -427,7 +427,7 @@ def _show_inquiry(inquiry: Any) -> None:
 def _answer(options: argparse.Namespace) -> int:
     from sds_core.runs.text_job import work
 
-    return work(options.inquiry, options.lock)
+    return work(options.job, options.lock)
 
 
 def _write_text(options: argparse.Namespace) -> int:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from sds_core.errors import SDSError
 from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
-from sds_core.models.stream import Observed, Stream, Windows, capture, observe
-from sds_core.models.structure import SHARED, Anatomy, Block, Linear
+from sds_core.models.stream import HiddenStates, Observed, Stream, capture, observe
+from sds_core.models.structure import SHARED, Block, Linear, ModelStructure
 from sds_core.pruning.gram import Gram
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.methods import Method
@@ -36,7 +36,7 @@ SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class LayerResult:
     """One layer has gone through one phase, or through all of them.
 
     Where the layers of a block are adjusted together in the end, a layer comes twice: first without what is final, and
@@ -56,7 +56,7 @@ class Solved:
     """What phase 1 left, now or earlier."""
     rounds: list[Round]
     """Some of the rounds that phase 2 went through (`SHOWN_ROUNDS`), and the last."""
-    winner: str
+    chosen: str
     """Which candidate the early exit kept; empty where there was no choice."""
     seconds: float
     """Spent on the layer alone."""
@@ -68,7 +68,7 @@ class Solved:
         assert isinstance(final, Pruned)
         return final
 
-    def parted(self) -> tuple["Solved", "Solved"]:
+    def split_final(self) -> tuple["LayerResult", "LayerResult"]:
         """What is final apart, both without what only the solvers needed: it waits for the rest of its block."""
         early: dict[Stage, Pruned | Tensor] = {stage: value for stage, value in self.stages.items() if stage != "final"}
         problem = LayerProblem(self.problem.weight, Gram(self.problem.gram.matrix), self.problem.shift)
@@ -85,7 +85,7 @@ class BlockDone:
     """What adjusting them together did, where that was asked for."""
 
 
-class Past(Protocol):
+class PriorResults(Protocol):
     """What lies on disk from earlier phases, and from this one if it was interrupted."""
 
     @property
@@ -113,7 +113,7 @@ class Result:
     stages: dict[Stage, Pruned | Tensor]
     sparse: Pruned
     rounds: list[Round]
-    winner: str = ""
+    chosen: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +155,8 @@ class Recipe:
         """Sparse again: W_r → W_f."""
         assert self.pruner
         fit = problem.shrunk(self.method.alpha)
-        winner, final = self.method.finish(fit, sparse, redense, self.pruner, self.pattern)
-        return Result({"final": final}, sparse, [], winner)
+        chosen, final = self.method.finish(fit, sparse, redense, self.pruner, self.pattern)
+        return Result({"final": final}, sparse, [], chosen)
 
     def all_phases(self, problem: LayerProblem, linear: Linear) -> Result:
         """W_d → W_s → W_r → W_f on one and the same problem."""
@@ -168,7 +168,7 @@ class Recipe:
         redense = second.stages.get("redense")
         assert redense is None or isinstance(redense, Tensor)
         third = self.phase3(problem, sparse, redense)
-        return Result(first.stages | second.stages | third.stages, sparse, second.rounds, third.winner)
+        return Result(first.stages | second.stages | third.stages, sparse, second.rounds, third.chosen)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Step:
     solve: Callable[[Recipe, LayerProblem, Linear], Result]
     start: Callable[[Linear], Tensor] | None = None
     """Weights (R, C) with which a block is observed; the dense ones where there is no function."""
-    feeds_on: Literal["start", "result"] = "result"
+    propagate: Literal["start", "result"] = "result"
     """Which of its weights a block feeds the later ones with; phase 2 looks at inputs inside the sparse model."""
     taught: bool = True
     """Whether the target's share of the teacher, β, is of use here; a base pruner looks at no target."""
@@ -186,18 +186,18 @@ class Step:
 
 def run_phase(
     phase: Phase,
-    anatomy: Anatomy,
+    structure: ModelStructure,
     windows: Tensor,
     recipe: Recipe,
     device: torch.device,
-    past: Past,
+    past: PriorResults,
     held_out: int = 0,
-) -> Iterator[Solved | BlockDone]:
+) -> Iterator[LayerResult | BlockDone]:
     """One walk over a dense model's blocks, after which it holds what the phase makes of them.
 
     Args:
         phase: `fused`, or one of the paper's three.
-        anatomy: the model, its weights dense.
+        structure: the model, its weights dense.
         windows: calibration token ids (n, T).
         recipe: base pruner, method and pattern.
         device: where the work is done.
@@ -223,42 +223,48 @@ def run_phase(
             step = Step(lambda its, problem, linear: its.all_phases(problem, linear))
         case "sparse":
             step = Step(lambda its, problem, linear: its.phase1(problem, linear), taught=False)
-        case "dense":
+        case "redense":
             step = Step(
                 lambda its, problem, linear: its.phase2(problem, sparse(linear)),
                 start=lambda linear: sparse(linear).weight,
-                feeds_on="start",
+                propagate="start",
             )
         case "final":
             step = Step(
                 lambda its, problem, linear: its.phase3(problem, sparse(linear), redense(linear)),
                 start=redense_or_sparse,
             )
-    yield from _walk(anatomy, windows, recipe, step, device, past, held_out)
+    yield from _walk(structure, windows, recipe, step, device, past, held_out)
 
 
 def _walk(
-    anatomy: Anatomy, windows: Tensor, recipe: Recipe, step: Step, device: torch.device, past: Past, held_out: int
-) -> Iterator[Solved | BlockDone]:
-    for block in anatomy.blocks:
+    structure: ModelStructure,
+    windows: Tensor,
+    recipe: Recipe,
+    step: Step,
+    device: torch.device,
+    past: PriorResults,
+    held_out: int,
+) -> Iterator[LayerResult | BlockDone]:
+    for block in structure.blocks:
         for linear in block.linears:
             recipe.pattern.check(linear.shape[1], linear.name)
-    stream = capture(anatomy, windows, device)
+    stream = capture(structure, windows, device)
     beta = recipe.method.beta if step.taught else 0.0
-    if beta and SHARED in anatomy.left_out.values():
+    if beta and SHARED in structure.excluded.values():
         raise SDSError(
             "blocks of this model share weights, so its dense blocks cannot be run beside the pruned ones",
             cure="set the teacher's share to nothing: --beta 0",
         )
-    if step.taught and recipe.method.block_epochs and SHARED in anatomy.left_out.values():
+    if step.taught and recipe.method.block_epochs and SHARED in structure.excluded.values():
         raise SDSError(
             "blocks of this model share weights, so none can be adjusted by itself",
             cure="leave blocks as they are: --block-epochs 0",
         )
     teacher = stream.fork() if beta else None
-    going = _Going(stream, teacher, recipe, step, past, beta, held_out)
-    for block in anatomy.blocks:
-        with anatomy.shelf.taken(block.module, again=partial(past.restore, block)):
+    going = BlockPass(stream, teacher, recipe, step, past, beta, held_out)
+    for block in structure.blocks:
+        with structure.store.resident(block.module, again=partial(past.restore, block)):
             if block.index < past.finished:
                 going.pass_by(block)
                 continue
@@ -271,21 +277,21 @@ def _walk(
 
 
 @dataclass(frozen=True, eq=False)
-class _Going:
+class BlockPass:
     """A walk on its way: the streams in front of a dense block, and how to get past it."""
 
     stream: Stream
     teacher: Stream | None
     recipe: Recipe
     step: Step
-    past: Past
+    past: PriorResults
     beta: float
     held_out: int
 
     @property
     def finishes(self) -> bool:
         """Whether what the step makes is what a layer stays."""
-        return self.step.taught and self.step.feeds_on == "result"
+        return self.step.taught and self.step.propagate == "result"
 
     @property
     def sequential(self) -> bool:
@@ -311,17 +317,17 @@ class _Going:
         dense_block = self._begin(block)
         if self.teacher:
             self.teacher.advance(dense_block)
-        if self.step.feeds_on == "start":
+        if self.step.propagate == "start":
             self.stream.advance()
         self.past.restore(block)
-        if self.step.feeds_on == "result":
+        if self.step.propagate == "result":
             self.stream.advance()
 
-    def work_on(self, block: Block) -> Generator[Solved, None, BlockChange | None]:
+    def work_on(self, block: Block) -> Generator[LayerResult, None, BlockChange | None]:
         """Observe a block, solve its layers one by one, and send the data through it."""
         dense = {linear.label: linear.weight.clone() for linear in block.linears}
         wanted = wanted_outputs(self.stream, self.teacher, self.beta) if self.epochs else None
-        waiting, change = list[Solved](), None
+        waiting, change = list[LayerResult](), None
         dense_block = self._begin(block)
         groups = block.groups if self.sequential else [block.linears]
         for group in groups:
@@ -331,7 +337,7 @@ class _Going:
                 if wanted is None:
                     yield self._solve(linear, weight, seen[linear.input], self.recipe.of(block))
                 else:
-                    early, late = self._solve(linear, weight, seen[linear.input], self.recipe.of(block)).parted()
+                    early, late = self._solve(linear, weight, seen[linear.input], self.recipe.of(block)).split_final()
                     yield early
                     waiting.append(late)
                     del early  # its rounds would lie beside what adjusting the block takes
@@ -339,13 +345,15 @@ class _Going:
         if wanted is not None:
             change = yield from self._adjust(block, waiting, wanted)
             del waiting, wanted
-        if self.step.feeds_on == "start":
+        if self.step.propagate == "start":
             self.stream.move_on(outputs)
-        elif block is not self.stream.anatomy.blocks[-1]:
+        elif block is not self.stream.structure.blocks[-1]:
             self.stream.advance()
         return change
 
-    def _adjust(self, block: Block, solved: list[Solved], wanted: Windows) -> Generator[Solved, None, BlockChange]:
+    def _adjust(
+        self, block: Block, solved: list[LayerResult], wanted: HiddenStates
+    ) -> Generator[LayerResult, None, BlockChange]:
         """Adjust the layers of a block together, and write what comes out into the model."""
         given = {one.linear.label: one.final for one in solved}
         found, change = adjust_block(self.stream, block, given, wanted, epochs=self.epochs, held_out=self.held_out)
@@ -355,7 +363,7 @@ class _Going:
             yield replace(one, stages={"final": final})
         return change
 
-    def _solve(self, linear: Linear, weight: Tensor, observed: Observed, recipe: Recipe) -> Solved:
+    def _solve(self, linear: Linear, weight: Tensor, observed: Observed, recipe: Recipe) -> LayerResult:
         """Take a layer, with its dense weight (R, C), through the step, and write what comes out into the model."""
         began = time.monotonic()
         shift = None if observed.pull is None else self.beta * (weight @ observed.pull)
@@ -363,7 +371,7 @@ class _Going:
         result = self.step.solve(recipe, problem, linear)
         newest = list(result.stages.values())[-1]
         linear.write(newest.weight if isinstance(newest, Pruned) else newest)
-        return Solved(
+        return LayerResult(
             linear=linear,
             problem=problem,
             held_out=LayerProblem(weight, observed.held_out) if observed.held_out else None,
@@ -371,6 +379,6 @@ class _Going:
             stages=result.stages,
             sparse=result.sparse,
             rounds=result.rounds,
-            winner=result.winner,
+            chosen=result.chosen,
             seconds=time.monotonic() - began,
         )

@@ -14,9 +14,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from sds_core.lesson.findings import RUNS, Evidence, open_runs
 from sds_core.models.text_reader import read
 from sds_core.models.text_spec import PYTHON_DOCS
+from sds_core.runs import examples, layer_stats
+from sds_core.runs.run_folder import Run, create
 from tests.models.families import randomised
+from tests.small_runs import config, finish
 
 PROSE = (
     "The model reads a text and says which word it expects next. Pruning removes half of its weights; the dense phase "
@@ -43,7 +47,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder named for pruners of one's own; nothing of it is offered any more afterwards."""
     from sds_core.runs import plugins
 
@@ -96,15 +100,36 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="<s>")
 
 
+@pytest.fixture
+def runs_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of runs of the test's own."""
+    monkeypatch.setenv("SDS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A finished fused `sds-admm` run; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("finished")))
+        yield finish(create(config(tiny_folder)))
+
+
+@pytest.fixture
+def evidence(walk_examples: Path, runs_root: Path, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+    """The four examples of the lesson, of the tiny model, opened."""
+    monkeypatch.setattr(examples, "FOLDER", walk_examples)
+    runs = open_runs(*RUNS)
+    return Evidence(runs, {name: layer_stats.load(run.folder) for name, run in runs.items()})
+
+
 @pytest.fixture(scope="session")
 def walk_examples(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the four runs that the Walk looks at, made with the tiny model and packed."""
-    from sds_core.lesson.findings import RUNS
     from sds_core.runs.archive import pack
-    from sds_core.runs.run_folder import create
     from tests.pages.conftest import tiny, work_off
 
-    less = {"sds": {"iterations": 3}, "sds-memory": {"rounds": 3}}
+    less = {"sds": {"iterations": 3}, "sds-admm": {"rounds": 3}}
     folder = tmp_path_factory.mktemp("walk-examples")
     precision = torch.get_float32_matmul_precision()
     with pytest.MonkeyPatch.context() as patch:

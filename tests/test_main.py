@@ -13,8 +13,8 @@ from sds_core.flags import chosen
 from sds_core.pruning.conformance import CHECKS
 from sds_core.runs.config import RunConfig
 from sds_core.runs.run_folder import create
-from tests.runs.conftest import work_here
 from tests.runs.test_plugin_file import SOUND, written
+from tests.small_runs import work_here
 
 ROOT = Path(__file__).parents[1]
 SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"
@@ -72,7 +72,7 @@ def test_phase_by_phase(tiny_folder, runs_root, capsys):
 
 @pytest.mark.usefixtures("in_this_process")
 def test_compare_shows_all_methods_beside_each_other(tiny_folder, capsys, runs_root):
-    assert main(["compare", *small(tiny_folder, "--rounds", "3"), "--methods", "base:magnitude", "sds-memory"]) == 0
+    assert main(["compare", *small(tiny_folder, "--rounds", "3"), "--methods", "base:magnitude", "sds-admm"]) == 0
     table = capsys.readouterr().out.rsplit("method ", 1)[1]
     assert "magnitude" in table
     assert table.count("50.0000%") == 2
@@ -85,20 +85,20 @@ def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypat
     assert main(["demo"]) == 0
     configs = [run.config for run in made]
     methods = [(config.method, config.pruner) for config in configs]
-    assert methods == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-memory", "wanda")]
+    assert methods == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-admm", "wanda")]
     assert {(c.model, c.pattern, c.samples, c.length, c.walk) for c in configs} == {("demo", "2:4", 8, 512, "fused")}
 
 
 def test_an_own_pruner_is_checked_compared_and_refused_when_it_is_broken(
-    tiny_folder, own_folder, in_this_process, capsys, runs_root
+    tiny_folder, plugin_folder, in_this_process, capsys, runs_root
 ):
-    path = written(own_folder, SOUND)
+    path = written(plugin_folder, SOUND)
     assert main(["check-pruner", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("mine.py: Mine, SHA-256 ") and len(lines) > len(CHECKS)
     assert all(line.split()[1] == "ok" for line in lines[1:])
     os.environ["SDS_PRUNERS"] = ""  # the flag alone is enough
-    words = [*small(tiny_folder), "--pruners", str(own_folder), "--methods"]
+    words = [*small(tiny_folder), "--pruners", str(plugin_folder), "--methods"]
     assert main(["compare", *words, "base:mine", "base:magnitude"]) == 0
     table = capsys.readouterr().out.rsplit("method ", 1)[1].splitlines()
     assert "mine (own, " in table[1] and table[1].index("2:4") == table[2].index("2:4")

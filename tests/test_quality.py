@@ -36,7 +36,7 @@ def options(tmp_path, monkeypatch):
 def finish(run):
     """A result as a run of the study would have it."""
     losses = WINDOWS[0 if run.config.method == "base" else 1, run.config.seed]
-    stage = run.config.written_by(run.config.walks[-1])
+    stage = run.config.written_by(run.config.phases[-1])
     value = math.exp(losses.mean())
     measured = {"losses": losses.tolist(), "tokens": 31, "value": value, "log_ratio": 1.0, "error": 0.1}
     result = {

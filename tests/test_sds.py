@@ -11,25 +11,25 @@ from transformers import PreTrainedModel
 
 from sds_core import sds
 from sds_core.errors import SDSError
-from sds_core.models.structure import Block, Linear, dissect
+from sds_core.models.structure import Block, Linear, find_blocks
 from sds_core.pruning.layer_problem import Pruned
-from sds_core.pruning.methods import SDS, Adjusted, Base, Method, SDSMemory
+from sds_core.pruning.methods import SDS, Adjusted, Base, Method, SDSAdmm
 from sds_core.pruning.pattern import NM, Pattern, Unstructured, parse_pattern
 from sds_core.pruning.registry import Magnitude, SparseGPT, Wanda
 from sds_core.pruning.stages import Phase
 from sds_core.runs import layer_stats
-from sds_core.sds import BlockDone, Recipe, Solved, run_phase
+from sds_core.sds import BlockDone, LayerResult, Recipe, run_phase
 from tests.models.families import FAMILIES, build, plain_inputs, texts
 
 CPU = torch.device("cpu")
 WINDOWS = texts(4, 24, seed=5)
-MEMORY = SDSMemory(rounds=3, beta=0.0)
-MEMORY_TAUGHT = SDSMemory(rounds=3, beta=0.3)
-BLOCKWISE = SDSMemory(rounds=3, beta=0.3, sequential=False)
-TOGETHER = SDSMemory(rounds=2, beta=0.3, block_epochs=2)
+MEMORY = SDSAdmm(rounds=3, beta=0.0)
+MEMORY_TAUGHT = SDSAdmm(rounds=3, beta=0.3)
+BLOCKWISE = SDSAdmm(rounds=3, beta=0.3, sequential=False)
+TOGETHER = SDSAdmm(rounds=2, beta=0.3, block_epochs=2)
 PAPER = SDS(iterations=4, adjust_iterations=5)
 PAPER_TAUGHT = SDS(iterations=4, adjust_iterations=5, beta=0.3)
-NEWEST: dict[Phase, str] = {"sparse": "sparse", "dense": "redense", "final": "final", "fused": "final"}
+NEWEST: dict[Phase, str] = {"sparse": "sparse", "redense": "redense", "final": "final", "fused": "final"}
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Memory:
     phase: Phase = "fused"
     finished: int = 0
 
-    def note(self, solved: Solved) -> None:
+    def note(self, solved: LayerResult) -> None:
         self.stages.setdefault(solved.linear.name, {}).update(solved.stages)
 
     def restore(self, block: Block) -> None:
@@ -63,8 +63,10 @@ def recipe(method: Method, pattern: str = "2:4", pruner=Wanda) -> Recipe:
     return Recipe(pruner=pruner(), method=method, pattern=parse_pattern(pattern))
 
 
-def walk(phase: Phase, model: PreTrainedModel, how: Recipe, past: Memory | None = None) -> Iterator[Solved | BlockDone]:
-    return run_phase(phase, dissect(model), WINDOWS, how, CPU, past or Memory())
+def walk(
+    phase: Phase, model: PreTrainedModel, how: Recipe, past: Memory | None = None
+) -> Iterator[LayerResult | BlockDone]:
+    return run_phase(phase, find_blocks(model), WINDOWS, how, CPU, past or Memory())
 
 
 def finish(phase: Phase, how: Recipe, past: Memory, model: PreTrainedModel | None = None) -> PreTrainedModel:
@@ -72,7 +74,7 @@ def finish(phase: Phase, how: Recipe, past: Memory, model: PreTrainedModel | Non
     model = model or build("llama")
     past.phase, past.finished = phase, 0
     for event in walk(phase, model, how, past):
-        if isinstance(event, Solved):
+        if isinstance(event, LayerResult):
             past.note(event)
     return model
 
@@ -82,7 +84,7 @@ def weights(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def pruned_layers(model: PreTrainedModel) -> dict[str, Linear]:
-    return {linear.name: linear for block in dissect(model).blocks for linear in block.linears}
+    return {linear.name: linear for block in find_blocks(model).blocks for linear in block.linears}
 
 
 def matrix(module: nn.Module) -> Tensor:
@@ -139,7 +141,7 @@ def test_the_base_alone_is_sequential_wanda(name: str, pattern: str, group_size:
         assert torch.equal(past.stages[layer]["sparse"].mask, mask)
     mine, theirs = weights(model), weights(expected)
     assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
-    assert int(sum(mask.sum() for mask in masks.values())) * 2 == dissect(model).prunable
+    assert int(sum(mask.sum() for mask in masks.values())) * 2 == find_blocks(model).prunable
 
 
 @pytest.mark.parametrize("pruner", [Magnitude, Wanda, SparseGPT])
@@ -170,11 +172,11 @@ def test_a_fused_walk_prunes_exactly_what_the_pattern_says(pruner: type, method:
 def test_events_come_layer_by_layer_and_block_by_block() -> None:
     model = build("llama")
     seen = [
-        event.linear.name if isinstance(event, Solved) else event.block
+        event.linear.name if isinstance(event, LayerResult) else event.block
         for event in walk("fused", model, recipe(MEMORY))
     ]
     expected = []
-    for block in dissect(model).blocks:
+    for block in find_blocks(model).blocks:
         expected += [linear.name for linear in block.linears] + [block.index]
     assert seen == expected
 
@@ -186,11 +188,11 @@ def test_events_come_layer_by_layer_and_block_by_block() -> None:
 def test_a_fused_walk_records_every_stage_of_every_layer(method: Method, stages: list[str]) -> None:
     dense = weights(build("llama"))
     for event in walk("fused", build("llama"), recipe(method)):
-        if isinstance(event, Solved):
+        if isinstance(event, LayerResult):
             assert list(event.stages) == stages
             assert torch.equal(event.problem.weight, dense[f"{event.linear.name}.weight"])
             assert len(event.rounds) == (3 if "redense" in stages else 0)
-            assert bool(event.winner) == method.finishes
+            assert bool(event.chosen) == method.finishes
             assert event.seconds >= 0
 
 
@@ -198,7 +200,7 @@ def test_a_fused_walk_records_every_stage_of_every_layer(method: Method, stages:
 def test_a_layer_that_is_adjusted_with_its_block_comes_once_with_each_stage(method: Method) -> None:
     found: list[tuple[str, str]] = []
     for event in walk("fused", build("llama"), recipe(method)):
-        if isinstance(event, Solved):
+        if isinstance(event, LayerResult):
             found += [(event.linear.name, stage) for stage in event.stages]
             assert "final" not in event.stages or len(event.stages) == 1
         else:
@@ -216,7 +218,7 @@ class Mixed:
     def model(self, stages: list[str]) -> PreTrainedModel:
         """Block i with the weights of stage `stages[i]`."""
         model = build("llama")
-        for block, stage in zip(dissect(model).blocks, stages, strict=True):
+        for block, stage in zip(find_blocks(model).blocks, stages, strict=True):
             for linear in block.linears:
                 if stage != "dense":
                     linear.write(weight_of(self.past.stages[linear.name][stage]))
@@ -227,7 +229,7 @@ SEEN_IN: dict[Phase, list[list[str]]] = {
     # Phase → for every block, the stages of all blocks in the model whose inputs it is shown.
     "fused": [["dense"] * 3, ["final", "dense", "dense"], ["final", "final", "dense"]],
     "sparse": [["dense"] * 3, ["sparse", "dense", "dense"], ["sparse", "sparse", "dense"]],
-    "dense": [["sparse"] * 3] * 3,
+    "redense": [["sparse"] * 3] * 3,
     "final": [["redense"] * 3, ["final", "redense", "redense"], ["final", "final", "redense"]],
 }
 
@@ -237,11 +239,11 @@ SEEN_IN: dict[Phase, list[list[str]]] = {
 def test_every_phase_sees_the_inputs_of_the_right_model(method: Method, staged: bool) -> None:
     dense = build("llama")
     past = Memory()
-    for phase in ("sparse", "dense", "final") if staged else ("fused",):
-        solved: list[Solved] = []
+    for phase in ("sparse", "redense", "final") if staged else ("fused",):
+        solved: list[LayerResult] = []
         past.phase = phase
         for event in walk(phase, build("llama"), recipe(method), past):
-            if isinstance(event, Solved):
+            if isinstance(event, LayerResult):
                 past.note(event)
                 solved.append(event)
         for block, stages in enumerate(SEEN_IN[phase]):
@@ -274,14 +276,14 @@ def test_every_phase_sees_the_inputs_of_the_right_model(method: Method, staged: 
 def test_phase_by_phase_the_model_holds_the_newest_stage(method: Method) -> None:
     past = Memory()
     how = recipe(method)
-    for phase in ("sparse", "dense", "final"):
+    for phase in ("sparse", "redense", "final"):
         model = finish(phase, how, past)
         for name, linear in pruned_layers(model).items():
             assert list(past.stages[name])[-1] == NEWEST[phase]
             newest = past.stages[name][NEWEST[phase]]
             assert torch.equal(linear.read(), weight_of(newest))
             zeros = float((linear.read() == 0).float().mean())
-            if phase == "dense":
+            if phase == "redense":
                 assert zeros < 0.1
                 assert not torch.equal(newest, past.sparse(linear).weight)
             else:
@@ -303,16 +305,16 @@ def test_a_fused_walk_is_the_three_phases_on_one_problem() -> None:
     past = Memory()
     how = recipe(MEMORY_TAUGHT)
     for event in walk("fused", build("llama"), how):
-        if not isinstance(event, Solved):
+        if not isinstance(event, LayerResult):
             continue
         sparse = how.pruner.solve(event.problem, how.pattern)
         fit = event.problem.shrunk(how.method.alpha)
         redense = list(how.method.redense(fit, sparse, how.pattern))[-1].dense
-        winner, final = how.method.finish(fit, sparse, redense, how.pruner, how.pattern)
+        chosen, final = how.method.finish(fit, sparse, redense, how.pruner, how.pattern)
         past.note(event)
         assert torch.equal(sparse.weight, event.stages["sparse"].weight)
         assert torch.equal(redense, event.stages["redense"])
-        assert torch.equal(final.weight, event.stages["final"].weight) and winner == event.winner
+        assert torch.equal(final.weight, event.stages["final"].weight) and chosen == event.chosen
     assert len(past.stages) == 21
 
 
@@ -320,7 +322,7 @@ def test_a_staged_control_starts_its_last_phase_from_the_sparse_model() -> None:
     past = Memory()
     how = recipe(Adjusted())
     finish("sparse", how, past)
-    solved = [event for event in walk("final", build("llama"), how, past) if isinstance(event, Solved)]
+    solved = [event for event in walk("final", build("llama"), how, past) if isinstance(event, LayerResult)]
     names = [event.linear.name for event in solved if event.linear.block == 0]
     inputs = plain_inputs(Mixed(past).model(["sparse"] * 3), WINDOWS, names)
     for event in solved[: len(names)]:
@@ -331,7 +333,7 @@ def test_a_staged_control_starts_its_last_phase_from_the_sparse_model() -> None:
 
 
 @pytest.mark.parametrize("done", [1, 2, 3])
-@pytest.mark.parametrize("phase", ["fused", "sparse", "dense", "final"])
+@pytest.mark.parametrize("phase", ["fused", "sparse", "redense", "final"])
 @pytest.mark.parametrize(
     "method",
     [MEMORY, MEMORY_TAUGHT, TOGETHER, PAPER_TAUGHT],
@@ -340,7 +342,7 @@ def test_a_staged_control_starts_its_last_phase_from_the_sparse_model() -> None:
 def test_a_walk_interrupted_and_resumed_is_bit_identical(method: Method, phase: Phase, done: int) -> None:
     how = recipe(method)
     before = Memory()
-    for earlier in {"dense": ["sparse"], "final": ["sparse", "dense"]}.get(phase, []):
+    for earlier in {"redense": ["sparse"], "final": ["sparse", "redense"]}.get(phase, []):
         finish(earlier, how, before)
 
     straight = copy.deepcopy(before)
@@ -351,7 +353,7 @@ def test_a_walk_interrupted_and_resumed_is_bit_identical(method: Method, phase: 
     events = walk(phase, build("llama"), how, broken)
     while broken.finished < done:
         event = next(events)
-        if isinstance(event, Solved):
+        if isinstance(event, LayerResult):
             broken.note(event)
         else:
             broken.finished = event.block + 1
@@ -359,9 +361,9 @@ def test_a_walk_interrupted_and_resumed_is_bit_identical(method: Method, phase: 
     events.close()
 
     model = build("llama")
-    again: list[Solved] = []
+    again: list[LayerResult] = []
     for event in walk(phase, model, how, broken):
-        if isinstance(event, Solved):
+        if isinstance(event, LayerResult):
             broken.note(event)
             again.append(event)
         else:
@@ -384,10 +386,12 @@ def test_teacher_and_block_epochs_are_refused_where_blocks_share_a_weight_that_i
     model = build("llama")
     model.model.layers[2].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
     with pytest.raises(SDSError, match=r"blocks of this model share weights.*--beta 0"):
-        list(walk("fused", model, recipe(SDSMemory(beta=0.5))))
+        list(walk("fused", model, recipe(SDSAdmm(beta=0.5))))
     with pytest.raises(SDSError, match=r"blocks of this model share weights.*--block-epochs 0"):
-        list(walk("fused", model, recipe(SDSMemory(beta=0.0, block_epochs=1))))
-    done = [event for event in walk("fused", model, recipe(SDSMemory(beta=0.0, rounds=2))) if isinstance(event, Solved)]
+        list(walk("fused", model, recipe(SDSAdmm(beta=0.0, block_epochs=1))))
+    done = [
+        event for event in walk("fused", model, recipe(SDSAdmm(beta=0.0, rounds=2))) if isinstance(event, LayerResult)
+    ]
     assert len(done) == 3 * 7 - 1
     zeros = (model.model.layers[2].mlp.up_proj.weight == 0).float().mean()
     assert zeros == 0.5, "pruned once, and no further by the second block"
@@ -414,7 +418,7 @@ def test_a_pattern_that_does_not_divide_is_refused_before_any_work(
 @pytest.mark.parametrize("method", [MEMORY_TAUGHT, TOGETHER, PAPER])
 def test_a_bfloat16_model_stays_bfloat16(method: Method, staged: bool) -> None:
     past = Memory()
-    for phase in ("sparse", "dense", "final") if staged else ("fused",):
+    for phase in ("sparse", "redense", "final") if staged else ("fused",):
         model = finish(phase, recipe(method), past, build("llama").to(torch.bfloat16))
         assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
         for name, stages in past.stages.items():
@@ -448,16 +452,16 @@ def test_windows_that_are_held_out_change_no_weight_and_judge_every_layer(method
     """The record of a layer, from the samples that flow through a model whose earlier blocks are final."""
     seen, apart = WINDOWS[:3], WINDOWS[3:]
     model, plain = build("llama"), build("llama")
-    for _ in run_phase("fused", dissect(plain), seen, recipe(method), CPU, Memory()):
+    for _ in run_phase("fused", find_blocks(plain), seen, recipe(method), CPU, Memory()):
         pass
-    walked = run_phase("fused", dissect(model), WINDOWS, recipe(method), CPU, Memory(), held_out=1)
+    walked = run_phase("fused", find_blocks(model), WINDOWS, recipe(method), CPU, Memory(), held_out=1)
     inputs = {}
     for event in walked:
         if isinstance(event, BlockDone):
             inputs = {}
             continue
         if not inputs:  # the block is dense still
-            names = [linear.name for linear in dissect(model).blocks[event.linear.block].linears]
+            names = [linear.name for linear in find_blocks(model).blocks[event.linear.block].linears]
             before = build("llama")
             before.load_state_dict(model.state_dict())
             before.get_submodule(event.linear.name).weight.data = event.problem.weight.clone()

@@ -80,7 +80,7 @@ def _errors(row: Row) -> pd.DataFrame:
     record = cached.record(open_run(row.run))
     if record.empty:
         return record
-    last = row.config.written_by(row.config.walks[-1])
+    last = row.config.written_by(row.config.phases[-1])
     return record[(record["stage"] == last) & (record["round"] == 0)].sort_values("block", kind="stable")
 
 

@@ -209,7 +209,7 @@ def columns(problem: LayerProblem) -> None:
 def dense(problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> None:
     """The rounds of the dense phase, with their memory."""
     from sds_core.figures import micro as micro_figures
-    from sds_core.pruning.redense import memory_rounds
+    from sds_core.pruning.redense import admm_rounds
 
     number = url_state.whole("round", 1, len(rounds), 1)
     st.session_state["micro-round"] = number
@@ -244,7 +244,7 @@ def dense(problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> Non
         "again grows in the memory until it comes back. The rows compete by size × input norm, whatever the pruner."
     )
     go_on("Go on", "again")
-    source(memory_rounds)
+    source(admm_rounds)
 
 
 def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> None:
@@ -252,12 +252,12 @@ def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list[Rememb
     from sds_core.figures import micro as micro_figures
     from sds_core.lesson import micro
     from sds_core.pruning.adjust import solve_kept
-    from sds_core.pruning.methods import SDSMemory
+    from sds_core.pruning.methods import SDSAdmm
     from sds_core.pruning.registry import make_pruner
 
-    method = SDSMemory()
+    method = SDSAdmm()
     fit = problem.shrunk(method.alpha)
-    winner, final = method.finish(fit, first, rounds[-1].round.dense, make_pruner(pruner), micro.PATTERN)
+    chosen, final = method.finish(fit, first, rounds[-1].round.dense, make_pruner(pruner), micro.PATTERN)
     solved = solve_kept(fit, first)
     lost, returned = first.mask & ~final.mask, final.mask & ~first.mask
     with st.container(horizontal=True):
@@ -266,7 +266,7 @@ def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list[Rememb
         st.metric("Error: its weights solved", per_cent(problem.loss(solved.weight)), **label)
         st.metric("Error: after the dense phase", per_cent(problem.loss(final.weight)), **label)
     moved = int(returned.sum())
-    if winner == "first prune":
+    if chosen == "first prune":
         st.markdown("The second prune was no better here, so the first one was kept, its weights solved for.")
     else:
         st.markdown(
@@ -280,4 +280,4 @@ def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list[Rememb
         show(figure, "final", "The final weights; framed ones were pruned at first")
     st.caption("Orange: kept at first, pruned in the end. Blue: pruned at first, back in the end.")
     st.page_link("pages/lab.py", label="See the same on a real layer", icon=":material/science:")
-    source(SDSMemory.finish, solve_kept)
+    source(SDSAdmm.finish, solve_kept)

@@ -114,14 +114,14 @@ def _grid(fields: list[tuple[dataclasses.Field, str]], method: str = "") -> None
 def _widget(f: dataclasses.Field, about: str, method: str) -> None:
     from sds_core.pruning.methods import METHODS
     from sds_core.pruning.registry import PRUNERS
-    from sds_core.runs.config import ALLOCATIONS, DTYPES, WALKS, WEIGHTS
+    from sds_core.runs.config import ALLOCATIONS, DTYPES, SCHEDULES, WEIGHTS
 
     label = f.name.replace("_", " ").capitalize()
     common: dict[str, Any] = {"key": _key(f.name, method), "help": about, "persist_state": "session", "width": 174}
     known = list(PRUNERS)
     if f.name == "pruner" and st.session_state[common["key"]] not in known:
         known.append(st.session_state[common["key"]])  # of a record from elsewhere: shown, and refused with its reason
-    fixed: dict[str, Sequence[str]] = {"pruner": known, "dtype": DTYPES, "walk": WALKS, "weights": WEIGHTS}
+    fixed: dict[str, Sequence[str]] = {"pruner": known, "dtype": DTYPES, "schedule": SCHEDULES, "weights": WEIGHTS}
     fixed |= {"allocation": ALLOCATIONS, "method": [name for name in METHODS if name != "checkpoint"]}
     if f.name in fixed:
         titles = {name: cls.title for name, cls in METHODS.items()} if f.name == "method" else {}

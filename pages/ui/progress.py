@@ -12,7 +12,7 @@ from pages.ui import layout
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
-    from sds_core.runs.job_folder import Workplace
+    from sds_core.runs.job_folder import JobFolder
     from sds_core.runs.run_folder import Run
 
 Event = dict[str, Any]
@@ -31,14 +31,14 @@ STATES: dict[str, tuple[Colour, str]] = {
 PHASES = {
     "fused": "All phases, block after block",
     "sparse": "Phase 1, sparse",
-    "dense": "Phase 2, re-dense",
+    "redense": "Phase 2, re-dense",
     "final": "Phase 3, final",
 }
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How far one walk over the blocks has come."""
+class PhaseProgress:
+    """How far one phase over the blocks has come."""
 
     phase: str
     done: int
@@ -49,14 +49,14 @@ class Walk:
     """Seconds left, by the median of the last blocks; None before there is one."""
 
 
-def walks(phases: list, events: list[Event]) -> list[Walk]:
+def phases(phases: list, events: list[Event]) -> list[PhaseProgress]:
     """How far a run's walks have come, by its log."""
     of = next((event["blocks"] for event in reversed(events) if event["kind"] == "model"), 0)
     found = []
     for phase in phases:
         blocks = {e["block"]: e["seconds"] for e in events if e["kind"] == "block" and e["phase"] == phase}
         pace = statistics.median(list(blocks.values())[-9:]) if blocks else None
-        found.append(Walk(phase, len(blocks), of, None if pace is None else pace * (of - len(blocks))))
+        found.append(PhaseProgress(phase, len(blocks), of, None if pace is None else pace * (of - len(blocks))))
     return found
 
 
@@ -128,11 +128,11 @@ def _tail(run: Run) -> Any:
 
 
 def _bars(run: Run, events: list[Event], live: bool) -> None:
-    for walk in walks(run.config.walks, events):
-        text = f"{_title(walk.phase, run.config.phase)}: block {walk.done} of {walk.of or '…'}"
-        if live and walk.left is not None and walk.done < walk.of:
-            text += f", {_duration(walk.left)} left"
-        st.progress(walk.done / walk.of if walk.of else 0.0, text=text)
+    for phase in phases(run.config.phases, events):
+        text = f"{PHASES[phase.phase]}: block {phase.done} of {phase.of or '…'}"
+        if live and phase.left is not None and phase.done < phase.of:
+            text += f", {_duration(phase.left)} left"
+        st.progress(phase.done / phase.of if phase.of else 0.0, text=text)
 
 
 def _now(run: Run, state: str, events: list[Event]) -> None:
@@ -147,24 +147,19 @@ def _now(run: Run, state: str, events: list[Event]) -> None:
             names = {"redense": "re-dense"}
             stage = names.get(last["stage"], last["stage"])
             text = f"Measuring the {stage} model’s perplexity: block {last['block'] + 1} of {last['of']}."
-        case "walk" | "block":
+        case "phase" | "block":
             text = "Pruning."
         case _:
             text = "Loading the model and its texts."
     cancellable(run, "Cancelling after the present block …" if run.cancel_requested else text)
 
 
-def cancellable(place: Workplace, text: str) -> None:
+def cancellable(place: JobFolder, text: str) -> None:
     """What is going on in a folder that is worked in, beside the button that cancels it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = place.cancel_requested
         st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=place.cancel, disabled=asked)
         st.markdown(text)
-
-
-def _title(walk: str, phase: int) -> str:
-    """A walk by its number and name; phases after the third are walks like the second or third."""
-    return f"Phase {phase}, {PHASES[walk].partition(', ')[2]}" if phase > 3 else PHASES[walk]
 
 
 def _duration(seconds: float) -> str:

@@ -89,9 +89,9 @@ def left_as_they_are(run: Run) -> None:
     """The layers that are not pruned, and why; nothing where all are."""
     import pandas as pd
 
-    from sds_core.runs.excluded_layers import skipped
+    from sds_core.runs.excluded_layers import excluded_layers
 
-    found = skipped(run.log.read())
+    found = excluded_layers(run.log.read())
     if not found:
         return
     count = sum(one.count for one in found)

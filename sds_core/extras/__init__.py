@@ -1,0 +1,1 @@
+"""Optional extras: a Ray cluster, zero-shot tasks."""

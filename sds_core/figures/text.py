@@ -8,7 +8,7 @@ they stand for appear where one points at a token.
 from collections.abc import Sequence
 from html import escape
 
-from sds_core.runs.text_query import Answer, Reading
+from sds_core.runs.text_query import TextReading, TextResult
 
 FULL = 4.0
 """Nats of difference at which the colour is full: the token was e⁴ ≈ 55 times less, or more, likely."""
@@ -23,19 +23,19 @@ FIRST = "the first token: nothing comes before it to expect it from"
 BOX = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.75"
 
 
-def read(answer: Answer) -> str:
+def read(result: TextResult) -> str:
     """The text once for every model, beside each other where there is room, its tokens in colour."""
-    dense, *others = answer.readings
-    cards = [_card(dense.name, f"mean loss {dense.mean:.2f} nats", _surprises(answer.pieces, dense))]
+    dense, *others = result.readings
+    cards = [_card(dense.name, f"mean loss {dense.mean:.2f} nats", _surprises(result.pieces, dense))]
     for reading in others:
         note = f"mean loss {reading.mean:.2f} nats, {reading.mean - dense.mean:+.2f} against dense"
-        cards.append(_card(reading.name, note, _differences(answer.pieces, reading, dense)))
+        cards.append(_card(reading.name, note, _differences(result.pieces, reading, dense)))
     return _grid(cards)
 
 
-def written(answer: Answer) -> str:
+def written(result: TextResult) -> str:
     """What every model writes, faded as far as it is the dense model's text too."""
-    dense, *others = answer.readings
+    dense, *others = result.readings
     cards = [_card(dense.name, _counted(dense), _continuation(dense, 0))]
     for reading in others:
         same = reading.agreed(dense)
@@ -54,14 +54,14 @@ def legend() -> str:
     )
 
 
-def _surprises(pieces: Sequence[str], dense: Reading) -> str:
+def _surprises(pieces: Sequence[str], dense: TextReading) -> str:
     tokens = [_token(pieces[0], FIRST)] if pieces else []
     for piece, loss in zip(pieces[1:], dense.losses, strict=True):
         tokens.append(_token(piece, f"{loss:.2f} nats", UNEXPECTED, STRONGEST * min(loss / FULL_LOSS, 1.0)))
     return _text(tokens, dense.name)
 
 
-def _differences(pieces: Sequence[str], reading: Reading, dense: Reading) -> str:
+def _differences(pieces: Sequence[str], reading: TextReading, dense: TextReading) -> str:
     tokens = [_token(pieces[0], FIRST)] if pieces else []
     above = reading.above(dense)
     for piece, loss, its, more in zip(pieces[1:], reading.losses, dense.losses, above, strict=True):
@@ -70,12 +70,12 @@ def _differences(pieces: Sequence[str], reading: Reading, dense: Reading) -> str
     return _text(tokens, reading.name)
 
 
-def _continuation(reading: Reading, same: int) -> str:
+def _continuation(reading: TextReading, same: int) -> str:
     shared, own = "".join(reading.continuation[:same]), "".join(reading.continuation[same:])
     return f'<div style="{BOX}">…<span style="opacity: 0.62">{escape(shared)}</span><span>{escape(own)}</span></div>'
 
 
-def _counted(reading: Reading) -> str:
+def _counted(reading: TextReading) -> str:
     count = len(reading.continuation)
     return f"{count} {'token' if count == 1 else 'tokens'}"
 

@@ -23,7 +23,7 @@ CALLED = {
     "base-wanda": "Wanda alone",
     "base-sparsegpt": "SparseGPT alone",
     "sds-wanda": "SDS, starting from Wanda",
-    "sds-memory-wanda": "SDS with memory, starting from Wanda",
+    "sds-admm-wanda": "SDS with memory, starting from Wanda",
 }
 """The examples that the Walk looks at, and what it calls them."""
 RUNS = tuple(CALLED)
@@ -193,7 +193,7 @@ def repair(found: Evidence) -> Finding:
 
 
 def fill_in(found: Evidence) -> Finding:
-    changed = found.share("sds-memory-wanda", "mask_changed", "pruned", 1)
+    changed = found.share("sds-admm-wanda", "mask_changed", "pruned", 1)
     layer = found.layer("sds-wanda")
     joint = found.stage("sds-wanda", "redense")["joint"]
     return Finding(
@@ -208,11 +208,11 @@ def fill_in(found: Evidence) -> Finding:
 
 
 def memory(found: Evidence) -> Finding:
-    changed = found.share("sds-memory-wanda", "mask_changed", "final")
-    first = found.share("sds-memory-wanda", "mask_changed", "pruned", 1)
-    layer = found.layer("sds-memory-wanda")
-    last = found.stage("sds-memory-wanda", "final")
-    pattern = found.runs["sds-memory-wanda"].config.parsed_pattern()
+    changed = found.share("sds-admm-wanda", "mask_changed", "final")
+    first = found.share("sds-admm-wanda", "mask_changed", "pruned", 1)
+    layer = found.layer("sds-admm-wanda")
+    last = found.stage("sds-admm-wanda", "final")
+    pattern = found.runs["sds-admm-wanda"].config.parsed_pattern()
     return Finding(
         between(changed, 0.02, 0.05),
         f"In the end {per_cent(changed)} of the mask is new; it was {per_cent(first)} while the memory was empty.",
@@ -224,7 +224,7 @@ def memory(found: Evidence) -> Finding:
 
 
 def rounds(found: Evidence) -> Finding:
-    name = "sds-memory-wanda"
+    name = "sds-admm-wanda"
     share, energy = (found.share(name, column, "redense") for column in ("near_zero", "prune_energy"))
     layer = found.layer(name)
     return Finding(

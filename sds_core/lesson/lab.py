@@ -20,9 +20,9 @@ from sds_core.errors import SDSError
 from sds_core.pruning.adjust import solve_kept
 from sds_core.pruning.distribution import histogram, mask_change, statistics
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
-from sds_core.pruning.methods import SDSMemory
+from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import Pattern
-from sds_core.pruning.redense import memory_rounds, plain_rounds
+from sds_core.pruning.redense import admm_rounds, proximal_rounds
 from sds_core.pruning.registry import Pruner
 
 ASSET = Path(__file__).parents[1] / "assets" / "lab-layer.safetensors"
@@ -73,13 +73,13 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
     from sds_core.models.calibration import calibration_windows, digest
     from sds_core.models.device import pick_device
     from sds_core.models.load import load_model
-    from sds_core.models.structure import dissect
+    from sds_core.models.structure import find_blocks
 
     if not path.parent.is_dir():
         raise SDSError("there is no such folder", got=path.parent)
     loaded = load_model(model, "float32")
-    anatomy = dissect(loaded.model)
-    linears = {linear.name: linear for block in anatomy.blocks for linear in block.linears}
+    structure = find_blocks(loaded.model)
+    linears = {linear.name: linear for block in structure.blocks for linear in block.linears}
     if name not in linears:
         raise SDSError(f"the model {model} has no such linear", got=name, allowed=f"{next(iter(linears))}, …")
     linear = linears[name]
@@ -89,7 +89,7 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
     about = {"model": model, "fingerprint": loaded.fingerprint, "layer": name, "text": text, "command": _command(path)}
     about |= {"torch": torch.__version__, "inputs": "of the dense model"}
     for part, chosen in parts.items():
-        tensors[part] = _gram(anatomy, linear, chosen, pick_device())
+        tensors[part] = _gram(structure, linear, chosen, pick_device())
         about |= {f"{part} windows": f"{len(chosen)} of {LENGTH} tokens", f"{part} sha256": digest(chosen)}
         yield f"{part}: {chosen.numel():,} tokens"
     partial = path.with_name(f".{path.name}.partial")
@@ -98,11 +98,11 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
     yield str(path)
 
 
-def _gram(anatomy: Any, linear: Any, windows: Tensor, device: torch.device) -> Tensor:
+def _gram(structure: Any, linear: Any, windows: Tensor, device: torch.device) -> Tensor:
     """H (C, C) of a linear's inputs in the dense model."""
     from sds_core.models.stream import capture, observe
 
-    stream = capture(anatomy, windows, device)
+    stream = capture(structure, windows, device)
     for _ in range(linear.block):
         stream.advance()
     observed, _ = observe(stream)
@@ -113,7 +113,7 @@ def _command(path: Path) -> str:
     return "python -m sds_core write-lab-layer" + ("" if path == ASSET else f" --out {path}")
 
 
-def walk(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSMemory, memory: bool) -> pd.DataFrame:
+def walk(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSAdmm, memory: bool) -> pd.DataFrame:
     """Prune the layer, go through the rounds of the dense phase, and prune again at every stop.
 
     Both prunes see the Gram matrix shrunk by the method's α, so that nothing but the dense phase can change the mask.
@@ -122,7 +122,7 @@ def walk(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSMemory, m
         layer: what to work on.
         pruner: prunes first, and again after every round.
         pattern: what it obeys.
-        method: rounds, stiffness, growth and α; β needs the stream of a whole model and is left out here.
+        method: rounds, rho, rho_growth and α; β needs the stream of a whole model and is left out here.
         memory: whether the rounds remember what each prune threw away; if not, the plain re-dense path.
 
     Returns:
@@ -149,8 +149,8 @@ def walk(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSMemory, m
 
     rows = [row("dense", dense), row("sparse", first)]
     rows.append(row("adjusted", solve_kept(fit, first)))
-    path = memory_rounds if memory else plain_rounds
-    options: dict[str, Any] = {"rounds": method.rounds, "stiffness": method.stiffness, "growth": method.growth}
+    path = admm_rounds if memory else proximal_rounds
+    options: dict[str, Any] = {"rounds": method.rounds, "rho": method.rho, "rho_growth": method.rho_growth}
     for one in path(fit, first.weight, pattern, **options):
         again = pruner.solve(LayerProblem(one.dense, fit.gram), pattern)
         rows += [row("redense", one.dense, one.number), row("pruned", again, one.number)]

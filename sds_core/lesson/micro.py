@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.magnitude import Magnitude
-from sds_core.pruning.methods import SDSMemory
+from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.redense import Round
 from sds_core.pruning.registry import make_pruner
@@ -70,13 +70,13 @@ class Remembered:
     """U (8, 8), in the weight's units: what earlier prunes threw away; the round keeps the largest |V + U|."""
 
 
-def rounds(problem: LayerProblem, sparse: Pruned, method: SDSMemory) -> Iterator[Remembered]:
-    """The dense phase of `sds-memory`, with its memory told apart.
+def rounds(problem: LayerProblem, sparse: Pruned, method: SDSAdmm) -> Iterator[Remembered]:
+    """The dense phase of `sds-admm`, with its memory told apart.
 
     A round hands on V and Z = (V + U) on the mask; from U = 0 at the start the memory follows by its own rule
-    U ← (V + U − Z) / growth.
+    U ← (V + U − Z) / rho_growth.
     """
     memory = torch.zeros_like(problem.weight)
     for one in method.redense(problem.shrunk(method.alpha), sparse, PATTERN):
         yield Remembered(one, memory)
-        memory = (one.dense + memory - one.sparse.weight) / method.growth
+        memory = (one.dense + memory - one.sparse.weight) / method.rho_growth

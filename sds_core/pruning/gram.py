@@ -91,7 +91,7 @@ class Gram:
         try:
             return linalg.divide(rhs, self.scaled, ridge)
         except torch.linalg.LinAlgError:
-            raise self._singular(f"stiffness {ridge:g}", "stiffness") from None
+            raise self._singular(f"rho {ridge:g}", "rho") from None
 
     def inverse_factor(self, damping: float) -> Tensor:
         """Upper triangular U with UᵀU = (H + δI)⁻¹, δ = damping · mean(diag H), dead inputs given H_jj = 1.

@@ -3,7 +3,7 @@
 A method is a frozen dataclass whose fields are its options. Every method starts from a base pruner's result on the
 dense weight (phase 1) and may then `redense` (phase 2) and `finish` (phase 3). All of them see the problem with its
 Gram matrix shrunk by `alpha`, and may aim at the dense stream's outputs by `beta`. With `block_epochs` the layers of a
-block are adjusted together at the end (`models.block_adjust`).
+block are adjusted together at the end (`models.block_reconstruction`).
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from sds_core.errors import SDSError
 from sds_core.pruning.adjust import better, solve_kept, straight_through
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
-from sds_core.pruning.redense import Round, gradient_redense, memory_rounds
+from sds_core.pruning.redense import Round, admm_rounds, gradient_redense
 from sds_core.pruning.registry import Pruner
 from sds_core.pruning.swap import refine_mask
 
@@ -30,8 +30,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "l2": (0, 100),
     "swaps": (0, 100_000),
     "rounds": (1, 1000),
-    "stiffness": (1e-6, 1e6),
-    "growth": (1, 10),
+    "rho": (1e-6, 1e6),
+    "rho_growth": (1, 10),
     "block_epochs": (0, 1000),
 }
 """What an option may be, in whichever method it is; one whose default is a whole number takes whole numbers only."""
@@ -234,7 +234,7 @@ class SDS(_LayerByLayer, _Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDSMemory(_Checked):
+class SDSAdmm(_Checked):
     """Sparse-Dense-Sparse in rounds, with a memory of what each prune threw away (ADMM; ours).
 
     Phase 2: rounds of dense solve and prune. Phase 3: the base pruner again, the kept weights solved for; the
@@ -247,10 +247,10 @@ class SDSMemory(_Checked):
 
     rounds: int = 12
     """Rounds of phase 2; stopping early (2 to 6) is worse than not starting."""
-    stiffness: float = 0.1
+    rho: float = 0.1
     """How strongly the first dense solve is held near the sparse weight, ρ."""
-    growth: float = 1.3
-    """Factor on the stiffness after every round; more rounds want less growth (25 rounds: 1.15)."""
+    rho_growth: float = 1.3
+    """Factor on the rho after every round; more rounds want less rho_growth (25 rounds: 1.15)."""
     alpha: float = 0.2
     """Shrinkage of the Gram matrix towards its diagonal, 0 to 1."""
     beta: float = 0.2
@@ -263,8 +263,8 @@ class SDSMemory(_Checked):
     the dense block's output, once its layers are solved; two cost about as much as everything else."""
 
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
-        return memory_rounds(
-            problem, sparse.weight, pattern, rounds=self.rounds, stiffness=self.stiffness, growth=self.growth
+        return admm_rounds(
+            problem, sparse.weight, pattern, rounds=self.rounds, rho=self.rho, rho_growth=self.rho_growth
         )
 
     def finish(
@@ -282,7 +282,7 @@ METHODS: dict[str, Any] = {
     "straight-through": StraightThrough,
     "swaps": Swaps,
     "sds": SDS,
-    "sds-memory": SDSMemory,
+    "sds-admm": SDSAdmm,
     "checkpoint": Checkpoint,
 }
 

@@ -1,7 +1,7 @@
 """Phase 2, *dense*: every connection may move again, until the weights are friendly to the next prune.
 
 Two ways, kept apart by name everywhere: the paper's gradient steps under L1 and L2 (`sds`), and rounds of
-reconstruction and pruning with a memory of what each prune threw away (`sds-memory`). All in Jacobi coordinates
+reconstruction and pruning with a memory of what each prune threw away (`sds-admm`). All in Jacobi coordinates
 V_ij = W_ij·s_j (see `gram.Gram`), where H̃ has a unit diagonal.
 """
 
@@ -59,8 +59,8 @@ class Round:
     """What the next prune keeps of it, memory included."""
 
 
-def memory_rounds(
-    problem: LayerProblem, start: Tensor, pattern: Pattern, *, rounds: int, stiffness: float, growth: float
+def admm_rounds(
+    problem: LayerProblem, start: Tensor, pattern: Pattern, *, rounds: int, rho: float, rho_growth: float
 ) -> Iterator[Round]:
     """Alternate between a re-dense solve and a prune, remembering what each prune threw away.
 
@@ -70,7 +70,7 @@ def memory_rounds(
         V = argmin f(V) + ρ‖V − (Z − U)‖² = [B̃ + ρ(Z − U)] (H̃ + ρI)⁻¹      dense
         Z = the entries of V + U with the highest |V + U|, in the pattern    sparse (Wanda's score, for any base)
         U ← V + U − Z                                                       memory
-        ρ ← growth·ρ, U ← U / growth                                        stiffen
+        ρ ← rho_growth·ρ, U ← U / rho_growth                                        stiffen
 
     The last V costs almost nothing to prune. Without the memory U nothing would happen: a pruned weight comes back
     shrunken, so the old mask always wins; with it, a wrongly pruned weight accumulates until it returns.
@@ -80,8 +80,8 @@ def memory_rounds(
         start: the sparse weight to start from (R, C).
         pattern: what Z obeys, within a row if unstructured.
         rounds: how many.
-        stiffness: ρ of the first round.
-        growth: factor on ρ after every round.
+        rho: ρ of the first round.
+        rho_growth: factor on ρ after every round.
 
     Raises:
         SDSError: H̃ + ρI is not positive definite in this precision.
@@ -90,20 +90,20 @@ def memory_rounds(
     pull = start * gram.scale  # Z − U
     memory = 0.0 * pull
     for number in range(1, rounds + 1):
-        dense = gram.ridge_solve(problem.scaled_rhs + stiffness * pull, stiffness)
+        dense = gram.ridge_solve(problem.scaled_rhs + rho * pull, rho)
         wanted = dense + memory
         mask = pattern.mask(wanted.abs(), "row")
         sparse = wanted * mask
-        memory = (wanted - sparse) / growth
-        stiffness *= growth
+        memory = (wanted - sparse) / rho_growth
+        rho *= rho_growth
         pull = sparse - memory
         yield Round(number, dense / gram.scale, Pruned(sparse / gram.scale, mask))
 
 
-def plain_rounds(
-    problem: LayerProblem, start: Tensor, pattern: Pattern, *, rounds: int, stiffness: float, growth: float
+def proximal_rounds(
+    problem: LayerProblem, start: Tensor, pattern: Pattern, *, rounds: int, rho: float, rho_growth: float
 ) -> Iterator[Round]:
-    """The plain re-dense path: the solves of `memory_rounds` one after the other, with no prune and no memory between.
+    """The plain re-dense path: the solves of `admm_rounds` one after the other, with no prune and no memory between.
 
     Each solve is held near the one before, V ← argmin f(V) + ρ‖V − V_before‖². Without a shift that is
 
@@ -113,12 +113,12 @@ def plain_rounds(
     pruned weight is back by the share φ_jj ≤ 1 of its size, so the old mask is favoured: this is why re-densing alone
     gains nothing, and what gradient steps without regularisation do as well.
 
-    Args, and what is raised: as `memory_rounds`.
+    Args, and what is raised: as `admm_rounds`.
     """
     gram = problem.gram
     dense = start * gram.scale
     for number in range(1, rounds + 1):
-        dense = gram.ridge_solve(problem.scaled_rhs + stiffness * dense, stiffness)
-        stiffness *= growth
+        dense = gram.ridge_solve(problem.scaled_rhs + rho * dense, rho)
+        rho *= rho_growth
         mask = pattern.mask(dense.abs(), "row")
         yield Round(number, dense / gram.scale, Pruned(dense * mask / gram.scale, mask))

@@ -25,7 +25,7 @@ svg { width: 100%; height: auto }
 """
 WORDS = ("perplexity", "mask", "2:4", "output error")
 """Of the glossary, what a reader needs to understand the page without the app."""
-PICTURED = "sds-memory-wanda"
+PICTURED = "sds-admm-wanda"
 """The example whose weights are drawn."""
 WIDTH, ROW = 680, 32
 """Size of the picture and of one stage in it, in its own units."""

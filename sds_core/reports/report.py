@@ -16,7 +16,7 @@ from sds_core.errors import SDSError
 from sds_core.figures import layer as layer_figures
 from sds_core.pruning.methods import METHODS
 from sds_core.runs import layer_stats, note
-from sds_core.runs.excluded_layers import Skipped, skipped
+from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 from sds_core.runs.files import require_space, write_text
 from sds_core.runs.run_folder import Run
 
@@ -115,7 +115,7 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
         "<h2>Perplexity</h2>",
         _perplexities(result),
         *(_figure(number, caption) for number, (_, caption) in enumerate(drawn)),
-        *_left_as_they_are(skipped([model] if model else [])),
+        *_left_as_they_are(excluded_layers([model] if model else [])),
         "<h2>What was asked for</h2>",
         _pairs((name.replace("_", " "), value) for name, value in config.to_dict().items() if value not in ("", None)),
         "<h2>Texts and files</h2>",
@@ -177,7 +177,7 @@ def _pictures(layers: pd.DataFrame) -> list[tuple[layer_figures.Figure, str]]:
     ]
 
 
-def _left_as_they_are(found: list[Skipped]) -> list[str]:
+def _left_as_they_are(found: list[ExcludedLayers]) -> list[str]:
     """The layers that are not pruned, by reason."""
     if not found:
         return []

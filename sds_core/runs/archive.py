@@ -98,7 +98,7 @@ def _check(run: Run, name: str) -> None:
         config = RunConfig.from_dict(json.loads((run.folder / "config.json").read_text(encoding="utf-8")))
         result = run.result()
         assert result is not None and result["perplexity"][result["last"]]["losses"]
-        assert result["last"] == config.written_by(config.walks[-1])
+        assert result["last"] == config.written_by(config.phases[-1])
         run.log.read()
         layer_stats.load(run.folder)
         assert len(note.read(run)) <= note.LONGEST

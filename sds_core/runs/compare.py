@@ -107,7 +107,7 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
     prune nothing. Patterns that prune less come first."""
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.sparsity):
-        if row.config.written_by(row.config.walks[-1]) != "redense":
+        if row.config.written_by(row.config.phases[-1]) != "redense":
             groups.setdefault(_pattern(row.config), []).append(row)
     found = []
     for pattern, group in groups.items():
@@ -149,7 +149,7 @@ def called(runs: dict[str, RunConfig]) -> dict[str, str]:
 
 def _apart(config: RunConfig, others: list[RunConfig]) -> Iterator[str]:
     """The settings and options of a run that are not the same in all of the others, in words."""
-    for name in ("model", "walk", "allocation", *CALIBRATED):
+    for name in ("model", "schedule", "allocation", *CALIBRATED):
         if len({getattr(other, name) for other in others}) > 1:
             yield f"{name} {getattr(config, name)}"
     for name in option_names(config.method):
@@ -197,7 +197,7 @@ def table(rows: list[Row]) -> str:
 
 def _pattern(config: RunConfig) -> str:
     """How many weights are pruned, and of which layers."""
-    return str(config.parsed_pattern()) + (f" without {config.skip}" if config.skip else "")
+    return str(config.parsed_pattern()) + (f" without {config.exclude}" if config.exclude else "")
 
 
 def _ratio(paired: Comparison | None) -> str:
@@ -221,7 +221,7 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
 
 def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
     """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
-    same = ("pruner", "pruner_sha256", "pattern", "skip", *CALIBRATED)
+    same = ("pruner", "pruner_sha256", "pattern", "exclude", *CALIBRATED)
     alike = all(getattr(config, name) == getattr(mine, name) for name in same)
     comparable = method == "base" or aim(config.made_method()) == aim(mine.made_method())
     return config.method == method and alike and comparable

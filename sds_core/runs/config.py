@@ -15,20 +15,15 @@ from sds_core.runs import plugins
 from sds_core.runs.plugin_file import NO_PRUNER
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-WALKS = ("fused", "staged")
+SCHEDULES = ("fused", "staged")
 WEIGHTS = ("auto", "memory", "disk")
 ALLOCATIONS = ("uniform", "owl")
-LAST_PHASE = 9
-
-
-def walk_of(phase: int) -> Phase:
-    """1 sparse, 2 dense, 3 sparse again; 4 and 5 repeat 2 and 3 on what 3 left, and so on (S-D-S-D-S)."""
-    return "sparse" if phase == 1 else "final" if phase % 2 else "dense"
-
+PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}
+"""The paper's numbers for its phases."""
 
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
-FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "skip", "pruner", *CALIBRATED, *MEASURED)
+FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
 NOT_FLAGS = ("options", "parent", "pruner_sha256")
 """Fields that are no options of the command line."""
@@ -56,21 +51,20 @@ class RunConfig:
     """Precision of the model: auto (its own), float32, bfloat16 or float16."""
     pruner: str = "wanda"
     """Base pruner: magnitude, wanda, sparsegpt, or one of your own (see --pruners)."""
-    method: str = "sds-memory"
-    """base, adjusted, sds (the paper's) or sds-memory (with a memory)."""
+    method: str = "sds-admm"
+    """base, adjusted, sds (the paper's) or sds-admm (with a memory)."""
     checkpoint: str = ""
     """A pruned copy of the model, to be looked at as it is; goes with --method checkpoint and --pruner none."""
     pattern: str = "2:4"
     """KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5."""
     allocation: str = "uniform"
     """How a ratio is shared among blocks: uniform, or owl (blocks with more outliers are pruned less)."""
-    skip: str = field(default="", metadata={"several": True})
+    exclude: str = field(default="", metadata={"several": True})
     """Layers to leave dense: patterns over their full names, such as *.0.* or *down_proj; several apart by spaces."""
-    walk: str = "fused"
-    """fused (one walk, each block through all phases) or staged (each phase over the whole model)."""
+    schedule: str = "fused"
+    """fused (one pass, each block through all phases) or staged (each phase over the whole model)."""
     phase: int = 0
-    """Only this phase: 1 sparse, 2 dense, 3 sparse again, and once more 4 and 5; all but 1 go on from a run; 0 for 1
-    to 3."""
+    """Only this phase: 1 sparse, 2 dense, 3 sparse again; 2 and 3 go on from a run. 0 for all of them."""
     calibration: str = "self"
     """Calibration text: self, python-docs, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or
     hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, several blended by weight as TEXT*2+TEXT."""
@@ -168,14 +162,16 @@ class RunConfig:
                 raise SDSError(f"option {name.replace('_', '-')} out of range", got=value, allowed=f"{least} or more")
 
     def _check_phases(self) -> None:
-        if self.walk not in WALKS:
-            raise SDSError("unknown walk", got=self.walk, allowed=", ".join(WALKS))
-        if self.phase not in range(LAST_PHASE + 1):
-            raise SDSError("unknown phase", got=self.phase, allowed=f"1 to {LAST_PHASE}")
-        if self.phase and self.walk != "staged":
-            raise SDSError("single phases belong to a staged walk", got=self.walk, cure="drop --walk, or drop --phase")
+        if self.schedule not in SCHEDULES:
+            raise SDSError("unknown schedule", got=self.schedule, allowed=", ".join(SCHEDULES))
+        if self.phase not in (0, *PHASES):
+            raise SDSError("unknown phase", got=self.phase, allowed="1, 2 or 3, or 0 for all of them")
+        if self.phase and self.schedule != "staged":
+            raise SDSError(
+                "single phases belong to a staged schedule", got=self.schedule, cure="drop --schedule, or drop --phase"
+            )
         if self.phase > 1 and self.method in METHODS and not METHODS[self.method].redenses:
-            raise SDSError(f"method {self.method} is not stepped through", cure="use --walk staged")
+            raise SDSError(f"method {self.method} is not stepped through", cure="use --schedule staged")
         if self.phase > 1 and (self.parent is None or self.parent.phase != self.phase - 1):
             raise SDSError(
                 f"phase {self.phase} goes on from a run that has finished phase {self.phase - 1}",
@@ -189,22 +185,22 @@ class RunConfig:
         method = METHODS.get(self.method)
         phases: list[Phase] = ["sparse"]
         if method and method.redenses:
-            phases.append("dense")
+            phases.append("redense")
         if method and method.finishes:
             phases.append("final")
         return phases
 
     @property
-    def walks(self) -> list[Phase]:
+    def phases(self) -> list[Phase]:
         """The walks over the model that this run consists of."""
         if self.phase:
-            return [walk_of(self.phase)]
-        return ["fused"] if self.walk == "fused" else self._staged()
+            return [PHASES[self.phase]]
+        return ["fused"] if self.schedule == "fused" else self._staged()
 
     def written_by(self, phase: Phase) -> Stage:
         """The stage of the weights that a walk leaves in the model."""
         last: Stage = "final" if METHODS[self.method].finishes else "sparse"
-        stages: dict[Phase, Stage] = {"fused": last, "sparse": "sparse", "dense": "redense", "final": "final"}
+        stages: dict[Phase, Stage] = {"fused": last, "sparse": "sparse", "redense": "redense", "final": "final"}
         return stages[phase]
 
     def branch(self, changes: dict[str, Any], parent: Parent) -> "RunConfig":
@@ -213,12 +209,12 @@ class RunConfig:
         Raises:
             SDSError: the change would contradict what the parent has done.
         """
-        kept = FIXED_BY_PARENT if walk_of(parent.phase + 1) == "dense" else (*FIXED_BY_PARENT, "method")
+        kept = FIXED_BY_PARENT if parent.phase == 1 else (*FIXED_BY_PARENT, "method")
         if fixed := [name for name in kept if changes.get(name, getattr(self, name)) != getattr(self, name)]:
             raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
         method = changes.get("method", self.method)
         options = (self.options if method == self.method else {}) | changes.get("options", {})
-        place = {"walk": "staged", "phase": parent.phase + 1, "parent": dataclasses.asdict(parent)}
+        place = {"schedule": "staged", "phase": parent.phase + 1, "parent": dataclasses.asdict(parent)}
         return RunConfig.from_dict(self.to_dict() | changes | {"options": options} | place)
 
     @property
@@ -267,7 +263,7 @@ class RunConfig:
         words = []
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            hidden = f.name in (*NOT_FLAGS, *without) or (f.name == "walk" and self.phase)
+            hidden = f.name in (*NOT_FLAGS, *without) or (f.name == "schedule" and self.phase)
             if hidden or value == f.default:
                 continue
             words += flag(f.name, value)
@@ -287,7 +283,7 @@ def flag(name: str, value: Any) -> list[str]:
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"samples": 8, "length": 512, "eval_windows": 16, "eval_length": 512},
     "best": {
-        "method": "sds-memory",
+        "method": "sds-admm",
         "samples": 32,
         "length": 1024,
         "eval_windows": 64,
@@ -296,7 +292,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {
         "method": "sds",
-        "walk": "staged",
+        "schedule": "staged",
         "calibration": "hub:allenai/c4:en:train:text",
         "samples": 128,
         "length": 2048,

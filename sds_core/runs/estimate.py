@@ -10,7 +10,7 @@ from sds_core.runs.run_folder import Run
 
 LOOKED_AT = 30
 """Of so many of the newest runs a like one is looked for."""
-ALIKE = ("model", "dtype", "weights", "method", "pruner", "skip", "walk", "device", "threads")
+ALIKE = ("model", "dtype", "weights", "method", "pruner", "exclude", "schedule", "device", "threads")
 """Options in which such a run is the same."""
 
 
@@ -46,13 +46,13 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
         if result is None or result.get("machine") != here or theirs.parent or not _alike(theirs, config):
             continue
         done = [event for event in events if event["kind"] == "block"]
-        blocks = [event for event in done if event["phase"] in config.walks] or done
+        blocks = [event for event in done if event["phase"] in config.phases] or done
         walking = sum(event["seconds"] for event in blocks)
         solving = sum(line["seconds"] for event in blocks for line in event["linears"])
         seen = (config.samples + config.held_out) * config.length / ((theirs.samples + theirs.held_out) * theirs.length)
         read = config.eval_windows * config.eval_length / (theirs.eval_windows * theirs.eval_length)
-        phases, timed = len(config.walks), len({event["phase"] for event in blocks})
-        measuring = result["measuring_seconds"] / len(theirs.walks)
+        phases, timed = len(config.phases), len({event["phase"] for event in blocks})
+        measuring = result["measuring_seconds"] / len(theirs.phases)
         return Estimate(
             like=run.id,
             seconds=phases * ((solving + (walking - solving) * seen) / timed + measuring * read),
@@ -64,5 +64,5 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
 
 def _alike(one: RunConfig, other: RunConfig) -> bool:
     epochs = {config.made_method().block_epochs for config in (one, other)}
-    same_epochs = len(epochs) == 1 or other.walks[-1] in ("sparse", "dense")  # where no block is adjusted
+    same_epochs = len(epochs) == 1 or other.phases[-1] in ("sparse", "redense")  # where no block is adjusted
     return same_epochs and all(getattr(one, name) == getattr(other, name) for name in ALIKE)

@@ -19,7 +19,7 @@ def take_in() -> list[Run]:
 
 
 def example(name: str) -> Run:
-    """One example, such as `sds-memory-wanda`, unpacked where it is not there yet."""
+    """One example, such as `sds-admm-wanda`, unpacked where it is not there yet."""
     path = FOLDER / f"{name}.zip"
     assert path.exists(), f"there is no example {name}"
     run = root() / packed_id(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Skipped:
+class ExcludedLayers:
     """Layers with one reason."""
 
     reason: str
@@ -17,13 +17,13 @@ class Skipped:
     """Those that differ in numbers only as one: `layers.0–23.mlp.gate`."""
 
 
-def skipped(events: Iterable[dict[str, Any]]) -> list[Skipped]:
+def excluded_layers(events: Iterable[dict[str, Any]]) -> list[ExcludedLayers]:
     """What a run's log says of linears in its blocks that are not pruned, the commonest reason first."""
     model: dict[str, Any] = next((event for event in events if event["kind"] == "model"), {})
     by_reason: dict[str, list[str]] = {}
-    for name, reason in model.get("left_out", {}).items():
+    for name, reason in model.get("excluded", {}).items():
         by_reason.setdefault(reason, []).append(name)
-    found = [Skipped(reason, len(names), list(_together(names))) for reason, names in by_reason.items()]
+    found = [ExcludedLayers(reason, len(names), list(_together(names))) for reason, names in by_reason.items()]
     return sorted(found, key=lambda one: -one.count)
 
 

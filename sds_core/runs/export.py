@@ -9,9 +9,9 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
-from sds_core.models.exclude import skip
+from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.models.structure import Block, dissect
+from sds_core.models.structure import Block, find_blocks
 from sds_core.pruning.methods import METHODS
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.external import FILES
@@ -34,7 +34,7 @@ def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:
     if config.checkpoint:
         return _checkpoint(run)
     loaded = load_model(config.model, config.dtype, weights)
-    take_weights(run, loaded, skip(dissect(loaded.model, loaded.shelf), config.skip.split()).blocks)
+    take_weights(run, loaded, exclude_layers(find_blocks(loaded.model, loaded.store), config.exclude.split()).blocks)
     return loaded
 
 
@@ -54,7 +54,7 @@ def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None
         raise SDSError(f"the model {loaded.name} is not the one that run {run.id} pruned", cure="put its files back")
     past = Checkpoints(run, result["last"])
     for block in blocks:
-        loaded.shelf.change(block.module, partial(past.restore, block))
+        loaded.store.change(block.module, partial(past.restore, block))
 
 
 def _recorded(run: Run) -> dict[str, str]:
@@ -84,7 +84,7 @@ def export(run: Run, folder: str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
-        loaded.shelf.save(loaded.model, partial)
+        loaded.store.save(loaded.model, partial)
         loaded.tokenizer.save_pretrained(partial)
         _card(run).save(partial / "README.md")
         if target.exists():

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError
-from sds_core.models.exclude import skip
+from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, find_model, load_model
-from sds_core.models.structure import Anatomy, Linear, dissect
+from sds_core.models.structure import Linear, ModelStructure, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM, Pattern, find_pattern, holds
 from sds_core.runs.config import RunConfig
@@ -21,13 +21,13 @@ FILES = "checkpoint/"
 """In front of the checkpoint's file names in the record, where the dense model's files stand too."""
 
 
-class Opened:
+class ExternalCheckpoint:
     """The checkpoint beside the dense model whose pruned copy it is.
 
     Args:
         folder: the checkpoint, as `load_model` takes it.
         dense: the dense model.
-        anatomy: its prunable layers.
+        structure: its prunable layers.
         dtype: precision of the checkpoint, as `load_model` takes it.
 
     Raises:
@@ -35,17 +35,17 @@ class Opened:
             pruned.
     """
 
-    def __init__(self, folder: str, dense: LoadedModel, anatomy: Anatomy, dtype: str = "auto"):
+    def __init__(self, folder: str, dense: LoadedModel, structure: ModelStructure, dtype: str = "auto"):
         self.loaded = load_model(folder, dtype)
         its, mine = self.loaded.model.state_dict(), dense.model.state_dict()
         if self.loaded.folder == dense.folder:
             raise SDSError("the checkpoint is the dense model itself", got=folder, cure="name two folders")
         self._refuse_other_shapes(folder, its, mine)
-        self.anatomy = dissect(self.loaded.model)
+        self.structure = find_blocks(self.loaded.model)
         modules: Any = self.loaded.model.get_submodule
         self._linears = {
             linear.name: replace(linear, module=modules(linear.name))
-            for block in anatomy.blocks
+            for block in structure.blocks
             for linear in block.linears
         }
         if not self.pruned_layers():
@@ -101,7 +101,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.to(other.dtype), other)
 
 
-def as_found(folder: str, dense: str, values: dict[str, Any]) -> RunConfig:
+def external_config(folder: str, dense: str, values: dict[str, Any]) -> RunConfig:
     """The run that looks at a checkpoint, with the pattern that holds in its pruned layers.
 
     Args:
@@ -110,13 +110,15 @@ def as_found(folder: str, dense: str, values: dict[str, Any]) -> RunConfig:
         values: other options of the run.
 
     Raises:
-        SDSError: as for `Opened`.
+        SDSError: as for `ExternalCheckpoint`.
     """
     fixed: dict[str, Any] = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER}
     fixed |= {"weights": "memory", "keep_weights": False}
     config = RunConfig.from_dict(values | fixed)
     find_model(folder)  # a slip of the pen is told before the dense model is loaded
     loaded = load_model(dense, config.dtype)
-    opened = Opened(folder, loaded, skip(dissect(loaded.model), config.skip.split()), config.dtype)
+    opened = ExternalCheckpoint(
+        folder, loaded, exclude_layers(find_blocks(loaded.model), config.exclude.split()), config.dtype
+    )
     pattern = find_pattern(list(opened.pruned_layers().values()))
     return RunConfig.from_dict(values | fixed | {"pattern": str(pattern)})

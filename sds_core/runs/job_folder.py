@@ -20,7 +20,7 @@ State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "
 
 
 @dataclass(frozen=True)
-class Workplace:
+class JobFolder:
     """One such folder."""
 
     folder: Path

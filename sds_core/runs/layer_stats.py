@@ -13,12 +13,12 @@ from sds_core.pruning.layer_problem import Pruned
 from sds_core.runs.files import write_atomically
 
 if TYPE_CHECKING:
-    from sds_core.sds import Solved
+    from sds_core.sds import LayerResult
 
 NOTHING = float("nan")
 
 
-def rows(solved: "Solved") -> list[dict[str, Any]]:
+def rows(solved: "LayerResult") -> list[dict[str, Any]]:
     """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps).
 
     Columns besides histogram and statistics, NaN where they mean nothing:
@@ -65,13 +65,13 @@ def rows(solved: "Solved") -> list[dict[str, Any]]:
     return found
 
 
-def _held_out(solved: "Solved", stage: str, weight: Tensor) -> float:
+def _held_out(solved: "LayerResult", stage: str, weight: Tensor) -> float:
     if solved.held_out is None:
         return NOTHING
     return 0.0 if stage == "dense" else solved.held_out.loss(weight)
 
 
-def _prune_energy(solved: "Solved", weight: Tensor) -> float:
+def _prune_energy(solved: "LayerResult", weight: Tensor) -> float:
     scaled = (weight * solved.problem.gram.scale).abs()
     return solved.problem.energy(weight * ~solved.pattern.mask(scaled, "row"))
 
@@ -98,14 +98,6 @@ def load(folder: Path) -> pd.DataFrame:
         return pd.DataFrame()
     together = pd.concat(frames, ignore_index=True)
     return together.drop_duplicates(["block", "linear", "stage", "round"], keep="last").reset_index(drop=True)
-
-
-def hand_on(parent: Path, child: Path) -> None:
-    """Give a run the final weights of the one before as those that it starts from."""
-    frame = load(parent)
-    if not frame.empty:
-        frame = frame[frame["stage"].isin(["dense", "final"])].replace({"stage": {"final": "sparse"}})
-        save(child / "distributions" / "sparse-all.parquet", frame.to_dict("records"))
 
 
 def pack(mask: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from sds_core.pruning.methods import METHODS, option_names
 from sds_core.runs import plugins
 from sds_core.runs.config import PRESETS, RunConfig, flag
 
-COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-memory:wanda")
+COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
 """METHOD:PRUNER, as `compare` takes them, and those that it takes where none are given."""
 DEMO = {**PRESETS["quick"], "title": "demo"}
 

@@ -14,9 +14,9 @@ from sds_core.errors import SDSError
 from sds_core.models.calibration import calibration_windows, digest, evaluation_windows
 from sds_core.models.device import pick_device
 from sds_core.models.evaluate import evaluate
-from sds_core.models.exclude import skip
+from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, cache_folder, load_model
-from sds_core.models.structure import Anatomy, dissect
+from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_json
@@ -25,7 +25,7 @@ Event = dict[str, Any]
 T = TypeVar("T")
 
 
-class Workbench:
+class ModelCache:
     """Loads and measures at most once what runs have in common.
 
     Args:
@@ -51,22 +51,22 @@ class Workbench:
         if self._key != key:
             self._key = None
             self.loaded: LoadedModel = load_model(*key, copies=2 if self._keep_dense else 1)
-            self._whole = dissect(self.loaded.model, self.loaded.shelf)
+            self._whole = find_blocks(self.loaded.model, self.loaded.store)
             self._windows.clear()
             self.changed = False
             if self._keep_dense:
-                self.loaded.shelf.keep_dense(linear.module.weight for linear in self._linears())
+                self.loaded.store.keep_dense(linear.module.weight for linear in self._linears())
             self._key = key
         self.restore_dense()
         if not config.partial:
             _refuse_mostly_unprunable(self._whole, config.model)
-        self.anatomy: Anatomy = skip(self._whole, config.skip.split())
+        self.structure: ModelStructure = exclude_layers(self._whole, config.exclude.split())
         positions = getattr(self.loaded.model.config.get_text_config(), "max_position_embeddings", None)
         if positions and max(config.length, config.eval_length) > positions:
             longest = max(config.length, config.eval_length)
             raise SDSError(f"windows of {longest} tokens are too long", allowed=f"{config.model} knows {positions}")
         pattern = config.parsed_pattern()
-        for block in self.anatomy.blocks:
+        for block in self.structure.blocks:
             for linear in block.linears:
                 pattern.check(linear.shape[1], linear.name)
         calibration, evaluation = config.texts
@@ -87,12 +87,12 @@ class Workbench:
     def restore_dense(self) -> None:
         """Give the model its dense weights back, if they were changed."""
         if self.changed:
-            self.loaded.shelf.restore_dense()
+            self.loaded.store.restore_dense()
             self.changed = False
 
-    def measure(self, stage: str, other: Anatomy | None = None) -> Generator[Event, None, Perplexity]:
+    def measure(self, stage: str, other: ModelStructure | None = None) -> Generator[Event, None, Perplexity]:
         """Perplexity of the model as it is now, or of another one."""
-        return (yield from self.following(stage, evaluate(other or self.anatomy, self.evaluation, self.device)))
+        return (yield from self.following(stage, evaluate(other or self.structure, self.evaluation, self.device)))
 
     def following(self, what: str, progress: Generator[int, None, T]) -> Generator[Event, None, T]:
         """Tells of every block that something passes, and returns what it returns."""
@@ -101,7 +101,7 @@ class Workbench:
                 block = next(progress)
             except StopIteration as done:
                 return done.value
-            yield {"kind": "measuring", "stage": what, "block": block, "of": len(self.anatomy.blocks)}
+            yield {"kind": "measuring", "stage": what, "block": block, "of": len(self.structure.blocks)}
 
     def measure_dense(self) -> Generator[Event, None, Perplexity]:
         """Perplexity of the untouched model, from the user's cache where it was measured before on this set-up."""
@@ -122,12 +122,12 @@ class Workbench:
         return measured
 
 
-def _refuse_mostly_unprunable(anatomy: Anatomy, name: str) -> None:
+def _refuse_mostly_unprunable(structure: ModelStructure, name: str) -> None:
     """A model most of whose blocks are no linears, such as a mixture of experts that are stored as one tensor each."""
-    if anatomy.prunable * 2 < anatomy.matrices:
+    if structure.prunable * 2 < structure.matrices:
         raise SDSError(
-            f"only {anatomy.prunable / anatomy.matrices:.0%} of the weights in the blocks of {name} lie in layers that "
-            f"can be pruned",
+            f"only {structure.prunable / structure.matrices:.0%} of the weights in the blocks of {name} lie in "
+            "layers that can be pruned",
             cure="prune those alone with --partial, or take a model that is not a mixture of experts",
         )
 

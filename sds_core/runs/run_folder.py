@@ -30,7 +30,7 @@ from sds_core.errors import SDSError
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock
 from sds_core.runs.files import disk_error, write_json
-from sds_core.runs.job_folder import Workplace
+from sds_core.runs.job_folder import JobFolder
 
 if TYPE_CHECKING:
     from sds_core.runs.config import Parent, RunConfig
@@ -97,7 +97,7 @@ def create(config: RunConfig) -> Run:
 
 
 @dataclass(frozen=True)
-class Run(Workplace):
+class Run(JobFolder):
     """One run's folder."""
 
     @property
@@ -182,22 +182,18 @@ class Run(Workplace):
         return hashlib.sha256(repr(sorted(self.checkpoints(stage).items())).encode()).hexdigest()
 
     def as_parent(self, phase: int) -> Parent:
-        """This run as the parent of one that goes on with `phase`.
+        """This run as the parent of one that goes on with `phase`, 2 or 3.
 
         Raises:
             SDSError: the phase before is not finished here.
         """
         from sds_core.runs.config import Parent
 
-        *_, needed = _handed_on(phase)
+        needed = _handed_on(phase)[-1]
         recorded = self.log.read()
         blocks = next((e["blocks"] for e in recorded if e["kind"] == "model"), None)
-        complete = (
-            blocks is not None and len(self.checkpoints(needed)) == blocks and self.checkpoint(needed, 0).exists()
-        )
-        # Which time it is that this run goes through phases 2 and 3, alias 4 and 5: its stages are that time's.
-        times = self.config.phase // 2 if self.config.phase else 1
-        if not complete or (times != (phase - 1) // 2 and phase != 2) or times > phase // 2:
+        complete = blocks is not None and len(self.checkpoints(needed)) == blocks
+        if not complete or not self.checkpoint(needed, 0).exists():
             raise SDSError(
                 f"run {self.id} holds no finished phase {phase - 1} to go on from",
                 cure=f"run phase {phase - 1} first, with its weights kept",
@@ -213,33 +209,21 @@ class Run(Workplace):
         if parent.as_parent(origin.phase + 1) != origin:
             raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
         stages = _handed_on(origin.phase + 1)
-        for theirs, mine in stages.items():
-            shutil.copytree(parent.folder / FOLDERS[theirs], self.folder / FOLDERS[mine], copy_function=_link)
         (self.folder / "distributions").mkdir()
-        if "final" in stages:
-            from sds_core.runs import layer_stats
-
-            layer_stats.hand_on(parent.folder, self.folder)
-        else:
-            for walk in ("sparse", "dense")[: len(stages)]:
-                for path in (parent.folder / "distributions").glob(f"{walk}-*.parquet"):
-                    _link(str(path), str(self.folder / "distributions" / path.name))
+        for stage in stages:
+            shutil.copytree(parent.folder / FOLDERS[stage], self.folder / FOLDERS[stage], copy_function=_link)
+            for path in (parent.folder / "distributions").glob(f"{stage}-*.parquet"):
+                _link(str(path), str(self.folder / "distributions" / path.name))
         for event in parent.log.read():
-            kind, renamed = event["kind"], dict[str, Any](inherited=parent.id)
-            if kind in ("block", "perplexity") and event["stage"] in stages:
-                renamed["stage"] = stages[event["stage"]]
-                if kind == "block" and "final" in stages:
-                    renamed["phase"] = "sparse"
-            elif kind not in ("model", "allocation") and (kind, event.get("stage")) != ("perplexity", "dense"):
-                continue
-            self.log.append(event | renamed)
+            of_stage = event["kind"] in ("block", "perplexity") and event["stage"] in stages
+            dense = (event["kind"], event.get("stage")) == ("perplexity", "dense")
+            if of_stage or dense or event["kind"] in ("model", "allocation"):
+                self.log.append(event | {"inherited": parent.id})
 
 
-def _handed_on(phase: int) -> dict[Stage, Stage]:
-    """What a phase needs of the run before, by its name there and its name here; what it starts from comes last."""
-    if phase == 2:
-        return {"sparse": "sparse"}
-    return {"sparse": "sparse", "redense": "redense"} if phase % 2 else {"final": "sparse"}
+def _handed_on(phase: int) -> tuple[Stage, ...]:
+    """The stages that a phase needs of the run before; what it starts from comes last."""
+    return ("sparse",) if phase == 2 else ("sparse", "redense")
 
 
 def _link(source: str, target: str) -> None:

@@ -27,14 +27,14 @@ from sds_core.pruning.perplexity import Perplexity, compare
 from sds_core.pruning.stages import Phase
 from sds_core.runs import checkpoint, layer_stats, plugins
 from sds_core.runs.checkpoint import Checkpoints
-from sds_core.runs.external import Opened
+from sds_core.runs.external import ExternalCheckpoint
 from sds_core.runs.files import require_space, write_json
-from sds_core.runs.model_cache import Event, Workbench, use_threads
+from sds_core.runs.model_cache import Event, ModelCache, use_threads
 from sds_core.runs.run_folder import FOLDERS, Run
-from sds_core.sds import Recipe, Solved, run_phase
+from sds_core.sds import LayerResult, Recipe, run_phase
 
 
-def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
+def experiment(run: Run, bench: ModelCache) -> Iterator[Event]:
     """Do what a run's configuration asks for, going on from what its record says is done.
 
     Yields:
@@ -65,14 +65,14 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
         given=opened.given if opened else None,
     )
     measured = {e["stage"]: Perplexity(tuple(e["losses"]), e["tokens"]) for e in past if e["kind"] == "perplexity"}
-    for phase in config.walks:
+    for phase in config.phases:
         bench.restore_dense()
         bench.changed = True
         yield from _walk(run, bench, phase, recipe)
         stage = config.written_by(phase)
         if stage not in measured:
             began = time.monotonic()
-            measured[stage] = yield from bench.measure(stage, opened.anatomy if opened else None)
+            measured[stage] = yield from bench.measure(stage, opened.structure if opened else None)
             yield _perplexity(stage, measured[stage], dense) | {"seconds": round(time.monotonic() - began, 3)}
     write_json(run.folder / "result.json", _result(run, bench, measured | {"dense": dense}, opened))
     if not config.keep_weights:
@@ -81,16 +81,16 @@ def experiment(run: Run, bench: Workbench) -> Iterator[Event]:
     yield {"kind": "finished"}
 
 
-def _opened(bench: Workbench) -> Opened | None:
+def _opened(bench: ModelCache) -> ExternalCheckpoint | None:
     """The checkpoint that is only looked at, if that is what the run is for."""
     if not bench.config.checkpoint:
         return None
-    opened = Opened(bench.config.checkpoint, bench.loaded, bench.anatomy, bench.config.dtype)
+    opened = ExternalCheckpoint(bench.config.checkpoint, bench.loaded, bench.structure, bench.config.dtype)
     opened.refuse_other(bench.config.parsed_pattern())
     return opened
 
 
-def _by_block(bench: Workbench, past: list[Event]) -> Generator[Event, None, tuple[Pattern, ...]]:
+def _by_block(bench: ModelCache, past: list[Event]) -> Generator[Event, None, tuple[Pattern, ...]]:
     """Every block's pattern where the allocation makes them differ; what the record says already is not asked again."""
     pattern = bench.config.parsed_pattern()
     if bench.config.allocation == "uniform":
@@ -100,28 +100,28 @@ def _by_block(bench: Workbench, past: list[Event]) -> Generator[Event, None, tup
     if known is None:
         bench.restore_dense()
         ratios = yield from bench.following(
-            "outliers", owl(bench.anatomy, bench.calibration, pattern.ratio, bench.device)
+            "outliers", owl(bench.structure, bench.calibration, pattern.ratio, bench.device)
         )
         known = list(map(str, ratios))
         yield {"kind": "allocation", "ratios": known}
     return tuple(Unstructured(Fraction(ratio)) for ratio in known)
 
 
-def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[Event]:
+def _walk(run: Run, bench: ModelCache, phase: Phase, recipe: Recipe) -> Iterator[Event]:
     """One walk over the blocks, each block's results stored before it is reported."""
-    config, blocks = run.config, bench.anatomy.blocks
+    config, blocks = run.config, bench.structure.blocks
     stage = config.written_by(phase)
     past = Checkpoints(run, stage)
     if past.finished == len(blocks):
         for block in blocks:
-            bench.anatomy.shelf.change(block.module, partial(past.restore, block))
+            bench.structure.store.change(block.module, partial(past.restore, block))
         return
     yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
     began, used = time.monotonic(), time.process_time()
     rows, lines, weights = list[dict[str, Any]](), dict[str, dict[str, Any]](), dict[str, Tensor]()
     windows = torch.cat([bench.calibration, bench.held_out])
-    for event in run_phase(phase, bench.anatomy, windows, recipe, bench.device, past, len(bench.held_out)):
-        if isinstance(event, Solved):  # what is not kept is let go at once: a block's rounds would fill a GPU
+    for event in run_phase(phase, bench.structure, windows, recipe, bench.device, past, len(bench.held_out)):
+        if isinstance(event, LayerResult):  # what is not kept is let go at once: a block's rounds would fill a GPU
             its_rows = layer_stats.rows(event)
             rows += its_rows
             lines[event.linear.label] = lines.get(event.linear.label, {}) | _line(event, its_rows)
@@ -149,9 +149,9 @@ def _walk(run: Run, bench: Workbench, phase: Phase, recipe: Recipe) -> Iterator[
         rows, lines, weights = [], {}, {}
 
 
-def _line(solved: Solved, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _line(solved: LayerResult, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """One layer in the log: its losses by stage, and the exact counts of its last mask."""
-    line: dict[str, Any] = {"linear": solved.linear.label, "seconds": round(solved.seconds, 3), "winner": solved.winner}
+    line: dict[str, Any] = {"linear": solved.linear.label, "seconds": round(solved.seconds, 3), "chosen": solved.chosen}
     line |= {f"loss_{row['stage']}": row["loss"] for row in rows if row["round"] == 0}
     for value in solved.stages.values():
         if isinstance(value, Pruned):
@@ -169,22 +169,22 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _identity(bench: Workbench, opened: Opened | None) -> Event:
+def _identity(bench: ModelCache, opened: ExternalCheckpoint | None) -> Event:
     """What exactly is worked on: files, windows, counts."""
-    anatomy = bench.anatomy
+    structure = bench.structure
     return {
         "kind": "model",
         "model": bench.loaded.name,
         "folder": str(bench.loaded.folder),
         "dtype": str(bench.loaded.model.dtype).removeprefix("torch."),
         "device": str(bench.device),
-        "weights": bench.loaded.shelf.kind,
+        "weights": bench.loaded.store.kind,
         "sha256": bench.loaded.sha256 | (opened.sha256 if opened else {}),
-        "blocks": len(anatomy.blocks),
-        "prunable": anatomy.prunable,
-        "total": anatomy.total,
-        "matrices": anatomy.matrices,
-        "left_out": anatomy.left_out,
+        "blocks": len(structure.blocks),
+        "prunable": structure.prunable,
+        "total": structure.total,
+        "matrices": structure.matrices,
+        "excluded": structure.excluded,
         "calibration": bench.config.texts[0],
         "evaluation": bench.config.texts[1],
         "calibration_sha256": digest(bench.calibration),
@@ -214,16 +214,16 @@ def _moved(text: str, before: Event, now: Event) -> bool:
     return before[f"{text}_sha256"] != now[f"{text}_sha256"]
 
 
-def _bytes_needed(run: Run, bench: Workbench) -> int:
+def _bytes_needed(run: Run, bench: ModelCache) -> int:
     """Disk space of all checkpoints to come: weights in the model's precision, masks in bits, a little for records."""
-    stages = [run.config.written_by(phase) for phase in run.config.walks]
+    stages = [run.config.written_by(phase) for phase in run.config.phases]
     there = sum(path.stat().st_size for stage in stages for path in (run.folder / FOLDERS[stage]).glob("*"))
     return max(len(stages) * _weight_bytes(bench) - there, 0) + (16 << 20)
 
 
-def _weight_bytes(bench: Workbench) -> int:
+def _weight_bytes(bench: ModelCache) -> int:
     """Size of one stage's checkpoints."""
-    return int(bench.anatomy.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8))
+    return int(bench.structure.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8))
 
 
 def _perplexity(stage: str, measured: Perplexity, dense: Perplexity | None = None) -> Event:
@@ -234,23 +234,25 @@ def _perplexity(stage: str, measured: Perplexity, dense: Perplexity | None = Non
     return event
 
 
-def _result(run: Run, bench: Workbench, measured: dict[str, Perplexity], opened: Opened | None) -> dict[str, Any]:
+def _result(
+    run: Run, bench: ModelCache, measured: dict[str, Perplexity], opened: ExternalCheckpoint | None
+) -> dict[str, Any]:
     """The run in numbers."""
     events = run.log.read()
-    last = run.config.written_by(run.config.walks[-1])
+    last = run.config.written_by(run.config.phases[-1])
     lines = [line for e in events if e["kind"] == "block" and e["stage"] == last for line in e["linears"]]
     pruned = sum(line.get("pruned", 0) for line in lines)
     return {
         "perplexity": {stage: _perplexity(stage, value, measured["dense"]) for stage, value in measured.items()},
         "last": last,
         "pruned": pruned,
-        "prunable": bench.anatomy.prunable,
-        "total": bench.anatomy.total,
-        "sparsity": pruned / bench.anatomy.prunable,
-        "model_sparsity": pruned / bench.anatomy.total,
-        "left_out": bench.anatomy.left_out,
+        "prunable": bench.structure.prunable,
+        "total": bench.structure.total,
+        "sparsity": pruned / bench.structure.prunable,
+        "model_sparsity": pruned / bench.structure.total,
+        "excluded": bench.structure.excluded,
         **({"besides": opened.besides} if opened else {}),
-        "winners": Counter(line["winner"] for line in lines if line["winner"]),
+        "chosen": Counter(line["chosen"] for line in lines if line["chosen"]),
         **_block_change(
             [BlockChange(**e["block_change"]) for e in events if e.get("stage") == last and "block_change" in e]
         ),

@@ -1,8 +1,8 @@
 """One text through a model and through what finished runs made of it: what each expects, and how each goes on.
 
-The question has a folder of its own in the user's cache, named after everything that the answer depends on: who asks
-the same again finds the answer, or the process that is at work on it. Beside a workplace's files there is
-question.json          what was asked
+The query has a folder of its own in the user's cache, named after everything that the result depends on: who asks
+the same again finds the result, or the process that is at work on it. Beside a workplace's files there is
+query.json          what was asked
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from torch import Tensor
 import sds_core
 from sds_core.errors import Cancelled, SDSError
 from sds_core.models.device import pick_device
-from sds_core.models.exclude import skip
+from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, cache_folder, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
-from sds_core.models.structure import dissect
+from sds_core.models.structure import find_blocks
 from sds_core.runs import lock
 from sds_core.runs.compare import called
 from sds_core.runs.export import take_weights
 from sds_core.runs.files import disk_error, write_json
-from sds_core.runs.job_folder import Workplace
+from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.run_folder import Run, ids, open_run, root
-from sds_core.runs.text_query import Answer, Question, Reading
+from sds_core.runs.text_query import TextQuery, TextReading, TextResult
 from sds_core.runs.worker import attempt, device_to_itself, start_process
 
 DENSE = "dense"
@@ -52,43 +52,45 @@ def askable() -> list[Run]:
 
 
 @dataclass(frozen=True)
-class Inquiry(Workplace):
-    """A question's folder."""
+class TextJob(JobFolder):
+    """A query's folder."""
 
     @classmethod
-    def of(cls, question: Question) -> Inquiry:
-        """The folder of a question, there or not.
+    def of(cls, query: TextQuery) -> TextJob:
+        """The folder of a query, there or not.
 
         Raises:
             SDSError: a run is not there, is not finished, has no weights, or pruned another model or skipped other
                 layers than the first one.
         """
-        runs = [open_run(run) for run in question.runs]
+        runs = [open_run(run) for run in query.runs]
         weights = sorted((run.id, _weights(run)) for run in runs)  # in whatever order they are named
         models = [_model(run) for run in runs]
         for run, model in zip(runs, models, strict=True):
             if model != models[0]:
                 _refuse(f"run {run.id} pruned another model than run {runs[0].id}")
-            if run.config.skip != runs[0].config.skip:  # what the one pruned would stay behind where the other skipped
+            if (
+                run.config.exclude != runs[0].config.exclude
+            ):  # what the one pruned would stay behind where the other skipped
                 _refuse(f"run {run.id} skipped other layers than run {runs[0].id}")
-        whole = (sds_core.__version__, question.prompt, question.tokens, models[0], weights)
+        whole = (sds_core.__version__, query.prompt, query.tokens, models[0], weights)
         return cls(_folder(hashlib.sha256(repr(whole).encode()).hexdigest()[:24]))
 
-    def answer(self) -> Answer | None:
+    def result(self) -> TextResult | None:
         """What came out, or None while there is nothing.
 
         Raises:
             SDSError: the file is broken.
         """
         try:
-            return Answer.from_dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
+            return TextResult.from_dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            raise SDSError(f"the answer in {self.folder} is broken: {error}", cure="delete that folder") from error
+            raise SDSError(f"the result in {self.folder} is broken: {error}", cure="delete that folder") from error
 
-    def launch(self, question: Question) -> None:
-        """Start a process that answers the question, unless one is at work on it or it is answered already.
+    def launch(self, query: TextQuery) -> None:
+        """Start a process that answers the query, unless one is at work on it or it is answered already.
 
         Raises:
             SDSError: the disk is full.
@@ -103,8 +105,8 @@ class Inquiry(Workplace):
         try:
             if not (self.folder / "result.json").exists():
                 (self.folder / "cancel").unlink(missing_ok=True)
-                write_json(self.folder / "question.json", dataclasses.asdict(question))
-                command = ["answer", self.id, "--lock", str(descriptor)]
+                write_json(self.folder / "query.json", dataclasses.asdict(query))
+                command = ["result", self.id, "--lock", str(descriptor)]
                 start_process(command, [descriptor], self.errors, root())
         finally:
             os.close(descriptor)
@@ -137,67 +139,67 @@ def _model(run: Run) -> tuple[str, list[tuple[str, str]]]:
 
 
 def work(name: str, descriptor: int) -> int:
-    """Answer the question in the folder of this name; returns the exit code of the process that does it.
+    """TextResult the query in the folder of this name; returns the exit code of the process that does it.
 
     `descriptor` is the folder's inherited lock; it stays open until this process ends.
     """
-    inquiry = Inquiry(_folder(name.removeprefix("text-")))
-    assert inquiry.id == name
+    job = TextJob(_folder(name.removeprefix("text-")))
+    assert job.id == name
     os.set_inheritable(descriptor, False)
     lock.note_owner(descriptor)
-    inquiry.log.mend()
-    values = json.loads((inquiry.folder / "question.json").read_text(encoding="utf-8"))
-    question = Question(**values | {"runs": tuple(values["runs"])})
+    job.log.mend()
+    values = json.loads((job.folder / "query.json").read_text(encoding="utf-8"))
+    query = TextQuery(**values | {"runs": tuple(values["runs"])})
 
     def do() -> None:
-        device = open_run(question.runs[0]).config.device
-        with device_to_itself(device, inquiry, lambda: inquiry.cancel_requested):
-            _refuse_cancelled(inquiry)
-            answer = _ask(question, inquiry)
-        write_json(inquiry.folder / "result.json", dataclasses.asdict(answer))
-        inquiry.log.append({"kind": "finished"})
+        device = open_run(query.runs[0]).config.device
+        with device_to_itself(device, job, lambda: job.cancel_requested):
+            _refuse_cancelled(job)
+            result = _ask(query, job)
+        write_json(job.folder / "result.json", dataclasses.asdict(result))
+        job.log.append({"kind": "finished"})
 
-    return int(not attempt(inquiry, do))
+    return int(not attempt(job, do))
 
 
-def _ask(question: Question, inquiry: Inquiry) -> Answer:
+def _ask(query: TextQuery, job: TextJob) -> TextResult:
     """One model after the other: the dense one is loaded, and each run's weights are written over the ones before."""
-    runs = [open_run(run) for run in question.runs]
+    runs = [open_run(run) for run in query.runs]
     config = runs[0].config
-    inquiry.log.append({"kind": "loading", "model": config.model})
+    job.log.append({"kind": "loading", "model": config.model})
     loaded = load_model(config.model, config.dtype)
-    blocks = skip(dissect(loaded.model), config.skip.split()).blocks
-    ids = token_ids(loaded, question.prompt, question.tokens)
+    blocks = exclude_layers(find_blocks(loaded.model), config.exclude.split()).blocks
+    ids = token_ids(loaded, query.prompt, query.tokens)
     loaded.model.to(pick_device(config.device))  # type: ignore[arg-type]
     names = called({run.id: run.config for run in runs})
-    readings = list[Reading]()
+    readings = list[TextReading]()
     for run in (None, *runs):
         name = names[run.id] if run else DENSE
-        inquiry.log.append({"kind": "reading", "name": name, "model": len(readings), "of": 1 + len(runs)})
+        job.log.append({"kind": "reading", "name": name, "model": len(readings), "of": 1 + len(runs)})
         if run:
             take_weights(run, loaded, blocks)
         losses = tuple(token_losses(loaded.model, ids))
-        written = _written(loaded, ids, question.tokens, inquiry)
+        written = _written(loaded, ids, query.tokens, job)
         weights = _weights(run) if run else ""
-        readings.append(Reading(name=name, weights=weights, losses=losses, continuation=written))
-    return Answer(
+        readings.append(TextReading(name=name, weights=weights, losses=losses, continuation=written))
+    return TextResult(
         model=config.model,
-        prompt=question.prompt,
-        tokens=question.tokens,
+        prompt=query.prompt,
+        tokens=query.tokens,
         pieces=tuple(pieces(loaded.tokenizer, ids.tolist())),
         readings=tuple(readings),
     )
 
 
-def _written(loaded: LoadedModel, ids: Tensor, count: int, inquiry: Inquiry) -> tuple[str, ...]:
+def _written(loaded: LoadedModel, ids: Tensor, count: int, job: TextJob) -> tuple[str, ...]:
     """The continuation as pieces of text."""
     whole = ids.tolist()
     for token in continuation(loaded.model, ids, count):
-        _refuse_cancelled(inquiry)
+        _refuse_cancelled(job)
         whole.append(token)
     return tuple(pieces(loaded.tokenizer, whole)[len(ids) :])
 
 
-def _refuse_cancelled(inquiry: Inquiry) -> None:
-    if inquiry.cancel_requested:
+def _refuse_cancelled(job: TextJob) -> None:
+    if job.cancel_requested:
         raise Cancelled("cancelled", cure="ask again to begin anew")

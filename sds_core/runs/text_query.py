@@ -1,4 +1,4 @@
-"""A question put to a model and to what runs made of it, and the answer: plain values that keep in a file."""
+"""A query put to a model and to what runs made of it, and the result: plain values that keep in a file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from sds_core.errors import SDSError
 
-EXAMPLE = Path(__file__).parents[1] / "assets" / "example-answer.json"
+EXAMPLE = Path(__file__).parents[1] / "assets" / "example-result.json"
 """What `text --out` has written of runs of `python -m sds_core demo`, so that there is something to see at once."""
 MOST_RUNS, MOST_CHARACTERS, MOST_FOLLOWING = 4, 1000, 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class TextQuery:
     """What is asked."""
 
     runs: tuple[str, ...]
@@ -45,11 +45,11 @@ class Question:
     def command(self) -> str:
         """The command line that asks the same."""
         words = ["python", "-m", "sds_core", "text", *self.runs, f"--prompt={self.prompt}"]
-        return shlex.join(words if self.tokens == Question.tokens else [*words, f"--tokens={self.tokens}"])
+        return shlex.join(words if self.tokens == TextQuery.tokens else [*words, f"--tokens={self.tokens}"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class TextReading:
     """What one model made of the text."""
 
     name: str
@@ -66,11 +66,11 @@ class Reading:
         """Mean loss, nats; 0 for a text of one token, which nothing comes before."""
         return statistics.fmean(self.losses or [0.0])
 
-    def above(self, dense: Reading) -> list[float]:
+    def above(self, dense: TextReading) -> list[float]:
         """How much more each token surprised this model than the dense one, nats."""
         return [mine - its for mine, its in zip(self.losses, dense.losses, strict=True)]
 
-    def agreed(self, dense: Reading) -> int:
+    def agreed(self, dense: TextReading) -> int:
         """So many tokens of the continuation are the dense model's too, before the first that is not."""
         pairs = zip(self.continuation, dense.continuation, strict=False)
         shortest = min(len(self.continuation), len(dense.continuation))
@@ -78,7 +78,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class TextResult:
     """What came out: readings of the same tokens, the dense model's first."""
 
     model: str
@@ -86,13 +86,13 @@ class Answer:
     tokens: int
     pieces: tuple[str, ...]
     """The text, token by token."""
-    readings: tuple[Reading, ...]
+    readings: tuple[TextReading, ...]
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Answer:
-        """An answer from its file."""
+    def from_dict(cls, values: dict[str, Any]) -> TextResult:
+        """An result from its file."""
         values = dict(values)
-        values["readings"] = tuple(Reading(**_with_tuples(reading)) for reading in values["readings"])
+        values["readings"] = tuple(TextReading(**_with_tuples(reading)) for reading in values["readings"])
         return cls(**_with_tuples(values))
 
 
@@ -101,18 +101,18 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def table(answer: Answer) -> str:
-    """An answer as plain text: the losses token by token, and how each model goes on."""
-    dense, *others = answer.readings
-    width = max(len(reading.name) for reading in answer.readings) + 2
-    lines = [f"{'loss of each token, nats':<26}" + "".join(f"{reading.name:>{width}}" for reading in answer.readings)]
-    for i, piece in enumerate(answer.pieces):
-        cells = [f"{reading.losses[i - 1]:.3f}" if i else "" for reading in answer.readings]
+def table(result: TextResult) -> str:
+    """An result as plain text: the losses token by token, and how each model goes on."""
+    dense, *others = result.readings
+    width = max(len(reading.name) for reading in result.readings) + 2
+    lines = [f"{'loss of each token, nats':<26}" + "".join(f"{reading.name:>{width}}" for reading in result.readings)]
+    for i, piece in enumerate(result.pieces):
+        cells = [f"{reading.losses[i - 1]:.3f}" if i else "" for reading in result.readings]
         lines.append(f"{piece!r:<26}" + "".join(f"{cell:>{width}}" for cell in cells))
-    means = [f"{reading.mean:.3f}" for reading in answer.readings]
+    means = [f"{reading.mean:.3f}" for reading in result.readings]
     lines.append(f"{'mean':<26}" + "".join(f"{mean:>{width}}" for mean in means))
     above = ["", *(f"{other.mean - dense.mean:+.3f}" for other in others)]
     lines.append(f"{'mean, above dense':<26}" + "".join(f"{cell:>{width}}" for cell in above))
-    for reading in answer.readings:
+    for reading in result.readings:
         lines += ["", f"{reading.name} goes on, greedily:", "".join(reading.continuation)]
     return "\n".join(line.rstrip() for line in lines)

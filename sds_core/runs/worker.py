@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from sds_core.errors import Cancelled, SDSError
 from sds_core.runs import lock
-from sds_core.runs.job_folder import Workplace
+from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.run_folder import Run
 
 if TYPE_CHECKING:
-    from sds_core.runs.model_cache import Workbench
+    from sds_core.runs.model_cache import ModelCache
 
 
 class Worker(Protocol):
@@ -113,10 +113,10 @@ def work(runs: list[Run], locks: list[int]) -> int:
 
 
 def _work_off(runs: list[Run], locks: list[int]) -> int:
-    from sds_core.runs.model_cache import Workbench
+    from sds_core.runs.model_cache import ModelCache
 
-    walks = [len(run.config.walks) for run in runs]
-    bench = Workbench(keep_dense=sum(walks) > 1)
+    walks = [len(run.config.phases) for run in runs]
+    bench = ModelCache(keep_dense=sum(walks) > 1)
     failed = 0
     for run, descriptor in zip(runs, locks, strict=True):
         try:
@@ -126,7 +126,7 @@ def _work_off(runs: list[Run], locks: list[int]) -> int:
     return failed
 
 
-def _work_through(run: Run, bench: Workbench) -> None:
+def _work_through(run: Run, bench: ModelCache) -> None:
     from sds_core.runs.run_job import experiment
 
     began = time.monotonic()
@@ -137,7 +137,7 @@ def _work_through(run: Run, bench: Workbench) -> None:
             _refuse_cancelled(run)
 
 
-def attempt(place: Workplace, do: Callable[[], None]) -> bool:
+def attempt(place: JobFolder, do: Callable[[], None]) -> bool:
     """Whether some work came to its end; what stopped it becomes the last event of its log.
 
     An error that is nobody's but the program's is written down in the folder, and ends the process.
@@ -170,7 +170,7 @@ def _refuse_cancelled(run: Run) -> None:
 
 
 @contextmanager
-def device_to_itself(device: str, place: Workplace, cancelled: Callable[[], bool]) -> Iterator[None]:
+def device_to_itself(device: str, place: JobFolder, cancelled: Callable[[], bool]) -> Iterator[None]:
     """Wait until no other worker uses the device, or the work is cancelled; its log says who is waited for."""
     from sds_core.models.device import device_name, pick_device
     from sds_core.models.load import cache_folder

@@ -15,7 +15,7 @@ from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.extras import ray_cluster
 from sds_core.runs.run_folder import create
-from tests.runs.conftest import config
+from tests.small_runs import config
 
 ROOT = Path(__file__).parents[2]
 GRID = "--patterns 50% --seeds 0 --methods base:magnitude base:wanda --samples 3 --length 32 --eval-windows 4"

@@ -14,7 +14,7 @@ from sds_core.extras.zero_shot import Score, table, zero_shot
 from sds_core.models.load import load_model
 from sds_core.runs.export import pruned_model
 from sds_core.runs.run_folder import create
-from tests.runs.conftest import config
+from tests.small_runs import config
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed (requirements-eval.txt)"

@@ -7,18 +7,18 @@ from html.parser import HTMLParser
 import pytest
 
 from sds_core.figures import text as figures
-from sds_core.runs.text_query import Answer, Reading
+from sds_core.runs.text_query import TextReading, TextResult
 
 HOSTILE = ('<script>alert("x")</script>', "'\"><img src=x onerror=alert(1)>", "&lt;", "</span>", "\n", "\t", "", "x")
 LOSSES = (1.0, 3.0, 2.0, 1.0)
 
 
-def answer(pieces, dense, *others, continuation=("a", "b")):
+def result(pieces, dense, *others, continuation=("a", "b")):
     readings = [
-        Reading(name=name, weights="", losses=losses, continuation=continuation)
+        TextReading(name=name, weights="", losses=losses, continuation=continuation)
         for name, losses in zip(("dense", "<b>one", "two"), (dense, *others), strict=False)
     ]
-    return Answer(model="demo", prompt="".join(pieces), tokens=2, pieces=tuple(pieces), readings=tuple(readings))
+    return TextResult(model="demo", prompt="".join(pieces), tokens=2, pieces=tuple(pieces), readings=tuple(readings))
 
 
 class Parsed(HTMLParser):
@@ -48,7 +48,7 @@ def opacity(span):
 
 def test_hostile_texts_stay_texts():
     losses = (1.0,) * (len(HOSTILE) - 1)
-    asked = answer(HOSTILE, losses, losses, continuation=HOSTILE)
+    asked = result(HOSTILE, losses, losses, continuation=HOSTILE)
     read, written = Parsed(figures.read(asked)), Parsed(figures.written(asked))
     for parsed in (read, written):
         assert {tag for tag, _ in parsed.tags} == {"div", "section", "span"}
@@ -65,7 +65,7 @@ def test_hostile_texts_stay_texts():
 
 
 def test_colours_follow_the_difference_and_numbers_stand_behind_them():
-    parsed = Parsed(figures.read(answer("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0))))
+    parsed = Parsed(figures.read(result("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0))))
     dense, spans = parsed.spans[:5], parsed.spans[5:]
     assert [opacity(span) for span in spans] == [0, 0.3, 0.3, 0, 0.6]
     worse, better = (spans[i]["style"].partition("rgba(")[2].split(",")[0] for i in (1, 2))
@@ -77,7 +77,7 @@ def test_colours_follow_the_difference_and_numbers_stand_behind_them():
 
 
 def test_every_model_says_how_far_it_writes_what_the_dense_one_writes():
-    asked = answer("ab", (1.0,), (1.0,), (1.0,), continuation=("w", "x", "y"))
+    asked = result("ab", (1.0,), (1.0,), (1.0,), continuation=("w", "x", "y"))
     dense, one, two = asked.readings
     one, two = dataclasses.replace(one, continuation=("w", "z")), dataclasses.replace(two, continuation=("q",))
     parsed = Parsed(figures.written(dataclasses.replace(asked, readings=(dense, one, two))))
@@ -88,7 +88,7 @@ def test_every_model_says_how_far_it_writes_what_the_dense_one_writes():
 
 @pytest.mark.parametrize("pieces", ["", "x"])
 def test_texts_without_a_loss(pieces):
-    assert len(Parsed(figures.read(answer(pieces, (), ()))).spans) == 2 * len(pieces)
+    assert len(Parsed(figures.read(result(pieces, (), ()))).spans) == 2 * len(pieces)
 
 
 def luminance(rgb):

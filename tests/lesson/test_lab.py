@@ -9,7 +9,7 @@ from sds_core.errors import SDSError
 from sds_core.lesson import lab
 from sds_core.pruning.distribution import BINS
 from sds_core.pruning.layer_problem import LayerProblem
-from sds_core.pruning.methods import SDSMemory
+from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM, Unstructured
 from sds_core.pruning.registry import make_pruner
 from tests.pruning.references import correlated_inputs, random_weight, select_groups, solve_on_support
@@ -27,7 +27,7 @@ def small() -> lab.LabLayer:
 
 
 def walked(layer, memory, pruner="wanda", pattern=None, **options):
-    method = SDSMemory(**{"rounds": 12, "alpha": ALPHA, **options})
+    method = SDSAdmm(**{"rounds": 12, "alpha": ALPHA, **options})
     return lab.walk(layer, make_pruner(pruner), pattern or NM(2, 4), method, memory)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sds_core.lesson import micro
-from sds_core.pruning.methods import SDSMemory
-from sds_core.pruning.redense import memory_rounds
+from sds_core.pruning.methods import SDSAdmm
+from sds_core.pruning.redense import admm_rounds
 from sds_core.pruning.registry import PRUNERS, make_pruner
 from tests.pruning.references import select_groups
 
@@ -81,7 +81,7 @@ def test_a_column_changes_nothing_to_its_left():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_a_round_keeps_is_the_largest_of_weight_plus_memory(seed):
-    problem, method = micro.example(seed), SDSMemory(rounds=8)
+    problem, method = micro.example(seed), SDSAdmm(rounds=8)
     first = make_pruner("wanda").solve(problem, micro.PATTERN)
     norms = problem.gram.matrix.diagonal().sqrt()
     found = list(micro.rounds(problem, first, method))
@@ -93,9 +93,9 @@ def test_what_a_round_keeps_is_the_largest_of_weight_plus_memory(seed):
 
 
 def test_the_rounds_are_those_of_the_method():
-    problem, method = micro.example(2), SDSMemory(rounds=3, alpha=0.1)
+    problem, method = micro.example(2), SDSAdmm(rounds=3, alpha=0.1)
     first = make_pruner("wanda").solve(problem, micro.PATTERN)
     fit = problem.shrunk(0.1)
-    expected = memory_rounds(fit, first.weight, micro.PATTERN, rounds=3, stiffness=0.1, growth=1.3)
+    expected = admm_rounds(fit, first.weight, micro.PATTERN, rounds=3, rho=0.1, rho_growth=1.3)
     for one, other in zip(micro.rounds(problem, first, method), expected, strict=True):
         assert torch.equal(one.round.dense, other.dense)

@@ -21,7 +21,7 @@ def test_the_corner_is_the_upper_left_of_what_is_stored(rows, columns):
 
 
 def test_the_player_shows_its_last_round_and_plays_them_all(evidence):
-    plain = layer_figures.player(evidence.layer("sds-memory-wanda"))
+    plain = layer_figures.player(evidence.layer("sds-admm-wanda"))
     ended = from_its_end(plain)
     last = plain["frames"][-1]["data"]
     assert [trace["y"] for trace in ended["data"][: len(last)]] == [trace["y"] for trace in last]

@@ -1,4 +1,4 @@
-"""Tiny random models of many families, and what `dissect` is expected to find in each.
+"""Tiny random models of many families, and what `find_blocks` is expected to find in each.
 
 Weights, biases and norm weights are all random: a branch that starts at zero, or a norm that starts at one, hides bugs.
 """
@@ -18,7 +18,7 @@ Groups = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Family:
-    """How to build a tiny model of one family, and the expected anatomy."""
+    """How to build a tiny model of one family, and the expected structure."""
 
     options: dict[str, Any]
     blocks: str

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from sds_core.errors import SDSError
 from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
 from sds_core.models.stream import capture
-from sds_core.models.structure import Anatomy, Linear, dissect, hidden_of
+from sds_core.models.structure import Linear, ModelStructure, find_blocks, hidden_of
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM
 from tests.models.families import CASES, build, texts
@@ -35,16 +35,16 @@ class Passed(NamedTuple):
     after: list[Tensor]
 
 
-def passed(model: PreTrainedModel, anatomy: Anatomy, block: int) -> Passed:
+def passed(model: PreTrainedModel, structure: ModelStructure, block: int) -> Passed:
     """Hidden states at a block in plain forward passes of the model."""
     found = Passed([], [])
 
     def note(module: object, args: tuple, kwargs: dict, result: object) -> None:
-        slot = anatomy.slot
+        slot = structure.slot
         found.before.append(args[slot] if isinstance(slot, int) and len(args) > slot else kwargs["hidden_states"])
         found.after.append(hidden_of(result))
 
-    handle = anatomy.blocks[block].module.register_forward_hook(note, with_kwargs=True)
+    handle = structure.blocks[block].module.register_forward_hook(note, with_kwargs=True)
     with torch.no_grad():
         for window in WINDOWS:
             model(window[None], use_cache=False)
@@ -68,23 +68,23 @@ def adjusted(
 ) -> Case:
     """`apart` is a factor on what is wanted of the last window."""
     model = build(name, attention)
-    anatomy = dissect(model)
-    stream = capture(anatomy, WINDOWS, CPU)
+    structure = find_blocks(model)
+    stream = capture(structure, WINDOWS, CPU)
     teacher = stream.fork() if beta else None
     if teacher:
         teacher.advance()
-    for linear in anatomy.blocks[0].linears:
+    for linear in structure.blocks[0].linears:
         two_of_four(linear)
     stream.advance()
     wanted = list(wanted_outputs(stream, teacher, beta))
     wanted[-1] = apart * wanted[-1]
-    block = anatomy.blocks[1]
+    block = structure.blocks[1]
     given = {linear.label: two_of_four(linear) for linear in block.linears}
     found, change = adjust_block(stream, block, given, wanted, epochs=epochs, held_out=held_out)
     for linear in block.linears:
         assert torch.equal(linear.read(), given[linear.label].weight)  # whoever asked writes
         linear.write(found[linear.label].weight)
-    return Case(given, found, change, wanted, passed(model, anatomy, 1).after)
+    return Case(given, found, change, wanted, passed(model, structure, 1).after)
 
 
 def error(made: list[Tensor], wanted: list[Tensor]) -> float:
@@ -112,12 +112,12 @@ def test_every_familys_block_comes_nearer_to_its_dense_output_on_the_same_mask(n
 def test_what_is_wanted_is_the_dense_blocks_output_in_part_on_the_dense_models_states(beta: float) -> None:
     case = adjusted("llama", beta=beta)
     dense = build("llama", "sdpa")
-    taught = passed(dense, dissect(dense), 1)
+    taught = passed(dense, find_blocks(dense), 1)
     mixed = build("llama", "sdpa")
-    anatomy = dissect(mixed)
-    for linear in anatomy.blocks[0].linears:
+    structure = find_blocks(mixed)
+    for linear in structure.blocks[0].linears:
         two_of_four(linear)
-    own = passed(mixed, anatomy, 1)
+    own = passed(mixed, structure, 1)
     for wanted, mine, start, its, began in zip(
         case.wanted, own.after, own.before, taught.after, taught.before, strict=True
     ):
@@ -166,11 +166,11 @@ def test_the_same_again_gives_the_same_bits() -> None:
 
 def test_gradients_can_be_asked_for_afterwards_as_before() -> None:
     model = build("llama")
-    anatomy = dissect(model)
-    anatomy.blocks[0].linears[0].module.weight.requires_grad_(False)
+    structure = find_blocks(model)
+    structure.blocks[0].linears[0].module.weight.requires_grad_(False)
     asked = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    stream = capture(anatomy, WINDOWS, CPU)
+    stream = capture(structure, WINDOWS, CPU)
     wanted = wanted_outputs(stream, None, 0.0)
-    given = {linear.label: two_of_four(linear) for linear in anatomy.blocks[0].linears}
-    adjust_block(stream, anatomy.blocks[0], given, wanted, epochs=1, held_out=0)
+    given = {linear.label: two_of_four(linear) for linear in structure.blocks[0].linears}
+    adjust_block(stream, structure.blocks[0], given, wanted, epochs=1, held_out=0)
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == asked

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sds_core.models.evaluate import ROWS, evaluate
-from sds_core.models.structure import dissect
+from sds_core.models.structure import find_blocks
 from sds_core.pruning.perplexity import Perplexity
 from tests.models.families import build, plain_logits, texts
 
@@ -34,7 +34,7 @@ def test_losses_are_those_of_a_plain_forward(name: str, length: int) -> None:
     chosen = np.array(
         [[probabilities[n, t, windows[n, t + 1]] for t in range(length - 1)] for n in range(len(windows))]
     )
-    steps, perplexity = finish(evaluate(dissect(model), windows, CPU))
+    steps, perplexity = finish(evaluate(find_blocks(model), windows, CPU))
 
     assert steps == [0, 1, 2]
     assert perplexity.tokens == length - 1
@@ -48,22 +48,22 @@ def test_the_library_agrees_on_the_loss_of_each_window() -> None:
     windows = texts(2)
     with torch.inference_mode():
         expected = [float(model(window[None], labels=window[None]).loss) for window in windows]
-    _, perplexity = finish(evaluate(dissect(model), windows, CPU))
+    _, perplexity = finish(evaluate(find_blocks(model), windows, CPU))
     assert perplexity.losses == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary() -> None:
     model = build("llama")
     model.lm_head.weight.data.zero_()
-    _, perplexity = finish(evaluate(dissect(model), texts(), CPU))
+    _, perplexity = finish(evaluate(find_blocks(model), texts(), CPU))
     assert perplexity.value == pytest.approx(96, rel=1e-5)
 
 
 def test_pruning_between_two_evaluations_is_seen() -> None:
     model = build("llama")
     windows = texts()
-    anatomy = dissect(model)
-    _, dense = finish(evaluate(anatomy, windows, CPU))
+    structure = find_blocks(model)
+    _, dense = finish(evaluate(structure, windows, CPU))
     model.model.layers[1].mlp.down_proj.weight.data.zero_()
-    _, pruned = finish(evaluate(anatomy, windows, CPU))
+    _, pruned = finish(evaluate(structure, windows, CPU))
     assert abs(dense.losses[0] - pruned.losses[0]) > 1e-3

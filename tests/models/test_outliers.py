@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sds_core.models.outliers import owl
-from sds_core.models.structure import dissect
+from sds_core.models.structure import find_blocks
 from sds_core.pruning.owl import OUTLIER, owl_ratios
 from tests.models.families import build, plain_inputs, texts
 
@@ -14,9 +14,9 @@ WINDOWS = texts(3, 24, seed=5)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_blocks_are_judged_by_what_flows_through_the_dense_model(family):
     model = build(family)
-    anatomy = dissect(model)
+    structure = find_blocks(model)
     shares, counts = [], []
-    for block in anatomy.blocks:
+    for block in structure.blocks:
         names = [linear.name for linear in block.linears]
         inputs = plain_inputs(model, WINDOWS, names)
         scores = torch.cat(
@@ -28,7 +28,7 @@ def test_blocks_are_judged_by_what_flows_through_the_dense_model(family):
         shares.append(float((scores > OUTLIER * scores.mean()).double().mean()))
         counts.append(len(scores))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    looking = owl(anatomy, WINDOWS, Fraction("0.6"), torch.device("cpu"))
+    looking = owl(structure, WINDOWS, Fraction("0.6"), torch.device("cpu"))
     seen = []
     while True:
         try:
@@ -36,6 +36,6 @@ def test_blocks_are_judged_by_what_flows_through_the_dense_model(family):
         except StopIteration as done:
             found = done.value
             break
-    assert seen == list(range(len(anatomy.blocks))) and len(set(shares)) > 1
+    assert seen == list(range(len(structure.blocks))) and len(set(shares)) > 1
     assert found == owl_ratios(shares, counts, Fraction("0.6"))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sds_core.models.routers import choosing
-from sds_core.models.structure import dissect
+from sds_core.models.structure import find_blocks
 from tests.models.families import build
 
 Choice = Callable[[Tensor], Tensor]
@@ -45,10 +45,10 @@ def routed(choose: Choice) -> PreTrainedModel:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_a_linear_whose_outputs_decide_a_choice_is_not_pruned(choice: str) -> None:
-    anatomy = dissect(routed(CHOICES[choice]))
+    structure = find_blocks(routed(CHOICES[choice]))
     routers = {f"model.layers.{i}.mlp.who" for i in range(3)}
-    assert anatomy.left_out == dict.fromkeys(routers, "it chooses, as a router of experts does")
-    assert {"mlp.narrow", "mlp.wide"} <= {linear.label for linear in anatomy.blocks[1].linears}
+    assert structure.excluded == dict.fromkeys(routers, "it chooses, as a router of experts does")
+    assert {"mlp.narrow", "mlp.wide"} <= {linear.label for linear in structure.blocks[1].linears}
 
 
 def test_a_choice_made_from_a_product_with_others_is_not_a_linears_own() -> None:
@@ -69,4 +69,4 @@ def test_watching_leaves_no_hooks_behind() -> None:
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "falcon", "gemma3_text"])
 def test_a_dense_model_has_no_routers(name: str) -> None:
-    assert not any("chooses" in why for why in dissect(build(name)).left_out.values())
+    assert not any("chooses" in why for why in find_blocks(build(name)).excluded.values())

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from sds_core.errors import SDSError
-from sds_core.models.structure import SHARED, Block, dissect
+from sds_core.models.structure import SHARED, Block, find_blocks
 from tests.models.families import FAMILIES, VOCABULARY, build
 
 
@@ -26,11 +26,11 @@ def groups(block: Block) -> set[frozenset[str]]:
 def test_every_block_and_every_prunable_linear_is_found(name: str) -> None:
     family = FAMILIES[name]
     model = build(name)
-    anatomy = dissect(model)
+    structure = find_blocks(model)
     listed = model.get_submodule(family.blocks)
-    assert [block.module for block in anatomy.blocks] == list(listed)
-    assert [block.index for block in anatomy.blocks] == list(range(len(listed)))
-    for block in anatomy.blocks:
+    assert [block.module for block in structure.blocks] == list(listed)
+    assert [block.index for block in structure.blocks] == list(range(len(listed)))
+    for block in structure.blocks:
         assert block.name == f"{family.blocks}.{block.index}"
         assert groups(block) == {frozenset(group) for group in family.groups}
         for linear in block.linears:
@@ -40,7 +40,7 @@ def test_every_block_and_every_prunable_linear_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_linears_that_share_an_input_name_the_first_one_called(name: str) -> None:
-    for block in dissect(build(name)).blocks:
+    for block in find_blocks(build(name)).blocks:
         order = [linear.label for linear in block.linears]
         for linear in block.linears:
             assert linear.input in order
@@ -50,7 +50,7 @@ def test_linears_that_share_an_input_name_the_first_one_called(name: str) -> Non
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_read_and_write_see_a_weight_as_outputs_by_inputs(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    linear = next(x for x in dissect(build(name)).blocks[1].linears if x.label in ("mlp.down_proj", "mlp.c_fc"))
+    linear = next(x for x in find_blocks(build(name)).blocks[1].linears if x.label in ("mlp.down_proj", "mlp.c_fc"))
     rows, columns = linear.shape
     assert rows != columns
     inputs = torch.randn(5, columns, generator=generator)
@@ -64,7 +64,7 @@ def test_read_and_write_see_a_weight_as_outputs_by_inputs(name: str) -> None:
 
 
 def test_the_weight_of_a_gpt2_layer_is_stored_transposed_and_stays_so() -> None:
-    linear = dissect(build("gpt2")).blocks[0].linears[0]
+    linear = find_blocks(build("gpt2")).blocks[0].linears[0]
     stored = linear.module.weight
     assert linear.label == "attn.c_attn" and stored.shape == (32, 96) and linear.shape == (96, 32)
     weight = torch.arange(96.0 * 32).view(96, 32)
@@ -75,7 +75,7 @@ def test_the_weight_of_a_gpt2_layer_is_stored_transposed_and_stays_so() -> None:
 
 def test_what_is_read_is_a_copy_in_float32_and_what_is_written_is_cast_once() -> None:
     model = build("llama").to(torch.bfloat16)
-    linear = dissect(model).blocks[0].linears[0]
+    linear = find_blocks(model).blocks[0].linears[0]
     before = linear.module.weight.detach().clone()
     copied = linear.read()
     assert copied.dtype == torch.float32
@@ -89,7 +89,7 @@ def test_what_is_read_is_a_copy_in_float32_and_what_is_written_is_cast_once() ->
 
 
 def test_a_read_copy_does_not_alias_a_float32_weight() -> None:
-    linear = dissect(build("gpt2")).blocks[0].linears[0]
+    linear = find_blocks(build("gpt2")).blocks[0].linears[0]
     before = linear.read()
     linear.read().zero_()
     assert torch.equal(linear.read(), before) and before.abs().max() > 0
@@ -97,11 +97,11 @@ def test_a_read_copy_does_not_alias_a_float32_weight() -> None:
 
 def test_the_model_is_counted_with_shared_weights_once() -> None:
     model = build("llama", tie_word_embeddings=True)
-    anatomy = dissect(model)
+    structure = find_blocks(model)
     block = 32 * 32 * 2 + 16 * 32 * 2 + 48 * 32 * 3
     norms = 7 * 32
-    assert anatomy.prunable == 3 * block
-    assert anatomy.total == 3 * block + norms + VOCABULARY * 32
+    assert structure.prunable == 3 * block
+    assert structure.total == 3 * block + norms + VOCABULARY * 32
 
 
 def shared_query() -> PreTrainedModel:
@@ -113,8 +113,8 @@ def shared_query() -> PreTrainedModel:
 
 
 def test_a_weight_shared_between_blocks_is_pruned_once() -> None:
-    anatomy = dissect(shared_query())
-    labels = [[linear.label for linear in block.linears] for block in anatomy.blocks]
+    structure = find_blocks(shared_query())
+    labels = [[linear.label for linear in block.linears] for block in structure.blocks]
     assert "self_attn.q_proj" in labels[0] and "self_attn.q_proj" not in labels[1] and "self_attn.q_proj" in labels[2]
     assert len(labels[1]) == 6
 
@@ -138,7 +138,7 @@ def gated() -> PreTrainedModel:
 
 
 def test_linears_of_one_output_and_linears_that_are_never_called_are_left_alone() -> None:
-    labels = {linear.label for block in dissect(gated()).blocks for linear in block.linears}
+    labels = {linear.label for block in find_blocks(gated()).blocks for linear in block.linears}
     assert labels == {
         "self_attn.q_proj",
         "self_attn.k_proj",
@@ -152,7 +152,7 @@ def test_linears_of_one_output_and_linears_that_are_never_called_are_left_alone(
 
 @pytest.mark.parametrize("model", [shared_query, gated])
 def test_inputs_are_named_after_a_linear_that_is_pruned(model) -> None:
-    for block in dissect(model()).blocks:
+    for block in find_blocks(model()).blocks:
         labels = {linear.label for linear in block.linears}
         assert {linear.input for linear in block.linears} <= labels
 
@@ -175,13 +175,13 @@ class Deeper(nn.Module):
 def test_of_several_chains_the_one_with_most_weights_is_the_decoder() -> None:
     model = build("llama")
     model.model.embed_tokens = Deeper(model.model.embed_tokens)
-    anatomy = dissect(model)
-    assert [block.name for block in anatomy.blocks] == ["model.layers.0", "model.layers.1", "model.layers.2"]
+    structure = find_blocks(model)
+    assert [block.name for block in structure.blocks] == ["model.layers.0", "model.layers.1", "model.layers.2"]
 
 
 def test_a_model_of_one_block_is_dissected() -> None:
-    anatomy = dissect(build("llama", num_hidden_layers=1))
-    assert [block.name for block in anatomy.blocks] == ["model.layers.0"]
+    structure = find_blocks(build("llama", num_hidden_layers=1))
+    assert [block.name for block in structure.blocks] == ["model.layers.0"]
 
 
 class Copies(nn.Module):
@@ -201,9 +201,9 @@ class Copies(nn.Module):
 def test_blocks_between_which_hidden_states_are_copied_are_a_chain() -> None:
     model = build("llama")
     model.model.layers = nn.ModuleList(Copies(block) for block in model.model.layers)
-    anatomy = dissect(model)
-    assert [block.name for block in anatomy.blocks] == ["model.layers.0", "model.layers.1", "model.layers.2"]
-    assert anatomy.slot == 0
+    structure = find_blocks(model)
+    assert [block.name for block in structure.blocks] == ["model.layers.0", "model.layers.1", "model.layers.2"]
+    assert structure.slot == 0
 
 
 class SideBySide(PreTrainedModel):
@@ -224,31 +224,31 @@ class SideBySide(PreTrainedModel):
 
 def test_a_list_whose_items_do_not_feed_each_other_is_refused_by_name() -> None:
     with pytest.raises(SDSError, match=r"no decoder blocks were found in SideBySide.*branches"):
-        dissect(SideBySide(LlamaConfig(vocab_size=16)))
+        find_blocks(SideBySide(LlamaConfig(vocab_size=16)))
 
 
 def test_a_model_without_any_list_is_refused() -> None:
     with pytest.raises(SDSError, match=r"no decoder blocks were found in LlamaForCausalLM.*none"):
-        dissect(build("llama", num_hidden_layers=0))
+        find_blocks(build("llama", num_hidden_layers=0))
 
 
 def test_dissecting_changes_nothing_and_leaves_no_hooks_behind() -> None:
     model = build("llama")
     before = copy.deepcopy(model.state_dict())
-    dissect(model)
+    find_blocks(model)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_what_is_left_out_is_named_with_its_reason() -> None:
-    assert dissect(build("llama")).left_out == {}
-    anatomy = dissect(gated())
-    assert anatomy.left_out == {
+    assert find_blocks(build("llama")).excluded == {}
+    structure = find_blocks(gated())
+    assert structure.excluded == {
         f"model.layers.{i}.mlp.{name}": why
         for i in range(3)
         for name, why in (("gate", "it has one output"), ("unused", "it is never called"))
     }
-    assert dissect(shared_query()).left_out == {"model.layers.1.self_attn.q_proj": SHARED}
+    assert find_blocks(shared_query()).excluded == {"model.layers.1.self_attn.q_proj": SHARED}
 
 
 class Doubled(nn.Linear):
@@ -266,16 +266,16 @@ class Renamed(nn.Linear):
 def test_a_class_derived_from_a_linear_is_pruned_if_it_does_what_a_linear_does(kind: type, pruned: bool) -> None:
     model = build("llama")
     model.model.layers[1].self_attn.o_proj = kind(32, 32)
-    anatomy = dissect(model)
-    assert (len(anatomy.blocks[1].linears) == 7) is pruned
-    assert list(anatomy.left_out) == ([] if pruned else ["model.layers.1.self_attn.o_proj"])
+    structure = find_blocks(model)
+    assert (len(structure.blocks[1].linears) == 7) is pruned
+    assert list(structure.excluded) == ([] if pruned else ["model.layers.1.self_attn.o_proj"])
 
 
 def test_all_matrices_of_the_blocks_are_counted_once_whatever_they_are() -> None:
     model = build("llama")
-    anatomy = dissect(model)
-    assert anatomy.matrices == anatomy.prunable
+    structure = find_blocks(model)
+    assert structure.matrices == structure.prunable
     for layer in model.model.layers:
         layer.experts = nn.Parameter(torch.zeros(4, 5, 6))
     model.model.layers[1].experts = model.model.layers[0].experts
-    assert dissect(model).matrices == anatomy.prunable + 2 * 4 * 5 * 6
+    assert find_blocks(model).matrices == structure.prunable + 2 * 4 * 5 * 6

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from sds_core.errors import SDSError
 from sds_core.models import load
-from sds_core.models.hidden_states import WindowFile
+from sds_core.models.hidden_states import HiddenStateFile
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.stream import capture, logits
-from sds_core.models.structure import dissect
-from sds_core.models.weight_store import Shelf, parts
+from sds_core.models.structure import find_blocks
+from sds_core.models.weight_store import WeightStore, parts
 from tests.models.families import FAMILIES, build, plain_logits, texts
 
 CPU = torch.device("cpu")
@@ -38,27 +38,27 @@ def test_a_model_on_disk_is_the_model_in_memory(name: str, tmp_path: Path, tiny_
     folder = stored(name, tmp_path / "model", tiny_folder)
     windows = texts()
     here, there = load_model(str(folder)), load_model(str(folder), weights="disk")
-    assert (here.shelf.kind, there.shelf.kind) == ("memory", "disk")
+    assert (here.store.kind, there.store.kind) == ("memory", "disk")
     assert here.sha256 == there.sha256
     buffers = dict(here.model.named_buffers())
     assert buffers.keys() == dict(there.model.named_buffers()).keys()
     assert all(torch.equal(buffer, buffers[key]) for key, buffer in there.model.named_buffers())
     resting = at_rest(there)
     assert all(tensor.isnan().all() and tensor.untyped_storage().nbytes() <= 8 for tensor in resting.values())
-    mine, other = dissect(here.model), dissect(there.model, there.shelf)
+    mine, other = find_blocks(here.model), find_blocks(there.model, there.store)
     assert [[vars(x) | {"module": 0} for x in b.linears] for b in mine.blocks] == [
         [vars(x) | {"module": 0} for x in b.linears] for b in other.blocks
     ]
-    assert (mine.slot, mine.left_out, mine.total, mine.prunable) == (
+    assert (mine.slot, mine.excluded, mine.total, mine.prunable) == (
         other.slot,
-        other.left_out,
+        other.excluded,
         other.total,
         other.prunable,
     )
     stream = capture(other, windows, CPU)
     for _ in other.blocks:
         stream.advance()
-    assert isinstance(stream.hidden, WindowFile)
+    assert isinstance(stream.hidden, HiddenStateFile)
     assert torch.equal(torch.stack(list(logits(stream, windows))), plain_logits(here.model, windows))
     assert all(tensor.isnan().all() for tensor in at_rest(there).values())
 
@@ -83,7 +83,7 @@ def test_a_block_has_its_weights_in_the_models_precision_while_it_is_taken(tiny_
     expected = load_model(str(tiny_folder), dtype).model.state_dict()
     loaded = load_model(str(tiny_folder), dtype, "disk")
     for block, parameters in parts(loaded.model):
-        with loaded.shelf.taken(block), loaded.shelf.taken(block):
+        with loaded.store.resident(block), loaded.store.resident(block):
             for name, parameter in parameters.items():
                 assert parameter.dtype == expected[name].dtype
                 assert torch.equal(parameter, expected[name])
@@ -99,29 +99,29 @@ def test_changes_come_back_whenever_a_block_is_taken_until_they_are_undone(tiny_
         parameters[UP].data.mul_(2)
 
     def seen() -> torch.Tensor:
-        with loaded.shelf.taken(block):
+        with loaded.store.resident(block):
             return parameters[UP].data.clone()
 
-    with loaded.shelf.taken(block, again=double):
+    with loaded.store.resident(block, again=double):
         double()
     assert torch.equal(seen(), 2 * dense) and torch.equal(seen(), 2 * dense)
-    loaded.shelf.restore_dense()
+    loaded.store.restore_dense()
     assert torch.equal(seen(), dense)
-    loaded.shelf.change(block, double)
+    loaded.store.change(block, double)
     assert torch.equal(seen(), 2 * dense)
-    with pytest.raises(ZeroDivisionError), loaded.shelf.taken(block, again=lambda: None):
+    with pytest.raises(ZeroDivisionError), loaded.store.resident(block, again=lambda: None):
         raise ZeroDivisionError
     assert torch.equal(seen(), 2 * dense) and at_rest(loaded)[UP].isnan().all()
 
 
 def test_a_shelf_in_memory_restores_what_it_was_told_to_keep(tiny_folder: Path) -> None:
     model = load_model(str(tiny_folder)).model
-    weight, shelf = model.get_parameter(UP), Shelf()
+    weight, store = model.get_parameter(UP), WeightStore()
     dense = weight.data.clone()
-    shelf.keep_dense([weight])
-    shelf.change(model.get_submodule("model.layers.1"), lambda: weight.data.zero_())
+    store.keep_dense([weight])
+    store.change(model.get_submodule("model.layers.1"), lambda: weight.data.zero_())
     assert not weight.any()
-    shelf.restore_dense()
+    store.restore_dense()
     assert torch.equal(weight, dense)
 
 
@@ -145,14 +145,14 @@ def test_a_weight_that_is_not_a_number_is_named_before_anything_is_done(folder: 
     spoil(folder, name, torch.full_like(load_file(folder / "model.safetensors")[name], torch.inf))
     with pytest.raises(SDSError, match=f"weight {name} .* has NaN or infinite values"):
         loaded = load_model(str(folder), weights="disk")
-        dissect(loaded.model, loaded.shelf)
+        find_blocks(loaded.model, loaded.store)
 
 
 def test_files_that_change_while_they_are_read_from_are_noticed(folder: Path) -> None:
     loaded = load_model(str(folder), weights="disk")
     spoil(folder, UP, torch.zeros(48, 32))
     with pytest.raises(SDSError, match=r"model\.safetensors changed while the model was in use"):
-        dissect(loaded.model, loaded.shelf)
+        find_blocks(loaded.model, loaded.store)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in loaded.model.modules())
 
 
@@ -175,7 +175,7 @@ def test_weights_rest_on_disk_where_memory_has_no_room_for_them_and_for_work(
 
     def kind(available: int, copies: int = 1) -> str:
         monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=available))
-        return load_model(str(tiny_folder), weights="auto", copies=copies).shelf.kind
+        return load_model(str(tiny_folder), weights="auto", copies=copies).store.kind
 
     assert kind(whole + work) == "memory"
     assert kind(whole + work - 1) == "disk"
@@ -187,7 +187,7 @@ def test_weights_rest_on_disk_where_memory_has_no_room_for_them_and_for_work(
 
 def test_a_list_on_disk_is_a_list(tmp_path: Path) -> None:
     tensors = list(torch.randn(3, 1, 4, 5).to(torch.bfloat16))
-    listed = WindowFile(tmp_path, tensors[:2])
+    listed = HiddenStateFile(tmp_path, tensors[:2])
     listed.append(tensors[2].transpose(1, 2).contiguous().transpose(1, 2))
     assert len(listed) == 3 and all(map(torch.equal, listed, tensors))
     listed[1] = tensors[0]

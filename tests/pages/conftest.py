@@ -11,7 +11,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from sds_core.runs.config import RunConfig
-from sds_core.runs.model_cache import Workbench
+from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.run_folder import Run, create
 from sds_core.runs.run_job import experiment
 from tests.pages.browser import MISSING, Visitor, server, visitors
@@ -58,7 +58,7 @@ def made() -> Callable[..., Run]:
 
 def work_off(run: Run) -> Run:
     """Do a run in this process, as the worker would."""
-    for event in experiment(run, Workbench(keep_dense=True)):
+    for event in experiment(run, ModelCache(keep_dense=True)):
         run.log.append(event)
     return run
 
@@ -78,8 +78,10 @@ def finished_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SDS_RUNS", str(folder))
         work_off(create(tiny(tiny_folder, options={"rounds": 3})))
-        work_off(create(tiny(tiny_folder, method="sds", walk="staged", options={"iterations": 3}, title="The paper’s")))
-        work_off(create(tiny(tiny_folder, method="sds", walk="staged", phase=1, pruner="magnitude")))
+        work_off(
+            create(tiny(tiny_folder, method="sds", schedule="staged", options={"iterations": 3}, title="The paper’s"))
+        )
+        work_off(create(tiny(tiny_folder, method="sds", schedule="staged", phase=1, pruner="magnitude")))
     torch.set_float32_matmul_precision(precision)  # a run chooses its own, and this process goes on with other tests
     return folder
 

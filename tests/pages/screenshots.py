@@ -79,7 +79,7 @@ def main(*arguments: str) -> None:
     with tempfile.TemporaryDirectory() as runs:
         os.environ["SDS_RUNS"] = runs
         examples = [run.id for run in take_in()]
-        one = next((run for run in examples if run.startswith("sds-memory")), "")
+        one = next((run for run in examples if run.startswith("sds-admm")), "")
         with server(Path(runs), cache_folder()) as address, visitors(address) as visit:
             draw(target, visit, examples, one)
 

@@ -26,7 +26,7 @@ def outcome(runs):
 
     def make(losses, errors=None, evaluation_sha256="x", dense=DENSE, **options) -> Run:
         run = create(RunConfig(**{"model": "somewhere", "method": "base", **options}))
-        last = run.config.written_by(run.config.walks[-1])
+        last = run.config.written_by(run.config.phases[-1])
         measured = {name: {"losses": list(values), "tokens": 31} for name, values in ((last, losses), ("dense", dense))}
         for one in measured.values():
             one["value"] = math.exp(np.mean(one["losses"]))
@@ -83,7 +83,7 @@ def test_what_is_not_sure_is_called_so(outcome, app):
 
 def test_of_three_both_the_sure_and_the_doubtful_are_named(outcome, app):
     losing = outcome(np.add(SDS, 2.0), method="adjusted")
-    near = outcome(np.add(SDS, (0.1, -0.08, 0.1, -0.1)), method="sds-memory")
+    near = outcome(np.add(SDS, (0.1, -0.08, 0.1, -0.1)), method="sds-admm")
     at = compared(app, outcome(SDS, method="sds"), near, losing)
     (said,) = [m.value for m in at.markdown if m.value.startswith("##### ")]
     assert "not sure** that it is better than **SDS with memory · wanda**" in said
@@ -138,7 +138,7 @@ def test_the_table_holds_the_numbers(outcome, app):
 
 
 def test_the_address_is_the_choice(outcome, app):
-    first, second, third = outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-memory")
+    first, second, third = outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-admm")
     at = compared(app, first, third)
     assert sorted(numbers(at)["id"]) == sorted([first.id, third.id])
     picked = at.session_state[chooser.key_of(ids())]["selection"]["rows"]
@@ -154,7 +154,7 @@ def test_without_a_choice_the_newest_that_can_be_compared_are_chosen_and_in_the_
 
 
 def test_who_comes_back_from_another_page_finds_the_choice_again(outcome, app):
-    first, _, third = outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-memory")
+    first, _, third = outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-admm")
     at = compared(app, first, third)
     del at.query_params["runs"]
     at.run()
@@ -202,7 +202,7 @@ def test_maps_show_two_runs_and_their_difference(outcome, app):
 
 
 def test_the_boxes_of_the_maps_and_the_address_agree(outcome, app):
-    made = [outcome(BASE, ERRORS), outcome(SDS, ERRORS, method="sds"), outcome(SDS, ERRORS, method="sds-memory")]
+    made = [outcome(BASE, ERRORS), outcome(SDS, ERRORS, method="sds"), outcome(SDS, ERRORS, method="sds-admm")]
     at = compared(app, *made, a=made[0].id, b=made[2].id)
     assert at.selectbox(key="map-a").value == made[0].id and at.selectbox(key="map-b").value == made[2].id
     at.selectbox(key="map-b").set_value(made[1].id).run()

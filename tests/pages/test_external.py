@@ -1,7 +1,7 @@
 """The pages show a checkpoint that was pruned elsewhere like any other run."""
 
 from sds_core.runs.export import export
-from sds_core.runs.external import as_found
+from sds_core.runs.external import external_config
 from sds_core.runs.run_folder import create
 from tests.pages.conftest import tiny, work_off
 
@@ -9,7 +9,7 @@ from tests.pages.conftest import tiny, work_off
 def test_every_page_opens_it(runs, app, tiny_folder, tmp_path):
     mine = work_off(create(tiny(tiny_folder, method="base")))
     folder = export(mine, str(tmp_path / "pruned"))
-    its = work_off(create(as_found(str(folder), str(tiny_folder), tiny(tiny_folder).to_dict())))
+    its = work_off(create(external_config(str(folder), str(tiny_folder), tiny(tiny_folder).to_dict())))
     for page in ("layer", "report", "run"):
         at = app(f"pages/{page}.py", run=its.id)
         assert not at.exception and not at.error, page
@@ -17,7 +17,7 @@ def test_every_page_opens_it(runs, app, tiny_folder, tmp_path):
             assert len(at.get("plotly_chart")) == 3
         if page == "run":
             boxes = {box.label: box for box in at.selectbox}
-            assert (boxes["Method"].value, boxes["Pruner"].value) == ("sds-memory", "wanda")
+            assert (boxes["Method"].value, boxes["Pruner"].value) == ("sds-admm", "wanda")
             assert "checkpoint" not in boxes["Method"].options
     at = app("pages/compare.py", runs=f"{mine.id},{its.id}")
     assert not at.exception and not at.error

@@ -98,11 +98,11 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
     got.value.save_as(tmp_path / "comparison.csv")
     rows = rows_of(tmp_path / "comparison.csv")
     compared = {(row["method"], row["pruner"]): row for row in rows}
-    assert set(compared) == {("base", "sparsegpt"), ("base", "wanda"), ("sds", "wanda"), ("sds-memory", "wanda")}
+    assert set(compared) == {("base", "sparsegpt"), ("base", "wanda"), ("sds", "wanda"), ("sds-admm", "wanda")}
     for row in rows:
         result = Run(workshop[0] / row["run"]).result()
         assert float(row["perplexity"]) == pytest.approx(result["perplexity"][result["last"]]["value"])
-    best = compared["sds-memory", "wanda"]["run"]
+    best = compared["sds-admm", "wanda"]["run"]
     visitor.open(f"/report?run={best}")
     with visitor.page.expect_download() as got:
         visitor.page.get_by_role("button", name="Report (HTML)").click()

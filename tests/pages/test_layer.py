@@ -159,7 +159,7 @@ def test_every_cell_of_the_map_can_be_clicked(finished, app):
 
 
 def test_a_skipped_layer_is_said_to_be_one_and_the_page_opens_on_another(runs, app, tiny_folder):
-    run = work_off(create(tiny(tiny_folder, method="base", skip="*.0.* *.1.*.q_proj")))
+    run = work_off(create(tiny(tiny_folder, method="base", exclude="*.0.* *.1.*.q_proj")))
     at = app("pages/layer.py", run=run.id)
     assert not at.exception and (at.selectbox[1].value, at.selectbox[2].value) == (1, "self_attn.k_proj")
     at = app("pages/layer.py", run=run.id, cell="1.self_attn.q_proj")

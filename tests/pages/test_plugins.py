@@ -15,8 +15,8 @@ MOVES = SOUND.replace("problem.weight * mask", "problem.weight * mask * (1 if ma
 SCORES = "    def scores(self, problem):\n        return -1 / (1 + problem.weight.abs())\n"
 
 
-def test_micro_shows_mask_change_and_source(runs, app, own_folder):
-    written(own_folder, MOVES.replace("class Mine:\n", 'class Mine:\n    """It keeps **large** ones."""\n'))
+def test_micro_shows_mask_change_and_source(runs, app, plugin_folder):
+    written(plugin_folder, MOVES.replace("class Mine:\n", 'class Mine:\n    """It keeps **large** ones."""\n'))
     at = app(MICRO, pruner="mine")
     assert not at.exception and not at.warning and "It keeps **large** ones." in texts(at)
     while any(button.key == "micro-next" for button in at.button):
@@ -28,15 +28,15 @@ def test_micro_shows_mask_change_and_source(runs, app, own_folder):
     assert keys(at) == ["first", "final"]
 
 
-def test_micro_shows_scores_that_are_told_though_negative(runs, app, own_folder):
-    written(own_folder, SOUND + SCORES)
+def test_micro_shows_scores_that_are_told_though_negative(runs, app, plugin_folder):
+    written(plugin_folder, SOUND + SCORES)
     at = app(MICRO, pruner="mine", step="prune")
     assert not at.exception and keys(at) == ["scores", "pruned"] and "two highest scores" in texts(at)
     assert figure(at, "scores")["data"][0]["zmin"] < 0
 
 
-def test_an_edited_file_is_what_the_lab_shows_next(runs, app, own_folder):
-    path = written(own_folder, SOUND)
+def test_an_edited_file_is_what_the_lab_shows_next(runs, app, plugin_folder):
+    path = written(plugin_folder, SOUND)
     at = app(LAB, pruner="mine", rounds="1")
     before = [metric.value for metric in at.metric]
     path.write_text(SOUND.replace("problem.weight.abs()", "(problem.weight * problem.gram.norms).abs()"))
@@ -45,25 +45,25 @@ def test_an_edited_file_is_what_the_lab_shows_next(runs, app, own_folder):
 
 
 @pytest.mark.parametrize("page", [MICRO, LAB, "pages/run.py"])
-def test_a_broken_file_is_a_warning_and_all_else_goes_on(runs, app, own_folder, page):
-    written(own_folder, SOUND.replace("* mask, mask", ", mask"))
+def test_a_broken_file_is_a_warning_and_all_else_goes_on(runs, app, plugin_folder, page):
+    written(plugin_folder, SOUND.replace("* mask, mask", ", mask"))
     at = app(page, rounds="1")
     assert not at.exception and not at.error and "mine" not in PRUNERS
     assert at.warning[0].value.startswith("A pruner of your own is not offered: mine.py, line")
 
 
-def test_a_folder_that_is_gone_is_a_warning(runs, app, own_folder):
-    own_folder.rmdir()
+def test_a_folder_that_is_gone_is_a_warning(runs, app, plugin_folder):
+    plugin_folder.rmdir()
     at = app(MICRO)
     assert not at.exception and "no such folder of pruners" in at.warning[0].value and keys(at) == ["norms", "weight"]
-    own_folder.mkdir()
+    plugin_folder.mkdir()
 
 
-def test_a_run_of_an_own_pruner_starts_and_anothers_record_does_not(runs, app, own_folder, tiny_folder, monkeypatch):
+def test_a_run_of_an_own_pruner_starts_and_anothers_record_does_not(runs, app, plugin_folder, tiny_folder, monkeypatch):
     from sds_core.runs.run_folder import create
 
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a worker was started"))
-    path = written(own_folder, SOUND)
+    path = written(plugin_folder, SOUND)
     run = create(tiny(tiny_folder, method="base", pruner="mine"))
     at = app(run=run.id)
     assert at.selectbox(key="option-pruner").value == "mine" and not at.button(key="start").disabled

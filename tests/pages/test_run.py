@@ -19,7 +19,7 @@ MEASURING = {"kind": "measuring", "stage": "redense", "block": 0, "of": 3}
 
 
 def block(number: int, phase: str = "fused", seconds: float = 2.0) -> dict:
-    stage = {"fused": "final", "sparse": "sparse", "dense": "redense", "final": "final"}[phase]
+    stage = {"fused": "final", "sparse": "sparse", "redense": "redense", "final": "final"}[phase]
     line = {"kind": "block", "phase": phase, "stage": stage, "block": number, "of": 3, "seconds": seconds}
     return line | {"sha256": "0", "linears": []}
 
@@ -72,11 +72,11 @@ def test_the_command_line_follows_the_widgets(runs, app):
     at = app()
     at.text_input(key="option-model").set_value("my/model")
     at.selectbox(key="option-pruner").set_value("sparsegpt")
-    at.number_input(key="option-sds-memory-rounds").set_value(25)
+    at.number_input(key="option-sds-admm-rounds").set_value(25)
     at.run()
     wanted = RunConfig(model="my/model", pruner="sparsegpt", options={"rounds": 25})
     assert at.code[0].value == wanted.command()
-    at.number_input(key="option-sds-memory-rounds").set_value(12).run()
+    at.number_input(key="option-sds-admm-rounds").set_value(12).run()
     assert "--rounds" not in at.code[0].value
 
 
@@ -122,7 +122,7 @@ def test_start_makes_a_run_gives_it_a_worker_and_puts_it_into_the_address(runs, 
 def test_phase_1_is_a_staged_run_of_one_phase(runs, app, launched):
     at = app()
     at.button(key="phase-1").click().run()
-    assert open_run(launched[0]).config == RunConfig(walk="staged", phase=1)
+    assert open_run(launched[0]).config == RunConfig(schedule="staged", phase=1)
 
 
 def test_a_refused_start_is_a_sentence(runs, app, made, monkeypatch):
@@ -174,7 +174,7 @@ def test_progress_goes_on_where_the_log_goes_on(runs, app, made):
 
 def test_a_staged_run_has_a_bar_a_phase_and_says_what_it_measures(runs, app, made):
     run = made(
-        MODEL, *(block(i, "sparse") for i in range(3)), block(0, "dense"), MEASURING, method="sds", walk="staged"
+        MODEL, *(block(i, "sparse") for i in range(3)), block(0, "redense"), MEASURING, method="sds", schedule="staged"
     )
     with Held(run):
         at = app(run=run.id)
@@ -273,8 +273,8 @@ def test_a_note_that_cannot_be_kept_is_refused_and_stays_in_view(runs, app, made
 
 
 def test_layers_left_as_they_are_are_named_with_their_reason(runs, app, made):
-    left_out = {f"layers.{i}.mlp.gate": "it chooses" for i in range(3)}
-    at = app(run=made(MODEL | {"left_out": left_out}).id)
+    excluded = {f"layers.{i}.mlp.gate": "it chooses" for i in range(3)}
+    at = app(run=made(MODEL | {"excluded": excluded}).id)
     assert not at.exception
     (box,) = [box for box in at.expander if "left as" in box.label]
     assert box.label == "3 layers are left as they are"
@@ -375,11 +375,11 @@ def test_a_run_that_is_none_is_refused_in_a_sentence(runs, app, name):
 def test_seconds_left_are_the_pace_of_the_last_blocks():
     events = [MODEL | {"blocks": 20}, *(block(i, seconds=100.0) for i in range(5))]
     events += [block(i, seconds=1.0) for i in range(5, 15)]
-    assert progress.walks(["fused"], events) == [progress.Walk("fused", 15, 20, 5.0)]
+    assert progress.phases(["fused"], events) == [progress.PhaseProgress("fused", 15, 20, 5.0)]
 
 
 def test_nothing_is_known_before_the_model_is():
-    assert progress.walks(["sparse", "final"], []) == [
-        progress.Walk("sparse", 0, 0, None),
-        progress.Walk("final", 0, 0, None),
+    assert progress.phases(["sparse", "final"], []) == [
+        progress.PhaseProgress("sparse", 0, 0, None),
+        progress.PhaseProgress("final", 0, 0, None),
     ]

@@ -69,7 +69,7 @@ def test_the_demo_makes_its_runs_starts_them_and_goes_to_compare(runs, app, monk
     assert not at.exception
     assert sorted(launched) == sorted(ids()) and len(launched) == 4
     asked = [(open_run(run).config.method, open_run(run).config.pruner) for run in launched]
-    assert asked == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-memory", "wanda")]
+    assert asked == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-admm", "wanda")]
     assert at.title[0].value == "Which is better here, and is it sure?"
     assert address(at, "runs").split(",") == launched
 
@@ -107,7 +107,7 @@ def test_finished_runs_that_come_along_are_one_click_away(finished, runs, app, t
     folder = tmp_path / "examples"
     folder.mkdir()
     monkeypatch.setattr(examples, "FOLDER", folder)
-    pack(finished["fused"], folder / "sds-memory-wanda.zip")
+    pack(finished["fused"], folder / "sds-admm-wanda.zip")
     monkeypatch.setenv("SDS_RUNS", str(runs))
     at = app(PAGE)
     at.button(key="examples").click().run()

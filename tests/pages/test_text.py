@@ -1,4 +1,4 @@
-"""The Text page: without runs, before, while and after a question is answered, and wrong addresses."""
+"""The Text page: without runs, before, while and after a query is answered, and wrong addresses."""
 
 import dataclasses
 import json
@@ -10,20 +10,20 @@ import pytest
 from sds_core.runs import lock
 from sds_core.runs import text_job as module
 from sds_core.runs.run_folder import Run
-from sds_core.runs.text_job import Inquiry
-from sds_core.runs.text_query import EXAMPLE, Answer, Question, Reading
+from sds_core.runs.text_job import TextJob
+from sds_core.runs.text_query import EXAMPLE, TextQuery, TextReading, TextResult
 from tests.pages.test_run import address, texts
 
 PAGE = "pages/text.py"
 PROMPT = "a <b>bold</b> text"
-ANSWER = Answer(
+ANSWER = TextResult(
     model="tiny",
     prompt=PROMPT,
     tokens=40,
     pieces=("a ", "<b>bold</b>", " text"),
     readings=(
-        Reading(name="dense", weights="", losses=(1.0, 2.0), continuation=("and", " so")),
-        Reading(name="SDS · wanda", weights="x", losses=(3.0, 1.5), continuation=("and", " <i>")),
+        TextReading(name="dense", weights="", losses=(1.0, 2.0), continuation=("and", " so")),
+        TextReading(name="SDS · wanda", weights="x", losses=(3.0, 1.5), continuation=("and", " <i>")),
     ),
 )
 
@@ -45,9 +45,9 @@ def started(monkeypatch):
 
 
 @pytest.fixture
-def inquiry(own):
-    """The folder of a question about one run, made but not answered."""
-    found = Inquiry.of(Question(runs=(own[0].id,), prompt=PROMPT))
+def job(own):
+    """The folder of a query about one run, made but not answered."""
+    found = TextJob.of(TextQuery(runs=(own[0].id,), prompt=PROMPT))
     found.folder.mkdir(parents=True)
     return found
 
@@ -84,7 +84,7 @@ def test_it_opens_with_the_runs_of_one_model_and_the_examples_text(own, app, sta
     assert sorted(at.multiselect(key="text-runs").value) == sorted(run.id for run in own)
     prompt = json.loads(EXAMPLE.read_text(encoding="utf-8"))["prompt"]
     assert at.text_area(key="text-prompt").value == prompt and started == []
-    asked = Question(runs=tuple(at.multiselect(key="text-runs").value), prompt=prompt)
+    asked = TextQuery(runs=tuple(at.multiselect(key="text-runs").value), prompt=prompt)
     assert at.code[0].value == asked.command()
 
 
@@ -95,10 +95,10 @@ def test_the_button_starts_one_process_with_the_question_in_the_address(own, app
     at.number_input(key="text-tokens").set_value(3).run()
     assert address(at, "tokens") == "3"
     at.button(key="ask").click().run()
-    question = Question(runs=(own[0].id,), prompt=PROMPT, tokens=3)
-    inquiry = Inquiry.of(question)
-    assert not at.exception and started == [inquiry.id]
-    assert json.loads((inquiry.folder / "question.json").read_text())["prompt"] == PROMPT
+    query = TextQuery(runs=(own[0].id,), prompt=PROMPT, tokens=3)
+    job = TextJob.of(query)
+    assert not at.exception and started == [job.id]
+    assert json.loads((job.folder / "query.json").read_text())["prompt"] == PROMPT
 
 
 @pytest.mark.parametrize(
@@ -110,14 +110,14 @@ def test_the_button_starts_one_process_with_the_question_in_the_address(own, app
         ([{"kind": "reading", "name": "dense", "model": 0, "of": 2}], "Model 1 of 2, dense, reads and writes."),
     ],
 )
-def test_while_a_process_lives_it_says_what_it_does(own, inquiry, app, started, events, sentence):
+def test_while_a_process_lives_it_says_what_it_does(own, job, app, started, events, sentence):
     for event in events:
-        inquiry.log.append(event)
-    descriptor = lock.take(inquiry.lock_path, {})
+        job.log.append(event)
+    descriptor = lock.take(job.lock_path, {})
     at = opened(app, own[0])
     assert sentence in texts(at) and at.button(key="ask").disabled
     at.button(key="cancel").click().run()
-    assert inquiry.cancel_requested and "Cancelling" in texts(at) and at.button(key="cancel").disabled
+    assert job.cancel_requested and "Cancelling" in texts(at) and at.button(key="cancel").disabled
     os.close(descriptor)
 
 
@@ -129,16 +129,16 @@ def test_while_a_process_lives_it_says_what_it_does(own, inquiry, app, started, 
         ({"kind": "loading", "model": "tiny"}, "is gone; ask again"),
     ],
 )
-def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, inquiry, app, started, event, sentence):
-    inquiry.log.append(event)
+def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, job, app, started, event, sentence):
+    job.log.append(event)
     at = opened(app, own[0])
     assert sentence in texts(at) and not drawn(at)
     at.button(key="ask").click().run()
-    assert started == [inquiry.id]
+    assert started == [job.id]
 
 
-def test_an_answer_is_shown_at_once_and_nothing_of_it_is_markup(own, inquiry, app, started):
-    (inquiry.folder / "result.json").write_text(json.dumps(dataclasses.asdict(ANSWER)))
+def test_an_answer_is_shown_at_once_and_nothing_of_it_is_markup(own, job, app, started):
+    (job.folder / "result.json").write_text(json.dumps(dataclasses.asdict(ANSWER)))
     at = opened(app, own[0])
     assert not at.error and "<b>" not in drawn(at) and "<i>" not in drawn(at)
     assert "&lt;b&gt;bold&lt;/b&gt;" in drawn(at) and "&lt;i&gt;" in drawn(at) and started == []
@@ -149,8 +149,8 @@ def test_an_answer_is_shown_at_once_and_nothing_of_it_is_markup(own, inquiry, ap
     assert started == []
 
 
-def test_a_broken_answer_is_a_sentence(own, inquiry, app):
-    (inquiry.folder / "result.json").write_text("{")
+def test_a_broken_answer_is_a_sentence(own, job, app):
+    (job.folder / "result.json").write_text("{")
     assert "is broken" in opened(app, own[0]).error[0].value
 
 

@@ -141,8 +141,8 @@ def straight_through(
     return iterates
 
 
-def memory_rounds(
-    dense: Tensor, start: Tensor, inputs: Tensor, select: Select, rounds: int, stiffness: float, growth: float
+def admm_rounds(
+    dense: Tensor, start: Tensor, inputs: Tensor, select: Select, rounds: int, rho: float, rho_growth: float
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Re-dense weight, sparse weight and mask of each round of the alternating direction method of multipliers."""
     scale, target, inputs = jacobi(dense, inputs)
@@ -150,10 +150,10 @@ def memory_rounds(
     rhs = target @ gram
     sparse, memory = start * scale, torch.zeros_like(start)
     for _ in range(rounds):
-        stiff = gram + stiffness * torch.eye(len(gram), dtype=gram.dtype)
-        solved = torch.linalg.solve(stiff, (rhs + stiffness * (sparse - memory)).T).T
+        stiff = gram + rho * torch.eye(len(gram), dtype=gram.dtype)
+        solved = torch.linalg.solve(stiff, (rhs + rho * (sparse - memory)).T).T
         mask = select((solved + memory).abs())
         sparse = torch.where(mask, solved + memory, 0)
         memory = solved + memory - sparse
-        stiffness, memory = growth * stiffness, memory / growth
+        rho, memory = rho_growth * rho, memory / rho_growth
         yield solved / scale, sparse / scale, mask

@@ -5,9 +5,9 @@ import torch
 
 from sds_core.errors import SDSError
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
-from sds_core.pruning.methods import METHODS, SDS, Adjusted, Base, SDSMemory, StraightThrough, Swaps, make_method
+from sds_core.pruning.methods import METHODS, SDS, Adjusted, Base, SDSAdmm, StraightThrough, Swaps, make_method
 from sds_core.pruning.pattern import NM, parse_pattern
-from sds_core.pruning.redense import gradient_redense, memory_rounds
+from sds_core.pruning.redense import admm_rounds, gradient_redense
 from sds_core.pruning.registry import PRUNERS, make_pruner
 from sds_core.pruning.wanda import Wanda
 from tests.pruning.references import correlated_inputs, exact_counts, random_weight, solve_on_support
@@ -19,7 +19,7 @@ def make_problem(seed=0, rows=24, columns=32, dtype=torch.float64):
 
 
 def phases(method, pruner, problem, pattern):
-    """What each phase makes of a layer: sparse, rounds, winner, final."""
+    """What each phase makes of a layer: sparse, rounds, chosen, final."""
     sparse = pruner.solve(problem, pattern)
     fit = problem.shrunk(method.alpha)
     rounds = list(method.redense(fit, sparse, pattern)) if method.redenses else []
@@ -47,7 +47,7 @@ def test_rounds_with_memory_beat_adjustment_beats_the_base_pruner(pruner, text):
     problem = make_problem().shrunk(0.2)
     losses = [
         problem.loss(phases(method, make_pruner(pruner), problem, parse_pattern(text))[3].weight)
-        for method in (SDSMemory(alpha=0), Adjusted(alpha=0), Base())
+        for method in (SDSAdmm(alpha=0), Adjusted(alpha=0), Base())
     ]
     assert losses[0] < 0.97 * losses[1] and losses[1] < 0.97 * losses[2]
 
@@ -62,11 +62,11 @@ def test_the_papers_sds_beats_its_base_pruner(pruner, seed):
 
 def test_adjustment_solves_the_kept_weights_exactly():
     problem = make_problem()
-    sparse, _, winner, final = phases(Adjusted(alpha=0.2), Wanda(), problem, NM(2, 4))
+    sparse, _, chosen, final = phases(Adjusted(alpha=0.2), Wanda(), problem, NM(2, 4))
     gram = 0.8 * problem.gram.matrix + 0.2 * torch.diag(problem.gram.matrix.diagonal())
     exact = solve_on_support(gram, problem.weight @ gram, sparse.mask)
     fit = problem.shrunk(0.2)
-    assert winner == "adjusted" and torch.equal(final.mask, sparse.mask)
+    assert chosen == "adjusted" and torch.equal(final.mask, sparse.mask)
     assert fit.loss(final.weight) == pytest.approx(fit.loss(exact), rel=1e-4)
 
 
@@ -81,15 +81,15 @@ def test_the_papers_second_phase_is_gradient_redense_with_its_options():
 
 def test_memory_takes_as_many_rounds_as_it_is_told():
     problem = make_problem()
-    rounds = phases(SDSMemory(rounds=5), Wanda(), problem, NM(2, 4))[1]
+    rounds = phases(SDSAdmm(rounds=5), Wanda(), problem, NM(2, 4))[1]
     assert [round.number for round in rounds] == [1, 2, 3, 4, 5]
 
 
 def test_memory_takes_its_rounds_with_its_options():
     problem = make_problem()
     sparse = Wanda().solve(problem, NM(2, 4))
-    found = list(SDSMemory(rounds=4, stiffness=0.4, growth=2.0).redense(problem, sparse, NM(2, 4)))
-    expected = list(memory_rounds(problem, sparse.weight, NM(2, 4), rounds=4, stiffness=0.4, growth=2.0))
+    found = list(SDSAdmm(rounds=4, rho=0.4, rho_growth=2.0).redense(problem, sparse, NM(2, 4)))
+    expected = list(admm_rounds(problem, sparse.weight, NM(2, 4), rounds=4, rho=0.4, rho_growth=2.0))
     assert all(torch.equal(a.dense, b.dense) for a, b in zip(found, expected, strict=True))
 
 
@@ -97,27 +97,27 @@ def test_memory_falls_back_on_the_first_prune_where_that_is_better():
     problem = make_problem()
     sparse = Wanda().solve(problem, NM(2, 4))
     nonsense = random_weight(24, 32, seed=99)
-    winner, final = SDSMemory().finish(problem, sparse, nonsense, Wanda(), NM(2, 4))
-    assert winner == "first prune" and torch.equal(final.mask, sparse.mask)
-    dense = list(SDSMemory().redense(problem, sparse, NM(2, 4)))[-1].dense
-    winner, better_final = SDSMemory().finish(problem, sparse, dense, Wanda(), NM(2, 4))
-    assert winner == "second prune" and not torch.equal(better_final.mask, sparse.mask)
+    chosen, final = SDSAdmm().finish(problem, sparse, nonsense, Wanda(), NM(2, 4))
+    assert chosen == "first prune" and torch.equal(final.mask, sparse.mask)
+    dense = list(SDSAdmm().redense(problem, sparse, NM(2, 4)))[-1].dense
+    chosen, better_final = SDSAdmm().finish(problem, sparse, dense, Wanda(), NM(2, 4))
+    assert chosen == "second prune" and not torch.equal(better_final.mask, sparse.mask)
     assert problem.loss(better_final.weight) < problem.loss(final.weight)
 
 
 def test_the_papers_sds_reports_that_adjusting_won():
     problem = make_problem().shrunk(0.2)
-    _, rounds, winner, final = phases(SDS(alpha=0), Wanda(), problem, NM(2, 4))
+    _, rounds, chosen, final = phases(SDS(alpha=0), Wanda(), problem, NM(2, 4))
     second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
-    assert winner == "adjusted" and problem.loss(final.weight) < problem.loss(second.weight)
+    assert chosen == "adjusted" and problem.loss(final.weight) < problem.loss(second.weight)
 
 
 def test_the_papers_sds_without_steps_solves_for_the_weights_of_the_second_prune():
     problem = make_problem().shrunk(0.2)
-    _, rounds, winner, final = phases(SDS(alpha=0, adjust_iterations=0), Wanda(), problem, NM(2, 4))
+    _, rounds, chosen, final = phases(SDS(alpha=0, adjust_iterations=0), Wanda(), problem, NM(2, 4))
     second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
     exact = solve_on_support(problem.gram.matrix, problem.weight @ problem.gram.matrix, second.mask)
-    assert winner == "adjusted" and torch.equal(final.mask, second.mask)
+    assert chosen == "adjusted" and torch.equal(final.mask, second.mask)
     assert problem.loss(final.weight) == pytest.approx(problem.loss(exact), rel=1e-3)
     assert problem.loss(final.weight) < problem.loss(second.weight)
 
@@ -148,13 +148,13 @@ def test_the_second_prune_is_the_base_pruners():
 
     problem = make_problem()
     sparse = Pruned(torch.zeros_like(problem.weight), torch.zeros_like(problem.weight, dtype=torch.bool))
-    winner, final = SDSMemory().finish(problem, sparse, problem.weight, Last(), NM(2, 4))
-    assert winner == "second prune" and torch.equal(final.mask, Last().solve(problem, NM(2, 4)).mask)
+    chosen, final = SDSAdmm().finish(problem, sparse, problem.weight, Last(), NM(2, 4))
+    assert chosen == "second prune" and torch.equal(final.mask, Last().solve(problem, NM(2, 4)).mask)
 
 
 def test_options_reach_the_method_and_the_rest_are_its_defaults():
     assert make_method("sds", {}) == SDS()
-    assert make_method("sds-memory", {"rounds": 25, "growth": 1.15}) == SDSMemory(rounds=25, growth=1.15)
+    assert make_method("sds-admm", {"rounds": 25, "rho_growth": 1.15}) == SDSAdmm(rounds=25, rho_growth=1.15)
     assert make_method("adjusted", {"beta": 0.3}) == Adjusted(alpha=0.2, beta=0.3)
     assert make_method("base", {}) == Base()
 
@@ -166,10 +166,10 @@ def test_a_choice_is_yes_or_no():
 
 
 def test_the_defaults_are_the_recipe():
-    assert dataclasses.asdict(SDSMemory()) == {
+    assert dataclasses.asdict(SDSAdmm()) == {
         "rounds": 12,
-        "stiffness": 0.1,
-        "growth": 1.3,
+        "rho": 0.1,
+        "rho_growth": 1.3,
         "alpha": 0.2,
         "beta": 0.2,
         "sequential": True,
@@ -182,13 +182,13 @@ def test_the_defaults_are_the_recipe():
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(SDSError, match="base, adjusted, straight-through, swaps, sds, sds-memory"):
+    with pytest.raises(SDSError, match="base, adjusted, straight-through, swaps, sds, sds-admm"):
         make_method("sdss", {})
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
-    with pytest.raises(SDSError, match=r"sds-memory has no option round; allowed: rounds, stiffness, growth"):
-        make_method("sds-memory", {"round": 3})
+    with pytest.raises(SDSError, match=r"sds-admm has no option round; allowed: rounds, rho, rho_growth"):
+        make_method("sds-admm", {"round": 3})
 
 
 @pytest.mark.parametrize(
@@ -213,11 +213,11 @@ def test_what_is_fixed_for_a_method_is_not_an_option(name, option):
         ("sds", "l2", float("nan")),
         ("sds", "alpha", 2),
         ("sds", "beta", 2),
-        ("sds-memory", "rounds", 0),
-        ("sds-memory", "stiffness", 0),
-        ("sds-memory", "growth", 0.9),
-        ("sds-memory", "alpha", -1),
-        ("sds-memory", "beta", 1.01),
+        ("sds-admm", "rounds", 0),
+        ("sds-admm", "rho", 0),
+        ("sds-admm", "rho_growth", 0.9),
+        ("sds-admm", "alpha", -1),
+        ("sds-admm", "beta", 1.01),
     ],
 )
 def test_a_value_out_of_range_names_the_option(name, option, value):
@@ -226,7 +226,7 @@ def test_a_value_out_of_range_names_the_option(name, option, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("sds", "iterations"), ("sds", "adjust_iterations"), ("sds-memory", "rounds")]
+    ("name", "option"), [("sds", "iterations"), ("sds", "adjust_iterations"), ("sds-admm", "rounds")]
 )
 def test_a_count_must_be_whole(name, option):
     with pytest.raises(SDSError, match=option):

@@ -5,8 +5,9 @@ import torch
 
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.pattern import NM, Unstructured
-from sds_core.pruning.redense import gradient_redense, memory_rounds, plain_rounds
+from sds_core.pruning.redense import admm_rounds, gradient_redense, proximal_rounds
 from sds_core.pruning.wanda import Wanda
+from tests.pruning.references import admm_rounds as slow_memory_rounds
 from tests.pruning.references import (
     correlated_inputs,
     gradient_descent,
@@ -16,7 +17,6 @@ from tests.pruning.references import (
     select_rows,
     top_eigenvalue,
 )
-from tests.pruning.references import memory_rounds as slow_memory_rounds
 
 ROWS, COLUMNS, TOKENS = 6, 16, 120
 WEIGHT, INPUTS = random_weight(ROWS, COLUMNS), correlated_inputs(COLUMNS, TOKENS)
@@ -71,11 +71,11 @@ def test_unstable_steps_are_refused(learning_rate):
     [(NM(2, 4), select_groups(2, 4)), (Unstructured("0.6"), select_rows("0.6"))],
     ids=["2:4", "0.6"],
 )
-@pytest.mark.parametrize(("stiffness", "growth"), [(0.1, 1.3), (0.5, 1.0)])
-def test_memory_rounds_equal_the_slow_ones(pattern, select, stiffness, growth):
+@pytest.mark.parametrize(("rho", "rho_growth"), [(0.1, 1.3), (0.5, 1.0)])
+def test_memory_rounds_equal_the_slow_ones(pattern, select, rho, rho_growth):
     start = Wanda().solve(PROBLEM, pattern).weight
-    rounds = list(memory_rounds(PROBLEM, start, pattern, rounds=12, stiffness=stiffness, growth=growth))
-    slow = list(slow_memory_rounds(WEIGHT, start, INPUTS, select, 12, stiffness, growth))
+    rounds = list(admm_rounds(PROBLEM, start, pattern, rounds=12, rho=rho, rho_growth=rho_growth))
+    slow = list(slow_memory_rounds(WEIGHT, start, INPUTS, select, 12, rho, rho_growth))
     assert [round.number for round in rounds] == list(range(1, 13))
     for round, (dense, sparse, mask) in zip(rounds, slow, strict=True):
         assert torch.equal(round.sparse.mask, mask)
@@ -84,11 +84,11 @@ def test_memory_rounds_equal_the_slow_ones(pattern, select, stiffness, growth):
 
 
 def test_a_teachers_shift_is_part_of_the_target():
-    stiffness, shift = 0.1, 0.1 * random_weight(ROWS, COLUMNS, seed=4) @ PROBLEM.gram.matrix
+    rho, shift = 0.1, 0.1 * random_weight(ROWS, COLUMNS, seed=4) @ PROBLEM.gram.matrix
     problem = LayerProblem(WEIGHT, PROBLEM.gram, shift)
-    (first,) = memory_rounds(problem, SPARSE, NM(2, 4), rounds=1, stiffness=stiffness, growth=1.3)
+    (first,) = admm_rounds(problem, SPARSE, NM(2, 4), rounds=1, rho=rho, rho_growth=1.3)
     slope = (first.dense * SCALE) @ SCALED_GRAM - (WEIGHT @ PROBLEM.gram.matrix + shift) / SCALE
-    torch.testing.assert_close(slope, -stiffness * (first.dense - SPARSE) * SCALE, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(slope, -rho * (first.dense - SPARSE) * SCALE, rtol=1e-8, atol=1e-10)
     step = gradient_redense(problem, SPARSE, iterations=1, learning_rate=1.0, l1=0, l2=0)
     moved = (SPARSE - WEIGHT) @ PROBLEM.gram.matrix - shift
     torch.testing.assert_close(step, SPARSE - moved / SCALE.square() / TOP, rtol=1e-6, atol=1e-8)
@@ -97,7 +97,7 @@ def test_a_teachers_shift_is_part_of_the_target():
 def test_float32_rounds_agree_with_float64_at_first():
     problem = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float())
     single, double = (
-        next(memory_rounds(at, start, NM(2, 4), rounds=1, stiffness=0.1, growth=1.3))
+        next(admm_rounds(at, start, NM(2, 4), rounds=1, rho=0.1, rho_growth=1.3))
         for at, start in ((problem, SPARSE.float()), (PROBLEM, SPARSE))
     )
     assert single.dense.dtype == single.sparse.weight.dtype == torch.float32
@@ -111,7 +111,7 @@ def test_dead_inputs_stay_finite():
     start = Wanda().solve(problem, NM(2, 4)).weight
     dense = gradient_redense(problem, start, iterations=20, learning_rate=1.0, l1=0.01, l2=0.001)
     assert dense.isfinite().all() and dense.abs().max() < 100
-    for round in memory_rounds(problem, start, NM(2, 4), rounds=12, stiffness=0.1, growth=1.3):
+    for round in admm_rounds(problem, start, NM(2, 4), rounds=12, rho=0.1, rho_growth=1.3):
         assert round.dense.isfinite().all() and round.dense.abs().max() < 100
         assert not round.sparse.mask[:, [2, 9]].any()
 
@@ -119,7 +119,7 @@ def test_dead_inputs_stay_finite():
 def test_the_inputs_of_both_ways_are_not_modified():
     start = SPARSE.clone()
     gradient_redense(PROBLEM, start, iterations=3, learning_rate=1.0, l1=0.1, l2=0.1)
-    list(memory_rounds(PROBLEM, start, NM(2, 4), rounds=3, stiffness=0.1, growth=1.3))
+    list(admm_rounds(PROBLEM, start, NM(2, 4), rounds=3, rho=0.1, rho_growth=1.3))
     assert torch.equal(start, SPARSE)
 
 
@@ -135,7 +135,7 @@ def test_plain_steps_hardly_move_the_mask_and_rounds_with_memory_do(pattern, see
     problem = LayerProblem.from_inputs(random_weight(64, 64, seed + 1), inputs).shrunk(0.2)
     first = Wanda().solve(problem, pattern)
     plain = gradient_redense(problem, first.weight, iterations=20, learning_rate=1.0, l1=0, l2=0)
-    *_, last = memory_rounds(problem, first.weight, pattern, rounds=12, stiffness=0.1, growth=1.3)
+    *_, last = admm_rounds(problem, first.weight, pattern, rounds=12, rho=0.1, rho_growth=1.3)
     changed_by_steps = wanda_mask_change(problem, plain, pattern, first.mask)
     changed_by_rounds = wanda_mask_change(problem, last.dense, pattern, first.mask)
     assert changed_by_steps < 0.01
@@ -146,18 +146,18 @@ def test_the_last_dense_weight_is_friendlier_to_pruning_than_the_first():
     inputs = correlated_inputs(64, 400, common=0.5)
     problem = LayerProblem.from_inputs(random_weight(64, 64), inputs).shrunk(0.2)
     start = Wanda().solve(problem, NM(2, 4)).weight
-    rounds = list(memory_rounds(problem, start, NM(2, 4), rounds=12, stiffness=0.1, growth=1.3))
+    rounds = list(admm_rounds(problem, start, NM(2, 4), rounds=12, rho=0.1, rho_growth=1.3))
     near_zero = [float((round.dense.abs() < 0.1).double().mean()) for round in (rounds[0], rounds[3], rounds[-1])]
     assert near_zero[0] < near_zero[1] < near_zero[2]
 
 
 def test_the_plain_path_is_a_filter_of_the_eigenvalues_between_sparse_and_dense():
-    path = list(plain_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=5, stiffness=0.1, growth=1.3))
+    path = list(proximal_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=5, rho=0.1, rho_growth=1.3))
     values, vectors = torch.linalg.eigh(SCALED_GRAM)
     left = torch.ones_like(values)  # 1 − φ
     for number, one in enumerate(path, start=1):
-        stiffness = 0.1 * 1.3 ** (number - 1)
-        left = left * stiffness / (values + stiffness)
+        rho = 0.1 * 1.3 ** (number - 1)
+        left = left * rho / (values + rho)
         expected = SCALED_WEIGHT - (SCALED_WEIGHT - SPARSE * SCALE) @ (vectors * left) @ vectors.T
         assert one.number == number
         torch.testing.assert_close(one.dense * SCALE, expected, rtol=1e-6, atol=1e-9)
@@ -166,6 +166,6 @@ def test_the_plain_path_is_a_filter_of_the_eigenvalues_between_sparse_and_dense(
 
 
 def test_the_plain_path_ends_at_the_dense_weight_and_at_the_old_mask():
-    *_, last = plain_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=200, stiffness=0.01, growth=1)
+    *_, last = proximal_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=200, rho=0.01, rho_growth=1)
     torch.testing.assert_close(last.dense, WEIGHT, rtol=1e-4, atol=1e-4)
     assert torch.equal(last.sparse.mask, SPARSE != 0)

@@ -14,7 +14,7 @@ from sds_core.runs.run_folder import create
 def made(losses, dense=(2.0, 2.5, 3.0), **changes):
     """A finished run by hand."""
     run = create(RunConfig(**{"method": "base", **changes}))
-    stage = run.config.written_by(run.config.walks[-1])
+    stage = run.config.written_by(run.config.phases[-1])
     result = {
         "last": stage,
         "perplexity": {
@@ -48,7 +48,7 @@ def test_a_base_of_another_pruner_or_pattern_is_no_reference():
 
 
 def test_a_control_with_another_share_of_the_teacher_is_no_reference():
-    runs = [made((3, 3, 3), method="adjusted"), made((2, 2, 2), method="sds-memory", options={"beta": 0.3})]
+    runs = [made((3, 3, 3), method="adjusted"), made((2, 2, 2), method="sds-admm", options={"beta": 0.3})]
     assert "control" not in side_by_side(runs)[1].against
     for sequential in (False, True):  # it has to see what the other one saw, too
         runs = [made((3, 3, 3), method="adjusted", options={"beta": 0.3, "sequential": sequential}), runs[1]]
@@ -112,7 +112,7 @@ def test_equal_ratios_are_one_pattern_however_they_are_written():
 
 def test_a_run_that_ends_dense_again_is_no_winner():
     rows = side_by_side([made((3, 3, 3)), made((2, 2, 2.1), method="sds")])
-    phase2 = RunConfig(method="sds", walk="staged", phase=2, parent=Parent("x", 1, "0"))
+    phase2 = RunConfig(method="sds", schedule="staged", phase=2, parent=Parent("x", 1, "0"))
     assert verdicts([rows[0], replace(rows[1], config=phase2)]) == []
 
 

@@ -14,7 +14,7 @@ def past(phases=("", ""), **changes):
     """A finished run by hand: 50 s in each block, 30 of them solving; 20 s of measuring."""
     run = create(RunConfig(**{"samples": 15, "length": 512, "eval_windows": 16, "eval_length": 512} | changes))
     block = {"kind": "block", "seconds": 50.0, "linears": [{"seconds": 10.0}, {"seconds": 20.0}]}
-    blocks = [block | {"phase": phase or run.config.walks[0]} for phase in phases]
+    blocks = [block | {"phase": phase or run.config.phases[0]} for phase in phases]
     (run.folder / "events.jsonl").write_text("".join(json.dumps(block) + "\n" for block in blocks))
     result = {"measuring_seconds": 20.0, "peak_memory": 123, "weight_bytes": 1000, "machine": machine()}
     (run.folder / "result.json").write_text(json.dumps(result))
@@ -42,7 +42,7 @@ def test_only_what_depends_on_tokens_grows_with_them(changes, seconds):
 
 
 def test_a_single_phase_takes_its_share_and_weights_that_are_not_kept_take_no_disk():
-    run = past(("sparse", "dense", "dense", "final", "final", "final"), walk="staged")
+    run = past(("sparse", "redense", "redense", "final", "final", "final"), schedule="staged")
     phase = RunConfig.from_dict(run.config.to_dict() | {"phase": 1, "keep_weights": False})
     found = estimate(phase, [run])
     assert found.seconds == pytest.approx(50 + 20 / 3) and found.disk == 0
@@ -51,7 +51,7 @@ def test_a_single_phase_takes_its_share_and_weights_that_are_not_kept_take_no_di
 
 
 def test_where_no_block_is_adjusted_a_run_with_other_epochs_is_like():
-    run = past(("sparse", "dense", "final"), walk="staged", options={"block_epochs": 2})
+    run = past(("sparse", "redense", "final"), schedule="staged", options={"block_epochs": 2})
     asked = run.config.to_dict() | {"options": {}}
     assert estimate(RunConfig.from_dict(asked | {"phase": 1}), [run]).seconds == pytest.approx(50 + 20 / 3)
     assert estimate(RunConfig.from_dict(asked), [run]) is None
@@ -63,7 +63,7 @@ def test_where_no_block_is_adjusted_a_run_with_other_epochs_is_like():
         {"model": "other"},
         {"method": "sds"},
         {"pruner": "magnitude"},
-        {"walk": "staged"},
+        {"schedule": "staged"},
         {"device": "cpu"},
         {"threads": 1},
         {"options": {"block_epochs": 2}},

@@ -1,29 +1,29 @@
 """Layers left as they are: every one is counted, and none that is not there is named."""
 
-from sds_core.runs.excluded_layers import Skipped, skipped
+from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 
 
-def told(left_out: dict[str, str]) -> list[Skipped]:
-    return skipped([{"kind": "start"}, {"kind": "model", "left_out": left_out}])
+def told(excluded: dict[str, str]) -> list[ExcludedLayers]:
+    return excluded_layers([{"kind": "start"}, {"kind": "model", "excluded": excluded}])
 
 
 def test_nothing_is_said_of_a_run_without_any():
-    assert told({}) == [] == skipped([]) == skipped([{"kind": "model"}])
+    assert told({}) == [] == excluded_layers([]) == excluded_layers([{"kind": "model"}])
 
 
 def test_by_reason_the_commonest_first_and_blocks_together():
     gates = {f"layers.{i}.mlp.gate": "it chooses" for i in (0, 1, 2, 4)}
     one = {"layers.2.head": "it has one output"}
     assert told(one | gates) == [
-        Skipped("it chooses", 4, ["layers.0–2,4.mlp.gate"]),
-        Skipped("it has one output", 1, ["layers.2.head"]),
+        ExcludedLayers("it chooses", 4, ["layers.0–2,4.mlp.gate"]),
+        ExcludedLayers("it has one output", 1, ["layers.2.head"]),
     ]
 
 
 def test_two_numbers_stand_for_all_their_combinations_or_every_name_is_listed():
     whole = [f"layers.{i}.experts.{j}.up" for i in (0, 1) for j in (0, 1, 2)]
     (found,) = told(dict.fromkeys(whole, "it is never called"))
-    assert found == Skipped("it is never called", 6, ["layers.0–1.experts.0–2.up"])
+    assert found == ExcludedLayers("it is never called", 6, ["layers.0–1.experts.0–2.up"])
     (found,) = told(dict.fromkeys(whole[:5], "it is never called"))
     assert found.names == whole[:5]
 

@@ -9,14 +9,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sds_core.models.calibration import evaluation_windows
 from sds_core.models.load import convert_gguf, load_model
-from sds_core.models.structure import dissect
+from sds_core.models.structure import find_blocks
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.export import export
 from sds_core.runs.run_folder import create
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, build, randomised
 from tests.models.gguf_files import write_gguf
-from tests.runs.conftest import config, finish
+from tests.small_runs import config, finish
 
 TOKENS = {"vocab_size": 288, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 ROUTED = {**LLAMA, **TOKENS, "num_hidden_layers": 2, "num_experts": 4, "moe_topk": [2, 2], "head_dim": 8}
@@ -58,7 +58,7 @@ def check(source: Path, out: Path, text: Path) -> PreTrainedModel:
     exported = AutoModelForCausalLM.from_pretrained(export(run, str(out))).eval()
     assert {p.dtype for p in exported.parameters()} == {p.dtype for p in dense.parameters()}
     stored, zeros, names = Checkpoints(run, "sparse"), 0, set()
-    for block in dissect(exported).blocks:
+    for block in find_blocks(exported).blocks:
         for linear in block.linears:
             kept = stored.sparse(linear)
             assert torch.equal(linear.weight.float(), kept.weight) and not kept.weight[~kept.mask].any()

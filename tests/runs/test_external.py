@@ -16,16 +16,16 @@ from sds_core.runs import external, layer_stats
 from sds_core.runs.compare import side_by_side, verdicts
 from sds_core.runs.config import RunConfig
 from sds_core.runs.export import export, pruned_model
-from sds_core.runs.external import as_found
+from sds_core.runs.external import external_config
 from sds_core.runs.run_folder import create, open_run
-from tests.runs.conftest import config, finish, work_here
+from tests.small_runs import config, finish, work_here
 
 SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"
 
 
 def look(folder, dense, **changes):
     values = config(dense).to_dict() | changes
-    return create(as_found(str(folder), str(dense), values))
+    return create(external_config(str(folder), str(dense), values))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_what_cannot_be_a_pruned_copy_is_refused(pruned, tiny_folder, tmp_path):
 def test_a_folder_that_is_not_there_is_told_before_the_dense_model_is_loaded(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(external, "load_model", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(SDSError, match="nowhere"):
-        as_found(str(tmp_path / "nowhere"), str(tiny_folder), {})
+        external_config(str(tmp_path / "nowhere"), str(tiny_folder), {})
 
 
 def test_a_pattern_that_is_not_there_ends_the_run_with_the_one_that_is(pruned, tiny_folder):

@@ -18,10 +18,10 @@ def read(line: str) -> list[RunConfig]:
 
 
 def test_an_option_goes_to_the_methods_that_know_it():
-    made = lineup({"pattern": "50%", "options": {"rounds": 3}}, ["base:magnitude", "sds-memory", "sds:sparsegpt"])
+    made = lineup({"pattern": "50%", "options": {"rounds": 3}}, ["base:magnitude", "sds-admm", "sds:sparsegpt"])
     assert made == [
         RunConfig(pattern="50%", method="base", pruner="magnitude"),
-        RunConfig(pattern="50%", method="sds-memory", options={"rounds": 3}),
+        RunConfig(pattern="50%", method="sds-admm", options={"rounds": 3}),
         RunConfig(pattern="50%", method="sds", pruner="sparsegpt"),
     ]
 
@@ -45,7 +45,7 @@ def test_runs_that_share_everything_else_are_one_line_that_makes_them_again():
         RunConfig(
             model="a b", pattern="50%", method="sds", options={"l1": 0.5, "alpha": 0.1}, keep_weights=False, seed=3
         ),
-        RunConfig(model="a b", pattern="50%", method="sds-memory", options={"alpha": 0.1}, keep_weights=False, seed=3),
+        RunConfig(model="a b", pattern="50%", method="sds-admm", options={"alpha": 0.1}, keep_weights=False, seed=3),
     ]
     (line,) = commands(configs)
     assert read(line) == configs
@@ -53,7 +53,7 @@ def test_runs_that_share_everything_else_are_one_line_that_makes_them_again():
 
 def test_options_that_are_yes_or_no_are_flags_of_their_own():
     seen = {"beta": 0.2, "sequential": True}
-    configs = [RunConfig(method="adjusted", options=seen), RunConfig(method="sds-memory", options={})]
+    configs = [RunConfig(method="adjusted", options=seen), RunConfig(method="sds-admm", options={})]
     (line,) = commands(configs)
     assert "--sequential" in line and [c.made_method() for c in read(line)] == [c.made_method() for c in configs]
     configs = [RunConfig(options={"sequential": False})]
@@ -61,7 +61,7 @@ def test_options_that_are_yes_or_no_are_flags_of_their_own():
 
 
 def test_options_that_contradict_each_other_are_lines_of_their_own():
-    configs = [RunConfig(method="sds"), RunConfig(method="sds-memory", options={"alpha": 0.5})]
+    configs = [RunConfig(method="sds"), RunConfig(method="sds-admm", options={"alpha": 0.5})]
     first, second = commands(configs)
     assert read(first) == configs[:1] and read(second) == configs[1:]
 
@@ -73,5 +73,5 @@ def test_other_patterns_and_texts_are_lines_of_their_own_and_repetitions_none():
 
 
 def test_a_phase_on_its_own_is_a_run():
-    config = RunConfig(walk="staged", phase=2, parent=Parent("some-run", 1, "0"))
+    config = RunConfig(schedule="staged", phase=2, parent=Parent("some-run", 1, "0"))
     assert commands([RunConfig(), config])[1] == config.command()

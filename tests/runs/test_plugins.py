@@ -19,16 +19,16 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.lineup import commands, lineup
 from sds_core.runs.run_folder import create, open_run
 from sds_core.runs.worker import launch
-from tests.runs.conftest import config, finish, work_here
 from tests.runs.test_plugin_file import SOUND, written
+from tests.small_runs import config, finish, work_here
 
 SHA256 = hashlib.sha256(SOUND.encode()).hexdigest()
 OTHER = SOUND.replace("1.0", "2.0")
 
 
 @pytest.fixture
-def mine(own_folder):
-    return written(own_folder, SOUND)
+def mine(plugin_folder):
+    return written(plugin_folder, SOUND)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def made(tiny_folder, tmp_path_factory):
     return run
 
 
-def test_a_file_is_offered_changed_and_withdrawn_as_it_is(mine, own_folder):
+def test_a_file_is_offered_changed_and_withdrawn_as_it_is(mine, plugin_folder):
     assert plugins.refresh() == {} and plugins.sha256_of("mine") == SHA256
     first = PRUNERS["mine"]
     plugins.refresh()
@@ -77,21 +77,21 @@ def test_a_folder_that_is_not_there_stops_no_other_pruner(monkeypatch):
     assert RunConfig(pruner="wanda")
 
 
-def test_a_folder_that_goes_takes_its_pruners_along(mine, own_folder):
+def test_a_folder_that_goes_takes_its_pruners_along(mine, plugin_folder):
     plugins.refresh()
     mine.unlink()
-    own_folder.rmdir()
+    plugin_folder.rmdir()
     with pytest.raises(SDSError, match="no such folder"):
         plugins.refresh()
     assert list(PRUNERS) == list(plugins.BUILT_IN)
-    own_folder.mkdir()
+    plugin_folder.mkdir()
 
 
-def test_a_link_that_leads_out_is_not_followed_and_a_linked_folder_is(own_folder, tmp_path, monkeypatch):
+def test_a_link_that_leads_out_is_not_followed_and_a_linked_folder_is(plugin_folder, tmp_path, monkeypatch):
     written(tmp_path, "raise SystemExit", "outside.py")
-    (own_folder / "outside.py").symlink_to(tmp_path / "outside.py")
-    written(own_folder, SOUND)
-    (tmp_path / "link").symlink_to(own_folder)
+    (plugin_folder / "outside.py").symlink_to(tmp_path / "outside.py")
+    written(plugin_folder, SOUND)
+    (tmp_path / "link").symlink_to(plugin_folder)
     monkeypatch.setenv(plugins.VARIABLE, str(tmp_path / "link"))
     assert "leads out of" in str(plugins.refresh()["outside"]) and "mine" in PRUNERS
 
@@ -128,7 +128,7 @@ def test_a_changed_file_is_refused_at_resume_and_taken_for_a_new_run(mine, tiny_
 
 
 def test_a_branch_goes_on_with_the_file_of_its_parent(mine, tiny_folder):
-    parent = finish(create(config(tiny_folder, method="sds", pruner="mine", walk="staged", phase=1)))
+    parent = finish(create(config(tiny_folder, method="sds", pruner="mine", schedule="staged", phase=1)))
     branch = parent.config.branch({"options": {"iterations": 2}}, parent.as_parent(2))
     assert create(branch).config.pruner_sha256 == SHA256
     mine.write_text(OTHER)

@@ -21,10 +21,11 @@ from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.runs import checkpoint, layer_stats, lock, run_job
 from sds_core.runs.compare import side_by_side
+from sds_core.runs.config import Parent
 from sds_core.runs.export import export
 from sds_core.runs.run_folder import create, open_run
 from sds_core.runs.worker import launch
-from tests.runs.conftest import config, finish, work_here
+from tests.small_runs import config, finish, work_here
 
 
 def weights(run):
@@ -178,10 +179,10 @@ def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder, mon
     assert same(weights(finish(run)), weights(finished))
 
 
-@pytest.mark.parametrize("method", ["sds", "sds-memory"])
+@pytest.mark.parametrize("method", ["sds", "sds-admm"])
 def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
-    whole = finish(create(config(tiny_folder, method=method, walk="staged")))
-    run = finish(create(config(tiny_folder, method=method, walk="staged", phase=1)))
+    whole = finish(create(config(tiny_folder, method=method, schedule="staged")))
+    run = finish(create(config(tiny_folder, method=method, schedule="staged", phase=1)))
     for phase in (2, 3):
         run = finish(create(run.config.branch({}, run.as_parent(phase))))
     assert same(weights(whole), weights(run))
@@ -193,7 +194,7 @@ def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
 
 
 def test_branches_share_a_phase_and_leave_it_alone(tiny_folder):
-    first = finish(create(config(tiny_folder, method="sds", walk="staged", phase=1)))
+    first = finish(create(config(tiny_folder, method="sds", schedule="staged", phase=1)))
     before = weights(first)
     few = finish(create(first.config.branch({"options": {"iterations": 1}}, first.as_parent(2))))
     many = finish(create(first.config.branch({"options": {"iterations": 50}}, first.as_parent(2))))
@@ -219,7 +220,7 @@ def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
 
 
 def test_a_run_shares_its_dense_result_with_others(tiny_folder, finished):
-    runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted", "sds-memory")]
+    runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted", "sds-admm")]
     work_here(runs)
     assert [run.state() for run in runs] == ["finished"] * 3
     assert any(event["kind"] == "queued" for event in runs[1].log.read())
@@ -245,7 +246,7 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
         ({"calibration": "missing.txt"}, "no such text file"),
         ({"calibration": "self"}, "write-text"),
         ({"eval_length": 512}, "windows of 512 tokens are too long"),
-        ({"skip": "*.0.* *down"}, "no layer that could be pruned has a name that fits --skip: got '*down'"),
+        ({"exclude": "*.0.* *down"}, "no layer that could be pruned has a name that fits --exclude: got '*down'"),
         ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
     ],
 )
@@ -325,7 +326,7 @@ def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
     for ratio, block in zip(event["ratios"], blocks, strict=True):
         for line in block["linears"]:
             assert line["pruned"] / line["count"] == pytest.approx(float(Fraction(ratio)), abs=0.04)
-    first = finish(create(config(tiny_folder, **chosen, walk="staged", phase=1)))
+    first = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
     second = finish(create(first.config.branch({}, first.as_parent(2))))
     allocations = [[e["ratios"] for e in run.log.read() if e["kind"] == "allocation"] for run in (first, second)]
     assert allocations == [[event["ratios"]]] * 2
@@ -358,55 +359,20 @@ def test_a_block_that_did_not_gain_counts_as_it_was():
     assert told == {"kept": 1, "of": 2, "before": pytest.approx(0.3), "after": pytest.approx(0.25)}
 
 
-def test_phases_four_and_five_are_two_and_three_on_what_three_left(tiny_folder):
-    """S-D-S-D-S, from a staged run and from a fused one."""
-    chosen = {"method": "sds-memory", "options": {"rounds": 3, "beta": 0.0}}
-    third = finish(create(config(tiny_folder, **chosen)))
-    fourth = finish(create(third.config.branch({}, third.as_parent(4))))
-    fifth = finish(create(fourth.config.branch({}, fourth.as_parent(5))))
-    before, after = weights(third), weights(fifth)
-    for name, tensors in before.items():
-        assert all(torch.equal(tensors[key], after[name.replace("phase3", "phase1")][key]) for key in tensors)
-    told, start = fifth.result()["perplexity"], third.result()["perplexity"]
-    assert set(told) == {"dense", "sparse", "redense", "final"}
-    assert told["sparse"]["losses"] == start["final"]["losses"] != told["final"]["losses"]
-    frame = layer_stats.load(fifth.folder)
-    assert set(frame[frame["round"] == 0]["stage"]) == {"dense", "sparse", "redense", "final"}
-    sixth = create(fifth.config.branch({}, fifth.as_parent(6)))
-    assert sixth.config.phase == 6 and sixth.config.walks == ["dense"]
-    for run, phase in ((third, 5), (fourth, 2), (fourth, 3), (fourth, 4), (fifth, 2), (fifth, 3), (fifth, 4)):
-        with pytest.raises(SDSError, match=f"no finished phase {phase - 1}"):
-            run.as_parent(phase)
-
-
-def test_a_dense_phase_that_starts_again_starts_from_the_final_weights(tiny_folder):
-    chosen = {"method": "sds", "options": {"iterations": 3, "adjust_iterations": 3}}
-    third = finish(create(config(tiny_folder, **chosen)))
-    fourth = finish(
-        create(third.config.branch({"options": {"iterations": 1, "learning_rate": 1e-6}}, third.as_parent(4)))
-    )
-    final = {name.replace("phase3", "phase2"): tensors for name, tensors in weights(third).items()}
-    again = weights(fourth)
-    for name, tensors in final.items():
-        for key, tensor in tensors.items():
-            if key.endswith(".weight"):
-                torch.testing.assert_close(again[name][key], tensor, rtol=0, atol=1e-4)
-
-
 def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folder, tmp_path):
-    chosen = {"method": "sds", "options": {"iterations": 2, "adjust_iterations": 2}, "skip": "*.1.* *down_proj"}
-    run = finish(create(config(tiny_folder, **chosen, walk="staged", phase=1)))
+    chosen = {"method": "sds", "options": {"iterations": 2, "adjust_iterations": 2}, "exclude": "*.1.* *down_proj"}
+    run = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
     for phase in (2, 3):
         run = finish(create(run.config.branch({}, run.as_parent(phase))))
-    whole = finish(create(config(tiny_folder, **chosen, walk="staged")))
+    whole = finish(create(config(tiny_folder, **chosen, schedule="staged")))
     assert same(weights(whole), weights(run))
-    skipped = run.result()["left_out"]
+    skipped = run.result()["excluded"]
     assert (
-        skipped == {name: f"skipped by --skip {'*.1.*' if '.1.' in name else '*down_proj'}" for name in skipped}
+        skipped == {name: f"excluded by --exclude {'*.1.*' if '.1.' in name else '*down_proj'}" for name in skipped}
         and len(skipped) == 7 + 2
     )
-    with pytest.raises(SDSError, match="keeps its parent's skip"):
-        run.config.branch({"skip": ""}, run.as_parent(4))
+    with pytest.raises(SDSError, match="keeps its parent's exclude"):
+        run.config.branch({"exclude": ""}, Parent(run.id, 2, "ab"))
     dense = load_model(str(tiny_folder)).model
     pruned = AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / "out")))
     its = dict(pruned.named_parameters())
@@ -420,7 +386,7 @@ def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folde
 
 
 def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(tiny_folder, finished):
-    chosen = {"skip": "model.layers.0.* *.q_proj", "pattern": "60%", "allocation": "owl"}
+    chosen = {"exclude": "model.layers.0.* *.q_proj", "pattern": "60%", "allocation": "owl"}
     alone = finish(create(config(tiny_folder, **chosen)))
     runs = [create(config(tiny_folder, **chosen)), create(config(tiny_folder))]
     work_here(runs)
@@ -437,8 +403,8 @@ def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(ti
     "chosen",
     [
         {"method": "base", "allocation": "owl", "pattern": "60%"},
-        {"method": "sds-memory", "options": {"rounds": 3, "block_epochs": 1}},
-        {"method": "sds", "walk": "staged", "options": {"iterations": 2, "adjust_iterations": 2}},
+        {"method": "sds-admm", "options": {"rounds": 3, "block_epochs": 1}},
+        {"method": "sds", "schedule": "staged", "options": {"iterations": 2, "adjust_iterations": 2}},
     ],
     ids=lambda chosen: chosen["method"],
 )

@@ -8,7 +8,7 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.runs.run_folder import create
 from sds_core.runs.sweep import grid, slurm_array
-from tests.runs.conftest import config
+from tests.small_runs import config
 
 
 def test_a_grid_is_every_combination_once():

@@ -17,16 +17,16 @@ from sds_core.runs import lock
 from sds_core.runs import text_job as module
 from sds_core.runs.export import pruned_model
 from sds_core.runs.run_folder import Run, create
-from sds_core.runs.text_job import Inquiry, askable, work
-from sds_core.runs.text_query import Question
-from tests.runs.conftest import config, finish
+from sds_core.runs.text_job import TextJob, askable, work
+from sds_core.runs.text_query import TextQuery
+from tests.small_runs import config, finish
 
 PROMPT = "Pruning removes half of its weights"
 
 
 @pytest.fixture(scope="module")
 def base(tiny_folder, tmp_path_factory):
-    """A finished run of the base pruner, to stand beside the finished `sds-memory` run; read only."""
+    """A finished run of the base pruner, to stand beside the finished `sds-admm` run; read only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("base")))
         return finish(create(config(tiny_folder, method="base", pruner="magnitude", samples=2)))
@@ -40,7 +40,7 @@ def runs(base, finished, runs_root, tmp_path, monkeypatch):
 
 
 def asked(runs, prompt=PROMPT, tokens=6):
-    return Question(runs=tuple(run.id for run in runs), prompt=prompt, tokens=tokens)
+    return TextQuery(runs=tuple(run.id for run in runs), prompt=prompt, tokens=tokens)
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def here(monkeypatch):
     return names
 
 
-def answered(question):
-    inquiry = Inquiry.of(question)
-    inquiry.launch(question)
-    assert inquiry.state() == "finished", inquiry.log.read()[-1]
-    return inquiry.answer()
+def answered(query):
+    job = TextJob.of(query)
+    job.launch(query)
+    assert job.state() == "finished", job.log.read()[-1]
+    return job.result()
 
 
 def plainly(loaded):
@@ -76,30 +76,30 @@ def plainly(loaded):
 
 
 def test_every_reading_is_what_the_plain_model_says(runs, here, tiny_folder):
-    answer = answered(asked(runs))
-    assert [reading.name for reading in answer.readings] == [
+    result = answered(asked(runs))
+    assert [reading.name for reading in result.readings] == [
         "dense",
         "base pruner · magnitude",
         "SDS with memory · wanda",
     ]
-    assert "".join(answer.pieces) == PROMPT
-    for reading, loaded in zip(answer.readings, [load_model(str(tiny_folder)), *map(pruned_model, runs)], strict=True):
+    assert "".join(result.pieces) == PROMPT
+    for reading, loaded in zip(result.readings, [load_model(str(tiny_folder)), *map(pruned_model, runs)], strict=True):
         losses, text = plainly(loaded)
         assert reading.losses == pytest.approx(losses, rel=1e-4)
         assert "".join(reading.continuation) == text
-    assert len({reading.losses for reading in answer.readings}) == 3
+    assert len({reading.losses for reading in result.readings}) == 3
 
 
 def test_the_same_question_is_answered_once_and_another_one_anew(runs, here):
-    answer = answered(asked(runs))
-    assert answered(asked(runs)) == answer == answered(asked(runs[::-1])) and len(here) == 1
+    result = answered(asked(runs))
+    assert answered(asked(runs)) == result == answered(asked(runs[::-1])) and len(here) == 1
     for other in (asked(runs, prompt=PROMPT + "."), asked(runs, tokens=7), asked(runs[:1])):
         assert answered(other) is not None
     assert len(set(here)) == 4
     events = runs[0].log.read()
     next(event for event in events if event["kind"] == "block")["sha256"] = "of other weights"
     (runs[0].folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    assert Inquiry.of(asked(runs[:1])).id not in here
+    assert TextJob.of(asked(runs[:1])).id not in here
 
 
 def test_only_finished_runs_with_weights_can_be_asked(runs, runs_root):
@@ -111,16 +111,16 @@ def test_only_finished_runs_with_weights_can_be_asked(runs, runs_root):
     assert {run.id for run in askable()} == {run.id for run in runs}
     for run, sentence in ((bare, "run bare has no weights. Repeat it"), (begun, "is new, not finished")):
         with pytest.raises(SDSError, match=sentence):
-            Inquiry.of(asked([run]))
+            TextJob.of(asked([run]))
     with pytest.raises(SDSError, match="not a run id"):
-        Inquiry.of(Question(runs=("../x",), prompt="x"))
+        TextJob.of(TextQuery(runs=("../x",), prompt="x"))
 
 
-def failed(question):
-    inquiry = Inquiry.of(question)
-    inquiry.launch(question)
-    assert inquiry.state() == "failed" and inquiry.answer() is None
-    return inquiry.log.read()[-1]["message"]
+def failed(query):
+    job = TextJob.of(query)
+    job.launch(query)
+    assert job.state() == "failed" and job.result() is None
+    return job.log.read()[-1]["message"]
 
 
 def test_faults_become_sentences_and_the_question_can_be_asked_again(runs, here):
@@ -146,59 +146,59 @@ def test_a_replaced_model_is_refused(runs, here, tiny_folder, tmp_path):
 
 def test_runs_that_skipped_different_layers_are_not_asked_together(runs):
     values = json.loads((runs[1].folder / "config.json").read_text())
-    (runs[1].folder / "config.json").write_text(json.dumps(values | {"skip": "*down_proj"}))
+    (runs[1].folder / "config.json").write_text(json.dumps(values | {"exclude": "*down_proj"}))
     with pytest.raises(SDSError, match=f"run {runs[1].id} skipped other layers than run {runs[0].id}"):
-        Inquiry.of(asked(runs))
+        TextJob.of(asked(runs))
 
 
 def test_runs_of_different_models_are_not_asked_together(runs):
     log = runs[1].folder / "events.jsonl"
     log.write_text(log.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
     with pytest.raises(SDSError, match=f"run {runs[1].id} pruned another model than run {runs[0].id}"):
-        Inquiry.of(asked(runs))
+        TextJob.of(asked(runs))
 
 
 def test_a_question_that_is_worked_on_gets_no_second_process(runs, here):
-    question = asked(runs)
-    inquiry = Inquiry.of(question)
-    inquiry.folder.mkdir(parents=True)
-    descriptor = lock.take(inquiry.lock_path, {})
+    query = asked(runs)
+    job = TextJob.of(query)
+    job.folder.mkdir(parents=True)
+    descriptor = lock.take(job.lock_path, {})
     assert descriptor is not None
-    inquiry.launch(question)
-    assert here == [] and inquiry.state() == "running"
+    job.launch(query)
+    assert here == [] and job.state() == "running"
     os.close(descriptor)
-    assert inquiry.state() == "new"
+    assert job.state() == "new"
 
 
 def test_a_cancelled_question_stops_between_two_tokens(runs, here, monkeypatch):
-    question, seen = asked(runs), []
+    query, seen = asked(runs), []
 
     def endless(model, ids, count):
         seen.append(len(seen))
-        Inquiry.of(question).cancel()
+        TextJob.of(query).cancel()
         while True:
             yield 5
 
     monkeypatch.setattr(module, "continuation", endless)
-    inquiry = Inquiry.of(question)
-    inquiry.launch(question)
-    assert inquiry.state() == "cancelled" and seen == [0] and inquiry.answer() is None
+    job = TextJob.of(query)
+    job.launch(query)
+    assert job.state() == "cancelled" and seen == [0] and job.result() is None
     monkeypatch.undo()
 
 
 def test_a_broken_answer_is_a_sentence(runs, here):
     answered(asked(runs))
-    inquiry = Inquiry.of(asked(runs))
-    (inquiry.folder / "result.json").write_text('{"readings": []}')
+    job = TextJob.of(asked(runs))
+    (job.folder / "result.json").write_text('{"readings": []}')
     with pytest.raises(SDSError, match="is broken"):
-        inquiry.answer()
+        job.result()
 
 
-def until(inquiry, states, seconds=60):
+def until(job, states, seconds=60):
     deadline = time.monotonic() + seconds
-    while inquiry.state() not in states and time.monotonic() < deadline:
+    while job.state() not in states and time.monotonic() < deadline:
         time.sleep(0.02)
-    return inquiry.state()
+    return job.state()
 
 
 def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(runs, request, capsys):
@@ -206,24 +206,24 @@ def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(
     from sds_core.models.device import device_name, pick_device
     from sds_core.models.load import cache_folder
 
-    question = asked(runs)
-    inquiry = Inquiry.of(question)
+    query = asked(runs)
+    job = TextJob.of(query)
     cache_folder().mkdir(parents=True)
     device = lock.take(cache_folder() / f"{device_name(pick_device())}.lock", {"run": "a-long-run"})
     assert device is not None
-    inquiry.launch(question)
-    inquiry.launch(question)
-    assert until(inquiry, ["queued"]) == "queued"
-    assert inquiry.log.read() == [{"kind": "queued", "behind": "a-long-run"}]
-    os.kill(lock.owner(inquiry.lock_path)["pid"], signal.SIGKILL)
-    assert until(inquiry, ["interrupted"]) == "interrupted"
+    job.launch(query)
+    job.launch(query)
+    assert until(job, ["queued"]) == "queued"
+    assert job.log.read() == [{"kind": "queued", "behind": "a-long-run"}]
+    os.kill(lock.owner(job.lock_path)["pid"], signal.SIGKILL)
+    assert until(job, ["interrupted"]) == "interrupted"
     os.close(device)
     request.getfixturevalue("here")
-    out = runs[0].folder.parent / "answer.json"
+    out = runs[0].folder.parent / "result.json"
     words = ["text", *(run.id for run in runs), "--prompt", PROMPT, "--tokens", "6", "--out", str(out)]
     assert main(words) == 0
-    assert inquiry.state() == "finished" and "base pruner · magnitude goes on, greedily:" in capsys.readouterr().out
-    assert json.loads(out.read_text()) == json.loads((inquiry.folder / "result.json").read_text())
+    assert job.state() == "finished" and "base pruner · magnitude goes on, greedily:" in capsys.readouterr().out
+    assert json.loads(out.read_text()) == json.loads((job.folder / "result.json").read_text())
 
 
 def test_the_command_tells_in_a_sentence_why_there_is_no_answer(runs, here, capsys):

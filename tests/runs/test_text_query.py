@@ -9,11 +9,11 @@ import pytest
 from sds_core.__main__ import _parser
 from sds_core.errors import SDSError
 from sds_core.runs.lineup import DEMO, lineup
-from sds_core.runs.text_query import EXAMPLE, MOST_CHARACTERS, Answer, Question, Reading, table
+from sds_core.runs.text_query import EXAMPLE, MOST_CHARACTERS, TextQuery, TextReading, TextResult, table
 
-DENSE = Reading(name="dense", weights="", losses=(1.0, 3.0), continuation=("a", "b", "c"))
-PRUNED = Reading(name="wanda", weights="x", losses=(1.5, 2.0), continuation=("a", "b", "d"))
-ANSWER = Answer(model="demo", prompt="p q r", tokens=3, pieces=("p", " q", " r"), readings=(DENSE, PRUNED))
+DENSE = TextReading(name="dense", weights="", losses=(1.0, 3.0), continuation=("a", "b", "c"))
+PRUNED = TextReading(name="wanda", weights="x", losses=(1.5, 2.0), continuation=("a", "b", "d"))
+ANSWER = TextResult(model="demo", prompt="p q r", tokens=3, pieces=("p", " q", " r"), readings=(DENSE, PRUNED))
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,17 @@ ANSWER = Answer(model="demo", prompt="p q r", tokens=3, pieces=("p", " q", " r")
 )
 def test_a_question_that_makes_no_sense_is_one_sentence(changed, sentence):
     with pytest.raises(SDSError) as refused:
-        Question(**{"runs": ("a",), "prompt": "hello"} | changed)
+        TextQuery(**{"runs": ("a",), "prompt": "hello"} | changed)
     assert sentence in str(refused.value)
 
 
 def test_the_command_of_a_question_asks_the_same():
-    question = Question(runs=("a", "b"), prompt='--it\'s\n"so" $(x)', tokens=3)
-    words = shlex.split(question.command())
+    query = TextQuery(runs=("a", "b"), prompt='--it\'s\n"so" $(x)', tokens=3)
+    words = shlex.split(query.command())
     assert words[:4] == ["python", "-m", "sds_core", "text"]
     options = _parser().parse_args(words[3:])
-    assert Question(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens) == question
-    assert "--tokens" not in Question(runs=("a",), prompt="x").command()
+    assert TextQuery(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens) == query
+    assert "--tokens" not in TextQuery(runs=("a",), prompt="x").command()
 
 
 def test_readings_are_compared_token_by_token():
@@ -54,7 +54,7 @@ def test_readings_are_compared_token_by_token():
 
 
 def test_an_answer_survives_its_file():
-    assert Answer.from_dict(json.loads(json.dumps(dataclasses.asdict(ANSWER)))) == ANSWER
+    assert TextResult.from_dict(json.loads(json.dumps(dataclasses.asdict(ANSWER)))) == ANSWER
 
 
 def test_the_table_has_a_line_a_token_and_every_continuation():
@@ -73,10 +73,10 @@ def test_a_single_token_has_a_table_too():
 def test_the_example_that_comes_along_is_of_the_demos_models():
     from sds_core.runs.compare import called
 
-    answer = Answer.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+    result = TextResult.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
     configs = {str(i): config for i, config in enumerate(lineup(DEMO))}
-    dense, *others = [reading.name for reading in answer.readings]
+    dense, *others = [reading.name for reading in result.readings]
     assert dense == "dense" and {"base pruner · wanda", "SDS · wanda"} <= set(others) <= set(called(configs).values())
-    assert answer.model == "demo" and "".join(answer.pieces) == answer.prompt
-    for reading in answer.readings:
-        assert len(reading.losses) == len(answer.pieces) - 1 and 0 < len(reading.continuation) <= answer.tokens
+    assert result.model == "demo" and "".join(result.pieces) == result.prompt
+    for reading in result.readings:
+        assert len(reading.losses) == len(result.pieces) - 1 and 0 < len(reading.continuation) <= result.tokens
