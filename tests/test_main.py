@@ -86,7 +86,8 @@ def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypat
     configs = [run.config for run in made]
     methods = [(config.method, config.pruner) for config in configs]
     assert methods == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-admm", "wanda")]
-    assert {(c.model, c.pattern, c.samples, c.length, c.walk) for c in configs} == {("demo", "2:4", 8, 512, "fused")}
+    settings = {(c.model, c.pattern, c.samples, c.length, c.schedule) for c in configs}
+    assert settings == {("demo", "2:4", 8, 512, "fused")}
 
 
 def test_an_own_pruner_is_checked_compared_and_refused_when_it_is_broken(
@@ -118,7 +119,7 @@ def test_an_own_pruner_is_checked_compared_and_refused_when_it_is_broken(
         (["run", "--pattern", "1.2"], "sparsity ratio out of range"),
         (["run", "--method", "base", "--rounds", "3"], "method base has no option rounds"),
         (["run", "--phase", "2", "--from", "../x"], "not a run id"),
-        (["run", "--phase", "1", "--from", "x"], "--from goes with --phase 2 or a later one"),
+        (["run", "--phase", "1", "--from", "x"], "--from goes with --phase 2 or 3"),
         (["compare", "--methods", "sdsd:wanda"], "unknown method"),
         (
             ["compare", "--methods", "base:wanda", "--rounds", "3"],

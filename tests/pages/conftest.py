@@ -93,7 +93,7 @@ def finished(finished_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
     found = {}
     for path in finished_folder.iterdir():
         config = Run(path).config
-        found["phase1" if config.phase else config.walk] = Run(path)
+        found["phase1" if config.phase else config.schedule] = Run(path)
     return found
 
 

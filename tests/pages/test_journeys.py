@@ -14,7 +14,7 @@ TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2,
 def fused(workshop):
     """The finished run of the tiny model with a memory."""
     own = (run for run in map(Run, workshop[0].iterdir()) if run.config.model != "demo")
-    return next(run for run in own if run.config.walk == "fused" and run.result())
+    return next(run for run in own if run.config.schedule == "fused" and run.result())
 
 
 def fill(page, label, value):

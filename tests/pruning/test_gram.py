@@ -137,7 +137,7 @@ def test_a_ridge_solve_undoes_the_ridged_product():
 
 def test_a_singular_ridge_solve_names_layer_and_stiffness():
     gram = Gram(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "blocks.2.q_proj")
-    with pytest.raises(SDSError, match=r"blocks\.2\.q_proj is not positive definite at rho 0\.5.*larger stiff"):
+    with pytest.raises(SDSError, match=r"blocks\.2\.q_proj is not positive definite at rho 0\.5.*larger rho"):
         gram.ridge_solve(torch.ones(1, 2), 0.5)
     assert gram.ridge_solve(torch.ones(1, 2), 1.5).isfinite().all()
 

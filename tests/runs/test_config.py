@@ -53,7 +53,7 @@ def test_a_fault_is_one_sentence_with_what_got_and_allowed(changes, words):
 
 def test_all_contradictions_are_told_at_once():
     with pytest.raises(SDSError) as caught:
-        RunConfig(pruner="wnda", walk="sideways", samples=0)
+        RunConfig(pruner="wnda", schedule="sideways", samples=0)
     assert all(word in str(caught.value) for word in ("wnda", "sideways", "samples"))
 
 
@@ -101,7 +101,7 @@ def test_a_presets_options_go_to_the_methods_that_have_them():
 
 def test_the_paper_preset_is_the_papers_setting():
     config = RunConfig(**PRESETS["paper"])
-    assert (config.samples, config.length, config.method, config.walk) == (128, 2048, "sds", "staged")
+    assert (config.samples, config.length, config.method, config.schedule) == (128, 2048, "sds", "staged")
     assert config.calibration == "hub:allenai/c4:en:train:text"
     method = config.made_method()
     assert (method.iterations, method.learning_rate, method.adjust_iterations) == (200, 0.1, 200)
