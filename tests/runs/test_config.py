@@ -3,9 +3,9 @@ import shlex
 
 import pytest
 
-from sds_core.__main__ import _parser
+from sds_core.commands.flags import chosen
+from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
-from sds_core.flags import chosen
 from sds_core.pruning.methods import METHODS
 from sds_core.runs.config import PRESETS, Parent, RunConfig, describe
 
@@ -72,7 +72,7 @@ def test_all_contradictions_are_told_at_once():
 def test_the_command_line_equals_the_configuration(config):
     words = shlex.split(config.command())
     assert words[:4] == ["python", "-m", "sds_core", "run"]
-    values = chosen(_parser().parse_args(words[3:]))
+    values = chosen(build_parser().parse_args(words[3:]))
     if values.get("phase"):
         values["schedule"] = "staged"
     assert RunConfig.from_dict(values) == config
@@ -80,7 +80,7 @@ def test_the_command_line_equals_the_configuration(config):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_sound_and_flags_win_over_them(name):
-    values = chosen(_parser().parse_args(["run", "--preset", name, "--samples", "5"]))
+    values = chosen(build_parser().parse_args(["run", "--preset", name, "--samples", "5"]))
     config = RunConfig.from_dict(values)
     assert config.samples == 5
     assert config.length == PRESETS[name]["length"]
@@ -88,7 +88,7 @@ def test_presets_are_sound_and_flags_win_over_them(name):
 
 def test_a_presets_options_go_to_the_methods_that_have_them():
     def asked(*words):
-        return chosen(_parser().parse_args([*words, "--preset", "best"]))["options"]
+        return chosen(build_parser().parse_args([*words, "--preset", "best"]))["options"]
 
     assert asked("run") == asked("run", "--method", "adjusted") == {"block_epochs": 2}
     assert asked("run", "--method", "sds", "--l1", "0.1") == {"l1": 0.1}

@@ -76,7 +76,7 @@ def test_the_command_makes_the_run_and_its_command_line_equals_it(pruned, tiny_f
         work_here(runs)
         return SimpleNamespace(poll=lambda: 0, wait=lambda: 0)
 
-    monkeypatch.setattr("sds_core.__main__.launch", launch)  # seconds instead of a process of its own
+    monkeypatch.setattr("sds_core.commands.follow.launch", launch)  # seconds instead of a process of its own
     text = tiny_folder / "text.txt"
     texts = ["--calibration", f"{text}@0-4000", "--evaluation", f"{text}@5000-9000"]
     words = ["inspect", str(pruned[1]), "--dense", str(tiny_folder), *texts, *SMALL.split()]

@@ -2,9 +2,9 @@ import shlex
 
 import pytest
 
-from sds_core.__main__ import _parser
+from sds_core.commands.flags import chosen
+from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
-from sds_core.flags import chosen
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.lineup import COMPARED, DEMO, commands, lineup
 
@@ -13,7 +13,7 @@ def read(line: str) -> list[RunConfig]:
     """What the command line makes of a line of `compare`."""
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sds_core", "compare"]
-    options = _parser().parse_args(words[3:])
+    options = build_parser().parse_args(words[3:])
     return lineup(chosen(options), options.methods)
 
 

@@ -7,9 +7,9 @@ import shlex
 
 import pytest
 
-from sds_core.__main__ import _parser
+from sds_core.commands.flags import chosen
+from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
-from sds_core.flags import chosen
 from sds_core.pruning.registry import PRUNERS
 from sds_core.reports import report
 from sds_core.runs import plugins
@@ -107,10 +107,10 @@ def test_the_record_names_the_file_and_the_pages_do(made, tmp_path):
 
 def test_the_command_line_of_a_run_names_the_folder(made, mine):
     assert "--pruner mine --method base" in made.result()["command"]
-    values = chosen(_parser().parse_args(shlex.split(made.config.command())[3:]))
+    values = chosen(build_parser().parse_args(shlex.split(made.config.command())[3:]))
     assert RunConfig.from_dict(values) == dataclasses.replace(made.config, pruner_sha256="")
     (line,) = commands([made.config, dataclasses.replace(made.config, pruner="wanda", pruner_sha256="")])
-    options = _parser().parse_args(shlex.split(line)[3:])
+    options = build_parser().parse_args(shlex.split(line)[3:])
     assert options.pruners == str(mine.parent) and options.methods == ["base:mine", "base:wanda"]
     assert [c.pruner for c in lineup(chosen(options), options.methods)] == ["mine", "wanda"]
 

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from sds_core.__main__ import _parser
+from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.runs.lineup import DEMO, lineup
 from sds_core.runs.text_query import EXAMPLE, MOST_CHARACTERS, TextQuery, TextReading, TextResult, table
@@ -41,7 +41,7 @@ def test_the_command_of_a_question_asks_the_same():
     query = TextQuery(runs=("a", "b"), prompt='--it\'s\n"so" $(x)', tokens=3)
     words = shlex.split(query.command())
     assert words[:4] == ["python", "-m", "sds_core", "text"]
-    options = _parser().parse_args(words[3:])
+    options = build_parser().parse_args(words[3:])
     assert TextQuery(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens) == query
     assert "--tokens" not in TextQuery(runs=("a",), prompt="x").command()
 

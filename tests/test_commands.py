@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from sds_core.__main__ import _parser, main
-from sds_core.flags import chosen
+from sds_core.__main__ import main
+from sds_core.commands.flags import chosen
+from sds_core.commands.parser import build_parser
 from sds_core.pruning.conformance import CHECKS
 from sds_core.runs.config import RunConfig
 from sds_core.runs.run_folder import create
@@ -55,7 +56,7 @@ def in_this_process(monkeypatch):
         work_here(runs)
         return SimpleNamespace(poll=lambda: 0, wait=lambda: 0, returncode=0)
 
-    monkeypatch.setattr("sds_core.__main__.launch", launch)
+    monkeypatch.setattr("sds_core.commands.follow.launch", launch)
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -81,7 +82,7 @@ def test_compare_shows_all_methods_beside_each_other(tiny_folder, capsys, runs_r
 
 def test_the_demo_is_a_comparison_of_both_kinds_of_sds_with_their_base(monkeypatch):
     made = []
-    monkeypatch.setattr("sds_core.__main__._follow_new", lambda runs: made.extend(runs) or 0)
+    monkeypatch.setattr("sds_core.commands.start.follow_new", lambda runs: made.extend(runs) or 0)
     assert main(["demo"]) == 0
     configs = [run.config for run in made]
     methods = [(config.method, config.pruner) for config in configs]
@@ -119,7 +120,7 @@ def test_an_own_pruner_is_checked_compared_and_refused_when_it_is_broken(
         (["run", "--pattern", "1.2"], "sparsity ratio out of range"),
         (["run", "--method", "base", "--rounds", "3"], "method base has no option rounds"),
         (["run", "--phase", "2", "--from", "../x"], "not a run id"),
-        (["run", "--phase", "1", "--from", "x"], "--from goes with --phase 2 or 3"),
+        (["run", "--phase", "1", "--from", "x"], "--from requires --phase 2 or 3"),
         (["compare", "--methods", "sdsd:wanda"], "unknown method"),
         (
             ["compare", "--methods", "base:wanda", "--rounds", "3"],
@@ -176,7 +177,7 @@ def test_a_failing_run_is_exit_code_1_without_a_traceback(tmp_path, runs_root):
 
 @pytest.mark.usefixtures("in_this_process")
 def test_a_cancelled_run_is_resumed_to_its_end(tiny_folder, capsys):
-    run = create(RunConfig.from_dict(chosen(_parser().parse_args(["run", *small(tiny_folder)]))))
+    run = create(RunConfig.from_dict(chosen(build_parser().parse_args(["run", *small(tiny_folder)]))))
     run.log.append({"kind": "cancelled", "message": "cancelled"})
     assert main(["resume", run.id]) == 0
     assert "perplexity final" in capsys.readouterr().out

@@ -1,0 +1,28 @@
+"""The command `check-pruner`: the conformance suite on one pruner file, on every device."""
+
+import argparse
+from pathlib import Path
+
+from sds_core.models.device import pick_device
+from sds_core.pruning.conformance import CHECKS, CPU
+from sds_core.runs.plugin_file import outcomes, read
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the parser of `check-pruner`."""
+    checking = commands.add_parser("check-pruner", help="run the conformance checks on a pruner plugin")
+    checking.add_argument("file")
+    checking.set_defaults(do=_check_pruner)
+
+
+def _check_pruner(options: argparse.Namespace) -> int:
+    own = read(Path(options.file).expanduser().resolve())
+    print(f"{own.path.name}: {own.cls.__name__}, SHA-256 {own.sha256}")
+    code = 0
+    for device in dict.fromkeys([CPU, pick_device()]):
+        found = {outcome.check: outcome for outcome in outcomes(own, device)}
+        for name in CHECKS:
+            word = "skip" if name not in found else "FAIL" if found[name].came else "ok"
+            print(f"{device.type:<6}{word:<6}{name:<18}{found[name].told if word == 'FAIL' else CHECKS[name].claim}")
+            code |= word == "FAIL"
+    return int(code)

@@ -1,0 +1,94 @@
+"""Commands on finished runs: list, export, pack, import, report, evaluate."""
+
+import argparse
+from pathlib import Path
+
+from sds_core.errors import SDSError
+from sds_core.reports.report import report
+from sds_core.runs import note
+from sds_core.runs.archive import pack, unpack
+from sds_core.runs.run_folder import ids, open_run
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the parsers of this file's commands."""
+    listing = commands.add_parser("list", help="list all runs, newest first")
+    listing.set_defaults(do=_list)
+
+    export = commands.add_parser("export", help="write a finished run as a model folder that transformers loads")
+    export.add_argument("run")
+    export.add_argument("folder")
+    export.set_defaults(do=_export)
+
+    packing = commands.add_parser("pack", help="write a finished run's record, without weights, to one file")
+    packing.add_argument("run")
+    packing.add_argument("file")
+    packing.set_defaults(do=_pack)
+
+    unpacking = commands.add_parser("import", help="add a packed run to the runs here")
+    unpacking.add_argument("file")
+    unpacking.set_defaults(do=_import)
+
+    reporting = commands.add_parser("report", help="write a finished run as one HTML file, with CSV and JSON beside it")
+    reporting.add_argument("run")
+    reporting.add_argument("file", metavar="FILE.html")
+    reporting.set_defaults(do=_report)
+
+    tasks = commands.add_parser("evaluate", help="measure task accuracy of finished runs and of their dense model")
+    tasks.add_argument("runs", nargs="+", metavar="RUN", help="the base pruner's first: it is the reference")
+    tasks.add_argument(
+        "--tasks", nargs="+", metavar="TASK", help="LM Evaluation Harness tasks (default: the paper's seven)"
+    )
+    tasks.add_argument("--task-folder", metavar="DIR", help="your own task files; code in them is executed")
+    tasks.add_argument("--limit", type=int, metavar="N", help="at most N questions per task")
+    tasks.set_defaults(do=_evaluate)
+
+
+def _list(options: argparse.Namespace) -> int:
+    for run in map(open_run, ids()):
+        try:
+            result, state, written = run.result(), run.state(), note.read(run).partition("\n")[0]
+        except SDSError as error:
+            print(f"{run.id:<50} broken: {error}")
+            continue
+        value = f"perplexity {result['perplexity'][result['last']]['value']:.2f}" if result else ""
+        print(f"{run.id:<50} {state:<12} {value:<20} {written}".rstrip())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from sds_core.runs.export import export
+
+    print(export(open_run(options.run), options.folder))
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    target = Path(options.file).expanduser()
+    if target.exists():
+        raise SDSError("the output file already exists", got=options.file)
+    pack(open_run(options.run), target)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    print(unpack(Path(options.file).expanduser()).id)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    for path in report(open_run(options.run), options.file):
+        print(path)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from sds_core.extras.zero_shot import PAPER_TASKS, table, zero_shot
+
+    runs = [open_run(run) for run in options.runs]
+    scores = []
+    for score in zero_shot(runs, options.tasks or list(PAPER_TASKS), options.task_folder, options.limit):
+        print(f"{score.model}: {score.task} {score.accuracy:.2%}", flush=True)
+        scores.append(score)
+    print(table(scores))
+    return 0

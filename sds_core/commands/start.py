@@ -1,0 +1,159 @@
+"""Commands that start runs: run, resume, inspect, compare, sweep, demo."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from sds_core.commands import flags
+from sds_core.commands.follow import follow, follow_new
+from sds_core.errors import SDSError
+from sds_core.runs.compare import side_by_side, table
+from sds_core.runs.config import RunConfig
+from sds_core.runs.lineup import COMPARED, DEMO, lineup
+from sds_core.runs.run_folder import Run, create, open_run
+from sds_core.runs.sweep import grid, slurm_array
+
+FIXED_BY_INSPECT = (
+    "model",
+    "checkpoint",
+    "pruner",
+    "method",
+    "pattern",
+    "allocation",
+    "schedule",
+    "phase",
+    "weights",
+    "keep_weights",
+)
+"""Options of a run that `inspect` settles itself."""
+FIXED_BY_COMPARE = ("pruner", "method", "phase", "checkpoint")
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the parsers of this file's commands."""
+    run = commands.add_parser("run", help="prune a model")
+    flags.add_options(run)
+    run.add_argument("--from", dest="origin", metavar="RUN", help="the run whose phase this one continues from")
+    run.set_defaults(do=_run)
+
+    resume = commands.add_parser("resume", help="resume a run that was cancelled, interrupted or failed")
+    resume.add_argument("run")
+    resume.set_defaults(do=_resume)
+
+    inspect = commands.add_parser("inspect", help="compare a checkpoint pruned elsewhere with its dense model")
+    flags.add_options(inspect, without=FIXED_BY_INSPECT)
+    inspect.add_argument("checkpoint", metavar="FOLDER", help="the pruned model: a folder or anything --model takes")
+    inspect.add_argument("--dense", required=True, metavar="MODEL", help="the model before pruning")
+    inspect.set_defaults(do=_inspect, methods=["checkpoint"])
+
+    compare = commands.add_parser("compare", help="run several methods on one model, text and pattern")
+    flags.add_options(compare, without=FIXED_BY_COMPARE)
+    _add_methods(compare)
+    compare.set_defaults(do=_compare)
+
+    sweep = commands.add_parser("sweep", help="run a grid of models, patterns, seeds and methods")
+    _add_grid(sweep)
+    sweep.set_defaults(do=_sweep)
+
+    demo = commands.add_parser("demo", help="compare Wanda, SparseGPT, sds and sds-admm on the demo model in minutes")
+    demo.set_defaults(do=_demo)
+
+    for command in (run, resume, compare, sweep):
+        command.add_argument("--pruners", metavar="FOLDER", help="a folder of pruner plugins, one file each")
+
+
+def _add_methods(command: argparse.ArgumentParser) -> None:
+    example = " ".join(COMPARED)
+    command.add_argument(
+        "--methods", nargs="+", metavar="METHOD:PRUNER", default=list(COMPARED), help=f"(default: {example})"
+    )
+
+
+def _add_grid(sweep: argparse.ArgumentParser) -> None:
+    flags.add_options(sweep, without=(*FIXED_BY_COMPARE, "model", "pattern", "seed"))
+    sweep.add_argument("--models", nargs="+", default=["demo"], help="(default: demo)")
+    sweep.add_argument("--patterns", nargs="+", required=True, metavar="PATTERN", help="for example 30%% 50%% 70%%")
+    sweep.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
+    _add_methods(sweep)
+    elsewhere = sweep.add_mutually_exclusive_group()
+    elsewhere.add_argument("--slurm", metavar="FILE", help="write a job array for sbatch instead of starting the runs")
+    elsewhere.add_argument(
+        "--ray", metavar="ADDRESS", help="hand the runs to a Ray cluster: auto, HOST:PORT, or local to start one here"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.origin is None:
+        values = flags.chosen(options)
+        if values.get("phase"):
+            values["schedule"] = "staged"
+        return follow_new([create(RunConfig.from_dict(values))])
+    phase = getattr(options, "phase", 0)
+    if phase < 2:
+        raise SDSError("--from requires --phase 2 or 3", got=f"--phase {phase}")
+    parent = open_run(options.origin)
+    return follow_new([create(parent.config.branch(flags.chosen(options), parent.as_parent(phase)))])
+
+
+def _resume(options: argparse.Namespace) -> int:
+    return follow([open_run(options.run)])
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from sds_core.runs.external import external_config
+
+    values = {name: value for name, value in flags.chosen(options).items() if name not in FIXED_BY_INSPECT}
+    run = create(external_config(options.checkpoint, options.dense, values))
+    code = follow_new([run])
+    if run.folder.exists() and (result := run.result()):
+        zeros = f"{result['pruned']:,} of {result['prunable']:,} prunable weights are zero ({result['sparsity']:.4%})"
+        others = f"; {len(result['besides'])} other tensors differ from the dense model's" if result["besides"] else ""
+        print(f"pattern {run.config.pattern}: {zeros}{others}")
+    return code
+
+
+def _compare(options: argparse.Namespace) -> int:
+    return _run_together(lineup(flags.chosen(options), options.methods))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    return _run_together(lineup(DEMO))
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    configs = grid(flags.chosen(options), options.models, options.patterns, options.seeds, options.methods)
+    if options.ray:
+        return _on_ray(configs, options.ray)
+    if options.slurm:
+        runs = [create(config) for config in configs]
+        slurm_array(runs, Path(options.slurm).expanduser())
+        print(f"created {len(runs)} runs; start them with: sbatch {options.slurm}")
+        return 0
+    by_model = [[c for c in configs if c.model == model] for model in options.models]
+    return max(_run_together(group) for group in by_model)
+
+
+def _on_ray(configs: list[RunConfig], address: str) -> int:
+    """Run on a Ray cluster, then print one table a model."""
+    from sds_core.extras.ray_cluster import connected, hand_over
+
+    ray = connected(address)
+    runs = [create(config) for config in configs]
+    code = follow_new(runs, partial(hand_over, ray))
+    left = [run for run in runs if run.folder.exists()]
+    for model in dict.fromkeys(config.model for config in configs):
+        _print_table([run for run in left if run.config.model == model])
+    return code
+
+
+def _run_together(configs: list[RunConfig]) -> int:
+    """Run in one worker, then print one table."""
+    runs = [create(config) for config in configs]
+    code = follow_new(runs)
+    _print_table([run for run in runs if run.folder.exists()])
+    return code
+
+
+def _print_table(runs: list[Run]) -> None:
+    if rows := side_by_side(runs):
+        print(table(rows))

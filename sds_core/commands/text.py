@@ -1,0 +1,50 @@
+"""The command `text`: one prompt through the dense model and finished runs."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from sds_core.commands.follow import follow_text
+from sds_core.errors import SDSError
+from sds_core.runs.files import write_json
+from sds_core.runs.text_query import TextQuery, TextResult, table
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the parser of `text`."""
+    text = commands.add_parser("text", help="run a prompt through finished runs: token losses and continuations")
+    text.add_argument("runs", nargs="+", metavar="RUN", help="finished runs of one model that kept their weights")
+    text.add_argument("--prompt", required=True, help="the text each model continues; no chat template is applied")
+    text.add_argument("--tokens", type=int, default=40, help="at most this many new tokens (default: %(default)s)")
+    text.add_argument("--out", metavar="FILE.json", help="also write the result to this file")
+    text.set_defaults(do=_text)
+
+
+def _text(options: argparse.Namespace) -> int:
+    result = ask(TextQuery(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens))
+    if options.out:
+        write_json(Path(options.out).expanduser(), asdict(result))
+    print(table(result))
+    return 0
+
+
+def ask(query: TextQuery) -> TextResult:
+    """Answer a query in a process of its own, or return the answer that is there; Ctrl-C cancels.
+
+    Raises:
+        SDSError: a run cannot be asked, or the process failed.
+    """
+    from sds_core.runs.text_job import TextJob
+
+    job = TextJob.of(query)
+    try:
+        job.launch(query)
+        follow_text(job)
+    except KeyboardInterrupt:
+        job.cancel()
+        raise
+    result = job.result()
+    if result is None:
+        last = job.log.read()[-1]
+        raise SDSError(last.get("message") or f"the process died; see {job.errors}")
+    return result
