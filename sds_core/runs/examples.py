@@ -1,16 +1,44 @@
-"""Finished runs that come with the product, packed: pages have something to show in the first minute, offline."""
+"""Finished runs that ship with the product, packed: every page has something to show at once, offline."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from sds_core.runs.archive import packed_id, unpack
+from sds_core.runs.archive import pack, packed_id, unpack
+from sds_core.runs.config import RunConfig
+from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.run_folder import Run, root
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
-"""Archives that `pack` has written of the runs of `python -m sds_core demo`, named METHOD-PRUNER.zip."""
+"""The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""
+METHODS = COMPARED
+"""METHOD:PRUNER of every example."""
+PROMPT = "Bread rises because yeast eats sugar and makes a gas. The gas is caught in the dough, which"
+"""What the shipped text query asks the examples to continue."""
+
+
+def configs() -> list[RunConfig]:
+    """Return the configurations whose runs are shipped."""
+    return lineup(DEMO, METHODS)
+
+
+def write(runs: Sequence[Run]) -> list[Path]:
+    """Replace the shipped examples by these finished runs; return the files written.
+
+    Raises:
+        SDSError: a run is not finished, or a file cannot be written.
+    """
+    for run in runs:
+        run.finished_result()
+    for path in FOLDER.glob("*.zip"):
+        path.unlink()
+    paths = [FOLDER / f"{run.config.method}-{run.config.pruner}.zip" for run in runs]
+    for run, path in zip(runs, paths, strict=True):
+        pack(run, path)
+    return paths
 
 
 def take_in() -> list[Run]:
-    """The examples among this user's runs, unpacked where they are not there yet.
+    """Return the examples, unpacking those that are not among this user's runs.
 
     Raises:
         SDSError: the disk is full.
@@ -19,7 +47,7 @@ def take_in() -> list[Run]:
 
 
 def example(name: str) -> Run:
-    """One example, such as `sds-admm-wanda`, unpacked where it is not there yet."""
+    """Return one example, such as `sds-admm-wanda`, unpacking it if it is not among this user's runs."""
     path = FOLDER / f"{name}.zip"
     assert path.exists(), f"there is no example {name}"
     run = root() / packed_id(path)

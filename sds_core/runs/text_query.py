@@ -10,8 +10,8 @@ from typing import Any
 
 from sds_core.errors import SDSError
 
-EXAMPLE = Path(__file__).parents[1] / "assets" / "example-answer.json"
-"""What `text --out` has written of runs of `python -m sds_core demo`, so that there is something to see at once."""
+EXAMPLE = Path(__file__).parents[1] / "assets" / "example-text.json"
+"""The shipped result of a query to the example runs: the page has something to show at once."""
 MOST_RUNS, MOST_CHARACTERS, MOST_FOLLOWING = 4, 1000, 200
 
 

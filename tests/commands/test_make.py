@@ -1,0 +1,57 @@
+"""Calibration text, and the shipped examples, made with the tiny model."""
+
+import json
+
+import pytest
+
+from sds_core.__main__ import main
+from sds_core.commands import make
+from sds_core.lesson.lab import read_lab_layer, write_lab_layer
+from sds_core.runs import examples
+from sds_core.runs.run_folder import ids
+from sds_core.runs.text_query import TextResult
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_write_text_supplies_the_source_self(tiny_folder, small, capsys):
+    assert main(["write-text", "--model", str(tiny_folder), "--windows", "4", "--length", "32"]) == 0
+    assert "4 of 4 windows" in capsys.readouterr().out
+    assert main(["run", *small("--method", "base", "--calibration", "self")]) == 0
+
+
+@pytest.fixture
+def assets(tiny_folder, tmp_path, monkeypatch):
+    """A folder in place of the shipped one, holding an example that is no longer made; the tiny model for the demo."""
+    text = f"{tiny_folder}/text.txt"
+    tiny = {"model": str(tiny_folder), "calibration": text, "evaluation": text, "samples": 2, "length": 32}
+    tiny |= {"eval_windows": 3, "eval_length": 32, "threads": 1}
+    monkeypatch.setattr(examples, "DEMO", tiny)
+    monkeypatch.setattr(examples, "METHODS", ("base:wanda", "base:magnitude"))
+    monkeypatch.setattr(examples, "FOLDER", tmp_path)
+    monkeypatch.setattr(examples, "PROMPT", "The model")
+    monkeypatch.setattr(make, "ASSET", tmp_path / "lab-layer.safetensors")
+    monkeypatch.setattr(make, "EXAMPLE", tmp_path / "example-text.json")
+    monkeypatch.setattr("sds_core.lesson.lab.LENGTH", 32)
+    linear = "model.layers.1.self_attn.v_proj"
+    monkeypatch.setattr(make, "write_lab_layer", lambda *_: write_lab_layer(str(tiny_folder), linear, text, make.ASSET))
+    (tmp_path / "swaps-wanda.zip").touch()
+    return tmp_path
+
+
+def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root, monkeypatch):
+    assert main(["examples"]) == 0
+    made = {path.name for path in assets.iterdir() if path.is_file()}
+    assert made == {"base-wanda.zip", "base-magnitude.zip", "lab-layer.safetensors", "example-text.json"}
+    assert read_lab_layer(make.ASSET).about["layer"] == "model.layers.1.self_attn.v_proj"
+    result = TextResult.from_dict(json.loads(make.EXAMPLE.read_text(encoding="utf-8")))
+    assert result.prompt == "The model" and len(result.readings) == 3
+    here = ids()
+    monkeypatch.setenv("SDS_RUNS", str(runs_root.parent / "elsewhere"))
+    assert sorted(run.id for run in examples.take_in()) == sorted(here)
+
+
+def test_failed_example_leaves_shipped_files_alone(assets, in_this_process, monkeypatch, capsys):
+    monkeypatch.setitem(examples.DEMO, "model", "/nowhere/model")
+    assert main(["examples"]) == 1
+    assert [path.name for path in assets.iterdir() if path.is_file()] == ["swaps-wanda.zip"]
+    assert "no such model" in capsys.readouterr().err

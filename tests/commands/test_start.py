@@ -1,0 +1,88 @@
+"""Commands that start runs, from outside: exit codes, output, files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sds_core.__main__ import main
+from sds_core.commands.flags import chosen
+from sds_core.commands.parser import build_parser
+from sds_core.runs.config import RunConfig
+from sds_core.runs.run_folder import create
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_run_list_export_report(small, tmp_path, capsys, runs_root):
+    assert main(["run", *small("--rounds", "3")]) == 0
+    assert "perplexity final" in capsys.readouterr().out
+    (folder,) = runs_root.iterdir()
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert folder.name in listed and "finished" in listed
+    assert main(["export", folder.name, str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    assert main(["report", folder.name, str(tmp_path / "run.html")]) == 0
+    assert str(tmp_path / "run.json") in capsys.readouterr().out
+    assert folder.name in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert main(["resume", folder.name]) == 1
+    assert "finished already" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_phase_by_phase(small, runs_root, capsys):
+    known: set[str] = set()
+    words = small("--method", "sds", "--phase", "1")
+    for phase in (1, 2, 3):
+        assert main(["run", *words]) == 0
+        (new,) = {p.name for p in runs_root.iterdir()} - known
+        known.add(new)
+        words = ["--phase", str(phase + 1), "--from", new, "--adjust-iterations", "3"]
+    assert "perplexity final" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_compare_prints_one_row_per_method(small, capsys, runs_root):
+    assert main(["compare", *small("--rounds", "3"), "--methods", "base:magnitude", "sds-admm"]) == 0
+    table = capsys.readouterr().out.rsplit("method ", 1)[1]
+    assert "magnitude" in table
+    assert table.count("50.0000%") == 2
+    assert len(list(runs_root.iterdir())) == 2
+
+
+def test_demo_compares_both_sds_methods_with_base_pruners(monkeypatch):
+    made = []
+    monkeypatch.setattr("sds_core.commands.start.follow_new", lambda runs: made.extend(runs) or 0)
+    assert main(["demo"]) == 0
+    configs = [run.config for run in made]
+    methods = [(config.method, config.pruner) for config in configs]
+    assert methods == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-admm", "wanda")]
+    settings = {(c.model, c.pattern, c.samples, c.length, c.schedule) for c in configs}
+    assert settings == {("demo", "2:4", 8, 512, "fused")}
+
+
+def test_failed_start_exits_1_and_leaves_no_run(runs_root):
+    done = subprocess.run(
+        [sys.executable, "-m", "sds_core", "run", "--model", "/nowhere/model"],
+        cwd=ROOT,
+        env=os.environ | {"SDS_RUNS": str(runs_root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "there is no such model folder or file: got '/nowhere/model'" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not list(runs_root.iterdir())
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_resume_finishes_a_cancelled_run(small, capsys):
+    run = create(RunConfig.from_dict(chosen(build_parser().parse_args(["run", *small()]))))
+    run.log.append({"kind": "cancelled", "message": "cancelled"})
+    assert main(["resume", run.id]) == 0
+    assert "perplexity final" in capsys.readouterr().out
+    assert run.state() == "finished"
