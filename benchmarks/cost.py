@@ -54,6 +54,7 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     """Time one method in this process."""
     import torch
 
+    from sds_core.block_pass import LayerResult
     from sds_core.models.calibration import calibration_windows
     from sds_core.models.device import allow_fast_matmul
     from sds_core.models.load import load_model
@@ -62,7 +63,7 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     from sds_core.pruning.registry import make_pruner
     from sds_core.runs import layer_stats
     from sds_core.runs.config import RunConfig
-    from sds_core.sds import LayerResult, Recipe, run_phase
+    from sds_core.sds import Recipe, run_phase
 
     torch.set_num_threads(threads)
     allow_fast_matmul(torch.device("cpu"))

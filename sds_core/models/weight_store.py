@@ -32,15 +32,15 @@ class WeightStore:
         self._dense: list[tuple[nn.Parameter, Tensor]] = []
 
     @contextmanager
-    def resident(self, block: nn.Module, again: Callable[[], None] | None = None) -> Iterator[None]:
-        """A block's weights can be read and written inside the `with`.
-
-        Args:
-            block: a block of the model; a copy of one is left as it is.
-            again: does once more, on the dense weights, what was written inside the `with`. It is called whenever the
-                block is taken again from a store that holds dense weights alone.
-        """
+    def resident(self, block: nn.Module) -> Iterator[None]:
+        """A block's weights can be read and written inside the `with`; a copy of a block is left as it is."""
         yield
+
+    def reapply_on_load(self, block: nn.Module, write: Callable[[], None]) -> None:
+        """Call `write` after each later load of a block's dense weights, to repeat what has been written into it.
+
+        Nothing to do in memory, where what has been written stays.
+        """
 
     def change(self, block: nn.Module, write: Callable[[], None]) -> None:
         """From here on, a block's weights are what `write` makes of the dense ones."""
@@ -85,30 +85,27 @@ class DiskWeightStore(WeightStore):
         super().__init__()
         self._files, self._scratch = files, scratch
         self._parts: dict[nn.Module, dict[str, nn.Parameter]] = dict(parts(model))
-        self._again: dict[nn.Module, Callable[[], None]] = {}
+        self._writes: dict[nn.Module, Callable[[], None]] = {}
         self._out: set[nn.Module] = set()
         for part in self._parts:
             self._put_back(part)
 
     @contextmanager
-    def resident(self, block: nn.Module, again: Callable[[], None] | None = None) -> Iterator[None]:
+    def resident(self, block: nn.Module) -> Iterator[None]:
         """As the store in memory.
 
         Raises:
             SDSError: a file has changed or cannot be read, or a weight is not a number.
         """
         if block not in self._parts or block in self._out:
-            assert again is None
             yield
             return
         self._out.add(block)
         try:
             self._fetch(block)
-            if block in self._again:
-                self._again[block]()
+            if block in self._writes:
+                self._writes[block]()
             yield
-            if again:
-                self._again[block] = again
         finally:
             self._put_back(block)
             self._out.remove(block)
@@ -124,14 +121,17 @@ class DiskWeightStore(WeightStore):
             parameter.data = stand_in(parameter)
         return_freed_memory()
 
+    def reapply_on_load(self, block: nn.Module, write: Callable[[], None]) -> None:
+        self._writes[block] = write
+
     def change(self, block: nn.Module, write: Callable[[], None]) -> None:
-        self._again[block] = write
+        self.reapply_on_load(block, write)
 
     def keep_dense(self, parameters: Iterable[nn.Parameter]) -> None:
         """Nothing is to be done: the files are the dense weights."""
 
     def restore_dense(self) -> None:
-        self._again.clear()
+        self._writes.clear()
 
     @contextmanager
     def visited(self) -> Iterator[None]:

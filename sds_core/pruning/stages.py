@@ -1,8 +1,50 @@
-"""The names of what happens: walks over a model's blocks, and the states that a layer's weight goes through."""
+"""The phases of the method, and the stages that a layer's weight goes through."""
 
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from sds_core.pruning.layer_problem import Pruned
 
 Phase = Literal["fused", "sparse", "redense", "final"]
-"""A walk over the blocks: all phases at once, or the paper's phases 1, 2 and 3."""
+"""A pass over the blocks: all phases at once, or the paper's phase 1, 2 or 3."""
 Stage = Literal["dense", "sparse", "redense", "final"]
-"""The four states of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
+"""The state of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
+
+
+class StageWeight(NamedTuple):
+    """A layer's weight at one stage."""
+
+    stage: Stage
+    weight: Tensor
+    """(R, C)."""
+    mask: Tensor | None
+    """bool (R, C), True where kept; None where nothing is pruned."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """A layer's weights after each phase; None for a phase that has not run.
+
+    Iterates over the stages that are there, oldest first.
+    """
+
+    sparse: Pruned | None = None
+    redense: Tensor | None = None
+    final: Pruned | None = None
+
+    def __iter__(self) -> Iterator[StageWeight]:
+        if self.sparse is not None:
+            yield StageWeight("sparse", self.sparse.weight, self.sparse.mask)
+        if self.redense is not None:
+            yield StageWeight("redense", self.redense, None)
+        if self.final is not None:
+            yield StageWeight("final", self.final.weight, self.final.mask)
+
+    @property
+    def newest(self) -> StageWeight:
+        """The last stage that is there."""
+        *_, last = self
+        return last

@@ -10,17 +10,16 @@ from sds_core.errors import SDSError
 from sds_core.models.load import file_sha256
 from sds_core.models.structure import Block, Linear
 from sds_core.pruning.layer_problem import Pruned
-from sds_core.pruning.stages import Stage
+from sds_core.pruning.stages import Stage, StageWeight
 from sds_core.runs.files import write_atomically
 from sds_core.runs.layer_stats import pack, unpack
 from sds_core.runs.run_folder import Run
 
 
-def packed(linear: Linear, value: Pruned | Tensor) -> dict[str, Tensor]:
+def packed(linear: Linear, value: StageWeight) -> dict[str, Tensor]:
     """A layer's weight as it is stored, in the model's precision, and its mask as bits."""
-    weight = value.weight if isinstance(value, Pruned) else value
-    tensors = {f"{linear.label}.weight": weight.to(linear.weight.dtype).cpu().contiguous()}
-    if isinstance(value, Pruned):
+    tensors = {f"{linear.label}.weight": value.weight.to(linear.weight.dtype).cpu().contiguous()}
+    if value.mask is not None:
         tensors[f"{linear.label}.mask"] = pack(value.mask.cpu())
     return tensors
 

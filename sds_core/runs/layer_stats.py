@@ -9,11 +9,10 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.pruning.distribution import histogram, joint_histogram, mask_change, mask_crop, statistics
-from sds_core.pruning.layer_problem import Pruned
 from sds_core.runs.files import write_atomically
 
 if TYPE_CHECKING:
-    from sds_core.sds import LayerResult
+    from sds_core.block_pass import LayerResult
 
 NOTHING = float("nan")
 
@@ -41,8 +40,7 @@ def rows(solved: "LayerResult") -> list[dict[str, Any]]:
     }
     known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
 
-    def row(stage: str, value: Pruned | Tensor, number: int = 0) -> dict[str, Any]:
-        weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
+    def row(stage: str, weight: Tensor, mask: Tensor | None = None, number: int = 0) -> dict[str, Any]:
         if id(weight) not in known:
             numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
             known[id(weight)] = numbers | {
@@ -57,11 +55,12 @@ def rows(solved: "LayerResult") -> list[dict[str, Any]]:
             corner["crop"] = None if mask is None else mask_crop(solved.sparse.mask, mask)
         return common | {"stage": stage, "round": number} | known[id(weight)] | corner
 
-    found = [row("dense", dense)] if "sparse" in solved.stages else []
-    found += [row(stage, value) for stage, value in solved.stages.items()]
+    found = [row("dense", dense)] if solved.stages.sparse else []
+    found += [row(*stage) for stage in solved.stages]
     if len(solved.rounds) > 1:
         for one in solved.rounds:
-            found += [row("redense", one.dense, one.number), row("pruned", one.sparse, one.number)]
+            found.append(row("redense", one.dense, number=one.number))
+            found.append(row("pruned", one.sparse.weight, one.sparse.mask, one.number))
     return found
 
 

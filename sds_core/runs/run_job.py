@@ -16,12 +16,12 @@ import transformers
 from torch import Tensor
 
 import sds_core
+from sds_core.block_pass import LayerResult
 from sds_core.errors import SDSError
 from sds_core.models.block_reconstruction import BlockChange
 from sds_core.models.calibration import digest
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device
 from sds_core.models.outliers import owl
-from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import Pattern, Unstructured
 from sds_core.pruning.perplexity import Perplexity, compare
 from sds_core.pruning.stages import Phase
@@ -31,7 +31,7 @@ from sds_core.runs.external import ExternalCheckpoint
 from sds_core.runs.files import require_space, write_json
 from sds_core.runs.model_cache import Event, ModelCache, use_threads
 from sds_core.runs.run_folder import FOLDERS, Run
-from sds_core.sds import LayerResult, Recipe, run_phase
+from sds_core.sds import Recipe, run_phase
 
 
 def experiment(run: Run, bench: ModelCache) -> Iterator[Event]:
@@ -125,8 +125,9 @@ def _walk(run: Run, bench: ModelCache, phase: Phase, recipe: Recipe) -> Iterator
             its_rows = layer_stats.rows(event)
             rows += its_rows
             lines[event.linear.label] = lines.get(event.linear.label, {}) | _line(event, its_rows)
-            if stage in event.stages:
-                weights |= checkpoint.packed(event.linear, event.stages[stage])
+            for done in event.stages:
+                if done.stage == stage:
+                    weights |= checkpoint.packed(event.linear, done)
             del event
             continue
         block = blocks[event.block]
@@ -153,9 +154,9 @@ def _line(solved: LayerResult, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """One layer in the log: its losses by stage, and the exact counts of its last mask."""
     line: dict[str, Any] = {"linear": solved.linear.label, "seconds": round(solved.seconds, 3), "chosen": solved.chosen}
     line |= {f"loss_{row['stage']}": row["loss"] for row in rows if row["round"] == 0}
-    for value in solved.stages.values():
-        if isinstance(value, Pruned):
-            line["pruned"], line["count"] = int((~value.mask).sum()), value.mask.numel()
+    for _, _, mask in solved.stages:
+        if mask is not None:
+            line["pruned"], line["count"] = int((~mask).sum()), mask.numel()
     return line
 
 

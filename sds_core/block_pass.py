@@ -1,0 +1,254 @@
+"""One pass over a model's blocks: observe a block's inputs, solve its layers, send the data through it.
+
+A pass knows neither pruners nor methods; `PassPlan.solve` says what happens to a layer.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
+from sds_core.models.stream import HiddenStates, Observed, Stream, capture, observe
+from sds_core.models.structure import Block, Linear, ModelStructure
+from sds_core.pruning.gram import Gram
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.pattern import Pattern
+from sds_core.pruning.redense import Round
+from sds_core.pruning.stages import Stages
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LayerResult:
+    """One layer, and the weights that a pass computes for it.
+
+    A layer whose block is adjusted as a whole is reported twice: first without its final stage, then with that alone,
+    once the block is done.
+    """
+
+    linear: Linear
+    problem: LayerProblem
+    """The dense weight and the Gram matrix as observed, not shrunk."""
+    held_out: LayerProblem | None
+    """The same on windows that no solver sees, with the dense layer's own outputs as target."""
+    pattern: Pattern
+    prior: Stages = field(default_factory=Stages)
+    """Weights from earlier passes."""
+    stages: Stages = field(default_factory=Stages)
+    """Weights from this pass."""
+    rounds: tuple[Round, ...] = ()
+    """Rounds of phase 2 that are recorded, the last one among them."""
+    chosen: str = ""
+    """The candidate that the early exit kept; empty where there was no choice."""
+    seconds: float = 0.0
+    """Time spent on this layer alone."""
+
+    @property
+    def sparse(self) -> Pruned:
+        """The result of phase 1, from this pass or an earlier one."""
+        sparse = self.stages.sparse or self.prior.sparse
+        assert sparse
+        return sparse
+
+    @property
+    def final(self) -> Pruned:
+        """The result of phase 3."""
+        assert self.stages.final
+        return self.stages.final
+
+    def split_final(self) -> tuple["LayerResult", "LayerResult"]:
+        """The result without its final stage, and the final stage alone, to wait for the rest of the block.
+
+        Neither holds the factorisations that only solvers need.
+        """
+        problem = LayerProblem(self.problem.weight, Gram(self.problem.gram.matrix), self.problem.shift)
+        early = replace(self, problem=problem, stages=replace(self.stages, final=None))
+        late = replace(self, problem=problem, prior=Stages(self.sparse), stages=Stages(final=self.final), rounds=())
+        return early, late
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """All layers of a block are solved and written."""
+
+    block: int
+    change: BlockChange | None = None
+    """The effect of adjusting the block as a whole, if it was."""
+
+
+class PriorResults(Protocol):
+    """Stored results of earlier passes, and of this one if it was interrupted."""
+
+    @property
+    def finished(self) -> int:
+        """Number of blocks that this pass has done already, counted from the first."""
+        ...
+
+    def restore(self, block: Block) -> None:
+        """Write this pass's result for a block into the model; the block may have been done since the pass began."""
+        ...
+
+    def sparse(self, linear: Linear) -> Pruned:
+        """The result of phase 1."""
+        ...
+
+    def redense(self, linear: Linear) -> Tensor:
+        """The result of phase 2 (R, C)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassPlan:
+    """What a pass does with each layer, and the weights through which data flows to later blocks."""
+
+    solve: Callable[[LayerResult], LayerResult]
+    """Add this pass's stages to a layer."""
+    pattern: Callable[[Block], Pattern]
+    prior: Callable[[Linear], Stages] | None = None
+    """Stages from earlier passes. A block is observed with the newest of them; without a function, dense."""
+    propagate: Literal["prior", "result"] = "result"
+    """The weights with which a block feeds later ones; phase 2 observes inputs inside the sparse model."""
+    beta: float = 0.0
+    """Share of the dense model's outputs in a layer's target."""
+    sequential: bool = False
+    """Whether a layer is observed behind the solved layers of its own block."""
+    block_epochs: int = 0
+    """Passes over the windows in which a block's layers are adjusted together; 0 for none."""
+
+
+def run_pass(
+    structure: ModelStructure,
+    windows: Tensor,
+    plan: PassPlan,
+    device: torch.device,
+    prior: PriorResults,
+    held_out: int = 0,
+) -> Iterator[LayerResult | BlockDone]:
+    """Take every block of a dense model through the plan; afterwards the model holds the results.
+
+    Args:
+        structure: the model, its weights dense.
+        windows: calibration token ids (n, T).
+        plan: what happens to a layer.
+        device: where the work is done.
+        prior: results of earlier passes, and of this one if it was interrupted.
+        held_out: number of windows, the last ones, that are for judging only.
+
+    Raises:
+        SDSError: a layer's width does not fit the pattern.
+    """
+    for block in structure.blocks:
+        for linear in block.linears:
+            plan.pattern(block).check(linear.shape[1], linear.name)
+    stream = capture(structure, windows, device)
+    block_pass = BlockPass(stream, stream.fork() if plan.beta else None, plan, prior, held_out)
+    for block in structure.blocks:
+        done, change = block.index < prior.finished, None
+        with structure.store.resident(block.module):
+            if done or not block.linears:
+                block_pass.replay_done(block)
+            else:
+                change = yield from block_pass.solve_block(block)
+            structure.store.reapply_on_load(block.module, partial(prior.restore, block))
+        if not done:
+            yield BlockDone(block.index, change)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPass:
+    """A pass under way: the streams in front of the next block, which is still dense."""
+
+    stream: Stream
+    teacher: Stream | None
+    """The same windows inside the dense model, where a share of its outputs is part of the target."""
+    plan: PassPlan
+    prior: PriorResults
+    held_out: int
+
+    def replay_done(self, block: Block) -> None:
+        """Send the data through a block that is done already."""
+        dense_block = self._write_prior(block)
+        if self.teacher:
+            self.teacher.advance(dense_block)
+        if self.plan.propagate == "prior":
+            self.stream.advance()
+        self.prior.restore(block)
+        if self.plan.propagate == "result":
+            self.stream.advance()
+
+    def solve_block(self, block: Block) -> Generator[LayerResult, None, BlockChange | None]:
+        """Observe a block, solve its layers one by one, and send the data through it."""
+        dense = {linear.label: linear.weight.clone() for linear in block.linears}
+        wanted = wanted_outputs(self.stream, self.teacher, self.plan.beta) if self.plan.block_epochs else None
+        waiting, change = list[LayerResult](), None
+        dense_block = self._write_prior(block)
+        groups = block.groups if self.plan.sequential else [block.linears]
+        for group in groups:
+            seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out, group, group is groups[-1])
+            for linear in group:
+                weight = dense.pop(linear.label).to(self.stream.device).float()
+                if wanted is None:
+                    yield self._solve(linear, weight, seen[linear.input], self.plan.pattern(block))
+                else:
+                    result = self._solve(linear, weight, seen[linear.input], self.plan.pattern(block))
+                    early, late = result.split_final()
+                    del result  # it holds the factorisations
+                    yield early
+                    waiting.append(late)
+                    del early  # its rounds would stay in memory while the block is adjusted
+            del seen
+        if wanted is not None:
+            change = yield from self._adjust(block, waiting, wanted)
+            del waiting, wanted
+        if self.plan.propagate == "prior":
+            self.stream.move_on(outputs)
+        elif block is not self.stream.structure.blocks[-1]:
+            self.stream.advance()
+        return change
+
+    def _write_prior(self, block: Block) -> nn.Module | None:
+        """Give a block the weights it is observed with.
+
+        Returns:
+            A copy of the dense block for the teacher, if the teacher needs one.
+        """
+        prior = self.plan.prior
+        dense_block = copy.deepcopy(block.module) if self.teacher and (prior or self.plan.sequential) else None
+        if prior:
+            for linear in block.linears:
+                linear.write(prior(linear).newest.weight)
+        return dense_block
+
+    def _solve(self, linear: Linear, weight: Tensor, observed: Observed, pattern: Pattern) -> LayerResult:
+        """Solve a layer, given its dense weight (R, C), and write the result into the model."""
+        began = time.monotonic()
+        shift = None if observed.pull is None else self.plan.beta * (weight @ observed.pull)
+        layer = LayerResult(
+            linear=linear,
+            problem=LayerProblem(weight, observed.gram, shift),
+            held_out=LayerProblem(weight, observed.held_out) if observed.held_out else None,
+            pattern=pattern,
+            prior=self.plan.prior(linear) if self.plan.prior else Stages(),
+        )
+        solved = self.plan.solve(layer)
+        linear.write(solved.stages.newest.weight)
+        return replace(solved, seconds=time.monotonic() - began)
+
+    def _adjust(
+        self, block: Block, solved: list[LayerResult], wanted: HiddenStates
+    ) -> Generator[LayerResult, None, BlockChange]:
+        """Adjust the layers of a block together, and write the result into the model."""
+        given = {layer.linear.label: layer.final for layer in solved}
+        found, change = adjust_block(
+            self.stream, block, given, wanted, epochs=self.plan.block_epochs, held_out=self.held_out
+        )
+        for layer in solved:
+            final = found[layer.linear.label]
+            layer.linear.write(final.weight)
+            yield replace(layer, stages=Stages(final=final))
+        return change
