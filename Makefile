@@ -19,6 +19,7 @@ check: $(VENV)/.tested ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	if command -v npm; then npm install --silent --no-package-lock && npm run --silent check; fi
 
 screenshots: $(VENV)/.tested ## every page, two widths, both themes; with --readme those of docs/; needs Chromium
 	$(BIN)/python -m tests.pages.screenshots

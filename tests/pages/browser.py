@@ -23,12 +23,12 @@ PATIENCE = 90_000  # milliseconds
 
 
 @contextmanager
-def server(runs: Path, cache: Path) -> Iterator[str]:
-    """The app on a free port of this machine, with its own folders; its address."""
+def server(runs: Path, cache: Path, script: str = "app.py") -> Iterator[str]:
+    """The app, or another script, on a free port of this machine, with its own folders; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    command = [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port)]
     command += ["--server.fileWatcherType", "none"]  # other tests write beside the app all the time
     own = {"SDS_RUNS": str(runs), "SDS_CACHE": str(cache), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=subprocess.DEVNULL)

@@ -1,0 +1,83 @@
+"""Every picture with fixed numbers, outside the product: PYTHONPATH=. streamlit run tests/pages/gallery.py.
+
+`?show=` names a file of `payloads/`, `?present=1` is for a projector. What was picked last stands in the address.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages.ui import pictures
+from pages.ui.pictures import payloads
+
+PAYLOADS = Path(__file__).parent / "payloads"
+PAGE = """<style>
+[data-testid=stHeader] { display: none; }
+[data-testid=stMainBlockContainer] { padding: 50px 20px 8px; max-width: none; }
+[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] { gap: 8px; }
+</style>"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a payload is read and mounted."""
+
+    payload: type
+    mount: Callable[..., None]
+
+
+KINDS = {"studio": Shown(payloads.Studio, pictures.studio)}
+"""By the first part of a payload's name."""
+
+
+def load(kind: Any, value: Any) -> Any:
+    """Read a payload as it travels back into its dataclasses."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else load(next(one for one in arguments if one is not type(None)), value)
+    if is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        assert isinstance(kind, type) and value.keys() <= {field.name for field in fields(kind)}
+        return kind(**{name: load(hints[name], one) for name, one in value.items()})
+    if origin is tuple:
+        return tuple(load(arguments[0], one) for one in value)
+    if origin is dict:
+        return {
+            arguments[0](name) if arguments[0] is int else name: load(arguments[1], one) for name, one in value.items()
+        }
+    return value
+
+
+def read(name: str) -> Any:
+    """The payload of a file."""
+    return load(KINDS[name.split("-")[0]].payload, json.loads((PAYLOADS / f"{name}.json").read_text("utf-8")))
+
+
+def gallery() -> None:
+    """The page."""
+    st.html(PAGE + "<h1 style='position:absolute;clip-path:inset(50%)'>Gallery</h1>")
+    names = sorted(path.stem for path in PAYLOADS.glob("*.json"))
+    name = st.selectbox("Picture", names, key="show", bind="query-params", label_visibility="collapsed", width=300)
+    data, asked = read(name), st.query_params
+
+    def write(pick: dict[str, Any]) -> None:
+        st.query_params.update({f"pick-{key}": str(value) for key, value in pick.items()})
+
+    kinds = typing.get_type_hints(type(data.view))
+    text = {field.name: asked.get(f"pick-{field.name}") for field in fields(data.view)}
+    view = {
+        key: one == "True" if kinds[key] is bool else kinds[key](one) for key, one in text.items() if one is not None
+    }
+    data = replace(data, view=replace(data.view, **view), present="present" in asked)
+    KINDS[name.split("-")[0]].mount(data, key=name, on_pick=write)
+
+
+if __name__ == "__main__":
+    st.set_page_config(page_title="Gallery", layout="wide")
+    gallery()

@@ -1,0 +1,130 @@
+"""Every picture in a browser: it draws, it is worked by mouse and keyboard, and meets no error."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.pages import gallery
+from tests.pages.browser import MISSING, Visitor, server, visitors
+
+NAMES = sorted(path.stem for path in gallery.PAYLOADS.glob("*.json"))
+SCREEN = 720
+
+
+@pytest.fixture(scope="module")
+def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Visitor]]:
+    """Open a payload in the gallery."""
+    if MISSING:
+        pytest.skip(MISSING)
+    runs, cache = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache")
+    with server(runs, cache, "tests/pages/gallery.py") as address, visitors(address) as browser:
+        came: list[Visitor] = []
+
+        def opened(name: str, query: str = "", **how: Any) -> Visitor:
+            came.append(browser(**how))
+            came[-1].page.set_viewport_size({"width": how.get("width", 1280), "height": SCREEN})
+            came[-1].open(f"/?show={name}{query}").page.wait_for_selector("main.picture > *")
+            return came[-1]
+
+        yield opened
+        assert [one.errors + one.left for one in came] == [[]] * len(came)
+
+
+def picked(visitor: Visitor) -> dict[str, str]:
+    """What the last pick wrote into the address."""
+    visitor.idle()
+    query = parse_qs(urlsplit(visitor.page.url).query)
+    return {name.removeprefix("pick-"): value for name, (value,) in query.items() if name.startswith("pick-")}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_picture_fits_its_screen(visit, name, scheme):
+    page = visit(name, scheme=scheme).page
+    assert page.locator("main.picture svg").count() > 3
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") <= SCREEN
+    assert page.locator("[data-testid=stException]").count() == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_picture_fits_a_narrow_page(visit, name):
+    main = visit(name, width=800).page.locator("main.picture")
+    assert main.evaluate("main => main.scrollWidth <= main.clientWidth + 1")
+
+
+def test_type_is_20_pixels_for_a_projector(visit):
+    page = visit("studio-four", "&present=1", width=1920).page
+    size = page.locator("main.picture").evaluate(
+        "main => getComputedStyle(main).zoom * parseFloat(getComputedStyle(main).fontSize)"
+    )
+    assert size >= 20
+
+
+def test_a_layer_is_picked_with_the_keyboard(visit):
+    visitor = visit("studio-four")
+    board = visitor.page.get_by_role("grid")
+    board.focus()
+    for key in ("ArrowDown", "ArrowRight", "Enter"):
+        visitor.page.keyboard.press(key)
+    assert picked(visitor) | {"at": "13", "follow": "False"} == picked(visitor)
+    assert board.get_attribute("aria-activedescendant") == "layer-13"
+    assert visitor.page.locator("#layer-13").get_attribute("aria-selected") == "true"
+
+
+def test_a_cell_is_picked_and_the_answer_does_not_undo_the_next(visit):
+    visitor = visit("studio-four")
+    cells = visitor.page.locator("button.cell")
+    cells.nth(0).click()
+    cells.nth(1).focus()
+    visitor.page.keyboard.press("Enter")
+    assert (picked(visitor)["run"], picked(visitor)["stage"]) == ("sparsegpt", "sparse")
+    assert cells.nth(1).get_attribute("aria-pressed") == "true"
+    assert cells.nth(0).get_attribute("aria-pressed") == "false"
+
+
+def test_the_scrubber_turns_distribution_map_and_numbers_together(visit):
+    visitor = visit("studio-four")
+    look = """main => ({
+        final: main.querySelectorAll('button.cell.final path.edge')[1].getAttribute('d'),
+        map: main.querySelector('#layer-40').style.cssText,
+        number: main.querySelector('.player dd').textContent,
+    })"""
+    main, slider = visitor.page.locator("main.picture"), visitor.page.get_by_role("slider")
+    before = main.evaluate(look)
+    slider.focus()
+    visitor.page.keyboard.press("ArrowLeft")
+    after = main.evaluate(look)
+    assert all(before[part] != after[part] for part in before), json.dumps(after)
+    assert picked(visitor)["round"] == "8" and slider.get_attribute("aria-valuetext") == "round 8"
+
+
+def test_another_quantity_is_asked_for(visit):
+    visitor = visit("studio-four")
+    visitor.page.get_by_label("Colour shows").select_option("mask_changed")
+    assert picked(visitor)["quantity"] == "mask_changed"
+
+
+def test_a_poll_keeps_nodes_and_focus(visit):
+    visitor = visit("studio-four")
+    main, board = visitor.page.locator("main.picture"), visitor.page.get_by_role("grid")
+    main.evaluate("main => main.querySelectorAll('*').forEach((node, i) => (node.stamp = i))")
+    board.focus()
+    visitor.page.keyboard.press("ArrowDown")
+    visitor.page.keyboard.press("Enter")
+    picked(visitor)
+    fresh = main.evaluate("main => [...main.querySelectorAll('*')].filter((node) => node.stamp === undefined).length")
+    assert fresh == 0
+    assert board.evaluate("board => board.getRootNode().activeElement === board")
+
+
+def test_nothing_moves_where_motion_is_reduced(visit):
+    visitor = visit("studio-four")
+    visitor.page.emulate_media(reduced_motion="reduce")
+    seconds = "(parts) => parts.map((part) => parseFloat(getComputedStyle(part).transitionDuration))"
+    assert set(visitor.page.locator("main.picture *").evaluate_all(seconds)) == {0}
+    visitor.page.get_by_label("Play the rounds").click()
+    visitor.page.wait_for_timeout(900)
+    assert visitor.page.get_by_role("slider").get_attribute("aria-valuetext") == "round 1"
