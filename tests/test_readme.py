@@ -1,4 +1,4 @@
-"""The README's example runs, its commands exist, and the map of the package is complete."""
+"""README and docs: their code runs, their commands parse, their links lead somewhere, the map is complete."""
 
 import re
 import shlex
@@ -8,35 +8,66 @@ import pytest
 import torch
 
 from sds_core.commands.parser import build_parser
+from sds_core.pruning.methods import METHODS, option_names
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")])
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+MAP = TEXTS["docs/architecture.md"]
 
 
-def test_the_library_example_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_readme_stays_short():
+    assert len(TEXTS["README.md"].split()) <= 700
+
+
+def test_library_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", TEXTS["docs/plugins.md"], re.DOTALL)
     names = {"W": torch.randn(8, 16), "X": torch.randn(16, 40)}
     exec(code, names)
     assert int(names["pruned"].mask.sum()) == 8 * 16 // 2
     assert names["pruned"].weight.shape == (8, 16)
 
 
-def commands() -> list[list[str]]:
-    """The arguments of every command line the README shows."""
-    lines = re.findall(r"python -m sds_core (.*)", README)
-    return [shlex.split(line, comments=True) for line in lines]
+def commands() -> list[str]:
+    """Arguments of every command line in a shell block, each once."""
+    blocks = [block for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+    return sorted({line for block in blocks for line in re.findall(r"python -m sds_core (.*)", block)})
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_line_is_understood(words):
-    assert build_parser().parse_args(words).do
+@pytest.mark.parametrize("line", commands())
+def test_command_line_parses(line):
+    assert build_parser().parse_args(shlex.split(line, comments=True)).do
 
 
-@pytest.mark.parametrize("name", ["README.md", "benchmarks/README.md"])
-def test_no_figure_is_left_to_be_filled_in(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert not re.search(r"\b(TODO|MEASURED|TABLES|COST|FIFTY|MEMORYSPARSEGPT)\b", text)
+def test_every_public_command_is_documented():
+    shown = {line.split()[0] for line in commands()}
+    hidden = {"work", "result", "examples"}
+    (subparsers,) = [action.choices for action in build_parser()._actions if action.choices]
+    assert set(subparsers) == shown | hidden
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", TEXTS[page])
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_no_placeholder_is_left(page):
+    assert not re.search(r"\b(TODO|FIXME|TBD|MEASURED)\b", TEXTS[page])
+
+
+def test_methods_page_names_every_option():
+    page = TEXTS["docs/methods.md"]
+    options = {option.replace("_", "-") for method in METHODS for option in option_names(method)}
+    assert [option for option in sorted(options) if f"`{option}`" not in page] == []
+    assert [method for method in METHODS if f"`{method}`" not in page] == []
+
+
+def test_way_of_one_weight_names_files_that_exist():
+    paths = re.findall(r"`([\w/]+\.py)`", MAP)
+    assert len(paths) > 15
+    assert [path for path in paths if not any((base / path).exists() for base in (ROOT, ROOT / "sds_core"))] == []
 
 
 def mapped() -> list[str]:
@@ -50,6 +81,6 @@ def mapped() -> list[str]:
     return found
 
 
-def test_the_map_names_every_module_once():
+def test_map_names_every_module_once():
     modules = [path.relative_to(ROOT).as_posix() for path in (ROOT / "sds_core").rglob("*.py")]
     assert sorted(mapped()) == sorted(path for path in modules if not path.endswith("__init__.py"))

@@ -1,6 +1,6 @@
-"""What is said when a model, its files or a text are at fault: every fault is made for real, on a tiny model.
+"""The error messages for a broken model, file or text: every fault is produced for real, on a tiny model.
 
-python benchmarks/faults.py --out docs/faults.md
+python benchmarks/messages.py --out docs/messages.md
 """
 
 import argparse
@@ -43,7 +43,7 @@ TEXT = "The model reads a text and says which word it expects next. " * 40
 
 
 def tiny(folder: Path) -> Path:
-    """A sound model in a new folder, and a text beside it."""
+    """Save a sound model to a new folder, and a text beside it."""
     build("llama", vocab_size=288, max_position_embeddings=256).save_pretrained(folder)
     byte_level_tokenizer().save_pretrained(folder)
     (folder.parent / "text.txt").write_text(TEXT, encoding="utf-8")
@@ -51,7 +51,7 @@ def tiny(folder: Path) -> Path:
 
 
 def configured(**changes: Any) -> Callable[[Path], object]:
-    """Fields of the configuration set to something else, then the model loaded."""
+    """Return a fault: change fields of the configuration, then load the model."""
 
     def trigger(folder: Path) -> None:
         path = folder / "config.json"
@@ -62,7 +62,7 @@ def configured(**changes: Any) -> Callable[[Path], object]:
 
 
 def weighted(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], object]:
-    """Weights changed, then the model loaded."""
+    """Return a fault: change weights, then load the model."""
 
     def trigger(folder: Path) -> None:
         weights = load_file(folder / "model.safetensors")
@@ -74,7 +74,7 @@ def weighted(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[P
 
 
 def cut(name: str) -> Callable[[Path], object]:
-    """The second half of a file missing, then the model loaded."""
+    """Return a fault: drop the second half of a file, then load the model."""
 
     def trigger(folder: Path) -> None:
         data = (folder / name).read_bytes()
@@ -85,7 +85,7 @@ def cut(name: str) -> Callable[[Path], object]:
 
 
 def replaced(folder: Path) -> None:
-    """A file of the model changes after a run has begun, which then goes on."""
+    """Change a file of the model after a run has begun, then resume the run."""
     small = {"samples": 2, "length": 32, "eval_windows": 2, "eval_length": 32, "threads": 1}
     text = str(folder.parent / "text.txt")
     run = create(RunConfig(model=str(folder), method="base", calibration=text, evaluation=text, **small))
@@ -97,7 +97,7 @@ def replaced(folder: Path) -> None:
 
 
 def shared(folder: Path) -> None:
-    """Two blocks of one weight, and a method that looks at the dense blocks beside the pruned ones."""
+    """Let two blocks share a weight, then run a method that needs the dense blocks beside the pruned ones."""
     model = build("llama")
     first, second = model.model.layers[0].self_attn, model.model.layers[1].self_attn
     second.q_proj.weight = first.q_proj.weight
@@ -144,29 +144,29 @@ def broken_gguf(folder: Path) -> None:
 
 
 FAULTS: dict[str, Callable[[Path], object]] = {
-    "a file of the model is replaced while a run waits to go on": replaced,
+    "a model file was replaced before a run is resumed": replaced,
     "a weight is missing": weighted(lambda weights: weights.pop(WEIGHT)),
     "a weight has another shape": weighted(lambda weights: weights.update({WEIGHT: torch.zeros(3, 3)})),
     "a weight is NaN": weighted(lambda weights: weights[WEIGHT].fill_(float("nan"))),
     "the weights are cut short": cut("model.safetensors"),
-    "blocks share a weight, and the method wants the dense blocks beside the pruned ones": shared,
-    "there is no tokenizer": no_tokenizer,
+    "blocks share a weight, and the method needs the dense blocks beside the pruned ones": shared,
+    "the tokenizer is missing": no_tokenizer,
     "the tokenizer belongs to another model": another_tokenizer,
     "the text is too short": short_text,
-    "a vocabulary that no memory holds": configured(vocab_size=10**12),
-    "a depth that no model has": configured(num_hidden_layers=10**9),
-    "no attention heads": configured(num_attention_heads=0),
-    "text for a number": configured(hidden_size="x"),
-    "half a configuration": cut("config.json"),
-    "a family that is none": configured(model_type="nope"),
-    "weights in a pickle": pickled,
-    "code of its own": own_code,
-    "a broken GGUF file": broken_gguf,
+    "the vocabulary is too large for memory": configured(vocab_size=10**12),
+    "the number of layers is absurd": configured(num_hidden_layers=10**9),
+    "the number of attention heads is 0": configured(num_attention_heads=0),
+    "a number in the configuration is text": configured(hidden_size="x"),
+    "the configuration is cut short": cut("config.json"),
+    "the model family is unknown": configured(model_type="nope"),
+    "the weights are a pickle": pickled,
+    "the model needs its own code": own_code,
+    "a GGUF file is cut short": broken_gguf,
 }
 
 
-def said(fault: str, place: Path) -> str:
-    """The sentence that a fault gives, without what differs from machine to machine.
+def message(fault: str, place: Path) -> str:
+    """Return the message a fault produces, with paths, ids and sizes of this machine replaced.
 
     Args:
         fault: one of `FAULTS`.
@@ -176,34 +176,35 @@ def said(fault: str, place: Path) -> str:
     try:
         FAULTS[fault](folder)
     except SDSError as error:
-        told = " ".join(str(error).split()).replace(str(place.resolve()), "…").replace(str(place), "…")
-        told = re.sub(r"\d+ MB", "N MB", re.sub(r"run [a-z0-9-]+-[0-9a-f]{6}", "run RUN", told))
-        return told.replace("|", "\\|").replace("<", "&lt;")
-    raise AssertionError(f"{fault}: nothing was refused")
+        text = " ".join(str(error).split()).replace(str(place.resolve()), "…").replace(str(place), "…")
+        text = re.sub(r"\d+ MB", "N MB", re.sub(r"run [a-z0-9-]+-[0-9a-f]{6}", "run RUN", text))
+        return text.replace("|", "\\|").replace("<", "&lt;")
+    raise AssertionError(f"{fault}: no error was raised")
 
 
 def table(place: Path) -> str:
-    """All faults with their sentences, as a page of Markdown."""
+    """Return all faults with their messages as a page of Markdown."""
     lines = [
-        "# What is said when a model or a text is at fault",
+        "# Error messages",
         "",
-        "Made by `python benchmarks/faults.py`: every fault is made on a tiny model, and the sentence is what command",
-        "line and pages then show. Nothing is filled in, guessed, executed or asked for; finished blocks stay.",
+        "Written by `python benchmarks/messages.py`, which produces every fault on a tiny model. Command line and",
+        "pages show the message as it stands here. Nothing missing is filled in, and nothing is guessed or executed;",
+        "finished blocks are kept.",
         "",
-        "| fault | sentence |",
+        "| fault | message |",
         "|---|---|",
     ]
     for number, fault in enumerate(FAULTS):
         own = place / str(number)
         own.mkdir()
-        lines.append(f"| {fault} | {said(fault, own)} |")
+        lines.append(f"| {fault} | {message(fault, own)} |")
         shutil.rmtree(own)
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="where the table goes (default: standard output)")
+    parser.add_argument("--out", type=Path, help="output file (default: standard output)")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as place:

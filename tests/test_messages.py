@@ -1,13 +1,13 @@
-"""The table of faults says what is said today."""
+"""The table of error messages holds what the product says today."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.faults import FAULTS, said
+from benchmarks.messages import FAULTS, message
 
-PAGE = (Path(__file__).parents[1] / "docs" / "faults.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "messages.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,9 @@ def own_folders(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_gives_the_sentence_in_the_table(fault, tmp_path):
-    assert f"| {fault} | {said(fault, tmp_path)} |\n" in PAGE
+def test_fault_gives_the_message_in_the_table(fault, tmp_path):
+    assert f"| {fault} | {message(fault, tmp_path)} |\n" in PAGE
 
 
-def test_the_table_holds_no_fault_that_is_not_made():
+def test_table_has_one_row_per_fault():
     assert PAGE.count("\n| ") == len(FAULTS) + 1
