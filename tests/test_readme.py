@@ -9,6 +9,7 @@ import torch
 
 from sds_core.commands.parser import build_parser
 from sds_core.pruning.methods import METHODS, option_names
+from tests import package_map
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -70,17 +71,8 @@ def test_way_of_one_weight_names_files_that_exist():
     assert [path for path in paths if not any((base / path).exists() for base in (ROOT, ROOT / "sds_core"))] == []
 
 
-def mapped() -> list[str]:
-    """Paths of the modules in the map of the package, in order."""
-    folder, found = "", []
-    for indent, name in re.findall(r"^(  |    )([\w]+(?:/|\.py)) ", MAP, re.MULTILINE):
-        if name.endswith("/"):
-            folder = name
-        else:
-            found.append(f"sds_core/{folder if len(indent) > 2 else ''}{name}")
-    return found
-
-
 def test_map_names_every_module_once():
-    modules = [path.relative_to(ROOT).as_posix() for path in (ROOT / "sds_core").rglob("*.py")]
-    assert sorted(mapped()) == sorted(path for path in modules if not path.endswith("__init__.py"))
+    """`make map` writes it anew."""
+    package = ROOT / "sds_core"
+    modules = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(package_map.names(MAP)) == sorted(modules)
