@@ -1,13 +1,20 @@
-"""Perplexity from the losses of windows, and paired comparison of two models on the same windows."""
+"""Perplexity from the losses of windows, paired comparison of two models on the same windows, and how both are written.
+
+Every page, table and file writes perplexities and ratios with the functions here, so all give the same digits.
+"""
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+LARGEST_LOG = 600.0
+"""Log ratios are capped here before `exp`, which overflows at 709."""
 
 
 @dataclass(frozen=True)
 class Perplexity:
-    """What a model makes of held-out windows, each predicted from its own start."""
+    """A model's losses on held-out windows, each predicted from its own start."""
 
     losses: tuple[float, ...]
     """Mean negative log likelihood of each window, nats per predicted token."""
@@ -23,7 +30,7 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much worse or better one model predicts the same windows than another."""
+    """The ratio of two models' perplexities on the same windows."""
 
     log_ratio: float
     """Mean over windows of the difference in loss: log of the ratio of perplexities; negative is better."""
@@ -33,7 +40,7 @@ class Comparison:
     @property
     def ratio(self) -> float:
         """Ratio of perplexities; below 1 is better."""
-        return math.exp(self.log_ratio) if self.log_ratio < 700 else math.inf
+        return bounded_exp(self.log_ratio)
 
     @property
     def sure(self) -> bool:
@@ -48,3 +55,36 @@ def compare(model: Perplexity, reference: Perplexity) -> Comparison:
     count = len(differences)
     error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else math.nan
     return Comparison(math.fsum(differences) / count, error)
+
+
+def mean_over_runs(measured: Sequence[Perplexity]) -> Perplexity:
+    """The mean loss of several models on each window; its value is the geometric mean of their perplexities."""
+    windows = zip(*(one.losses for one in measured), strict=True)
+    return Perplexity(tuple(map(statistics.fmean, windows)), measured[0].tokens)
+
+
+def bounded_exp(log_ratio: float) -> float:
+    """exp, finite for any log ratio."""
+    return math.exp(min(log_ratio, LARGEST_LOG))
+
+
+def format_perplexity(value: float) -> str:
+    """A perplexity with two decimals, or as a power of ten from a million on."""
+    return f"{value:,.2f}" if value < 1e6 else f"{value:.2e}"
+
+
+def format_ratio(log_ratio: float, *errors: float | None) -> str:
+    """A ratio of perplexities and its standard errors, as `ratio_parts` writes them: 0.467 ± 0.007."""
+    return " ± ".join(ratio_parts(log_ratio, *errors))
+
+
+def ratio_parts(log_ratio: float, *errors: float | None) -> list[str]:
+    """A ratio of perplexities and each of its standard errors with three decimals.
+
+    Args:
+        log_ratio: log of the ratio.
+        errors: standard errors of `log_ratio`; None, an unknown one, is written as a question mark.
+    """
+    ratio = bounded_exp(log_ratio)
+    digits = ".3f" if ratio < 1e6 else ".1e"
+    return [f"{ratio:{digits}}", *("?" if error is None else f"{ratio * error:{digits}}" for error in errors)]

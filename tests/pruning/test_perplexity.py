@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from sds_core.pruning.perplexity import Comparison, Perplexity, compare
+from sds_core.pruning.perplexity import (
+    Comparison,
+    Perplexity,
+    compare,
+    format_perplexity,
+    format_ratio,
+    mean_over_runs,
+)
 
 
 def test_a_hopeless_loss_is_an_infinite_perplexity() -> None:
@@ -41,3 +48,15 @@ def test_different_windows_cannot_be_compared() -> None:
 def test_equal_models_have_ratio_one() -> None:
     same = Perplexity((1.5, 2.5), 9)
     assert compare(same, same) == Comparison(0.0, 0.0) and compare(same, same).ratio == 1
+
+
+def test_the_mean_over_runs_is_the_geometric_mean_of_perplexities() -> None:
+    runs = [Perplexity((1.0, 2.0), 9), Perplexity((2.0, 5.0), 9)]
+    assert mean_over_runs(runs).value == pytest.approx(math.sqrt(runs[0].value * runs[1].value))
+
+
+def test_numbers_are_written_with_the_same_digits_everywhere() -> None:
+    assert [format_perplexity(v) for v in (83.876, 3486.731, 2e6)] == ["83.88", "3,486.73", "2.00e+06"]
+    assert format_ratio(math.log(0.467), 0.015, 0.034) == "0.467 ± 0.007 ± 0.016"
+    assert format_ratio(math.log(9.364)) == "9.364" and format_ratio(0.0, 0.01, None) == "1.000 ± 0.010 ± ?"
+    assert format_ratio(900.0, 0.1) == "3.8e+260 ± 3.8e+259"

@@ -1,0 +1,162 @@
+"""Whether one pruned model is better than another, with both sources of error: evaluation windows, calibration seeds.
+
+A claim rests on a paired log ratio of perplexities. Its window error is the paired standard error over windows. Its
+seed error is the standard deviation of the log ratio over calibration seeds: how far the next seed would move it. It is
+not divided by the root of the number of seeds; for the mean of three this is about as wide as Student's t demands. A
+difference is sure only beyond two standard errors of both together.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sds_core.pruning.perplexity import Comparison, bounded_exp, format_ratio, ratio_parts
+
+TWO_SEEDS = 4.5
+"""Widening of a standard deviation over two seeds: Student's t with one degree of freedom, 12.7, over 2√2."""
+
+
+class Verdict(StrEnum):
+    """What a claim comes to."""
+
+    BETTER = "surely better"
+    WORSE = "surely worse"
+    UNSURE = "not sure"
+    NOISE = "noise floor"
+    """Both runs have the same configuration: the difference is made by rounding or by the seed, not by a method."""
+    INCOMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """How one pruned model compares to another."""
+
+    log_ratio: float
+    """Log of the ratio of perplexities; negative is better, NaN where nothing can be paired."""
+    window_error: float
+    """Paired standard error of `log_ratio` over evaluation windows."""
+    seed_error: float | None = None
+    """Standard deviation of `log_ratio` over calibration seeds; None where it is unknown."""
+    seed_source: str = ""
+    """Where `seed_error` comes from, in words."""
+    verdict: Verdict
+    reason: str = ""
+    """Which difference makes the noise floor, or why the two are not comparable."""
+
+    @property
+    def ratio(self) -> float:
+        """Ratio of perplexities; below 1 is better."""
+        return bounded_exp(self.log_ratio)
+
+    @property
+    def error(self) -> float:
+        """Standard error of `log_ratio` from all sources that are known."""
+        return math.hypot(self.window_error, self.seed_error or 0.0)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ratio two standard errors below and above."""
+        return bounded_exp(self.log_ratio - 2 * self.error), bounded_exp(self.log_ratio + 2 * self.error)
+
+
+def judge(paired: Comparison, seed_error: float | None, seed_source: str) -> Claim:
+    """The claim that a paired comparison of two different configurations supports."""
+    error = math.inf if seed_error is None else math.hypot(paired.error, seed_error)
+    verdict = Verdict.UNSURE
+    if abs(paired.log_ratio) > 2 * error:
+        verdict = Verdict.BETTER if paired.log_ratio < 0 else Verdict.WORSE
+    return Claim(
+        log_ratio=paired.log_ratio,
+        window_error=paired.error,
+        seed_error=seed_error,
+        seed_source=seed_source,
+        verdict=verdict,
+    )
+
+
+def noise_floor(paired: Comparison, reason: str) -> Claim:
+    """The claim about one configuration that was run twice."""
+    return Claim(log_ratio=paired.log_ratio, window_error=paired.error, verdict=Verdict.NOISE, reason=reason)
+
+
+def incomparable(reason: str) -> Claim:
+    """The claim about two models that must not be ranked."""
+    return Claim(log_ratio=math.nan, window_error=math.nan, verdict=Verdict.INCOMPARABLE, reason=reason)
+
+
+def seed_error(log_ratios: Mapping[int, float], study: float | None) -> tuple[float | None, str]:
+    """Standard deviation of a log ratio over calibration seeds, and its source in words.
+
+    Args:
+        log_ratios: by seed, from the runs that are there.
+        study: standard deviation of the same log ratio in the shipped study; None where it has none.
+    """
+    own = statistics.stdev(log_ratios.values()) if len(log_ratios) > 1 else 0.0
+    seeds = f"seeds {listed(sorted(map(str, log_ratios), key=int))}"
+    if len(log_ratios) > 2:
+        return own, seeds
+    if study is not None and study >= own:
+        return study, "seeds of the shipped study"
+    if len(log_ratios) == 2:
+        return own * (1.0 if study is not None else TWO_SEEDS), seeds
+    return None, ""
+
+
+def short(claim: Claim) -> str:
+    """A claim's ratio with its window and its seed error, for tables: 0.467 ± 0.007 ± 0.016."""
+    match claim.verdict:
+        case Verdict.INCOMPARABLE:
+            return "–"
+        case Verdict.NOISE:
+            return format_ratio(claim.log_ratio, claim.window_error)
+        case _:
+            return format_ratio(claim.log_ratio, claim.window_error, claim.seed_error)
+
+
+def numbers(claim: Claim) -> str:
+    """A claim's ratio with its errors, each with its source."""
+    if claim.verdict is Verdict.NOISE:
+        return f"{short(claim)} (windows)"
+    if claim.seed_error is None:
+        return f"{format_ratio(claim.log_ratio, claim.window_error)} (windows), error over seeds unknown"
+    ratio, windows, seeds = ratio_parts(claim.log_ratio, claim.window_error, claim.seed_error)
+    return f"{ratio} ± {windows} (windows) ± {seeds} ({claim.seed_source})"
+
+
+def words(claim: Claim, name: str, reference: str) -> str:
+    """A claim as a sentence.
+
+    Args:
+        claim: about the model called `name`, compared to the one called `reference`.
+        name, reference: written as they are.
+    """
+    match claim.verdict:
+        case Verdict.BETTER | Verdict.WORSE:
+            return (
+                f"{name} is {claim.verdict} than {reference}: ratio {numbers(claim)}, beyond two standard errors of "
+                "both together."
+            )
+        case Verdict.UNSURE if claim.seed_error is None:
+            return (
+                f"It is not sure whether {name} or {reference} is better: ratio {numbers(claim)}. "
+                "Run both with other seeds to learn how far a seed moves it."
+            )
+        case Verdict.UNSURE:
+            return (
+                f"It is not sure whether {name} or {reference} is better: ratio {numbers(claim)}, within two standard "
+                "errors of both together."
+            )
+        case Verdict.NOISE:
+            return (
+                f"{name} and {reference} are the same configuration: ratio {numbers(claim)} is the noise floor, made "
+                f"by {claim.reason}."
+            )
+        case Verdict.INCOMPARABLE:
+            return f"{name} is not compared to {reference}: {claim.reason}."
+
+
+def listed(items: list[str]) -> str:
+    """Words as a sentence lists them: a, b and c."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

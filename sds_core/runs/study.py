@@ -1,0 +1,55 @@
+"""How far a calibration seed moves a ratio of perplexities, as measured by the study that ships with the product."""
+
+from sds_core.pruning.methods import METHODS
+from sds_core.pruning.pattern import NM, parse_pattern
+from sds_core.runs.config import RunConfig
+
+MODEL, PATTERN, CALIBRATION = "demo", NM(2, 4), "self"
+"""What the study pruned, and on which text it calibrated."""
+DENSE = "dense"
+ADJUSTED = {"beta": 0.2, "sequential": True}
+"""Options of the study's `adjusted`, the control of `sds-admm`."""
+
+SPREAD = {
+    ("base:wanda", DENSE): 0.020,
+    ("base:sparsegpt", DENSE): 0.047,
+    ("sds-admm:wanda", DENSE): 0.026,
+    ("base:sparsegpt", "base:wanda"): 0.065,
+    ("sds-admm:wanda", "base:wanda"): 0.041,
+    ("sds-admm:wanda", "base:sparsegpt"): 0.026,
+    ("sds:wanda", "base:wanda"): 0.034,
+    ("adjusted:wanda", "base:wanda"): 0.047,
+    ("sds:sparsegpt", "base:sparsegpt"): 0.027,
+    ("sds-admm:wanda", "adjusted:wanda"): 0.009,
+}
+"""Standard deviation over the seeds 0, 1 and 2 of the log ratio of perplexities, by METHOD:PRUNER. Source:
+docs/results.md, "Perplexity at the same sparsity", 2:4: the perplexities given seed by seed for the first six, the
+bracketed deviation over its ratio for the others. At 50 % the study has one seed, so it says nothing there."""
+WIDEST = max(SPREAD.values())
+
+
+def study_spread(config: RunConfig, reference: RunConfig | None) -> float | None:
+    """Standard deviation over seeds of the log ratio of two configurations; None where the study has none.
+
+    For pairs that the study did not run with three seeds it is the widest of those that it did.
+
+    Args:
+        config, reference: what the two runs amount to; None stands for the dense model.
+    """
+    if not all(_as_in_study(one) for one in (config, reference) if one):
+        return None
+    pair = _name(config), _name(reference) if reference else DENSE
+    return SPREAD.get(pair, SPREAD.get(pair[::-1], WIDEST))
+
+
+def _as_in_study(config: RunConfig) -> bool:
+    uniform = config.allocation == "uniform" and not config.exclude and not config.checkpoint
+    where = (config.model, parse_pattern(config.pattern), config.calibration)
+    return uniform and where == (MODEL, PATTERN, CALIBRATION)
+
+
+def _name(config: RunConfig) -> str:
+    """METHOD:PRUNER where the options are those of the study, else empty."""
+    options = ADJUSTED if config.method == "adjusted" else {}
+    same = config.schedule == "fused" and config.made_method() == METHODS[config.method](**options)
+    return f"{config.method}:{config.pruner}" if same else ""
