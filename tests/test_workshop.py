@@ -1,4 +1,4 @@
-"""The workshop's plan fills its ninety minutes, agrees with the teacher's notes, and leads to pages that exist."""
+"""The workshop's plan fills ninety minutes, agrees with the teacher's notes, and links to pages that exist."""
 
 import re
 from pathlib import Path
@@ -13,21 +13,21 @@ PLAN = (ROOT / "docs" / "workshop.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (\d+)–(\d+) \| (.+?) `(/[^`]*)` \| (.+?) \| (.+?) \|$", PLAN, re.MULTILINE)
 
 
-def test_the_minutes_follow_each_other_and_add_up():
+def test_minutes_are_contiguous_and_total_ninety():
     ends = [(int(begin), int(end)) for begin, end, *_ in ROWS]
     assert ends[0][0] == 0 and ends[-1][1] == 90
     assert all(before[1] == after[0] < after[1] for before, after in zip(ends, ends[1:], strict=False))
 
 
-def test_every_question_has_the_minutes_of_its_notes_in_order():
+def test_questions_take_the_minutes_of_their_notes():
     planned = [
         (int(page.split()[1]), int(end) - int(begin)) for begin, end, page, *_ in ROWS if page.startswith("Walk")
     ]
     assert planned[:-1] == [(number, step.notes.minutes) for number, step in enumerate(STEPS, 1)]
-    assert planned[-1][0] == len(STEPS), "the hand-out is at the end"
+    assert planned[-1][0] == len(STEPS), "the hand-out comes last"
 
 
-def test_every_address_leads_to_a_page_that_knows_its_parameters():
+def test_paths_name_pages_and_parameters_that_exist():
     known = {
         "": {},
         "walk": {"step": {str(number) for number in range(1, len(STEPS) + 1)}},

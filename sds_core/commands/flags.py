@@ -10,8 +10,8 @@ from sds_core.runs.config import NOT_FLAGS, PRESETS, RunConfig, describe
 
 
 def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
-    """One flag per field of `RunConfig` and per option of any method; what is not given stays out of the namespace."""
-    parser.add_argument("--preset", choices=PRESETS, help="a named recipe; flags that are given win over it")
+    """Add a flag for every field of `RunConfig` and every option of a method; the namespace holds only those given."""
+    parser.add_argument("--preset", choices=PRESETS, help="a named set of options; explicit flags override it")
     documented = describe(RunConfig)
     for f in dataclasses.fields(RunConfig):
         if f.name in (*NOT_FLAGS, *without):
@@ -31,14 +31,14 @@ def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) ->
 
 
 class _Joined(argparse.Action):
-    """Several words as one text, apart by spaces."""
+    """Join several words with spaces."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
         setattr(namespace, self.dest, " ".join(values))
 
 
 def _method_options() -> dict[str, dict[str, Any]]:
-    """Every option of every method with its documentation and default in each."""
+    """Return the arguments of `add_argument` for every option of a method, with its default in each."""
     found: dict[str, dict[str, Any]] = {}
     for method, cls in METHODS.items():
         documented = describe(cls)
@@ -50,8 +50,7 @@ def _method_options() -> dict[str, dict[str, Any]]:
 
 
 def chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for as plain values: the preset, with those of its options that a method in question has, then
-    the flags."""
+    """Return the options as plain values: flags over the preset, of which each method takes the options it has."""
     given = vars(options)
     preset = PRESETS[given["preset"]] if given.get("preset") else {}
     values = preset | {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given}
