@@ -22,7 +22,9 @@ def _check_pruner(options: argparse.Namespace) -> int:
     for device in dict.fromkeys([CPU, pick_device()]):
         found = {outcome.check: outcome for outcome in outcomes(own, device)}
         for name in CHECKS:
-            word = "skip" if name not in found else "FAIL" if found[name].came else "ok"
-            print(f"{device.type:<6}{word:<6}{name:<18}{found[name].told if word == 'FAIL' else CHECKS[name].claim}")
+            word = "skip" if name not in found else "FAIL" if found[name].actual else "ok"
+            print(
+                f"{device.type:<6}{word:<6}{name:<18}{found[name].message if word == 'FAIL' else CHECKS[name].expected}"
+            )
             code |= word == "FAIL"
     return int(code)

@@ -1,4 +1,4 @@
-"""What every pruner promises, as checks that it passes or fails: one source for tests and for pruners of one's own."""
+"""The conformance suite: properties that every pruner must have, shared by the tests and by plugin pruners."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,37 +7,38 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sds_core.pruning.invariants import INVARIANTS, dtype_of, shape_of, violation
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
-from sds_core.pruning.pattern import NM, Pattern, parse_pattern
+from sds_core.pruning.pattern import parse_pattern
 from sds_core.pruning.registry import Pruner
 
 PATTERNS = ("2:4", "1:4", "4:8", "50%", "29%", "0")
-PRECISIONS = (torch.float64, torch.float32)
+DTYPES = (torch.float64, torch.float32)
 WIDE = 136
-"""Columns of a layer that is wider than the 128 columns that SparseGPT takes together."""
+"""Columns of a layer wider than one 128-column block of SparseGPT."""
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one check."""
+    """The outcome of one check."""
 
     check: str
-    """Its name."""
-    came: str | None
-    """What came instead of what was expected; None if the check is passed."""
+    """The check's name, a key of `CHECKS`."""
+    actual: str | None
+    """What happened instead of what was expected; None if the check passed."""
     error: Exception | None = None
-    """What the pruner raised, if that was it."""
+    """The exception that the pruner raised, if any."""
 
     @property
-    def told(self) -> str:
-        """A sentence: what was expected, and what came."""
-        expected = f"expected {CHECKS[self.check].claim}"
-        return f"{expected}; came {self.came}" if self.came else expected
+    def message(self) -> str:
+        """One clause: what was expected and what happened."""
+        expected = f"expected {CHECKS[self.check].expected}"
+        return f"{expected}; got {self.actual}" if self.actual else expected
 
 
-class Bench:
-    """One pruner, and small problems for it that lie on one device."""
+class Subject:
+    """A pruner under test, with small layer problems on one device to try it on."""
 
     def __init__(self, pruner: Pruner, device: torch.device):
         self.pruner, self.device = pruner, device
@@ -50,7 +51,7 @@ class Bench:
         dtype: torch.dtype = torch.float64,
         seed: int = 0,
     ) -> LayerProblem:
-        """Gaussian weights, the same for every seed, on inputs that share sources, at scales far from each other."""
+        """Return Gaussian weights, the same for every seed, with correlated inputs of very different scales."""
         generator = torch.Generator().manual_seed(columns)
         draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
         weight = draw(rows, columns)
@@ -60,188 +61,138 @@ class Bench:
         gram = inputs @ inputs.T / inputs.shape[1]
         return LayerProblem.from_gram(weight.to(self.device, dtype), gram.to(self.device, dtype))
 
-    def solve(self, problem: LayerProblem, text: str) -> Pruned:
-        """The pruner's result for a pattern."""
-        return self.pruner.solve(problem, parse_pattern(text))
+    def solve(self, problem: LayerProblem, pattern: str) -> Pruned:
+        """Prune a problem to a pattern."""
+        return self.pruner.solve(problem, parse_pattern(pattern))
 
-    def unsound(self, problem: LayerProblem, *texts: str) -> Iterator[str]:
-        """What is wrong with its results on a problem out of the ordinary."""
-        for text in texts:
-            if broken := broken_promise(self.solve(problem, text), problem, parse_pattern(text)):
-                yield f"{broken.came} ({broken.check}; {_case(problem, text)})"
+    def violations(self, problem: LayerProblem, *patterns: str) -> Iterator[str]:
+        """Yield the invariants that results on an unusual problem violate."""
+        for pattern in patterns:
+            if found := violation(self.solve(problem, pattern), problem, parse_pattern(pattern)):
+                yield f"{found.actual} ({found.name}; {_case(problem, pattern)})"
 
     @cached_property
     def results(self) -> list[tuple[LayerProblem, str, Pruned]]:
-        """Ordinary problems, patterns and what the pruner makes of them."""
-        narrow = [(self.problem(dtype=dtype), text) for dtype in PRECISIONS for text in PATTERNS]
-        wide = [(self.problem(3, WIDE, dtype=torch.float32), text) for text in ("2:4", "50%")]
-        return [(problem, text, self.solve(problem, text)) for problem, text in narrow + wide]
+        """Ordinary problems and patterns with the pruner's results."""
+        narrow = [(self.problem(dtype=dtype), pattern) for dtype in DTYPES for pattern in PATTERNS]
+        wide = [(self.problem(3, WIDE, dtype=torch.float32), pattern) for pattern in ("2:4", "50%")]
+        return [(problem, pattern, self.solve(problem, pattern)) for problem, pattern in narrow + wide]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise, and how to find where it is broken."""
+    """One property of a pruner."""
 
-    claim: str
-    """What is expected, as it goes on after “expected”."""
-    find: Callable[[Bench], Iterator[str]]
-    """What came instead, for every case that breaks the promise."""
+    expected: str
+    """The property, as a noun phrase."""
+    failures: Callable[[Subject], Iterator[str]]
+    """Yield what the pruner does instead, for each case in which it lacks the property."""
 
 
 def outcomes(pruner: Pruner, device: torch.device = CPU) -> Iterator[Outcome]:
-    """What comes of every check on small problems that lie on `device`, in the order of `CHECKS`.
+    """Run the checks on small problems on `device` and yield their outcomes in the order of `CHECKS`.
 
-    Ends early if it makes no sense to go on: without a mask and a weight nothing can be looked at, and where ordinary
-    results are unsound, nothing is learnt from others.
+    Stops after a result without a usable mask and weight, and after the invariants if one of them is violated: later
+    checks would only repeat the finding.
     """
-    bench, failed = Bench(pruner, device), list[str]()
-    for name, one in CHECKS.items():
-        if failed and (failed[0] in ("result", "precision") or name not in RESULTS):
+    subject, failed = Subject(pruner, device), list[str]()
+    for name, check in CHECKS.items():
+        if failed and (failed[0] in ("structure", "dtype") or name not in INVARIANTS):
             return
         try:
-            outcome = Outcome(name, next(one.find(bench), None))
-        except Exception as raised:  # noqa: BLE001, whatever a pruner raises is a finding
-            outcome = Outcome(name, f"{type(raised).__name__}: {raised}", raised)
-        failed += [name] if outcome.came else []
+            outcome = Outcome(name, next(check.failures(subject), None))
+        except Exception as error:  # noqa: BLE001, any exception of a pruner is a finding
+            outcome = Outcome(name, f"{type(error).__name__}: {error}", error)
+        failed += [name] if outcome.actual else []
         yield outcome
 
 
-def check(pruner: Pruner, device: torch.device = CPU) -> list[Outcome]:
-    """The checks that a pruner fails; none for one that conforms."""
-    return [outcome for outcome in outcomes(pruner, device) if outcome.came]
+def failures(pruner: Pruner, device: torch.device = CPU) -> list[Outcome]:
+    """Return the checks that a pruner fails; empty for a pruner that conforms."""
+    return [outcome for outcome in outcomes(pruner, device) if outcome.actual]
 
 
-def broken_promise(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> Outcome | None:
-    """What is wrong with one result, whatever the problem: None if it may be used."""
-    for name, fault in RESULTS.items():
-        if came := fault(pruned, problem, pattern):
-            return Outcome(name, came)
-    return None
+def _invariant(name: str) -> Callable[[Subject], Iterator[str]]:
+    """Return the check of one invariant on all ordinary results."""
+
+    def failures(subject: Subject) -> Iterator[str]:
+        for problem, pattern, pruned in subject.results:
+            if actual := INVARIANTS[name].violation(pruned, problem, parse_pattern(pattern)):
+                yield f"{actual} ({_case(problem, pattern)})"
+
+    return failures
 
 
-def _result(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> str | None:
-    if not isinstance(pruned, Pruned):
-        return f"a {type(pruned).__name__}"
-    for name, value in vars(pruned).items():
-        if not isinstance(value, Tensor):
-            return f"a {name} that is a {type(value).__name__}"
-        if value.shape != problem.weight.shape or value.device != problem.weight.device:
-            return f"a {name} of shape {_size(value)} on {value.device} for {_size(problem.weight)}"
-    return None
-
-
-def _precision(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> str | None:
-    if (pruned.weight.dtype, pruned.mask.dtype) == (problem.weight.dtype, torch.bool):
-        return None
-    return f"{_short(pruned.weight.dtype)} and {_short(pruned.mask.dtype)} for {_short(problem.weight.dtype)}"
-
-
-def _finite(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> str | None:
-    count = int((~pruned.weight.isfinite()).sum())
-    return f"{count} that are none" if count else None
-
-
-def _zeros(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> str | None:
-    count = int((pruned.weight[~pruned.mask] != 0).sum())
-    return f"{count} pruned weights that are not 0" if count else None
-
-
-def _count(pruned: Pruned, problem: LayerProblem, pattern: Pattern) -> str | None:
-    if isinstance(pattern, NM):
-        kept = pruned.mask.reshape(-1, pattern.group).sum(dim=1)
-        wrong = kept[kept != pattern.keep]
-        return f"{int(wrong[0])} in {len(wrong)} of {len(kept)} groups of {pattern}" if len(wrong) else None
-    exact = lambda part: int((~part).sum()) == int(pattern.ratio * part.numel())
-    if any(all(map(exact, parts)) for parts in ([pruned.mask], pruned.mask, pruned.mask.split(128, dim=1))):
-        return None
-    return f"{int((~pruned.mask).sum())} of {pruned.mask.numel()} pruned at {pattern}"
-
-
-RESULTS = {"result": _result, "precision": _precision, "finite": _finite, "zeros": _zeros, "count": _count}
-"""What is wrong with one result."""
-
-
-def _in_every_result(name: str) -> Callable[[Bench], Iterator[str]]:
-    """The find of a check that one look at any result decides."""
-
-    def find(bench: Bench) -> Iterator[str]:
-        for problem, text, pruned in bench.results:
-            if came := RESULTS[name](pruned, problem, parse_pattern(text)):
-                yield f"{came} ({_case(problem, text)})"
-
-    return find
-
-
-def _unchanged(bench: Bench) -> Iterator[str]:
-    for text in PATTERNS:
-        problem = bench.problem(dead=[3])
+def _no_side_effects(subject: Subject) -> Iterator[str]:
+    for pattern in PATTERNS:
+        problem = subject.problem(dead=[3])
         weight, gram = problem.weight.clone(), problem.gram.matrix.clone()
-        bench.solve(problem, text)
+        subject.solve(problem, pattern)
         if not torch.equal(problem.weight, weight):
-            yield f"another weight in it ({text})"
+            yield f"a modified weight ({pattern})"
         if not torch.equal(problem.gram.matrix, gram):
-            yield f"another Gram matrix in it ({text})"
+            yield f"a modified Gram matrix ({pattern})"
 
 
-def _repeatable(bench: Bench) -> Iterator[str]:
-    for problem, text, first in bench.results:
+def _deterministic(subject: Subject) -> Iterator[str]:
+    for problem, pattern, first in subject.results:
         if problem.weight.dtype != torch.float32:
-            continue  # once is enough
-        second = bench.solve(LayerProblem.from_gram(problem.weight, problem.gram.matrix), text)
+            continue  # one dtype is enough
+        second = subject.solve(LayerProblem.from_gram(problem.weight, problem.gram.matrix), pattern)
         if not torch.equal(first.mask, second.mask):
-            yield f"another mask the second time ({text})"
+            yield f"a different mask the second time ({pattern})"
         if not torch.equal(first.weight, second.weight):
-            yield f"other weights the second time ({text})"
+            yield f"different weights the second time ({pattern})"
 
 
-def _dead_first(bench: Bench) -> Iterator[str]:
+def _dead_inputs(subject: Subject) -> Iterator[str]:
     dead = [1, 6, 7, 20, 38]
-    for text in ("2:4", "50%"):
-        masks = [bench.solve(bench.problem(seed=seed), text).mask for seed in range(2)]
+    for pattern in ("2:4", "50%"):
+        masks = [subject.solve(subject.problem(seed=seed), pattern).mask for seed in range(2)]
         if torch.equal(*masks):
-            continue  # it does not look at inputs, as magnitude does not, and cannot know
-        problem = bench.problem(dead=dead)
+            continue  # the mask ignores the inputs, as magnitude's does
+        problem = subject.problem(dead=dead)
         problem.weight[:, dead] *= 100
-        if kept := int(bench.solve(problem, text).mask[:, dead].sum()):
-            yield f"{kept} weights kept that nothing ever flows through ({text})"
+        if kept := int(subject.solve(problem, pattern).mask[:, dead].sum()):
+            yield f"{kept} weights kept on dead inputs ({pattern})"
 
 
-def _few_alive(bench: Bench) -> Iterator[str]:
-    return bench.unsound(bench.problem(dead=range(4, 40)), "2:4", "25%")
+def _few_live_inputs(subject: Subject) -> Iterator[str]:
+    return subject.violations(subject.problem(dead=range(4, 40)), "2:4", "25%")
 
 
-def _thin(bench: Bench) -> Iterator[str]:
+def _thin_layers(subject: Subject) -> Iterator[str]:
     for rows, columns in ((1, 8), (8, 1), (1, 1), (1, WIDE)):
-        yield from bench.unsound(bench.problem(rows, columns), "50%")
-    yield from bench.unsound(bench.problem(1, 8), "2:4")
+        yield from subject.violations(subject.problem(rows, columns), "50%")
+    yield from subject.violations(subject.problem(1, 8), "2:4")
 
 
-def _nothing_seen(bench: Bench) -> Iterator[str]:
-    for dtype in PRECISIONS:
-        seen = bench.problem(4, 16, dtype=dtype)
-        problem = LayerProblem.from_gram(seen.weight, torch.zeros_like(seen.gram.matrix))
-        yield from bench.unsound(problem, "2:4", "50%")
+def _no_live_inputs(subject: Subject) -> Iterator[str]:
+    for dtype in DTYPES:
+        live = subject.problem(4, 16, dtype=dtype)
+        problem = LayerProblem.from_gram(live.weight, torch.zeros_like(live.gram.matrix))
+        yield from subject.violations(problem, "2:4", "50%")
 
 
-def _nothing_to_prune(bench: Bench) -> Iterator[str]:
-    problem = bench.problem()
-    pruned = bench.solve(problem, "0")
-    if lost := int((~pruned.mask).sum()):
-        yield f"{lost} pruned"
-    if moved := int((pruned.weight != problem.weight).sum()):
-        yield f"{moved} that differ"
+def _ratio_zero(subject: Subject) -> Iterator[str]:
+    problem = subject.problem()
+    pruned = subject.solve(problem, "0")
+    if count := int((~pruned.mask).sum()):
+        yield f"{count} pruned weights"
+    if changed := int((pruned.weight != problem.weight).sum()):
+        yield f"{changed} changed weights"
 
 
-def _scores(bench: Bench) -> Iterator[str]:
-    tell = getattr(bench.pruner, "scores", None)
-    if tell is None:
+def _scores(subject: Subject) -> Iterator[str]:
+    score = getattr(subject.pruner, "scores", None)
+    if score is None:
         return
-    problem = bench.problem(6, 8)
-    scores = tell(problem)
+    problem = subject.problem(6, 8)
+    scores = score(problem)
     if not isinstance(scores, Tensor) or scores.shape != problem.weight.shape or not scores.isfinite().all():
-        yield f"a {type(scores).__name__} that is not one finite number a weight"
+        yield f"a {type(scores).__name__} that is not one finite score per weight"
         return
-    mask, scores = bench.solve(problem, "2:4").mask.reshape(-1, 4), scores.reshape(-1, 4)
+    mask, scores = subject.solve(problem, "2:4").mask.reshape(-1, 4), scores.reshape(-1, 4)
     lowest = scores.masked_fill(~mask, torch.inf).amin(dim=1)
     highest = scores.masked_fill(mask, -torch.inf).amax(dim=1)
     if wrong := int((lowest < highest).sum()):
@@ -249,37 +200,18 @@ def _scores(bench: Bench) -> Iterator[str]:
 
 
 def _case(problem: LayerProblem, pattern: str) -> str:
-    return f"{_size(problem.weight)} weights in {_short(problem.weight.dtype)} at {pattern}"
-
-
-def _size(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape))
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return f"{shape_of(problem.weight)} weights in {dtype_of(problem.weight)} at {pattern}"
 
 
 CHECKS: dict[str, Check] = {
-    "result": Check(
-        "a Pruned whose weight and mask are tensors of the layer's shape, where the layer is",
-        _in_every_result("result"),
-    ),
-    "precision": Check("a weight in the layer's precision and a mask of bool", _in_every_result("precision")),
-    "finite": Check("finite numbers", _in_every_result("finite")),
-    "zeros": Check("0 wherever the mask prunes", _in_every_result("zeros")),
-    "count": Check(
-        "exactly as many kept as the pattern says, in each group of N:M, or else in the layer, each row or each 128 "
-        "columns",
-        _in_every_result("count"),
-    ),
-    "problem": Check("the problem left as it was", _unchanged),
-    "repeatable": Check("the same bits for the same problem", _repeatable),
-    "dead inputs": Check("dead inputs pruned first, by a pruner that looks at inputs", _dead_first),
-    "few inputs": Check("a sound result though most inputs are dead", _few_alive),
-    "thin layers": Check("a sound result for a layer of one row or one column", _thin),
-    "no inputs": Check("a sound result for a layer that never saw an input", _nothing_seen),
-    "nothing to prune": Check("the same weights where the ratio is 0", _nothing_to_prune),
-    "scores": Check("the mask to keep the highest of the scores that the pruner tells, if it tells any", _scores),
+    **{name: Check(invariant.expected, _invariant(name)) for name, invariant in INVARIANTS.items()},
+    "no side effects": Check("an unmodified problem", _no_side_effects),
+    "deterministic": Check("bit-identical results for identical problems", _deterministic),
+    "dead inputs": Check("dead inputs pruned first, if the mask depends on the inputs", _dead_inputs),
+    "few live inputs": Check("a valid result when most inputs are dead", _few_live_inputs),
+    "thin layers": Check("a valid result for a layer of one row or one column", _thin_layers),
+    "no live inputs": Check("a valid result when the Gram matrix is zero", _no_live_inputs),
+    "ratio 0": Check("unchanged weights at ratio 0", _ratio_zero),
+    "scores": Check("a mask that keeps the highest of the pruner's own scores, if it has any", _scores),
 }
-"""Every check by its name, in the order in which they are made."""
+"""Every check by name, in the order in which they run."""

@@ -19,6 +19,7 @@ import torch
 
 from sds_core.errors import SDSError
 from sds_core.pruning import conformance
+from sds_core.pruning.invariants import violation
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.registry import PRUNERS, Pruner
@@ -72,11 +73,11 @@ def accept(path: Path, data: bytes) -> PrunerFile:
         SDSError: as `read` does, or it does not conform.
     """
     own = _run(path, data)
-    if failures := [outcome for outcome in outcomes(own) if outcome.came]:
+    if failures := [outcome for outcome in outcomes(own) if outcome.actual]:
         more = f" ({len(failures) - 1} more of its checks fail)" if len(failures) > 1 else ""
         raise SDSError(
             f"{path.name}, line {own.line}: {own.cls.__name__} fails the check “{failures[0].check}”: "
-            f"{failures[0].told.rstrip('.')}{more}",
+            f"{failures[0].message.rstrip('.')}{more}",
             cure=f"see all checks: python -m sds_core check-pruner {path}",
         )
     _watch(own)
@@ -87,7 +88,7 @@ def outcomes(own: PrunerFile, device: torch.device = conformance.CPU) -> Iterato
     """What comes of every check; what the pruner raised is told with the line that did."""
     for outcome in conformance.outcomes(own.cls(), device):
         error = outcome.error
-        yield outcome if error is None else dataclasses.replace(outcome, came=_located(own.path, error))
+        yield outcome if error is None else dataclasses.replace(outcome, actual=_located(own.path, error))
 
 
 def _run(path: Path, data: bytes) -> PrunerFile:
@@ -141,8 +142,10 @@ def _watch(own: PrunerFile) -> None:
     @functools.wraps(solve)
     def watched(self: Pruner, problem: LayerProblem, pattern: Pattern) -> Pruned:
         pruned = _told(own.path, solve)(self, problem, pattern)
-        if broken := conformance.broken_promise(pruned, problem, pattern):
-            raise SDSError(f"{own.path.name}, line {own.line}: {own.cls.__name__} broke its promise: {broken.told}")
+        if broken := violation(pruned, problem, pattern):
+            raise SDSError(
+                f"{own.path.name}, line {own.line}: {own.cls.__name__} violates “{broken.name}”: {broken.message}"
+            )
         return pruned
 
     own.cls.solve = watched  # type: ignore[method-assign]

@@ -1,11 +1,12 @@
-"""The suite itself: for every check there is a pruner that breaks this one promise, and only that check catches it."""
+"""The conformance suite: for every check, a pruner that fails this check and no other."""
 
 from itertools import count
 
 import pytest
 import torch
 
-from sds_core.pruning.conformance import CHECKS, broken_promise, check, outcomes
+from sds_core.pruning.conformance import CHECKS, failures, outcomes
+from sds_core.pruning.invariants import INVARIANTS, violation
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.magnitude import Magnitude
 from sds_core.pruning.pattern import NM, Unstructured
@@ -13,18 +14,18 @@ from sds_core.pruning.wanda import Wanda
 
 
 class Broken(Wanda):
-    """Wanda, with something wrong in `spoil`."""
+    """Wanda with a defect, added by `spoil`."""
 
     def solve(self, problem, pattern):
         return self.spoil(super().solve(problem, pattern), problem, pattern)
 
 
-class ReturnsTheMaskOnly(Broken):
+class ReturnsMaskOnly(Broken):
     def spoil(self, pruned, problem, pattern):
         return pruned.mask
 
 
-class TurnsTheWeight(Broken):
+class TransposesWeight(Broken):
     def spoil(self, pruned, problem, pattern):
         return Pruned(pruned.weight.T, pruned.mask)
 
@@ -34,17 +35,17 @@ class AlwaysRaises(Broken):
         raise ZeroDivisionError("by nothing")
 
 
-class WorksInDouble(Broken):
+class ReturnsDouble(Broken):
     def spoil(self, pruned, problem, pattern):
         return Pruned(pruned.weight.double(), pruned.mask)
 
 
-class MaskOfNumbers(Broken):
+class IntegerMask(Broken):
     def spoil(self, pruned, problem, pattern):
         return Pruned(pruned.weight, pruned.mask.byte())
 
 
-class BlowsUp(Broken):
+class ReturnsInfinity(Broken):
     def spoil(self, pruned, problem, pattern):
         whole = pattern == Unstructured("0")
         return Pruned(torch.where(pruned.mask & (not whole), torch.inf, pruned.weight), pruned.mask)
@@ -56,7 +57,7 @@ class ForgetsToPrune(Broken):
 
 
 class PrunesOneMore(Broken):
-    """Wherever anything is pruned."""
+    """Unless nothing is pruned."""
 
     def spoil(self, pruned, problem, pattern):
         mask = pruned.mask.clone()
@@ -65,8 +66,8 @@ class PrunesOneMore(Broken):
         return Pruned(problem.weight * mask, mask)
 
 
-class OnlyNarrow(Broken):
-    """Right up to 128 columns, and one too few after them."""
+class MiscountsWideLayers(Broken):
+    """Exact up to 128 columns, wrong beyond."""
 
     def spoil(self, pruned, problem, pattern):
         mask = pruned.mask.clone()
@@ -81,7 +82,7 @@ class PrunesInPlace(Broken):
         return Pruned(problem.weight.clone(), pruned.mask)
 
 
-class CountsItsCalls(Broken):
+class DependsOnCallCount(Broken):
     calls = count(1)
 
     def spoil(self, pruned, problem, pattern):
@@ -89,35 +90,35 @@ class CountsItsCalls(Broken):
         return Pruned(pruned.weight * (1 if whole else next(self.calls)), pruned.mask)
 
 
-class AddsTheNorm(Wanda):
+class AddsNorm(Wanda):
     def scores(self, problem):
         return problem.weight.abs() + problem.gram.norms
 
 
-class KeepsNoDeadOnes(Broken):
-    """Also where the pattern leaves no choice."""
+class PrunesAllDead(Broken):
+    """Even where the pattern requires one to be kept."""
 
     def spoil(self, pruned, problem, pattern):
         mask = pruned.mask & ~(problem.gram.dead & (problem.gram.norms.sum() > 0))
         return Pruned(problem.weight * mask, mask)
 
 
-class ComparesWithOtherRows(Wanda):
+class DividesByOtherRows(Wanda):
     def scores(self, problem):
         return super().scores(problem) / (1 / (len(problem.weight) - 1))
 
 
-class DividesByTheInputs(Wanda):
+class DividesByInputs(Wanda):
     def scores(self, problem):
         return super().scores(problem) / problem.gram.norms.sum()
 
 
-class ShrinksWhatIsKept(Broken):
+class ShrinksKeptWeights(Broken):
     def spoil(self, pruned, problem, pattern):
         return Pruned(0.9 * pruned.weight, pruned.mask)
 
 
-class TellsOtherScores(Wanda):
+class ReportsNegatedScores(Wanda):
     def scores(self, problem):
         return -super().scores(problem)
 
@@ -125,68 +126,69 @@ class TellsOtherScores(Wanda):
         return Wanda().solve(problem, pattern)
 
 
-class TellsNorms(TellsOtherScores):
+class ReportsNormsAsScores(ReportsNegatedScores):
     def scores(self, problem):
         return problem.gram.norms
 
 
 BROKEN = {
-    "result": [ReturnsTheMaskOnly, TurnsTheWeight, AlwaysRaises],
-    "precision": [WorksInDouble, MaskOfNumbers],
-    "finite": [BlowsUp],
+    "structure": [ReturnsMaskOnly, TransposesWeight, AlwaysRaises],
+    "dtype": [ReturnsDouble, IntegerMask],
+    "finite": [ReturnsInfinity],
     "zeros": [ForgetsToPrune],
-    "count": [PrunesOneMore, OnlyNarrow],
-    "problem": [PrunesInPlace],
-    "repeatable": [CountsItsCalls],
-    "dead inputs": [AddsTheNorm],
-    "few inputs": [KeepsNoDeadOnes],
-    "thin layers": [ComparesWithOtherRows],
-    "no inputs": [DividesByTheInputs],
-    "nothing to prune": [ShrinksWhatIsKept],
-    "scores": [TellsOtherScores, TellsNorms],
+    "sparsity": [PrunesOneMore, MiscountsWideLayers],
+    "no side effects": [PrunesInPlace],
+    "deterministic": [DependsOnCallCount],
+    "dead inputs": [AddsNorm],
+    "few live inputs": [PrunesAllDead],
+    "thin layers": [DividesByOtherRows],
+    "no live inputs": [DividesByInputs],
+    "ratio 0": [ShrinksKeptWeights],
+    "scores": [ReportsNegatedScores, ReportsNormsAsScores],
 }
-"""By the one check that catches them."""
+"""Defective pruners by the one check that they fail."""
 CASES = [(name, cls) for name, classes in BROKEN.items() for cls in classes]
 
 
-def test_for_every_check_there_is_a_pruner_that_fails_it():
+def test_every_check_has_a_failing_pruner():
     assert list(BROKEN) == list(CHECKS)
 
 
 @pytest.mark.parametrize(("name", "cls"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_a_broken_promise_is_caught_by_its_own_check_and_told(name, cls):
-    (failure,) = check(cls())
+def test_each_defect_fails_only_its_check(name, cls):
+    (failure,) = failures(cls())
     assert failure.check == name
-    assert failure.told == f"expected {CHECKS[name].claim}; came {failure.came}" and len(failure.came) < 200
+    assert failure.message == f"expected {CHECKS[name].expected}; got {failure.actual}" and len(failure.actual) < 200
 
 
-def test_numbers_of_a_failure_are_right():
-    (failure,) = check(PrunesOneMore())
-    assert failure.came == "1 in 1 of 60 groups of 2:4 (6×40 weights in float64 at 2:4)"
-    (failure,) = check(AddsTheNorm())
-    assert failure.came.startswith("30 weights kept")  # of 6 rows, five dead inputs
-    (failure,) = check(AlwaysRaises())
-    assert failure.came == "ZeroDivisionError: by nothing" and isinstance(failure.error, ZeroDivisionError)
+def test_failures_carry_exact_counts():
+    (failure,) = failures(PrunesOneMore())
+    assert failure.actual == "1 kept in 1 of 60 groups of 2:4 (6×40 weights in float64 at 2:4)"
+    (failure,) = failures(AddsNorm())
+    assert failure.actual.startswith("30 weights kept")  # 6 rows, five dead inputs
+    (failure,) = failures(AlwaysRaises())
+    assert failure.actual == "ZeroDivisionError: by nothing" and isinstance(failure.error, ZeroDivisionError)
 
 
-def test_every_check_has_an_outcome_unless_nothing_can_be_learnt_from_it():
-    asked = lambda pruner: [outcome.check for outcome in outcomes(pruner)]
-    assert asked(Wanda()) == list(CHECKS)
-    assert asked(AlwaysRaises()) == ["result"]
-    assert asked(ForgetsToPrune()) == ["result", "precision", "finite", "zeros", "count"]
+def test_suite_stops_where_later_checks_add_nothing():
+    names = lambda pruner: [outcome.check for outcome in outcomes(pruner)]
+    assert names(Wanda()) == list(CHECKS)
+    assert names(AlwaysRaises()) == ["structure"]
+    assert names(ForgetsToPrune()) == list(INVARIANTS)
 
 
-def test_one_result_is_looked_at_on_its_own():
+def test_single_result_is_checked_alone():
     problem = LayerProblem.from_gram(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.eye(4))
-    sound = Magnitude().solve(problem, NM(2, 4))
-    assert broken_promise(sound, problem, NM(2, 4)) is None
-    assert broken_promise(Pruned(problem.weight, sound.mask), problem, NM(2, 4)).check == "zeros"
-    assert broken_promise(sound, problem, NM(1, 4)).came == "2 in 1 of 1 groups of 1:4"
-    assert broken_promise(sound, problem, Unstructured("0.3")).came == "2 of 4 pruned at 30%"
+    valid = Magnitude().solve(problem, NM(2, 4))
+    assert violation(valid, problem, NM(2, 4)) is None
+    assert violation(Pruned(problem.weight, valid.mask), problem, NM(2, 4)).name == "zeros"
+    found = violation(valid, problem, NM(1, 4))
+    assert found.message == f"expected {INVARIANTS['sparsity'].expected}; got 2 kept in 1 of 1 groups of 1:4"
+    assert violation(valid, problem, Unstructured("0.3")).actual == "2 of 4 pruned at 30%"
 
 
 @pytest.mark.parametrize("rows", [[0.5, 0.5], [0.25, 0.75]])
-def test_a_ratio_may_be_exact_in_the_layer_or_in_every_row(rows):
+def test_ratio_is_exact_per_layer_or_per_row(rows):
     mask = torch.stack([torch.arange(8) >= 8 * share for share in rows])
     problem = LayerProblem.from_gram(torch.ones(2, 8), torch.eye(8))
-    assert broken_promise(Pruned(1.0 * mask, mask), problem, Unstructured("0.5")) is None
+    assert violation(Pruned(1.0 * mask, mask), problem, Unstructured("0.5")) is None

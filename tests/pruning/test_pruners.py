@@ -1,4 +1,4 @@
-"""Every entry of `PRUNERS` passes the conformance suite; what is particular to one of them follows after it."""
+"""The built-in pruners: conformance, then the formulas of their papers."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.pruning.conformance import check
+from sds_core.pruning.conformance import failures
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.magnitude import Magnitude
 from sds_core.pruning.pattern import NM, Unstructured, parse_pattern
@@ -35,7 +35,7 @@ def make_problem(rows=6, columns=40, tokens=90, seed=0, dtype=torch.float64, dea
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_every_pruner_conforms(name):
-    assert check(make_pruner(name)) == []
+    assert failures(make_pruner(name)) == []
 
 
 @pytest.mark.parametrize("name", [name for name in PRUNERS if name != "magnitude"])
@@ -52,7 +52,7 @@ def test_kept_weights_do_not_change(name, text):
     assert torch.equal(pruned.weight[pruned.mask], problem.weight[pruned.mask])
 
 
-def test_an_unknown_pruner_is_refused_with_the_known_ones():
+def test_unknown_pruner_is_refused_with_allowed_names():
     with pytest.raises(SDSError, match="magnitude, wanda, sparsegpt"):
         make_pruner("owl")
 
@@ -64,13 +64,13 @@ def test_pruners_are_made_with_their_defaults():
 SELECT = {"layer": select_layer("0.5"), "rows": select_rows("0.5"), "2:4": select_groups(2, 4)}
 
 
-def test_magnitude_compares_weights_over_the_whole_layer():
+def test_magnitude_compares_weights_over_the_layer():
     problem = make_problem()
     assert torch.equal(Magnitude().solve(problem, Unstructured("0.5")).mask, SELECT["layer"](problem.weight.abs()))
     assert torch.equal(Magnitude().solve(problem, NM(2, 4)).mask, SELECT["2:4"](problem.weight.abs()))
 
 
-def test_wanda_compares_weight_times_input_norm_inside_each_row():
+def test_wanda_compares_weight_times_norm_in_each_row():
     inputs = correlated_inputs(40, 90)
     weight = random_weight(6, 40)
     problem = LayerProblem.from_inputs(weight, inputs)
@@ -79,7 +79,7 @@ def test_wanda_compares_weight_times_input_norm_inside_each_row():
     assert torch.equal(Wanda().solve(problem, NM(2, 4)).mask, SELECT["2:4"](scores))
 
 
-def test_wanda_does_not_see_correlations():
+def test_wanda_ignores_correlations():
     problem = make_problem()
     for alpha in (0.2, 1.0):
         mask = Wanda().solve(problem.shrunk(alpha), NM(2, 4)).mask
@@ -102,7 +102,7 @@ def test_wanda_does_not_see_correlations():
         (40, 1000, "0.5"),
     ],
 )
-def test_the_blocked_sweep_equals_the_slow_one(columns, block, text):
+def test_blocked_sweep_equals_slow_reference(columns, block, text):
     inputs, weight = correlated_inputs(columns, 300), random_weight(6, columns)
     inputs[5] = 0
     pruned = SparseGPT(block=block).solve(LayerProblem.from_inputs(weight, inputs), parse_pattern(text))
@@ -117,7 +117,7 @@ def test_the_blocked_sweep_equals_the_slow_one(columns, block, text):
 
 
 @pytest.mark.parametrize("damping", [0.001, 1.0])
-def test_damping_is_a_share_of_the_mean_diagonal(damping):
+def test_damping_scales_with_the_mean_diagonal(damping):
     inputs, weight = 30 * correlated_inputs(24, 100), random_weight(4, 24)
     pruned = SparseGPT(damping=damping).solve(LayerProblem.from_inputs(weight, inputs), NM(2, 4))
     expected, mask = sparsegpt(weight, inputs @ inputs.T / 100, select_groups(2, 4), 4, damping)
@@ -126,14 +126,14 @@ def test_damping_is_a_share_of_the_mean_diagonal(damping):
 
 
 @pytest.mark.parametrize("ratio", ["0.5", "0.29"])
-def test_sparsegpt_prunes_exactly_in_every_block_of_columns(ratio):
+def test_sparsegpt_is_exact_in_every_column_block(ratio):
     mask = SparseGPT().solve(make_problem(rows=3, columns=150, tokens=300), Unstructured(ratio)).mask
     for part in mask.split(128, dim=1):
         assert int((~part).sum()) == int(Fraction(ratio) * part.numel())
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_sparsegpt_repairs_what_wanda_leaves_on_correlated_inputs(seed):
+def test_sparsegpt_beats_wanda_on_correlated_inputs(seed):
     problem = make_problem(rows=16, columns=64, tokens=300, seed=seed)
     sparsegpt_loss, wanda_loss = (
         problem.loss(pruner.solve(problem, NM(2, 4)).weight) for pruner in (SparseGPT(), Wanda())
@@ -141,26 +141,26 @@ def test_sparsegpt_repairs_what_wanda_leaves_on_correlated_inputs(seed):
     assert sparsegpt_loss < 0.8 * wanda_loss
 
 
-def test_float32_sparsegpt_loses_what_float64_does():
+def test_sparsegpt_loss_is_equal_in_float32_and_float64():
     double, single = (make_problem(16, 64, 300, dtype=dtype) for dtype in (torch.float64, torch.float32))
     losses = [problem.loss(SparseGPT().solve(problem, NM(2, 4)).weight) for problem in (double, single)]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 @pytest.mark.parametrize("options", [{"damping": 0.0}, {"damping": -1.0}, {"block": 0}, {"damping": float("nan")}])
-def test_sparsegpt_refuses_options_that_make_no_sense(options):
+def test_sparsegpt_refuses_options_that_are_not_positive(options):
     with pytest.raises(SDSError, match="positive"):
         SparseGPT(**options)
 
 
-def test_sparsegpt_names_the_layer_whose_gram_matrix_is_broken():
+def test_sparsegpt_names_layer_of_indefinite_gram_matrix():
     gram = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(SDSError, match="layer 7"):
         SparseGPT().solve(LayerProblem.from_gram(torch.ones(1, 2), gram, "layer 7"), NM(1, 2))
 
 
 @pytest.mark.parametrize(("text", "together"), [("2:4", 4), ("0.5", 12)])
-def test_every_step_of_a_sweep_is_optimal_brain_surgery_on_the_columns_that_are_left(text, together):
+def test_each_sweep_step_is_optimal_brain_surgery(text, together):
     inputs, weight = correlated_inputs(12, 90), random_weight(5, 12)
     gram = inputs @ inputs.T / 90
     select = select_groups(2, 4) if ":" in text else select_layer(text)
@@ -168,7 +168,7 @@ def test_every_step_of_a_sweep_is_optimal_brain_surgery_on_the_columns_that_are_
     damped = gram + 0.01 * gram.diagonal().mean() * torch.eye(12, dtype=gram.dtype)
     now, mask = weight.clone(), torch.zeros(5, 12, dtype=torch.bool)
     for j, step in enumerate(column_steps(weight, factor, parse_pattern(text))):
-        left = torch.linalg.inv(damped[j:, j:])  # of the columns not yet passed
+        left = torch.linalg.inv(damped[j:, j:])  # over the columns not yet pruned
         if j % together == 0:
             pivots = torch.stack([torch.linalg.inv(damped[k:, k:])[0, 0] for k in range(j, j + together)])
             costs = now[:, j : j + together].square() / pivots
@@ -184,7 +184,7 @@ def test_every_step_of_a_sweep_is_optimal_brain_surgery_on_the_columns_that_are_
     assert j == 11
 
 
-def test_a_sweep_leaves_the_weights_that_it_is_given():
+def test_sweep_does_not_modify_its_input():
     problem = make_problem()
     before = problem.weight.clone()
     assert len(list(column_steps(problem.weight, problem.gram.inverse_factor(0.01), NM(2, 4)))) == 40

@@ -43,14 +43,14 @@ def accepted(folder: Path, source: str = SOUND):
 def test_a_sound_file_is_read_and_conforms(tmp_path):
     own = read(written(tmp_path, SOUND))
     assert (own.cls.__name__, own.line, own.cls().power) == ("Mine", 5, 1.0)
-    assert not [outcome for outcome in outcomes(own) if outcome.came]
+    assert not [outcome for outcome in outcomes(own) if outcome.actual]
     mask = accepted(tmp_path).cls().solve(LayerProblem.from_gram(torch.eye(4), torch.eye(4)), NM(1, 2)).mask
     assert mask.sum() == 8
 
 
 def test_the_template_conforms_and_is_the_papers_formula():
     own = read(ROOT / TEMPLATE)
-    assert not [outcome for outcome in outcomes(own) if outcome.came]
+    assert not [outcome for outcome in outcomes(own) if outcome.actual]
     weight, norms = torch.tensor([[3.0, -1.0], [1.0, 0.0]]), torch.tensor([4.0, 9.0])
     told = own.cls().scores(LayerProblem.from_gram(weight, norms.square().diag()))
     expected = [[(3 / 4 + 3 / 4) * 2, (1 / 4 + 1) * 3], [(1 + 1 / 4) * 2, 0]]
@@ -94,11 +94,14 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("return 1 / 0", "mine.py, line 5: Mine fails the check “result”: expected a Pruned"),
-        ("return 1 / 0", "came mine.py, line 10: ZeroDivisionError: division by zero. See all checks: python -m"),
-        ("return Pruned(problem.weight, mask)", "mine.py, line 5: Mine fails the check “zeros”: expected 0 wherever"),
-        ("return Pruned(0.5 * problem.weight * mask, mask)", "fails the check “nothing to prune”"),
-        ("problem.weight.mul_(mask); " + RETURN, "fails the check “problem”"),
+        ("return 1 / 0", "mine.py, line 5: Mine fails the check “structure”: expected a Pruned"),
+        ("return 1 / 0", "got mine.py, line 10: ZeroDivisionError: division by zero. See all checks: python -m"),
+        (
+            "return Pruned(problem.weight, mask)",
+            "mine.py, line 5: Mine fails the check “zeros”: expected zero weights wherever",
+        ),
+        ("return Pruned(0.5 * problem.weight * mask, mask)", "fails the check “ratio 0”"),
+        ("problem.weight.mul_(mask); " + RETURN, "fails the check “no side effects”"),
     ],
 )
 def test_what_does_not_conform_is_not_accepted(tmp_path, body, sentence):
@@ -111,9 +114,7 @@ def test_what_only_a_large_layer_shows_stops_the_run_there(tmp_path):
     late = "if problem.weight.shape[1] > 500: mask[0, 0] = ~mask[0, 0]"
     pruner = accepted(tmp_path, SOUND.replace(RETURN, f"{late}\n        {RETURN}")).cls()
     wide = LayerProblem.from_gram(torch.ones(2, 512), torch.eye(512))
-    with pytest.raises(
-        SDSError, match=r"Mine broke its promise: expected exactly as many kept .*; came 51[13] of 1024"
-    ):
+    with pytest.raises(SDSError, match=r"Mine violates “sparsity”: expected the exact sparsity .*; got 51[13] of 1024"):
         pruner.solve(wide, Unstructured("0.5"))
     raising = SOUND.replace(RETURN, f"if problem.weight.shape[1] > 500: [][1]\n        {RETURN}")
     with pytest.raises(SDSError, match="line 10: IndexError: list index out of range"):
