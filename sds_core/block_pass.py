@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
-from sds_core.models.stream import HiddenStates, Observed, Stream, capture, observe
+from sds_core.models.observation import Observed, observe, observe_groups
+from sds_core.models.stream import HiddenStates, Stream, capture
 from sds_core.models.structure import Block, Linear, ModelStructure
 from sds_core.pruning.gram import Gram
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
@@ -187,9 +188,8 @@ class BlockPass:
         wanted = wanted_outputs(self.stream, self.teacher, self.plan.beta) if self.plan.block_epochs else None
         waiting, change = list[LayerResult](), None
         dense_block = self._write_prior(block)
-        groups = block.groups if self.plan.sequential else [block.linears]
-        for group in groups:
-            seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out, group, group is groups[-1])
+        last = block is self.stream.structure.blocks[-1]
+        for group, seen in self._observed(block, dense_block, pass_through=wanted is None and not last):
             for linear in group:
                 weight = dense.pop(linear.label).to(self.stream.device).float()
                 if wanted is None:
@@ -205,11 +205,32 @@ class BlockPass:
         if wanted is not None:
             change = yield from self._adjust(block, waiting, wanted)
             del waiting, wanted
+            if not last:
+                self.stream.advance()
+        return change
+
+    def _observed(
+        self, block: Block, dense_block: nn.Module | None, pass_through: bool
+    ) -> Iterator[tuple[tuple[Linear, ...], dict[str, Observed]]]:
+        """Groups of a block's linears to be solved, with their observations; then the stream stands behind the block.
+
+        Args:
+            block: in front of the stream.
+            dense_block: a copy for the teacher, where it needs one.
+            pass_through: whether the solved block is to be passed; the caller does it otherwise, if at all.
+        """
+        if self.plan.sequential:
+            seen_groups = observe_groups(
+                self.stream, block.groups, self.teacher, dense_block, self.held_out, pass_through
+            )
+            yield from zip(block.groups, seen_groups, strict=True)
+            return
+        seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out)
+        yield block.linears, seen
         if self.plan.propagate == "prior":
             self.stream.move_on(outputs)
-        elif block is not self.stream.structure.blocks[-1]:
+        elif pass_through:
             self.stream.advance()
-        return change
 
     def _write_prior(self, block: Block) -> nn.Module | None:
         """Give a block the weights it is observed with.

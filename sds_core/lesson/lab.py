@@ -100,7 +100,8 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
 
 def _gram(structure: Any, linear: Any, windows: Tensor, device: torch.device) -> Tensor:
     """H (C, C) of a linear's inputs in the dense model."""
-    from sds_core.models.stream import capture, observe
+    from sds_core.models.observation import observe
+    from sds_core.models.stream import capture
 
     stream = capture(structure, windows, device)
     for _ in range(linear.block):

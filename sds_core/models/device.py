@@ -8,6 +8,7 @@ import resource
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 from sds_core.errors import SDSError
@@ -51,6 +52,13 @@ def allow_fast_matmul(device: torch.device) -> str:
     chosen = "medium" if error < 1e-6 else "highest"
     torch.set_float32_matmul_precision(chosen)
     return chosen
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that are free on a device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
 
 
 def peak_memory() -> int:

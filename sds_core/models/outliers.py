@@ -6,7 +6,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from sds_core.models.stream import capture, observe
+from sds_core.models.observation import observe
+from sds_core.models.stream import capture
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.owl import outlier_share, owl_ratios
 

@@ -5,8 +5,8 @@ window; `Stream` then replays the real blocks one after the other, feeding each 
 """
 
 import copy
-from collections.abc import Collection, Iterator, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.models.hidden_states import HiddenStateFile
-from sds_core.models.structure import Block, Linear, ModelStructure, hidden_of, hooked
+from sds_core.models.structure import Block, ModelStructure, hidden_of
 from sds_core.models.weight_store import WeightStore
-from sds_core.pruning.gram import Gram, GramAccumulator
 
 HiddenStates = list[Tensor] | HiddenStateFile
 """Hidden states (1, T, C), one a window, wherever they lie."""
@@ -222,86 +221,3 @@ def logits(stream: Stream, windows: Tensor) -> Iterator[Tensor]:
             with torch.inference_mode(), _forwards(structure, hand_over):
                 scores = structure.model(tokens[None].to(device), use_cache=False).logits[0]
             yield scores
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """What one linear input saw during calibration."""
-
-    gram: Gram
-    pull: Tensor | None
-    """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream was watched beside."""
-    held_out: Gram | None
-    """The same of the windows that were held out."""
-
-
-def observe(
-    stream: Stream,
-    teacher: Stream | None = None,
-    teacher_block: nn.Module | None = None,
-    held_out: int = 0,
-    watched: Sequence[Linear] | None = None,
-    run_to_end: bool = True,
-) -> tuple[dict[str, Observed], HiddenStates]:
-    """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
-
-    Args:
-        stream: the calibration windows; not advanced.
-        teacher: the same windows in the untouched model, advanced one block on the way.
-        teacher_block: the untouched block, where the model's own block has changed already.
-        held_out: so many of the last windows are kept out of the Gram matrices and get some of their own.
-        watched: which of the block's linears; all without a choice.
-        run_to_end: otherwise a replay stops where all that is watched was seen, and the teacher stays where it is.
-
-    Returns:
-        Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`, none if stopped.
-    """
-    block, store = stream.structure.blocks[stream.position], stream.structure.store
-    dense = teacher_block or block.module
-    heads = [linear for linear in watched or block.linears if linear.label == linear.input]
-    sums = {
-        linear.label: GramAccumulator(linear.shape[1], stream.device, cross=teacher is not None) for linear in heads
-    }
-    apart = {linear.label: GramAccumulator(linear.shape[1], stream.device) for linear in heads if held_out}
-    outputs, teacher_outputs = store.hidden_states(), store.hidden_states()
-    with on_device(block.module, stream.device, store), on_device(dense, stream.device, store):
-        for window in range(len(stream.hidden)):
-            dense_inputs: dict[str, Tensor] = {}
-            if teacher is not None:
-                with _inputs(dense, sums, run_to_end) as dense_inputs:
-                    teacher_outputs.append(teacher.replay(window, dense).cpu())
-            with _inputs(block.module, sums, run_to_end) as inputs:
-                outputs.append(stream.replay(window).cpu())
-            for label, seen in inputs.items():
-                if window < len(stream.hidden) - held_out:
-                    sums[label].add(seen, dense_inputs.get(label))
-                else:
-                    apart[label].add(seen)
-    if teacher is not None and run_to_end:
-        teacher.move_on(teacher_outputs)
-    observed = dict[str, Observed]()
-    for linear in heads:
-        own, other = sums.pop(linear.label), apart.pop(linear.label, None)  # each is let go when its matrix is made
-        observed[linear.label] = Observed(
-            gram=own.gram(linear.name), pull=own.pull(), held_out=other.gram(linear.name) if other else None
-        )
-    return observed, outputs if run_to_end else []
-
-
-class _AllSeen(Exception):
-    """Every watched linear was called; what the block would do after that is not needed."""
-
-
-@contextmanager
-def _inputs(block: nn.Module, labels: Collection[str], run_to_end: bool) -> Iterator[dict[str, Tensor]]:
-    """The inputs of a block's linears, by label, as they are called inside the `with`, which may end at the last."""
-    modules = {block.get_submodule(label): label for label in labels}
-    found: dict[str, Tensor] = {}
-
-    def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
-        found[modules[module]] = args[0]
-        if len(found) == len(modules) and not run_to_end:
-            raise _AllSeen
-
-    with suppress(_AllSeen), hooked(list(modules), note):
-        yield found

@@ -7,8 +7,9 @@ import torch
 
 from sds_core.errors import SDSError
 from sds_core.models.exclude import exclude_layers
+from sds_core.models.observation import observe
 from sds_core.models.outliers import owl
-from sds_core.models.stream import capture, observe
+from sds_core.models.stream import capture
 from sds_core.models.structure import find_blocks
 from tests.models.families import build, plain_inputs, texts
 from tests.models.test_structure import shared_query

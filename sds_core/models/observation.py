@@ -1,0 +1,266 @@
+"""Gram matrices of the inputs of a block's linears, from replays of the block over all windows.
+
+`observe` sees a block as it is. `observe_groups` shows one group of linears after the other, those that share an input
+together, each behind the groups that were solved and written before it. Where memory allows, that takes one forward in
+all: the forward of every window pauses at a group's inputs and goes on, through the new weights, once the group is
+solved. Otherwise the block is replayed up to each group in turn. Both give the same numbers.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from greenlet import GreenletExit, getcurrent, greenlet
+from torch import Tensor, nn
+
+from sds_core.errors import SDSError
+from sds_core.models.device import available_memory
+from sds_core.models.stream import HiddenStates, Stream, on_device
+from sds_core.models.structure import Linear, hooked
+from sds_core.pruning.gram import Gram, GramAccumulator
+
+PAUSED_SIZE = 10
+"""Size of what a paused forward holds at most, in units of its hidden states: residual, normalised input, gate, up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """The calibration statistics of one input tensor."""
+
+    gram: Gram
+    pull: Tensor | None
+    """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream runs beside."""
+    held_out: Gram | None
+    """The Gram matrix of the held-out windows."""
+
+
+class _Sums:
+    """Accumulators for the inputs of some linears, those of held-out windows apart."""
+
+    def __init__(self, heads: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
+        self._heads, self._seen = heads, len(stream.hidden) - held_out
+        columns = {linear.label: linear.shape[1] for linear in heads}
+        self._own = {label: GramAccumulator(c, stream.device, cross=cross) for label, c in columns.items()}
+        self._held_out = {label: GramAccumulator(c, stream.device) for label, c in columns.items() if held_out}
+
+    def add(self, label: str, window: int, inputs: Tensor, dense_inputs: Tensor | None = None) -> None:
+        if window < self._seen:
+            self._own[label].add(inputs, dense_inputs)
+        else:
+            self._held_out[label].add(inputs)
+
+    def observed(self) -> dict[str, Observed]:
+        """By input label; each accumulator is freed as its matrix is made."""
+        found = dict[str, Observed]()
+        for linear in self._heads:
+            own, other = self._own.pop(linear.label), self._held_out.pop(linear.label, None)
+            found[linear.label] = Observed(
+                gram=own.gram(linear.name), pull=own.pull(), held_out=other.gram(linear.name) if other else None
+            )
+        return found
+
+
+def heads_of(linears: Sequence[Linear]) -> list[Linear]:
+    """The first linear of each set that shares an input: it stands for the others."""
+    return [linear for linear in linears if linear.label == linear.input]
+
+
+def observe(
+    stream: Stream,
+    teacher: Stream | None = None,
+    teacher_block: nn.Module | None = None,
+    held_out: int = 0,
+    linears: Sequence[Linear] | None = None,
+    run_to_end: bool = True,
+) -> tuple[dict[str, Observed], HiddenStates]:
+    """Replay the next block over all windows and collect the Gram matrices of its linears' inputs.
+
+    Args:
+        stream: the calibration windows; not advanced.
+        teacher: the same windows in the dense model, advanced one block on the way.
+        teacher_block: the dense block, where the model's own block has changed already.
+        held_out: number of windows, the last ones, that get Gram matrices of their own.
+        linears: which of the block's linears; all by default.
+        run_to_end: otherwise a replay stops once all inputs are seen, and the teacher stays where it is.
+
+    Returns:
+        Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`, none if stopped.
+    """
+    block, store = stream.structure.blocks[stream.position], stream.structure.store
+    dense = teacher_block or block.module
+    heads = heads_of(linears or block.linears)
+    labels = [linear.label for linear in heads]
+    sums = _Sums(heads, stream, held_out, cross=teacher is not None)
+    outputs, teacher_outputs = store.hidden_states(), store.hidden_states()
+    with on_device(block.module, stream.device, store), on_device(dense, stream.device, store):
+        for window in range(len(stream.hidden)):
+            dense_inputs: dict[str, Tensor] = {}
+            if teacher is not None:
+                with _inputs(dense, labels, run_to_end) as dense_inputs:
+                    teacher_outputs.append(teacher.replay(window, dense).cpu())
+            with _inputs(block.module, labels, run_to_end) as inputs:
+                outputs.append(stream.replay(window).cpu())
+            for label, seen in inputs.items():
+                sums.add(label, window, seen, dense_inputs.get(label))
+    if teacher is not None and run_to_end:
+        teacher.move_on(teacher_outputs)
+    return sums.observed(), outputs if run_to_end else []
+
+
+class _AllSeen(Exception):
+    """All inputs were seen; the rest of the block is not needed."""
+
+
+@contextmanager
+def _inputs(block: nn.Module, labels: Collection[str], run_to_end: bool) -> Iterator[dict[str, Tensor]]:
+    """The inputs of a block's linears, by label, as they are called inside the `with`, which may end at the last."""
+    modules = {block.get_submodule(label): label for label in labels}
+    found: dict[str, Tensor] = {}
+
+    def note(module: nn.Module, args: tuple, kwargs: dict, result: object) -> None:
+        found[modules[module]] = args[0]
+        if len(found) == len(modules) and not run_to_end:
+            raise _AllSeen
+
+    with suppress(_AllSeen), hooked(list(modules), note):
+        yield found
+
+
+def observe_groups(
+    stream: Stream,
+    groups: Sequence[Sequence[Linear]],
+    teacher: Stream | None = None,
+    teacher_block: nn.Module | None = None,
+    held_out: int = 0,
+    pass_through: bool = True,
+) -> Iterator[dict[str, Observed]]:
+    """Yield the observations of each group; the caller solves and writes its linears before it asks for the next.
+
+    Args:
+        stream: the calibration windows, advanced behind the block at the end if `pass_through`.
+        groups: the block's linears by shared input, in the order of their calls (`Block.groups`).
+        teacher: the same windows in the dense model, advanced one block on the way.
+        teacher_block: the dense block, for the model's own block changes.
+        held_out: number of windows, the last ones, that get Gram matrices of their own.
+        pass_through: whether to send the data through the block with the weights that it has in the end.
+
+    Yields:
+        Observations by input label, one group at a time.
+
+    Raises:
+        SDSError: the block calls its linears in an order that depends on the text.
+    """
+    if not _fits(stream, teacher):
+        for group in groups:
+            yield observe(stream, teacher, teacher_block, held_out, group, group is groups[-1])[0]
+        if pass_through:
+            stream.advance()
+        return
+    block, store = stream.structure.blocks[stream.position].module, stream.structure.store
+    heads = [heads_of(group)[0] for group in groups]
+    labels = [head.label for head in heads]
+    with ExitStack() as stack:
+        stack.enter_context(on_device(block, stream.device, store))
+        own = stack.enter_context(_paused(stream, block, labels))
+        dense: _PausedForwards | None = None
+        if teacher is not None:
+            assert teacher_block is not None
+            stack.enter_context(on_device(teacher_block, stream.device, store))
+            dense = stack.enter_context(_paused(teacher, teacher_block, labels))
+        for place, head in enumerate(heads):
+            sums = _Sums([head], stream, held_out, cross=dense is not None)
+            for window in range(len(stream.hidden)):
+                dense_inputs = dense.inputs(window, place) if dense else None
+                if (inputs := own.inputs(window, place)) is not None:
+                    sums.add(head.label, window, inputs, dense_inputs)
+            yield sums.observed()
+        if teacher is not None and dense is not None:
+            teacher.move_on(dense.outputs())
+        if pass_through:
+            stream.move_on(own.outputs())
+
+
+def _fits(stream: Stream, teacher: Stream | None) -> bool:
+    """Whether all windows can be paused at once; hidden states on disk say that memory is for weights alone."""
+    if not isinstance(stream.hidden, list):
+        return False
+    size = sum(hidden.nbytes for hidden in stream.hidden) * (1 if teacher is None else 2)
+    return PAUSED_SIZE * size < available_memory(stream.device) / 2
+
+
+class _Pause(NamedTuple):
+    """A forward waits in front of a linear."""
+
+    place: int
+    inputs: Tensor
+
+
+class _PausedForwards:
+    """The forwards of all windows through one block, each running up to one of the block's linears at a time."""
+
+    def __init__(self, stream: Stream, block: nn.Module, labels: Sequence[str]):
+        self._stream = stream
+        self._places = {block.get_submodule(label): place for place, label in enumerate(labels)}
+        self._forwards = [greenlet(lambda window: stream.replay(window, block)) for _ in stream.hidden]
+        self._waiting: list[_Pause | Tensor | None] = [None] * len(self._forwards)
+        self._seen: list[set[int]] = [set() for _ in self._forwards]
+        self._window, self._now = 0, 0
+
+    def pause(self, module: nn.Module, args: tuple) -> None:
+        """Called in front of a linear, inside a forward: hand its inputs over and wait."""
+        place, seen = self._places[module], self._seen[self._window]
+        if place not in seen:
+            if place < self._now:
+                raise SDSError(
+                    "a block calls its layers in an order that depends on the text, so they cannot be solved one "
+                    "behind the other",
+                    cure="use --no-sequential",
+                )
+            seen.add(place)
+            getcurrent().parent.switch(_Pause(place, args[0]))
+
+    def inputs(self, window: int, place: int) -> Tensor | None:
+        """Let a forward go on up to a linear; returns the inputs there (1, T, C), or None if it does not call it."""
+        self._now = place
+        while (waiting := self._go_on(window)) is None or (isinstance(waiting, _Pause) and waiting.place < place):
+            self._waiting[window] = None
+        reached = isinstance(waiting, _Pause) and waiting.place == place
+        return waiting.inputs if reached and isinstance(waiting, _Pause) else None
+
+    def outputs(self) -> HiddenStates:
+        """Let all forwards go on to the end; returns the block's outputs."""
+        self._now = len(self._places)
+        found = self._stream.structure.store.hidden_states()
+        for window in range(len(self._forwards)):
+            while not isinstance(end := self._go_on(window), Tensor):
+                self._waiting[window] = None
+            found.append(end.cpu())
+            self._waiting[window] = None
+        return found
+
+    def _go_on(self, window: int) -> _Pause | Tensor | None:
+        """What a forward waits with, running it if it does not wait."""
+        if self._waiting[window] is None:
+            self._window, forward = window, self._forwards[window]
+            with torch.no_grad():
+                self._waiting[window] = forward.switch() if forward else forward.switch(window)
+        return self._waiting[window]
+
+    def close(self) -> None:
+        """End the forwards that still wait."""
+        with torch.no_grad():  # what a forward sets for this thread must not outlive it
+            for forward in self._forwards:
+                if forward and not forward.dead:
+                    forward.throw(GreenletExit)
+
+
+@contextmanager
+def _paused(stream: Stream, block: nn.Module, labels: Sequence[str]) -> Iterator[_PausedForwards]:
+    forwards = _PausedForwards(stream, block, labels)
+    with ExitStack() as stack:
+        stack.callback(forwards.close)
+        for label in labels:
+            stack.callback(block.get_submodule(label).register_forward_pre_hook(forwards.pause).remove)
+        yield forwards

@@ -1,0 +1,226 @@
+"""Gram matrices of a block's inputs are those of plain forwards, whether forwards are repeated or paused."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from sds_core.errors import SDSError
+from sds_core.models import observation
+from sds_core.models.observation import observe, observe_groups
+from sds_core.models.stream import Stream, capture, logits
+from sds_core.models.structure import Linear, ModelStructure, find_blocks
+from tests.models.families import FAMILIES, build, plain_inputs, plain_logits, texts
+from tests.models.test_stream import CPU, halve
+
+
+def heads(structure: ModelStructure, block: int) -> list[Linear]:
+    return [linear for linear in structure.blocks[block].linears if linear.label == linear.input]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "gemma3_text", "falcon"])
+def test_gram_matrices_are_those_of_a_plain_forward_of_the_whole_model(name: str) -> None:
+    model = build(name)
+    windows = texts(3)
+    structure = find_blocks(model)
+    stream = capture(structure, windows, CPU)
+    for linear in structure.blocks[0].linears:
+        halve(linear)
+    stream.advance()
+    inputs = plain_inputs(model, windows, [linear.name for linear in structure.blocks[1].linears])
+    seen, outputs = observe(stream)
+    assert set(seen) == {linear.label for linear in heads(structure, 1)}
+    for linear in structure.blocks[1].linears:  # also of those that share their input with another
+        x = inputs[linear.name]
+        assert len(x) == windows.numel()
+        expected = x.T @ x / len(x)
+        gram = seen[linear.input].gram
+        assert torch.allclose(gram.matrix.double(), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+        assert torch.equal(gram.matrix, gram.matrix.T)
+        assert seen[linear.input].pull is None
+
+    assert stream.position == 1
+    stream.move_on(outputs)
+    for _ in structure.blocks[2:]:
+        stream.advance()
+    assert torch.equal(torch.stack(list(logits(stream, windows))), plain_logits(model, windows))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bool) -> None:
+    dense_model = build(name)
+    model = copy.deepcopy(dense_model)
+    windows = texts(3)
+    structure = find_blocks(model)
+    stream = capture(structure, windows, CPU)
+    teacher = stream.fork()
+    teacher.advance()
+    for linear in structure.blocks[0].linears:
+        halve(linear)
+    stream.advance()
+    dense_block = None
+    if stand_in:  # the block itself has changed, too: the teacher must not see that
+        dense_block = copy.deepcopy(structure.blocks[1].module)
+        for linear in structure.blocks[1].linears:
+            halve(linear)
+
+    names = [linear.name for linear in heads(structure, 1)]
+    x, dense = plain_inputs(model, windows, names), plain_inputs(dense_model, windows, names)
+    seen, _ = observe(stream, teacher, dense_block)
+    for linear in heads(structure, 1):
+        xs, xd = x[linear.name], dense[linear.name]
+        expected = (xd.T @ xs - xs.T @ xs) / len(xs)
+        assert expected.abs().max() > 1e-3
+        pull = seen[linear.label].pull.double()
+        assert torch.allclose(pull, expected, rtol=0, atol=2e-5 * float((xs.T @ xs).abs().max() / len(xs)))
+
+    assert stream.position == 1 and teacher.position == 2
+    teacher.advance()
+    assert torch.equal(torch.stack(list(logits(teacher, windows))), plain_logits(dense_model, windows))
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_windows_that_are_held_out_have_gram_matrices_of_their_own(taught: bool) -> None:
+    windows = texts(4)
+    streams = [capture(find_blocks(build("llama")), part, CPU) for part in (windows, windows[:3], windows[3:])]
+    both, seen, unseen = (
+        observe(stream, stream.fork() if taught else None, held_out=count)[0]
+        for stream, count in zip(streams, (1, 0, 0), strict=True)
+    )
+    for label, observed in both.items():
+        assert torch.equal(observed.gram.matrix, seen[label].gram.matrix)
+        assert torch.equal(observed.held_out.matrix, unseen[label].gram.matrix)
+        assert (observed.pull is not None) == taught and seen[label].held_out is None
+
+
+@pytest.mark.parametrize("name", ["llama", "gptj"])
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_replay_that_stops_at_what_is_seen_sees_the_same_and_moves_nothing(name: str, taught: bool) -> None:
+    structure = find_blocks(build(name))
+    stream = capture(structure, texts(3), CPU)
+    teacher = stream.fork() if taught else None
+    for group in structure.blocks[0].groups:
+        seen, outputs = observe(stream, teacher, None, 1, group, run_to_end=False)
+        whole, _ = observe(stream, stream.fork() if taught else None, None, 1)
+        assert list(seen) == [group[0].label] and outputs == []
+        mine, its = seen[group[0].label], whole[group[0].label]
+        assert torch.equal(mine.gram.matrix, its.gram.matrix)
+        assert torch.equal(mine.held_out.matrix, its.held_out.matrix)
+        assert torch.equal(mine.pull, its.pull) if taught else mine.pull is None
+    assert stream.position == 0 and (teacher is None or teacher.position == 0)
+
+
+def test_a_replay_that_stops_does_not_run_what_comes_after() -> None:
+    structure = find_blocks(build("llama"))
+    stream = capture(structure, texts(2), CPU)
+    called = []
+    structure.blocks[0].module.mlp.down_proj.register_forward_hook(lambda *_: called.append("down"))
+    groups = structure.blocks[0].groups
+    assert [[linear.label for linear in group] for group in groups] == [list(g) for g in FAMILIES["llama"].groups]
+    observe(stream, linears=groups[2], run_to_end=False)
+    assert not called
+    observe(stream, linears=groups[2])
+    assert called == ["down"] * 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_block_observed_on_the_gpu_beside_a_stand_in_teacher_agrees_with_the_cpu() -> None:
+    windows = texts(2)
+    seen = {}
+    for device in (CPU, torch.device("cuda:0")):
+        structure = find_blocks(build("llama"))
+        stream = capture(structure, windows, device)
+        dense_block = copy.deepcopy(structure.blocks[0].module)
+        for linear in structure.blocks[0].linears:
+            halve(linear)
+        seen[device.type], _ = observe(stream, stream.fork(), dense_block)
+    for label, observed in seen["cpu"].items():
+        other = seen["cuda"][label]
+        assert torch.allclose(other.gram.matrix.cpu(), observed.gram.matrix, rtol=1e-3, atol=1e-3)
+        assert torch.allclose(other.pull.cpu(), observed.pull, rtol=1e-3, atol=1e-3)
+
+
+def solved_in_turn(name: str, taught: bool, paused: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[dict, Stream]:
+    """Every group of every block observed behind the halved ones before it; the stream stands behind all blocks."""
+    monkeypatch.setattr(observation, "_fits", lambda *_: paused)
+    structure = find_blocks(build(name))
+    stream = capture(structure, texts(3), CPU)
+    teacher = stream.fork() if taught else None
+    found = {}
+    for block in structure.blocks:
+        dense_block = copy.deepcopy(block.module) if taught else None
+        seen_groups = observe_groups(stream, block.groups, teacher, dense_block, held_out=1)
+        for group, seen in zip(block.groups, seen_groups, strict=True):
+            for linear in group:
+                halve(linear)
+            found |= {(block.index, label): observed for label, observed in seen.items()}
+    assert stream.position == len(structure.blocks) == (teacher or stream).position
+    return found, stream
+
+
+@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gptj", "opt", "gemma3_text", "falcon"])
+def test_paused_forwards_equal_repeated_ones_bit_for_bit(name, taught, monkeypatch) -> None:
+    repeated, behind = solved_in_turn(name, taught, False, monkeypatch)
+    paused, also_behind = solved_in_turn(name, taught, True, monkeypatch)
+    assert paused.keys() == repeated.keys()
+    for key, one in repeated.items():
+        other = paused[key]
+        assert torch.equal(one.gram.matrix, other.gram.matrix) and torch.equal(
+            one.held_out.matrix, other.held_out.matrix
+        )
+        assert torch.equal(one.pull, other.pull) if taught else one.pull is other.pull is None
+    assert all(map(torch.equal, behind.hidden, also_behind.hidden))
+
+
+def test_a_paused_forward_runs_each_window_once() -> None:
+    structure = find_blocks(build("llama"))
+    block, stream = structure.blocks[0], capture(structure, texts(3), CPU)
+    called = []
+    block.module.self_attn.register_forward_hook(lambda *_: called.append("attention"))
+    for _ in observe_groups(stream, block.groups):
+        pass
+    assert called == ["attention"] * 3 and stream.position == 1
+
+
+def test_an_abandoned_observation_leaves_nothing_behind() -> None:
+    structure = find_blocks(build("llama"))
+    block, stream = structure.blocks[0], capture(structure, texts(2), CPU)
+    seen_groups = observe_groups(stream, block.groups)
+    next(seen_groups)
+    assert torch.is_grad_enabled()
+    seen_groups.close()
+    hooks = [module for module in block.module.modules() if module._forward_pre_hooks]
+    assert torch.is_grad_enabled() and not hooks and stream.position == 0
+    assert torch.equal(stream.replay(0), stream.replay(0))
+
+
+class Contrary(nn.Module):
+    """Calls its two linears in an order that depends on its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        pair = (self.first, self.second) if hidden.sum() > 0 else (self.second, self.first)
+        return pair[1](pair[0](hidden))
+
+
+def test_an_order_that_depends_on_the_text_is_refused() -> None:
+    block = Contrary()
+
+    class Replays:
+        hidden = (torch.ones(1, 2, 4), -torch.ones(1, 2, 4))
+
+        def replay(self, window: int, module: nn.Module) -> torch.Tensor:
+            return module(self.hidden[window])
+
+    with observation._paused(Replays(), block, ["first", "second"]) as forwards:
+        assert forwards.inputs(0, 0) is not None and forwards.inputs(1, 0) is None
+        with pytest.raises(SDSError, match=r"order that depends on the text.*--no-sequential"):
+            for window in (0, 1):
+                forwards.inputs(window, 1)
+                forwards.inputs(window, 2)
