@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sds_core.errors import SDSError
-from sds_core.pruning.methods import aim
+from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import ALLOCATIONS, RunConfig
 from sds_core.runs.run_folder import Run, create, ids, open_run
@@ -210,7 +210,7 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
     for setting in settings:
         base = partner(setting, settings, {"method": "base", "options": {}})
         own = RunConfig.from_dict(setting.changes).made_method()
-        control = partner(setting, settings, {"method": "adjusted", "options": aim(own)})
+        control = partner(setting, settings, {"method": "adjusted", "options": matched_options(own)})
         recipe = next((other for other in settings if other.changes == RECIPE), None)
         cells = [ratio(setting, other) for other in (base, control, recipe)]
         dense = compare(setting.losses(), setting.losses("dense"))

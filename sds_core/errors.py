@@ -1,5 +1,6 @@
 """What a user can cause, said in one sentence: what is wrong, what was given, what is allowed, how to go on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -27,3 +28,11 @@ class SDSError(Exception):
 
 class Cancelled(SDSError):
     """The user asked the run to stop; what was finished before stays on disk."""
+
+
+def raise_together(faults: Sequence[SDSError]) -> None:
+    """Raise all faults as one error; do nothing without any."""
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))

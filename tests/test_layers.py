@@ -9,7 +9,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "sds_core").rglob("*.py"))
 
-ROOMS = ("errors", "pruning", "models", "block_pass", "sds", "runs", "figures", "lesson", "reports", "extras")
+ROOMS = (
+    "errors",
+    "options",
+    "pruning",
+    "models",
+    "block_pass",
+    "sds",
+    "runs",
+    "figures",
+    "lesson",
+    "reports",
+    "extras",
+)
 ROOMS += ("commands", "__main__", "pages", "app")
 """Every module and folder at the top, from the ground up: each may import itself and what stands before it."""
 FORBIDDEN = {"sds_core/pruning/": ["transformers", "pathlib"]}

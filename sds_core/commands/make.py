@@ -7,8 +7,9 @@ from pathlib import Path
 from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
 from sds_core.lesson.lab import ASSET, LINEAR, write_lab_layer
+from sds_core.options import options_of
 from sds_core.runs import examples
-from sds_core.runs.config import RunConfig, describe
+from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_json
 from sds_core.runs.run_folder import create
 from sds_core.runs.text_query import EXAMPLE, TextQuery
@@ -17,7 +18,7 @@ from sds_core.runs.text_query import EXAMPLE, TextQuery
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parsers of this file's commands."""
     text = commands.add_parser("write-text", help="have a model write its own calibration text")
-    text.add_argument("--model", default="demo", help=describe(RunConfig)["model"])
+    text.add_argument("--model", default="demo", help=options_of(RunConfig)["model"].doc)
     text.add_argument("--windows", type=int, default=192, help="number of windows (default: %(default)s)")
     text.add_argument("--length", type=int, default=1024, help="tokens per window (default: %(default)s)")
     text.add_argument("--seed", type=int, default=0, help="seed of the sampling (default: %(default)s)")

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.pruning.methods import METHODS, aim, option_names
+from sds_core.pruning.methods import METHODS, matched_options, option_names
 from sds_core.pruning.pattern import Unstructured
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.config import CALIBRATED, RunConfig
@@ -223,5 +223,5 @@ def _is_reference(config: RunConfig, method: str, mine: RunConfig) -> bool:
     """Whether a run is the base, or the control with the same shrinkage and share of the teacher."""
     same = ("pruner", "pruner_sha256", "pattern", "exclude", *CALIBRATED)
     alike = all(getattr(config, name) == getattr(mine, name) for name in same)
-    comparable = method == "base" or aim(config.made_method()) == aim(mine.made_method())
+    comparable = method == "base" or matched_options(config.made_method()) == matched_options(mine.made_method())
     return config.method == method and alike and comparable

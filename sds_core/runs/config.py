@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sds_core.errors import SDSError
+from sds_core.errors import SDSError, raise_together
 from sds_core.models.text_spec import apart
+from sds_core.options import faults, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import plugins
 from sds_core.runs.plugin_file import NO_PRUNER
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-SCHEDULES = ("fused", "staged")
-WEIGHTS = ("auto", "memory", "disk")
 ALLOCATIONS = ("uniform", "owl")
 PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}
 """The paper's numbers for its phases."""
@@ -25,8 +23,6 @@ CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
-NOT_FLAGS = ("options", "parent", "pruner_sha256")
-"""Fields that are no options of the command line."""
 
 
 @dataclass(frozen=True)
@@ -43,60 +39,72 @@ class Parent:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One run. Every field but those in `NOT_FLAGS` is an option of the command line, with this documentation."""
+    """One run. Its options are those of the command line."""
 
-    model: str = "demo"
-    """Hub id, local folder, .gguf file, or demo."""
-    dtype: str = "auto"
-    """Precision of the model: auto (its own), float32, bfloat16 or float16."""
-    pruner: str = "wanda"
-    """Base pruner: magnitude, wanda, sparsegpt, or one of your own (see --pruners)."""
-    method: str = "sds-admm"
-    """base, adjusted, sds (the paper's) or sds-admm (with a memory)."""
-    checkpoint: str = ""
-    """A pruned copy of the model, to be looked at as it is; goes with --method checkpoint and --pruner none."""
-    pattern: str = "2:4"
-    """KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5."""
-    allocation: str = "uniform"
-    """How a ratio is shared among blocks: uniform, or owl (blocks with more outliers are pruned less)."""
-    exclude: str = field(default="", metadata={"several": True})
-    """Layers to leave dense: patterns over their full names, such as *.0.* or *down_proj; several apart by spaces."""
-    schedule: str = "fused"
-    """fused (one pass, each block through all phases) or staged (each phase over the whole model)."""
-    phase: int = 0
-    """Only this phase: 1 sparse, 2 dense, 3 sparse again; 2 and 3 go on from a run. 0 for all of them."""
-    calibration: str = "self"
-    """Calibration text: self, python-docs, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or
-    hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, several blended by weight as TEXT*2+TEXT."""
-    samples: int = 16
-    """Number of calibration windows."""
-    length: int = 1024
-    """Tokens in a calibration window."""
-    seed: int = 0
-    """Chooses the calibration windows."""
-    held_out: int = 1
-    """Calibration windows that no solver sees: on them every layer's error is recorded, and adjusted blocks are
-    judged."""
-    evaluation: str = "python-docs"
-    """Held-out text to measure perplexity on; named like a calibration text. One that both name is halved: its first
-    half calibrates."""
-    eval_windows: int = 16
-    """Number of evaluation windows, spread evenly over the text."""
-    eval_length: int = 512
-    """Tokens in an evaluation window."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    threads: int = 0
-    """CPU threads; 0 for all cores."""
-    weights: str = "auto"
-    """Where weights and hidden states lie while they are not used: memory, disk (for models larger than memory), or
-    auto (memory where there is room)."""
-    keep_weights: bool = True
-    """Keep the pruned weights after the run; without them it can be looked at, not exported."""
-    partial: bool = False
-    """Prune a model although less than half of its blocks' weights lie in layers that can be pruned."""
-    title: str = ""
-    """A name for people."""
+    model: str = option("demo", "Hub id, local folder, .gguf file, or demo.")
+    dtype: str = option(
+        "auto", "Precision of the model; auto is its own.", choices=("auto", "float32", "bfloat16", "float16")
+    )
+    pruner: str = option("wanda", "Base pruner: magnitude, wanda, sparsegpt, or one of your own (see --pruners).")
+    method: str = option("sds-admm", "base, adjusted, straight-through, swaps, sds (the paper's) or sds-admm.")
+    checkpoint: str = option(
+        "", "A pruned copy of the model, to be looked at as it is; goes with --method checkpoint and --pruner none."
+    )
+    pattern: str = option("2:4", "KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5.")
+    allocation: str = option(
+        "uniform",
+        "How blocks share a ratio: uniform, or owl (blocks with more outliers are pruned less).",
+        choices=ALLOCATIONS,
+    )
+    exclude: str = option(
+        "",
+        "Layers to leave dense: patterns over their full names, such as *.0.* or *down_proj, separated by spaces.",
+        several=True,
+    )
+    schedule: str = option(
+        "fused",
+        "fused (one pass, each block through all phases) or staged (each phase over the whole model).",
+        choices=("fused", "staged"),
+    )
+    phase: int = option(
+        0, "Only this phase: 1 sparse, 2 dense, 3 sparse again; 2 and 3 go on from a run. 0 for all of them."
+    )
+    calibration: str = option(
+        "self",
+        """Calibration text: self, python-docs, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or
+        hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, several blended by weight as TEXT*2+TEXT.""",
+    )
+    samples: int = option(16, "Number of calibration windows.", low=1)
+    length: int = option(1024, "Tokens in a calibration window.", low=2)
+    seed: int = option(0, "Chooses the calibration windows.", low=0)
+    held_out: int = option(
+        1,
+        """Calibration windows that no solver sees: on them every layer's error is recorded, and adjusted blocks are
+        judged.""",
+        low=0,
+    )
+    evaluation: str = option(
+        "python-docs",
+        """Held-out text to measure perplexity on, named like a calibration text. A text that both name is halved: its
+        first half calibrates.""",
+    )
+    eval_windows: int = option(16, "Number of evaluation windows, spread evenly over the text.", low=2)
+    eval_length: int = option(512, "Tokens in an evaluation window.", low=2)
+    device: str = option("auto", "auto, cpu or cuda.")
+    threads: int = option(0, "CPU threads; 0 for all cores.", low=0)
+    weights: str = option(
+        "auto",
+        """Where weights and hidden states lie between uses: memory, disk (for models larger than memory), or auto
+        (memory where there is room).""",
+        choices=("auto", "memory", "disk"),
+    )
+    keep_weights: bool = option(
+        True, "Keep the pruned weights after the run; without them it can be looked at, not exported."
+    )
+    partial: bool = option(
+        False, "Prune a model although less than half of its blocks' weights lie in layers that can be pruned."
+    )
+    title: str = option("", "A name for people.")
     options: dict[str, float] = field(default_factory=dict)
     """Options of the method that differ from its defaults."""
     parent: Parent | None = None
@@ -105,22 +113,17 @@ class RunConfig:
     """SHA-256 of the file of an own pruner, noted when the run is made; empty for those that come along."""
 
     def __post_init__(self) -> None:
-        faults = []
-        for check in (self._check_names, self._check_method, self._check_numbers, self._check_phases):
+        found = list(faults(self))
+        for check in (self._check_names, self._check_method, self._check_phases):
             try:
                 check()
             except SDSError as error:
-                faults.append(error)
-        if len(faults) == 1:
-            raise faults[0]
-        if faults:
-            raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))
+                found.append(error)
+        raise_together(found)
 
     def _check_names(self) -> None:
         plugins.check_name(self.pruner, self.pruner_sha256)
         pattern = parse_pattern(self.pattern)
-        if self.allocation not in ALLOCATIONS:
-            raise SDSError("unknown allocation", got=self.allocation, allowed=", ".join(ALLOCATIONS))
         if self.allocation != "uniform" and isinstance(pattern, NM):
             raise SDSError(
                 f"an N:M pattern is the same in every block, so {self.allocation} cannot share it out",
@@ -128,10 +131,6 @@ class RunConfig:
                 cure="choose a ratio such as 0.5, or the uniform allocation",
             )
         _ = self.texts
-        if self.dtype not in DTYPES:
-            raise SDSError("unknown precision", got=self.dtype, allowed=", ".join(DTYPES))
-        if self.weights not in WEIGHTS:
-            raise SDSError("unknown place for weights", got=self.weights, allowed=", ".join(WEIGHTS))
         if not self.model:
             raise SDSError("no model was named", allowed="a hub id, a folder, a .gguf file or demo")
 
@@ -146,24 +145,7 @@ class RunConfig:
         if self.checkpoint and self.weights != "memory":
             raise SDSError("a checkpoint is held beside its dense model in memory", got=f"--weights {self.weights}")
 
-    def _check_numbers(self) -> None:
-        limits = {
-            "samples": 1,
-            "length": 2,
-            "eval_windows": 2,
-            "eval_length": 2,
-            "threads": 0,
-            "seed": 0,
-            "held_out": 0,
-        }
-        for name, least in limits.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise SDSError(f"option {name.replace('_', '-')} out of range", got=value, allowed=f"{least} or more")
-
     def _check_phases(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise SDSError("unknown schedule", got=self.schedule, allowed=", ".join(SCHEDULES))
         if self.phase not in (0, *PHASES):
             raise SDSError("unknown phase", got=self.phase, allowed="1, 2 or 3, or 0 for all of them")
         if self.phase and self.schedule != "staged":
@@ -261,12 +243,11 @@ class RunConfig:
     def flags(self, without: Sequence[str] = ()) -> list[str]:
         """The command line's flags for everything that is not at its default; fields in `without` are left out."""
         words = []
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            hidden = f.name in (*NOT_FLAGS, *without) or (f.name == "schedule" and self.phase)
-            if hidden or value == f.default:
-                continue
-            words += flag(f.name, value)
+        for name, one in options_of(RunConfig).items():
+            value = getattr(self, name)
+            implied = name == "schedule" and self.phase
+            if name not in without and not implied and value != one.default:
+                words += flag(name, value)
         for name, value in self.options.items():
             words += flag(name, value)
         return words if "pruner" in without else [*words, *plugins.flag([self.pruner])]
@@ -310,19 +291,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Named recipes: minutes on a laptop; the best there is; the paper's settings, as far as they are known."""
-
-
-def describe(cls: Any) -> dict[str, str]:
-    """The documentation under each field of a dataclass, read from its source."""
-    import ast
-    import inspect
-    import textwrap
-
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    found: dict[str, str] = {}
-    for item, following in zip(body.body, body.body[1:], strict=False):
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(following, ast.Expr):
-            assert isinstance(following.value, ast.Constant)
-            found[item.target.id] = " ".join(str(following.value.value).split())
-    return found

@@ -57,10 +57,9 @@ def rows(solved: "LayerResult") -> list[dict[str, Any]]:
 
     found = [row("dense", dense)] if solved.stages.sparse else []
     found += [row(*stage) for stage in solved.stages]
-    if len(solved.rounds) > 1:
-        for one in solved.rounds:
-            found.append(row("redense", one.dense, number=one.number))
-            found.append(row("pruned", one.sparse.weight, one.sparse.mask, one.number))
+    for one in solved.rounds:
+        found.append(row("redense", one.dense, number=one.number))
+        found.append(row("pruned", one.sparse.weight, one.sparse.mask, one.number))
     return found
 
 

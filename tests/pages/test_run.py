@@ -101,10 +101,10 @@ def test_a_preset_fills_in_what_the_command_line_fills_in(runs, app, preset):
 def test_a_contradiction_is_a_sentence_and_stops_the_start(runs, app):
     at = app()
     at.text_input(key="option-model").set_value("")
-    at.number_input(key="option-samples").set_value(0)
+    at.selectbox(key="option-allocation").set_value("owl")
     at.run()
     with pytest.raises(SDSError) as fault:
-        RunConfig(model="", samples=0)
+        RunConfig(model="", allocation="owl")
     assert at.error[0].value.lower() == str(fault.value).lower()
     assert at.button(key="start").disabled and at.button(key="phase-1").disabled
     assert not at.code and not at.exception

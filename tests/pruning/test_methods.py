@@ -5,9 +5,19 @@ import torch
 
 from sds_core.errors import SDSError
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
-from sds_core.pruning.methods import METHODS, SDS, Adjusted, Base, SDSAdmm, StraightThrough, Swaps, make_method
+from sds_core.pruning.methods import (
+    METHODS,
+    SDS,
+    Adjusted,
+    Base,
+    SDSAdmm,
+    StraightThrough,
+    Swaps,
+    make_method,
+    matched_options,
+)
 from sds_core.pruning.pattern import NM, parse_pattern
-from sds_core.pruning.redense import admm_rounds, gradient_redense
+from sds_core.pruning.redense import admm_rounds, gradient_rounds
 from sds_core.pruning.registry import PRUNERS, make_pruner
 from sds_core.pruning.wanda import Wanda
 from tests.pruning.references import correlated_inputs, exact_counts, random_weight, solve_on_support
@@ -43,7 +53,7 @@ def test_every_final_weight_obeys_the_pattern(name, pruner, text, dtype):
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 @pytest.mark.parametrize("text", ["2:4", "0.5"])
-def test_rounds_with_memory_beat_adjustment_beats_the_base_pruner(pruner, text):
+def test_admm_beats_adjustment_beats_the_base_pruner(pruner, text):
     problem = make_problem().shrunk(0.2)
     losses = [
         problem.loss(phases(method, make_pruner(pruner), problem, parse_pattern(text))[3].weight)
@@ -54,7 +64,7 @@ def test_rounds_with_memory_beat_adjustment_beats_the_base_pruner(pruner, text):
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 @pytest.mark.parametrize("seed", range(3))
-def test_the_papers_sds_beats_its_base_pruner(pruner, seed):
+def test_sds_beats_its_base_pruner(pruner, seed):
     problem = make_problem(seed).shrunk(0.2)
     sparse, _, _, final = phases(SDS(alpha=0), make_pruner(pruner), problem, NM(2, 4))
     assert problem.loss(final.weight) < problem.loss(sparse.weight)
@@ -70,30 +80,27 @@ def test_adjustment_solves_the_kept_weights_exactly():
     assert fit.loss(final.weight) == pytest.approx(fit.loss(exact), rel=1e-4)
 
 
-def test_the_papers_second_phase_is_gradient_redense_with_its_options():
+def test_sds_redenses_by_gradient_rounds_with_its_options():
     problem = make_problem()
     sparse = Wanda().solve(problem, NM(2, 4))
-    method = SDS(iterations=7, learning_rate=0.5, l1=0.3, l2=0.2)
-    (only,) = method.redense(problem, sparse, NM(2, 4))
-    expected = gradient_redense(problem, sparse.weight, iterations=7, learning_rate=0.5, l1=0.3, l2=0.2)
-    assert only.number == 1 and torch.equal(only.dense, expected)
-
-
-def test_memory_takes_as_many_rounds_as_it_is_told():
-    problem = make_problem()
-    rounds = phases(SDSAdmm(rounds=5), Wanda(), problem, NM(2, 4))[1]
-    assert [round.number for round in rounds] == [1, 2, 3, 4, 5]
-
-
-def test_memory_takes_its_rounds_with_its_options():
-    problem = make_problem()
-    sparse = Wanda().solve(problem, NM(2, 4))
-    found = list(SDSAdmm(rounds=4, rho=0.4, rho_growth=2.0).redense(problem, sparse, NM(2, 4)))
-    expected = list(admm_rounds(problem, sparse.weight, NM(2, 4), rounds=4, rho=0.4, rho_growth=2.0))
+    options = {"iterations": 7, "learning_rate": 0.5, "l1": 0.3, "l2": 0.2}
+    found = list(SDS(**options).redense(problem, sparse, NM(2, 4)))
+    expected = list(gradient_rounds(problem, sparse.weight, NM(2, 4), **options))
+    assert [round.number for round in found] == [1, 2, 3, 4, 5, 6, 7]
     assert all(torch.equal(a.dense, b.dense) for a, b in zip(found, expected, strict=True))
 
 
-def test_memory_falls_back_on_the_first_prune_where_that_is_better():
+def test_sds_admm_redenses_by_admm_rounds_with_its_options():
+    problem = make_problem()
+    sparse = Wanda().solve(problem, NM(2, 4))
+    options = {"rounds": 4, "rho": 0.4, "rho_growth": 2.0}
+    found = list(SDSAdmm(**options).redense(problem, sparse, NM(2, 4)))
+    expected = list(admm_rounds(problem, sparse.weight, NM(2, 4), **options))
+    assert [round.number for round in found] == [1, 2, 3, 4]
+    assert all(torch.equal(a.dense, b.dense) for a, b in zip(found, expected, strict=True))
+
+
+def test_admm_falls_back_on_a_better_first_prune():
     problem = make_problem()
     sparse = Wanda().solve(problem, NM(2, 4))
     nonsense = random_weight(24, 32, seed=99)
@@ -105,14 +112,14 @@ def test_memory_falls_back_on_the_first_prune_where_that_is_better():
     assert problem.loss(better_final.weight) < problem.loss(final.weight)
 
 
-def test_the_papers_sds_reports_that_adjusting_won():
+def test_sds_names_the_candidate_that_won():
     problem = make_problem().shrunk(0.2)
     _, rounds, chosen, final = phases(SDS(alpha=0), Wanda(), problem, NM(2, 4))
     second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
     assert chosen == "adjusted" and problem.loss(final.weight) < problem.loss(second.weight)
 
 
-def test_the_papers_sds_without_steps_solves_for_the_weights_of_the_second_prune():
+def test_sds_without_steps_solves_the_second_prune():
     problem = make_problem().shrunk(0.2)
     _, rounds, chosen, final = phases(SDS(alpha=0, adjust_iterations=0), Wanda(), problem, NM(2, 4))
     second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
@@ -123,7 +130,7 @@ def test_the_papers_sds_without_steps_solves_for_the_weights_of_the_second_prune
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_straight_through_steps_without_a_dense_phase_move_the_mask_and_beat_adjustment(seed):
+def test_straight_through_moves_the_mask_and_beats_adjustment(seed):
     problem = make_problem(seed).shrunk(0.2)
     sparse, _, _, moved = phases(StraightThrough(alpha=0), Wanda(), problem, NM(2, 4))
     adjusted = phases(Adjusted(alpha=0), Wanda(), problem, NM(2, 4))[3]
@@ -152,7 +159,7 @@ def test_the_second_prune_is_the_base_pruners():
     assert chosen == "second prune" and torch.equal(final.mask, Last().solve(problem, NM(2, 4)).mask)
 
 
-def test_options_reach_the_method_and_the_rest_are_its_defaults():
+def test_options_reach_the_method_others_keep_defaults():
     assert make_method("sds", {}) == SDS()
     assert make_method("sds-admm", {"rounds": 25, "rho_growth": 1.15}) == SDSAdmm(rounds=25, rho_growth=1.15)
     assert make_method("adjusted", {"beta": 0.3}) == Adjusted(alpha=0.2, beta=0.3)
@@ -181,22 +188,30 @@ def test_the_defaults_are_the_recipe():
     assert (Base().alpha, Base().beta) == (0.0, 0.0)
 
 
-def test_an_unknown_method_is_refused_with_the_known_ones():
+def test_an_unknown_method_is_refused():
     with pytest.raises(SDSError, match="base, adjusted, straight-through, swaps, sds, sds-admm"):
         make_method("sdss", {})
 
 
-def test_an_unknown_option_is_refused_with_the_known_ones():
+def test_an_unknown_option_is_refused():
     with pytest.raises(SDSError, match=r"sds-admm has no option round; allowed: rounds, rho, rho_growth"):
         make_method("sds-admm", {"round": 3})
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("base", "alpha"), ("base", "title"), ("sds", "title"), ("sds", "redenses")]
+    ("name", "option"),
+    [
+        ("base", "alpha"),
+        ("base", "title"),
+        ("sds", "title"),
+        ("sds", "redenses"),
+        ("sds", "sequential"),
+        ("swaps", "block_epochs"),
+    ],
 )
-def test_what_is_fixed_for_a_method_is_not_an_option(name, option):
+def test_options_a_method_does_not_take_are_refused(name, option):
     with pytest.raises(SDSError, match="has no option") as caught:
-        make_method(name, {option: 0.2})
+        make_method(name, {option: 0})
     assert "title" not in caught.value.allowed
 
 
@@ -221,7 +236,7 @@ def test_what_is_fixed_for_a_method_is_not_an_option(name, option):
     ],
 )
 def test_a_value_out_of_range_names_the_option(name, option, value):
-    with pytest.raises(SDSError, match=f"option {option} out of range"):
+    with pytest.raises(SDSError, match=f"option {option.replace('_', '-')} out of range"):
         make_method(name, {option: value})
 
 
@@ -229,5 +244,12 @@ def test_a_value_out_of_range_names_the_option(name, option, value):
     ("name", "option"), [("sds", "iterations"), ("sds", "adjust_iterations"), ("sds-admm", "rounds")]
 )
 def test_a_count_must_be_whole(name, option):
-    with pytest.raises(SDSError, match=option):
+    with pytest.raises(SDSError, match=f"option {option.replace('_', '-')} is a whole number: got '12.5'"):
         make_method(name, {option: 12.5})
+
+
+def test_a_control_is_matched_in_every_shared_option():
+    method = SDSAdmm(beta=0.3, block_epochs=2)
+    assert matched_options(method) == {"alpha": 0.2, "beta": 0.3, "sequential": True, "block_epochs": 2}
+    assert matched_options(make_method("adjusted", matched_options(method))) == matched_options(method)
+    assert matched_options(Base()) == {"alpha": 0.0, "beta": 0.0, "sequential": False, "block_epochs": 0}

@@ -5,9 +5,9 @@ import torch
 
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.pattern import NM, Unstructured
-from sds_core.pruning.redense import admm_rounds, gradient_redense, proximal_rounds
+from sds_core.pruning.redense import admm_rounds, gradient_rounds, proximal_rounds
 from sds_core.pruning.wanda import Wanda
-from tests.pruning.references import admm_rounds as slow_memory_rounds
+from tests.pruning.references import admm_rounds as slow_admm_rounds
 from tests.pruning.references import (
     correlated_inputs,
     gradient_descent,
@@ -27,12 +27,41 @@ SCALED_GRAM = SCALED_INPUTS @ SCALED_INPUTS.T / TOKENS
 TOP = 1.02 * top_eigenvalue(SCALED_INPUTS)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 25])
+def gradient_redense(problem, start, *, iterations, learning_rate, l1, l2):
+    """The weight after the last gradient step."""
+    steps = {"iterations": iterations, "learning_rate": learning_rate, "l1": l1, "l2": l2}
+    *_, last = gradient_rounds(problem, start, NM(2, 4), **steps)
+    return last.dense
+
+
 @pytest.mark.parametrize("learning_rate", [0.1, 1.0])
-def test_without_regularisation_it_is_gradient_descent_on_the_samples(steps, learning_rate):
-    dense = gradient_redense(PROBLEM, SPARSE, iterations=steps, learning_rate=learning_rate, l1=0, l2=0)
-    expected = gradient_descent(WEIGHT, SPARSE, INPUTS, steps, learning_rate / TOP)
-    torch.testing.assert_close(dense, expected, rtol=1e-6, atol=1e-8)
+def test_every_plain_step_is_gradient_descent_on_samples(learning_rate):
+    rounds = list(gradient_rounds(PROBLEM, SPARSE, NM(2, 4), iterations=25, learning_rate=learning_rate, l1=0, l2=0))
+    assert [round.number for round in rounds] == list(range(1, 26))
+    for round in rounds:
+        expected = gradient_descent(WEIGHT, SPARSE, INPUTS, round.number, learning_rate / TOP)
+        torch.testing.assert_close(round.dense, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "select"),
+    [(NM(2, 4), select_groups(2, 4)), (Unstructured("0.6"), select_rows("0.6"))],
+    ids=["2:4", "0.6"],
+)
+def test_a_gradient_step_is_pruned_by_wandas_score(pattern, select):
+    for round in gradient_rounds(PROBLEM, SPARSE, pattern, iterations=3, learning_rate=1.0, l1=0.01, l2=0.001):
+        assert torch.equal(round.sparse.mask, select(round.dense.abs() * SCALE))
+        torch.testing.assert_close(round.sparse.weight, round.dense * round.sparse.mask)
+
+
+def test_a_mask_is_made_only_where_it_is_read(monkeypatch):
+    made = []
+    mask = NM.mask
+    monkeypatch.setattr(NM, "mask", lambda self, *args: made.append(1) or mask(self, *args))
+    rounds = list(gradient_rounds(PROBLEM, SPARSE, NM(2, 4), iterations=5, learning_rate=1.0, l1=0, l2=0))
+    assert made == []
+    assert rounds[3].sparse is rounds[3].sparse
+    assert made == [1]
 
 
 @pytest.mark.parametrize(("l1", "l2"), [(0.3, 0.0), (0.0, 0.2), (0.3, 0.05)])
@@ -55,7 +84,7 @@ def test_the_objective_never_rises():
 
     values = [
         objective(gradient_redense(PROBLEM, SPARSE, iterations=steps, learning_rate=1.0, l1=0.3, l2=0.1))
-        for steps in range(30)
+        for steps in range(1, 30)
     ]
     assert all(after <= before + 1e-12 for before, after in pairwise(values)) and values[-1] < values[0]
 
@@ -72,10 +101,10 @@ def test_unstable_steps_are_refused(learning_rate):
     ids=["2:4", "0.6"],
 )
 @pytest.mark.parametrize(("rho", "rho_growth"), [(0.1, 1.3), (0.5, 1.0)])
-def test_memory_rounds_equal_the_slow_ones(pattern, select, rho, rho_growth):
+def test_admm_rounds_equal_the_slow_ones(pattern, select, rho, rho_growth):
     start = Wanda().solve(PROBLEM, pattern).weight
     rounds = list(admm_rounds(PROBLEM, start, pattern, rounds=12, rho=rho, rho_growth=rho_growth))
-    slow = list(slow_memory_rounds(WEIGHT, start, INPUTS, select, 12, rho, rho_growth))
+    slow = list(slow_admm_rounds(WEIGHT, start, INPUTS, select, 12, rho, rho_growth))
     assert [round.number for round in rounds] == list(range(1, 13))
     for round, (dense, sparse, mask) in zip(rounds, slow, strict=True):
         assert torch.equal(round.sparse.mask, mask)
@@ -83,7 +112,7 @@ def test_memory_rounds_equal_the_slow_ones(pattern, select, rho, rho_growth):
         torch.testing.assert_close(round.sparse.weight, sparse, rtol=1e-7, atol=1e-9)
 
 
-def test_a_teachers_shift_is_part_of_the_target():
+def test_a_shift_is_part_of_the_target():
     rho, shift = 0.1, 0.1 * random_weight(ROWS, COLUMNS, seed=4) @ PROBLEM.gram.matrix
     problem = LayerProblem(WEIGHT, PROBLEM.gram, shift)
     (first,) = admm_rounds(problem, SPARSE, NM(2, 4), rounds=1, rho=rho, rho_growth=1.3)
@@ -116,7 +145,7 @@ def test_dead_inputs_stay_finite():
         assert not round.sparse.mask[:, [2, 9]].any()
 
 
-def test_the_inputs_of_both_ways_are_not_modified():
+def test_the_start_is_not_modified():
     start = SPARSE.clone()
     gradient_redense(PROBLEM, start, iterations=3, learning_rate=1.0, l1=0.1, l2=0.1)
     list(admm_rounds(PROBLEM, start, NM(2, 4), rounds=3, rho=0.1, rho_growth=1.3))
@@ -130,7 +159,7 @@ def wanda_mask_change(problem, dense, pattern, before):
 
 @pytest.mark.parametrize("pattern", [NM(2, 4), Unstructured("0.5")], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_plain_steps_hardly_move_the_mask_and_rounds_with_memory_do(pattern, seed):
+def test_admm_moves_the_mask_and_plain_steps_hardly_do(pattern, seed):
     inputs = correlated_inputs(64, 600, seed, common=2.5, own=2.5)
     problem = LayerProblem.from_inputs(random_weight(64, 64, seed + 1), inputs).shrunk(0.2)
     first = Wanda().solve(problem, pattern)
@@ -142,7 +171,7 @@ def test_plain_steps_hardly_move_the_mask_and_rounds_with_memory_do(pattern, see
     assert changed_by_rounds > 5 * changed_by_steps and changed_by_rounds > 0.025
 
 
-def test_the_last_dense_weight_is_friendlier_to_pruning_than_the_first():
+def test_later_dense_weights_have_more_near_zero():
     inputs = correlated_inputs(64, 400, common=0.5)
     problem = LayerProblem.from_inputs(random_weight(64, 64), inputs).shrunk(0.2)
     start = Wanda().solve(problem, NM(2, 4)).weight
@@ -151,7 +180,7 @@ def test_the_last_dense_weight_is_friendlier_to_pruning_than_the_first():
     assert near_zero[0] < near_zero[1] < near_zero[2]
 
 
-def test_the_plain_path_is_a_filter_of_the_eigenvalues_between_sparse_and_dense():
+def test_the_plain_path_filters_by_eigenvalue():
     path = list(proximal_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=5, rho=0.1, rho_growth=1.3))
     values, vectors = torch.linalg.eigh(SCALED_GRAM)
     left = torch.ones_like(values)  # 1 − φ
@@ -165,7 +194,7 @@ def test_the_plain_path_is_a_filter_of_the_eigenvalues_between_sparse_and_dense(
         torch.testing.assert_close(one.sparse.weight, one.dense * one.sparse.mask)
 
 
-def test_the_plain_path_ends_at_the_dense_weight_and_at_the_old_mask():
+def test_the_plain_path_ends_at_dense_weight_and_old_mask():
     *_, last = proximal_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=200, rho=0.01, rho_growth=1)
     torch.testing.assert_close(last.dense, WEIGHT, rtol=1e-4, atol=1e-4)
     assert torch.equal(last.sparse.mask, SPARSE != 0)

@@ -6,8 +6,9 @@ import pytest
 from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
+from sds_core.options import options_of
 from sds_core.pruning.methods import METHODS
-from sds_core.runs.config import PRESETS, Parent, RunConfig, describe
+from sds_core.runs.config import PRESETS, Parent, RunConfig
 
 PARENT = {"run": "a-1", "phase": 1, "sha256": ""}
 
@@ -109,9 +110,13 @@ def test_the_paper_preset_is_the_papers_setting():
 
 def test_every_option_is_documented():
     for cls in (RunConfig, *METHODS.values()):
-        documented = describe(cls)
-        for field in dataclasses.fields(cls):
-            assert documented[field.name].endswith((".", ")")), (cls, field.name)
+        for option in options_of(cls).values():
+            assert option.doc.endswith((".", ")")), (cls, option.name)
+
+
+def test_every_field_but_the_derived_ones_is_an_option():
+    fields = {field.name for field in dataclasses.fields(RunConfig)}
+    assert fields - set(options_of(RunConfig)) == {"options", "parent", "pruner_sha256"}
 
 
 @pytest.mark.parametrize(

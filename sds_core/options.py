@@ -1,0 +1,93 @@
+"""Options: fields of a dataclass that carry their documentation and limits.
+
+Command-line flags, widgets and checks are made from them, so an option is declared in one place.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sds_core.errors import SDSError
+
+Value = TypeVar("Value", bool, int, float, str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option, as its field declares it."""
+
+    name: str
+    default: bool | int | float | str
+    doc: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    several: bool
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def limits(self) -> str:
+        """The range of a number, in words."""
+        return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+
+    def fault(self, value: object) -> SDSError | None:
+        """The error that a value deserves; None for an allowed one."""
+        kind, name = type(self.default), self.flag.removeprefix("--")
+        if self.choices and value not in self.choices:
+            return SDSError(f"unknown value of option {name}", got=value, allowed=", ".join(self.choices))
+        if kind is bool:
+            return None if type(value) is bool else SDSError(f"option {name} is yes or no", got=value)
+        if kind is str or self.low is None:
+            return None
+        if type(value) is not int and (kind is int or type(value) is not float):
+            return SDSError(f"option {name} is a {'whole ' * (kind is int)}number", got=value, allowed=self.limits)
+        if not self.low <= value <= (float("inf") if self.high is None else self.high):
+            return SDSError(f"option {name} out of range", got=value, allowed=self.limits)
+        return None
+
+
+def option(
+    default: Value,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    several: bool = False,
+) -> Value:
+    """Declare a dataclass field as an option.
+
+    Args:
+        default: its default, which also settles its type.
+        doc: its documentation, in as many lines as it needs.
+        low: least allowed value of a number.
+        high: greatest allowed value of a number; None for no limit.
+        choices: the allowed values of a text; none for any text.
+        several: whether the command line takes several words, to be joined by spaces.
+    """
+    declared = {"doc": " ".join(doc.split()), "low": low, "high": high, "choices": tuple(choices), "several": several}
+    field: Any = dataclasses.field(default=default, metadata={"option": declared})
+    return field
+
+
+def options_of(cls: type) -> dict[str, Option]:
+    """The options of a dataclass by name, in the order of its fields; other fields are left out."""
+    assert dataclasses.is_dataclass(cls)
+    declared: dict[str, Any] = {field.name: field for field in dataclasses.fields(cls)}
+    return {
+        name: Option(name=name, default=field.default, **field.metadata["option"])
+        for name, field in declared.items()
+        if "option" in field.metadata
+    }
+
+
+def faults(instance: Any) -> Iterator[SDSError]:
+    """An error for every option of a dataclass instance whose value is not allowed."""
+    for name, one in options_of(type(instance)).items():
+        if fault := one.fault(getattr(instance, name)):
+            yield fault

@@ -1,0 +1,34 @@
+"""Options that several methods share, each declared once; a method sets its own default."""
+
+from sds_core.options import option
+
+
+def alpha(default: float = 0.2) -> float:
+    return option(default, "Shrinkage of the Gram matrix towards its diagonal.", low=0, high=1)
+
+
+def beta(default: float = 0.0) -> float:
+    doc = """Share of the teacher in the target: 0 aims at the dense layer on the sparse model's inputs (the paper's
+    SD), 1 at the dense layer on the dense model's inputs (KD). Above 0, a second, dense stream runs through the
+    model."""
+    return option(default, doc, low=0, high=1)
+
+
+def sequential(default: bool = False) -> bool:
+    doc = """Whether a layer sees the layers before it in its own block as they have become, not as they were; costs
+    up to two forward passes more."""
+    return option(default, doc)
+
+
+def block_epochs(default: int = 0) -> int:
+    doc = """Passes over the calibration windows in which Adam adjusts all kept weights of a block together, towards
+    the dense block's output, once its layers are solved; two cost about as much as everything else."""
+    return option(default, doc, low=0, high=1000)
+
+
+def adjust_iterations(default: int) -> int:
+    return option(default, "Straight-through steps of weight adjustment.", low=0, high=10_000)
+
+
+def learning_rate(default: float = 1.0) -> float:
+    return option(default, "Step length, in units of the longest stable step 1/λ_max.", low=1e-6, high=1)
