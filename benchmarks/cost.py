@@ -1,9 +1,9 @@
-"""What a method costs: CPU time in units of one plain forward over the same calibration tokens, and peak memory.
+"""Cost of the methods: CPU time in units of one plain forward over the same calibration tokens, and peak memory.
 
     python benchmarks/cost.py [--model demo] [--samples 16] [--length 1024]
 
-Each method runs in a process of its own, so that peaks do not mix; the plain forward (blocks only) is timed in every
-one of them, and the median over all is the unit. Nothing else should run meanwhile.
+Each method runs in its own process, which keeps the peaks apart. The plain forward (blocks only) is timed in each, and
+the median is the unit. Run nothing else meanwhile.
 """
 
 import argparse
@@ -31,27 +31,27 @@ METHODS = {
 
 
 def cpu() -> float:
-    """CPU seconds of this process, all threads."""
+    """Return the CPU seconds of this process, all threads."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def peak() -> int:
-    """Highest resident memory of this process so far, MB."""
+    """Return the highest resident memory of this process so far, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-class NoPast:
-    """A walk that begins at the first block."""
+class NothingDone:
+    """A pass that starts at the first block."""
 
     finished = 0
 
     def restore(self, block) -> None:
-        """Nothing is done already."""
+        """Change nothing: no block is done."""
 
 
 def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
-    """Time one method in this process."""
+    """Measure one method in this process."""
     import torch
 
     from sds_core.block_pass import LayerResult
@@ -84,9 +84,9 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     method = config.made_method()
     recipe = Recipe(pruner=make_pruner(config.pruner), method=method, pattern=config.parsed_pattern())
     began, wall, solving, recording = cpu(), time.monotonic(), 0.0, 0.0
-    for event in run_phase("fused", structure, windows, recipe, device, NoPast()):
+    for event in run_phase("fused", structure, windows, recipe, device, NothingDone()):
         if isinstance(event, LayerResult):
-            solving += event.seconds / (1 + bool(method.block_epochs))  # a layer of an adjusted block comes twice
+            solving += event.seconds / (1 + bool(method.block_epochs))  # a layer of an adjusted block is reported twice
             mark = cpu()
             layer_stats.rows(event)
             recording += cpu() - mark
@@ -109,8 +109,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="which (default: all)")
-    parser.add_argument("--only", help="one method, in this process, as JSON")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="(default: all)")
+    parser.add_argument("--only", help="measure one method in this process and print JSON")
     options = parser.parse_args()
     if options.only:
         print(json.dumps(one(options.only, options.model, options.samples, options.length, options.threads)))

@@ -1,12 +1,11 @@
-"""Every causal language model of the installed transformers, as far as it builds tiny: does it replay exactly?
+"""Check for every causal model family of the installed transformers whether it replays exactly.
 
     python benchmarks/families.py [FAMILY ...] [--out docs/families.md]
 
-Each family is built from its own default configuration with the sizes shrunk, all weights and norms random, with sdpa
-and with eager attention. Then (1) replaying all blocks must give the model's logits, and (2) replaying them with the
-calls captured before, after half of the weights of the first two blocks were zeroed, must give those of a fresh forward
-pass; differences are exact: 0 or a fault. Then (3) these two blocks must come nearer to their dense outputs when their
-kept weights are adjusted together.
+Each family is built from its default configuration with small sizes and random weights and norms, with sdpa and with
+eager attention. (1) Replaying all blocks must give the model's logits. (2) With half of the weights of the first two
+blocks zeroed, replaying the calls captured before must give the logits of a fresh forward pass. Any difference but 0 is
+a fault. (3) Adjusting the kept weights of these two blocks together must bring them nearer to their dense outputs.
 """
 
 import argparse
@@ -46,7 +45,7 @@ STATES = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_gr
 LINEAR = dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 2)
 LINEAR |= dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8)
 LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
-ROTATED = {"head_dim": 4, "num_key_value_heads": 4}  # with latent attention, only a part of each head is rotated
+ROTATED = {"head_dim": 4, "num_key_value_heads": 4}  # latent attention rotates only a part of each head
 PER_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 96, "global_head_dim": 8}
 TOKENS = {"vocab_size": 96, **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0)}
 POSITIONS = {"max_position_embeddings": 64, "n_positions": 64, "sliding_window": 8, "rotary_dim": 4, "max_seq_len": 64}
@@ -54,7 +53,7 @@ SMALL: dict[str, Any] = {
     **WIDTHS, **INNER, **DEPTHS, **HEADS, **EXPERTS, **STATES, **LINEAR, **LATENT, **PER_LAYER, **TOKENS, **POSITIONS,
     **{"num_key_value_heads": 2, "head_dim": 8, "n_group": 1, "topk_group": 1, "is_decoder": True},
 }  # fmt: skip
-"""Tried on every configuration that has a field of the name."""
+"""Applied to every configuration that has a field of that name."""
 OWN: dict[str, dict[str, Any]] = {
     "dots1": {"n_shared_experts": 1},
     "gemma3n_text": {"num_kv_shared_layers": 2, "laurel_rank": 4, "activation_sparsity_pattern": [0.0] * 4,
@@ -68,16 +67,16 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen2": {"use_sliding_window": True},
     "qwen3": {"use_sliding_window": True},
 }  # fmt: skip
-"""What some families need besides."""
+"""Additional fields that some families need."""
 LARGEST = 20_000_000
-"""Parameters of a model that still counts as tiny."""
+"""Most parameters of a model that counts as tiny."""
 SECONDS = 30
-"""Of processor time, per family and kind of attention."""
+"""Limit of CPU time per family and kind of attention."""
 
 
 @dataclass
 class Finding:
-    """What one family showed."""
+    """The outcome for one family."""
 
     family: str
     blocks: str = ""
@@ -88,7 +87,11 @@ class Finding:
 
 
 def tiny(family: str, attention: str) -> transformers.PreTrainedModel:
-    """A random model of the family, shrunk; ValueError if it stays large."""
+    """Return a small random model of the family.
+
+    Raises:
+        ValueError: it stays large.
+    """
     known = set(CONFIG_MAPPING[family]().to_dict()) - set(CONFIG_MAPPING[family].attribute_map)
     small = SMALL | (ROTATED if "qk_rope_head_dim" in known else {})
     options = {name: value for name, value in small.items() if name in known} | OWN.get(family, {})
@@ -106,19 +109,19 @@ def tiny(family: str, attention: str) -> transformers.PreTrainedModel:
 
 
 def replayed(stream: Stream, windows: torch.Tensor) -> torch.Tensor:
-    """Logits after all blocks were replayed with the weights they have now."""
+    """Replay all blocks with their current weights; return the logits."""
     for _ in stream.structure.blocks:
         stream.advance()
     return torch.stack(list(logits(stream, windows)))
 
 
 def difference(mine: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest difference of two tensors without NaN."""
+    """Return the largest absolute difference of two tensors."""
     return float((mine - theirs).abs().max())
 
 
 def halved(linear: Linear) -> Pruned:
-    """Zero every other input of a layer."""
+    """Zero every other input of a layer; return its weight and mask."""
     weight = linear.read()
     mask = torch.ones_like(weight, dtype=torch.bool)
     mask[:, ::2] = False
@@ -130,7 +133,7 @@ def adjust(family: str, attention: str, windows: torch.Tensor) -> None:
     """Zero every other input of the layers in the first two blocks, and adjust each of these blocks as a whole.
 
     Raises:
-        AssertionError: that does not help one of them.
+        AssertionError: a block does not improve.
     """
     structure = find_blocks(tiny(family, attention))
     stream = capture(structure, windows, torch.device("cpu"))
@@ -146,10 +149,10 @@ def adjust(family: str, attention: str, windows: torch.Tensor) -> None:
 
 
 def examine(family: str, attention: str, found: Finding) -> None:
-    """Build, replay, prune, replay again, adjust; adds to the finding.
+    """Build, replay, prune, replay again and adjust; record the outcome in `found`.
 
     Raises:
-        AssertionError: a replay differs, or adjusting does not help.
+        AssertionError: a replay differs, or a block does not improve.
     """
     model = tiny(family, attention)
     structure = find_blocks(model)
@@ -159,7 +162,7 @@ def examine(family: str, attention: str, found: Finding) -> None:
     last = [(name.rpartition(".")[2], why) for name, why in structure.excluded.items()]
     found.excluded = Counter(last)
     plain = plain_logits(model, windows)
-    assert plain.isfinite().all(), "its logits are not numbers"
+    assert plain.isfinite().all(), "its logits are not finite"
     if (off := difference(replayed(capture(structure, windows, torch.device("cpu")), windows), plain)) > 0:
         raise AssertionError(f"replay differs by {off:.3g}")
     stream = capture(structure, windows, torch.device("cpu"))
@@ -175,11 +178,11 @@ def examine(family: str, attention: str, found: Finding) -> None:
 
 
 def overdue(*_: Any) -> None:
-    raise TimeoutError(f"took more than {SECONDS} s of processor time")
+    raise TimeoutError(f"more than {SECONDS} s of CPU time")
 
 
 def survey(families: list[str]) -> Iterator[Finding]:
-    """Every family with both kinds of attention."""
+    """Examine every family with both kinds of attention."""
     signal.signal(signal.SIGPROF, overdue)
     for family in families:
         found = Finding(family)
@@ -187,9 +190,9 @@ def survey(families: list[str]) -> Iterator[Finding]:
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
             try:
                 examine(family, attention, found)
-            except Exception as error:  # noqa: BLE001 (whatever it is, it goes into the table)
-                said = " ".join(str(error).split())[:160].replace("|", "\\|")
-                found.faults.append(f"{attention}: {type(error).__name__}: {said}")
+            except Exception as error:  # noqa: BLE001 (any error goes into the table)
+                message = " ".join(str(error).split())[:160].replace("|", "\\|")
+                found.faults.append(f"{attention}: {type(error).__name__}: {message}")
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
         print(family, found.exact, *found.faults, file=sys.stderr, flush=True)
@@ -197,39 +200,39 @@ def survey(families: list[str]) -> Iterator[Finding]:
 
 
 def table(findings: list[Finding]) -> str:
-    """The findings as a page of Markdown: first what replays exactly, then the rest with its errors."""
+    """Return a page of Markdown: first the families that replay exactly, then the others with their errors."""
     good = [found for found in findings if found.exact]
     bad = [found for found in findings if not found.exact]
     low = sum(found.share < 0.5 for found in good)
     lines = [
         "# Model families",
         "",
-        f"Made by `python benchmarks/families.py` with transformers {transformers.__version__}, torch "
-        f"{torch.__version__}. Of its {len(findings)} causal families {len(good)} build tiny and replay exactly: the "
-        "logits after a replay block by block equal the model's own, and so they do with calls captured before half of "
-        "the weights of two blocks were zeroed; the largest difference is 0. Adjusting these blocks as a whole brought "
-        "them nearer to their dense outputs in all of them. Weights and norms are random.",
+        f"Written by `python benchmarks/families.py` with transformers {transformers.__version__}, torch "
+        f"{torch.__version__}. Of its {len(findings)} causal families, {len(good)} can be built small and replay "
+        "exactly: the logits after a replay block by block equal the model's own, also when the calls were captured "
+        "before half of the weights of two blocks were zeroed; the largest difference is 0. In all of them, adjusting "
+        "these blocks as a whole brought them nearer to their dense outputs. Weights and norms are random.",
         "",
-        "*Prunable* is the share of the weights in the blocks' matrices that lies in prunable layers, here tiny ones: "
-        f"real sizes differ. Below one half ({low} families) a run asks for `--partial`. A family that knows only one "
-        "kind of attention says so.",
+        "*Prunable* is the share of the weights in the blocks' matrices that are in prunable layers, at these small "
+        f"sizes; real sizes differ. Below one half ({low} families), a run requires `--partial`. *Attention* lists "
+        "the kinds that the family supports.",
         "",
-        "| family | blocks | prunable | attention | left out, by last name |",
+        "| family | blocks | prunable | attention | not prunable, by last name |",
         "|---|---|---|---|---|",
     ]
     for found in good:
         out = "; ".join(f"`{name}` ×{count}: {why}" for (name, why), count in sorted(found.excluded.items()))
         one = f"| {found.family} | `{found.blocks}` | {found.share:.0%} | {', '.join(found.exact)} | {out} |"
         lines.append(one)
-    lines += ["", "## Not shown to replay", "", "| family | error |", "|---|---|"]
+    lines += ["", "## Replay not shown", "", "| family | error |", "|---|---|"]
     lines += [f"| {found.family} | {found.faults[0]} |" for found in bad]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("families", nargs="*", metavar="FAMILY", help="which (default: all)")
-    parser.add_argument("--out", type=Path, help="where the table goes (default: standard output)")
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help="(default: all)")
+    parser.add_argument("--out", type=Path, help="output file (default: standard output)")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
@@ -237,7 +240,7 @@ def main() -> None:
     findings: list[Finding] = []
     for found in survey(options.families or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)):
         findings.append(found)
-        if options.out:  # after every family, for the last ones may take long
+        if options.out:  # after every family: the last ones may take long
             options.out.write_text(table(findings), encoding="utf-8")
     if not options.out:
         print(table(findings))

@@ -1,11 +1,11 @@
-"""What a model larger than memory takes: makes a random Llama-shaped folder, prunes it, prints peak memory and seconds.
+"""Prune a random Llama-shaped model larger than memory; print peak memory and seconds.
 
     python benchmarks/large.py FOLDER [--blocks 26] [--hidden 3200] [--intermediate 8640] [--weights disk] [--keep]
         [any option of `python -m sds_core run`, such as --method sds-admm]
 
-The folder is written file by file, never holding more than one block, and deleted afterwards unless it is to be kept;
-the defaults make 3.4 billion weights in bfloat16, 6.9 GB. Everything the run writes goes into the same folder. Weights
-are random, so perplexities say nothing about pruning; they show that the whole way is gone.
+The model is written file by file, with at most one block in memory, and deleted afterwards unless --keep is given. The
+defaults make 3.4 billion weights in bfloat16, 6.9 GB. The run writes to the same folder. The weights are random, so the
+perplexities say nothing about pruning; they show that the run went through every step.
 """
 
 import argparse
@@ -28,13 +28,13 @@ TEXTS = {"--calibration": "python-docs@0-50%", "--evaluation": "python-docs@50-1
 
 
 def write_model(folder: Path, config: LlamaConfig, seed: int = 0) -> int:
-    """Write a random model with a tokenizer of bytes; returns its number of weights."""
+    """Write a random model with a byte tokenizer; return its number of weights."""
     folder.mkdir(parents=True)
     places, total = dict[str, str](), 0
     files = 1 + config.num_hidden_layers
     for number in range(files):
         generator = torch.Generator().manual_seed(seed * 100_003 + number)
-        shapes = frame_shapes(config) if number == 0 else block_shapes(config, number - 1)
+        shapes = non_block_shapes(config) if number == 0 else block_shapes(config, number - 1)
         tensors = {name: drawn(shape, generator) for name, shape in shapes.items()}
         file = f"model-{number + 1:05}-of-{files:05}.safetensors"
         save_file(tensors, folder / file, metadata={"format": "pt"})
@@ -47,14 +47,14 @@ def write_model(folder: Path, config: LlamaConfig, seed: int = 0) -> int:
     return total
 
 
-def frame_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """All tensors outside of blocks."""
+def non_block_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors outside the blocks."""
     table = (config.vocab_size, config.hidden_size)
     return {"model.embed_tokens.weight": table, "model.norm.weight": (config.hidden_size,), "lm_head.weight": table}
 
 
 def block_shapes(config: LlamaConfig, index: int) -> dict[str, tuple[int, ...]]:
-    """All tensors of one block."""
+    """Return the shapes of all tensors of one block."""
     wide, inner = config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {f"self_attn.{part}_proj": (wide, wide) for part in "qkvo"}
     shapes |= {"mlp.gate_proj": (inner, wide), "mlp.up_proj": (inner, wide), "mlp.down_proj": (wide, inner)}
@@ -63,14 +63,14 @@ def block_shapes(config: LlamaConfig, index: int) -> dict[str, tuple[int, ...]]:
 
 
 def drawn(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Matrices from a normal distribution of width 0.02, norm weights of one."""
+    """Return a matrix drawn from a normal distribution with standard deviation 0.02, or norm weights of one."""
     if len(shape) == 1:
         return torch.ones(shape, dtype=torch.bfloat16)
     return torch.empty(shape, dtype=torch.bfloat16).normal_(0, 0.02, generator=generator)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A start token and all bytes."""
+    """Return a tokenizer of a start token and all bytes."""
     names = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     raw = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -79,7 +79,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def prune(folder: Path, model: Path, options: argparse.Namespace, further: list[str]) -> dict:
-    """Prune the model as anyone would, in a process of its own; returns the run's result and what was seen outside."""
+    """Prune the model with the product's command; return the run's result, its wall time and its peak memory."""
     flags = {"--model": model, "--weights": options.weights, "--pruner": "wanda", "--method": "base", **TEXTS}
     flags |= {"--pattern": "2:4", "--samples": options.samples, "--length": options.length}
     flags |= {"--held-out": options.held_out, "--eval-windows": options.samples, "--eval-length": options.length}
@@ -90,7 +90,7 @@ def prune(folder: Path, model: Path, options: argparse.Namespace, further: list[
     subprocess.run(command, cwd=Path(__file__).parents[1], env=os.environ | places, check=True)
     seconds = time.monotonic() - began
     (path,) = (folder / "runs").glob("*/result.json")
-    # The worker is a grandchild that its parent has waited for, so its peak counts among the children's.
+    # The worker is a grandchild whose parent waited for it, so its peak is among the children's.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
     return json.loads(path.read_text(encoding="utf-8")) | {"wall": seconds, "peak": peak}
 
@@ -105,9 +105,9 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=32000)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--held-out", type=int, default=0, help="windows that layers' errors are recorded on")
+    parser.add_argument("--held-out", type=int, default=0, help="windows on which layer errors are recorded")
     parser.add_argument("--weights", choices=("auto", "memory", "disk"), default="disk")
-    parser.add_argument("--keep", action="store_true", help="keep the folder; one that is there already is used again")
+    parser.add_argument("--keep", action="store_true", help="keep the folder; an existing one is reused")
     options, further = parser.parse_known_args()
     config = LlamaConfig(
         vocab_size=options.vocabulary,
@@ -132,9 +132,11 @@ def main() -> None:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
     perplexity = {stage: round(found["value"], 1) for stage, found in result["perplexity"].items()}
-    walk = sum(result["seconds"].values())
+    pruning = sum(result["seconds"].values())
     print(f"\n{result['total']:,} weights, {result['pruned']:,} of {result['prunable']:,} prunable ones pruned")
-    print(f"peak memory {result['peak']} MB, {result['wall']:.0f} s in all, {walk:.0f} s of it pruning; {perplexity}")
+    print(
+        f"peak memory {result['peak']} MB, {result['wall']:.0f} s in total, {pruning:.0f} s of it pruning; {perplexity}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""How soon pages show something, and how quiet they are: first paint, charts, clicks, traffic, memory, figure sizes.
+"""Response times of the app: first paint, charts, clicks, idle traffic, memory, figure sizes.
 
     python benchmarks/page_speed.py [paint charts clicks idle run memory sizes] [--polls 1000] [--quiet 20]
 
-Serves the app on the runs that come along and looks at it with Chromium, through playwright; without them it says so
-and ends. Nothing else should run meanwhile: the load of the machine is printed, and for what the server computes its
-CPU seconds stand beside the seconds on the clock.
+Serves the app with the example runs and opens it in Chromium through playwright; both must be installed. Run nothing
+else meanwhile: the load of the machine is printed, and the server's CPU seconds beside the wall-clock seconds.
 """
 
 import argparse
@@ -14,16 +13,15 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.served_app import App, browser, row, seconds, server_process, timed
 from sds_core.models.device import machine
 from sds_core.models.load import cache_folder
 from sds_core.runs.config import PRESETS, RunConfig
@@ -32,94 +30,59 @@ from sds_core.runs.run_folder import Run, create
 from tests.pages.browser import CHROMIUM, IDLE, server, visitors
 
 CHART = ".js-plotly-plot .main-svg"
-PARTS = ["paint", "charts", "clicks", "idle", "run", "memory", "sizes"]
 TABS = 4
-"""Tabs that poll at the same time: one polls twice a second, and a thousand polls would take eight minutes."""
+"""Tabs that poll at the same time; a single one, at two polls a second, would need eight minutes for a thousand."""
 PAGES = {
     "layer": ("pages/layer.py", {"cell": "20.mlp.up_proj"}),
     "compare": ("pages/compare.py", {}),
     "lab": ("pages/lab.py", {}),
     "micro": ("pages/micro.py", {"step": "dense"}),
 }
-"""Pages with charts, whose largest figure is looked for."""
+"""Pages whose largest figure is measured."""
 
 
-def tell(what: str, measured: str, bar: str = "") -> None:
-    """One line of the table."""
-    print(f"| {what} | {measured} | {bar} |", flush=True)
-
-
-def served() -> psutil.Process:
-    """The process of the server."""
-    (found,) = [p for p in psutil.Process().children() if "streamlit" in p.cmdline()]
-    return found
-
-
-def seconds(act: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that something takes, on the clock and of the server's CPU."""
-    process = served()
-    cpu, began = sum(process.cpu_times()[:2]), time.monotonic()
-    act()
-    return time.monotonic() - began, sum(process.cpu_times()[:2]) - cpu
-
-
-def taken(measured: tuple[float, float]) -> str:
-    return f"{measured[0]:.2f} s (CPU {measured[1]:.2f} s)"
-
-
-@contextmanager
-def page(visit: Any, path: str = "") -> Iterator[Any]:
-    """A browser with nothing cached, on a page if one is named."""
-    visitor = visit()
-    try:
-        yield visitor.open(path) if path else visitor
-    finally:
-        assert visitor.errors == [] and visitor.left == [], (visitor.errors, visitor.left)
-        visitor.page.context.close()
-
-
-def first_paint(visit: Any) -> None:
-    """Start: until its title stands there, and until all of it does."""
+def first_paint(app: App) -> None:
+    """Measure Start: until its title is visible, and until the page is complete."""
     for state in ("cold server", "warm server"):
-        with page(visit) as visitor:
-
-            def shown(selector: str, visitor: Any = visitor) -> None:
-                visitor.page.wait_for_selector(selector)
-
+        with browser(app) as visitor:
             visitor.page.goto("about:blank")
-            title = seconds(lambda v=visitor: (v.page.goto(v.address + "/", wait_until="commit"), shown("h1")))
-            rest = seconds(lambda: shown(IDLE))
-            tell(f"Start, title in view, {state}", taken(title), "< 2 s")
-            tell(f"Start, everything in view, {state}", f"{title[0] + rest[0]:.2f} s")
+            title = seconds(partial(open_until, visitor, "/", "h1"))
+            rest = seconds(partial(visitor.page.wait_for_selector, IDLE))
+            row(f"Start, title in view, {state}", timed(title), "< 2 s")
+            row(f"Start, everything in view, {state}", f"{title[0] + rest[0]:.2f} s")
 
 
-def first_chart(visit: Any, paths: dict[str, str]) -> None:
-    """Pages with charts, until the first is drawn; a browser that was there has the chart library in its cache."""
-    for name, path in paths.items():
-
-        def drawn(visitor: Any, path: str = path) -> None:
-            visitor.page.goto(visitor.address + path, wait_until="commit")
-            visitor.page.wait_for_selector(CHART)
-
-        with page(visit) as visitor:
-            tell(f"{name}, first chart, first visit to the server", taken(seconds(lambda v=visitor: drawn(v))))
-        with page(visit) as visitor:
-            tell(f"{name}, first chart, warm server, new browser", taken(seconds(lambda v=visitor: drawn(v))), "< 2 s")
+def first_chart(app: App) -> None:
+    """Measure until the first chart is drawn; an existing browser has the chart library in its cache."""
+    for name, path in app.charts.items():
+        with browser(app) as visitor:
+            measured = seconds(partial(open_until, visitor, path, CHART))
+            row(f"{name}, first chart, first visit to the server", timed(measured))
+        with browser(app) as visitor:
+            measured = seconds(partial(open_until, visitor, path, CHART))
+            row(f"{name}, first chart, warm server, new browser", timed(measured), "< 2 s")
             visitor.open("/")
-            again = seconds(lambda v=visitor: drawn(v))
-            tell(f"{name}, first chart, warm server, browser that was there", taken(again), "< 2 s")
+            measured = seconds(partial(open_until, visitor, path, CHART))
+            row(f"{name}, first chart, warm server, existing browser", timed(measured), "< 2 s")
             visitor.open(f"/report?{path.partition('?')[2]}")
-            link = visitor.page.locator("[data-testid=stSidebarNavLink]").get_by_text(name, exact=True)
+            measured = seconds(partial(turn_to, visitor, name))
+            row(f"{name}, first chart, from a click in the side bar", timed(measured), "< 2 s")
 
-            def turned(v: Any = visitor, link: Any = link) -> None:
-                link.click()
-                v.page.wait_for_selector(CHART)
 
-            tell(f"{name}, first chart, from a click in the side bar", taken(seconds(turned)), "< 2 s")
+def open_until(visitor: Any, path: str, selector: str) -> None:
+    """Go to a page and wait for an element."""
+    visitor.page.goto(visitor.address + path, wait_until="commit")
+    visitor.page.wait_for_selector(selector)
+
+
+def turn_to(visitor: Any, page: str) -> None:
+    """Click a page in the side bar and wait for its first chart."""
+    visitor.page.locator("[data-testid=stSidebarNavLink]").get_by_text(page, exact=True).click()
+    visitor.page.wait_for_selector(CHART)
 
 
 def counted(visitor: Any, path: str) -> list[str]:
-    """What goes to and fro from now on; the visitor must not have opened a page yet."""
+    """Open a page and return the list that its frames and requests are added to."""
     traffic: list[str] = []
 
     def listen(socket: Any) -> None:
@@ -132,21 +95,21 @@ def counted(visitor: Any, path: str) -> list[str]:
     return traffic
 
 
-def idle_traffic(visit: Any, paths: dict[str, str], quiet: float) -> None:
-    """Frames and requests of pages on which nothing is done."""
-    for name, path in paths.items():
-        with page(visit) as visitor:
+def idle_traffic(app: App) -> None:
+    """Count frames and requests of idle pages."""
+    for name, path in ({"Run": f"/run?run={app.examples[0].id}"} | app.charts).items():
+        with browser(app) as visitor:
             traffic = counted(visitor, path)
             visitor.page.wait_for_timeout(5000)  # late fonts
             traffic.clear()
-            visitor.page.wait_for_timeout(1000 * quiet)
-            tell(f"{name}, idle for {quiet:g} s", f"{len(traffic)} frames and requests", "0")
+            visitor.page.wait_for_timeout(1000 * app.quiet)
+            row(f"{name}, idle for {app.quiet:g} s", f"{len(traffic)} frames and requests", "0")
 
 
-def first_progress(visit: Any, runs: Path) -> None:
-    """From the click on Run, demo model and quick preset, to the progress bar and to the loaded model; then cancel."""
-    before = set(runs.iterdir())
-    with page(visit, "/run") as visitor:
+def first_progress(app: App) -> None:
+    """Measure from the click on Run (demo, preset quick) to the progress bar and to the loaded model; then cancel."""
+    before = set(app.runs.iterdir())
+    with browser(app, "/run") as visitor:
         visitor.page.get_by_role("radio", name="quick").click()
         visitor.idle()
         start = visitor.page.locator(".st-key-start button")
@@ -154,22 +117,22 @@ def first_progress(visit: Any, runs: Path) -> None:
         began = time.monotonic()
         start.click()
         bar.wait_for()
-        tell("Run, from the click to the progress bar", f"{time.monotonic() - began:.2f} s", "< 10 s")
+        row("Run, from the click to the progress bar", f"{time.monotonic() - began:.2f} s", "< 10 s")
         visitor.page.get_by_text(re.compile(r"block \d+ of \d+")).first.wait_for()
-        tell("Run, from the click to the loaded model", f"{time.monotonic() - began:.2f} s")
-        (run,) = [Run(path) for path in set(runs.iterdir()) - before]
+        row("Run, from the click to the loaded model", f"{time.monotonic() - began:.2f} s")
+        (run,) = [Run(path) for path in set(app.runs.iterdir()) - before]
         run.cancel()
         while run.state() in ("queued", "running"):
             time.sleep(0.2)
 
 
-def memory_of_polling(visit: Any, polls: int) -> None:
-    """Resident memory of the server before and after polls of a run that lives and goes on."""
+def memory_of_polling(app: App) -> None:
+    """Measure the server's resident memory before and after many polls of a live run."""
     run = create(RunConfig.from_dict(PRESETS["quick"] | {"title": "polled"}))
     run.log.append({"kind": "model", "blocks": 10**6})
     descriptor = os.open(run.lock_path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    tabs = [visit() for _ in range(TABS)]
+    tabs = [app.visit() for _ in range(TABS)]
     traffics = [counted(tab, f"/run?run={run.id}") for tab in tabs]
     sent = lambda: sum(traffic.count("sent") for traffic in traffics)
 
@@ -180,35 +143,35 @@ def memory_of_polling(visit: Any, polls: int) -> None:
             block += 1
             tabs[block % TABS].page.wait_for_timeout(250)
 
-    poll(100)  # what a first poll loads is not counted
-    before, began = served().memory_info().rss, time.monotonic()
-    poll(polls)
-    after, took = served().memory_info().rss, time.monotonic() - began
+    poll(100)  # what the first polls load is not counted
+    before, began = server_process().memory_info().rss, time.monotonic()
+    poll(app.polls)
+    after, took = server_process().memory_info().rss, time.monotonic() - began
     os.close(descriptor)
     for tab in tabs:
         tab.page.context.close()
     change = f"{before / 1e6:.1f} → {after / 1e6:.1f} MB ({(after - before) / 1e6:+.1f} MB)"
-    tell(f"server's memory, {polls} polls of a running run, {TABS} tabs in {took:.0f} s", change)
+    row(f"server memory, {app.polls} polls of a live run, {TABS} tabs in {took:.0f} s", change)
 
 
-def largest_figures(examples: list[Run]) -> None:
-    """Bytes of the largest figure that each page sends to the browser."""
+def largest_figures(app: App) -> None:
+    """Measure the largest figure that each page sends to the browser."""
     from streamlit.testing.v1 import AppTest
 
     for name, (script, parameters) in PAGES.items():
-        app = AppTest.from_file(str(Path(__file__).parents[1] / "app.py"), default_timeout=120).run()
-        app.switch_page(script)
-        named = {"layer": {"run": examples[-1].id}, "compare": {"runs": ",".join(run.id for run in examples)}}
+        tested = AppTest.from_file(str(Path(__file__).parents[1] / "app.py"), default_timeout=120).run()
+        tested.switch_page(script)
+        named = {"layer": {"run": app.examples[-1].id}, "compare": {"runs": ",".join(run.id for run in app.examples)}}
         for key, value in (parameters | named.get(name, {})).items():
-            app.query_params[key] = value
-        app.run()
-        assert not app.exception
-        sizes = [len(chart.proto.spec.encode()) for chart in app.get("plotly_chart")]
-        tell(f"{name}, the largest of {len(sizes)} figures", f"{max(sizes) / 1e3:.0f} kB")
+            tested.query_params[key] = value
+        tested.run()
+        assert not tested.exception
+        sizes = [len(chart.proto.spec.encode()) for chart in tested.get("plotly_chart")]
+        row(f"{name}, the largest of {len(sizes)} figures", f"{max(sizes) / 1e3:.0f} kB")
 
 
-def interactions(visit: Any) -> None:
-    """From a click to the new picture; no setting has been computed before."""
+def interactions(app: App) -> None:
+    """Measure from a click to the new figure; nothing is cached."""
     clicks = {
         "Micro, another pruner": ("/micro?step=prune", "SparseGPT"),
         "Lab, memory off, Wanda": ("/lab", "off"),
@@ -216,7 +179,7 @@ def interactions(visit: Any) -> None:
     }
     drawn = "[...document.querySelectorAll('.js-plotly-plot')].map(plot => JSON.stringify(plot.data)).join()"
     for name, (path, choice) in clicks.items():
-        with page(visit, path) as visitor:
+        with browser(app, path) as visitor:
             visitor.page.wait_for_selector(CHART)
             before = visitor.page.evaluate(drawn)
             button = visitor.page.get_by_role("radio", name=choice, exact=True)
@@ -225,41 +188,39 @@ def interactions(visit: Any) -> None:
                 button.click()
                 visitor.page.wait_for_function(f"before => {drawn} !== before", arg=before, polling=50)
 
-            tell(name, taken(seconds(click)), "< 1 s")
+            row(name, timed(seconds(click)), "< 1 s")
+
+
+MEASURES: dict[str, Callable[[App], None]] = {
+    "paint": first_paint,
+    "charts": first_chart,
+    "clicks": interactions,
+    "idle": idle_traffic,
+    "run": first_progress,
+    "memory": memory_of_polling,
+    "sizes": largest_figures,
+}
 
 
 def main(parts: list[str], polls: int, quiet: float) -> None:
-    print(f"{machine()}\nload {os.getloadavg()[0]:.1f}\n\n| what | measured | bar |\n|---|---|---|", flush=True)
+    print(f"{machine()}\nload {os.getloadavg()[0]:.1f}\n\n| what | measured | target |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        runs = Path(folder)
         os.environ["SDS_RUNS"] = folder
         examples = take_in()
-        paths = {
-            "Layer": f"/layer?run={examples[-1].id}&cell=20.mlp.up_proj",
-            "Compare": f"/compare?runs={','.join(run.id for run in examples)}",
-        }
-        with server(runs, cache_folder()) as address, visitors(address) as visit:
-            measures = {
-                "paint": lambda: first_paint(visit),
-                "charts": lambda: first_chart(visit, paths),
-                "clicks": lambda: interactions(visit),
-                "idle": lambda: idle_traffic(visit, {"Run": f"/run?run={examples[0].id}"} | paths, quiet),
-                "run": lambda: first_progress(visit, runs),
-                "memory": lambda: memory_of_polling(visit, polls),
-                "sizes": lambda: largest_figures(examples),
-            }
-            assert list(measures) == PARTS
-            for part in parts or PARTS:
-                measures[part]()
+        with server(Path(folder), cache_folder()) as address, visitors(address) as visit:
+            app = App(visit, Path(folder), examples, polls, quiet)
+            for part in parts or MEASURES:
+                MEASURES[part](app)
     print(f"\nload {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
     if CHROMIUM is None or find_spec("playwright") is None:
-        sys.exit("This needs Chromium and playwright (requirements-dev.txt): one of them is not on this machine.")
+        sys.exit("Chromium and playwright (requirements-dev.txt) are required; one of them is missing.")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=PARTS, metavar="PART", help=f"of {' '.join(PARTS)} (default: all)")
-    parser.add_argument("--polls", type=int, default=1000, help="polls of a running run (default: %(default)s)")
+    known = ", ".join(MEASURES)
+    parser.add_argument("parts", nargs="*", choices=MEASURES, metavar="PART", help=f"any of {known} (default: all)")
+    parser.add_argument("--polls", type=int, default=1000, help="polls of a live run (default: %(default)s)")
     parser.add_argument("--quiet", type=float, default=20, help="seconds to watch an idle page (default: %(default)s)")
     arguments = parser.parse_args()
     main(arguments.parts, arguments.polls, arguments.quiet)

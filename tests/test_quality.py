@@ -1,18 +1,15 @@
-"""The study's arithmetic and its memory of what is done, on runs written by hand."""
+"""The study's arithmetic and its resumption, on results written by hand."""
 
 import json
 import math
-import sys
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import quality
 from sds_core.runs.run_folder import create, ids
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import quality
 
 DENSE = (2.0, 2.5, 3.0)
 WINDOWS = np.random.default_rng(0).normal(3.0, 0.3, (2, 3, 3))  # method, seed, window
@@ -34,7 +31,7 @@ def options(tmp_path, monkeypatch):
 
 
 def finish(run):
-    """A result as a run of the study would have it."""
+    """Write the result that a run of the study would have."""
     losses = WINDOWS[0 if run.config.method == "base" else 1, run.config.seed]
     stage = run.config.written_by(run.config.phases[-1])
     value = math.exp(losses.mean())
@@ -50,8 +47,8 @@ def finish(run):
     (run.folder / "result.json").write_text(json.dumps(result))
 
 
-def test_ratios_are_paired_over_windows_and_spread_over_seeds(options, monkeypatch, capsys):
-    monkeypatch.setattr(quality, "work_off", lambda runs: [finish(run) for run in runs])
+def test_ratios_are_paired_over_windows_with_spread_over_seeds(options, monkeypatch, capsys):
+    monkeypatch.setattr(quality, "run_all", lambda runs: [finish(run) for run in runs])
     quality.study(options)
     base, sds = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2:4")]
     base, sds = ([cell.strip() for cell in line.split("|")] for line in (base, sds))
@@ -67,7 +64,7 @@ def test_ratios_are_paired_over_windows_and_spread_over_seeds(options, monkeypat
     assert len(table) == 1 + 6
 
 
-def test_an_interrupted_study_goes_on_with_the_same_runs(options, monkeypatch, capsys):
+def test_interrupted_study_resumes_the_same_runs(options, monkeypatch, capsys):
     worked = []
 
     def work_two(runs):
@@ -75,23 +72,23 @@ def test_an_interrupted_study_goes_on_with_the_same_runs(options, monkeypatch, c
         for run in runs[:2]:
             finish(run)
 
-    monkeypatch.setattr(quality, "work_off", work_two)
+    monkeypatch.setattr(quality, "run_all", work_two)
     for _ in range(4):
         quality.study(options)
     assert [len(batch) for batch in worked] == [6, 4, 2]
     assert sorted(ids()) == sorted(worked[0])
 
 
-def test_a_whole_seed_is_worked_off_before_the_next(options, monkeypatch, capsys):
+def test_one_seed_is_completed_before_the_next(options, monkeypatch, capsys):
     order = []
-    monkeypatch.setattr(quality, "work_off", lambda runs: order.extend(run.config.seed for run in runs))
+    monkeypatch.setattr(quality, "run_all", lambda runs: order.extend(run.config.seed for run in runs))
     quality.study(options)
     assert order == [0, 0, 1, 1, 2, 2]
 
 
-def test_every_text_has_a_table_of_its_own(options, monkeypatch, capsys):
+def test_every_text_gets_its_own_table(options, monkeypatch, capsys):
     options.evaluations, options.seeds = ["python-docs", "news.txt"], [0]
-    monkeypatch.setattr(quality, "work_off", lambda runs: [finish(run) for run in runs])
+    monkeypatch.setattr(quality, "run_all", lambda runs: [finish(run) for run in runs])
     quality.study(options)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":") or line.startswith("| 2:4")]
     assert [line[:7] for line in lines] == ["demo on", "| 2:4 b", "| 2:4 s"] * 2
@@ -99,15 +96,15 @@ def test_every_text_has_a_table_of_its_own(options, monkeypatch, capsys):
     assert texts == {"python-docs", "news.txt"}
 
 
-def test_tables_only_start_nothing(options, monkeypatch, capsys):
+def test_table_flag_starts_no_run(options, monkeypatch, capsys):
     options.table = True
-    monkeypatch.setattr(quality, "work_off", lambda runs: pytest.fail("started"))
+    monkeypatch.setattr(quality, "run_all", lambda runs: pytest.fail("started"))
     create(quality.RunConfig())
     quality.study(options)
     assert len(ids()) == 1
 
 
 @pytest.mark.parametrize("study", quality.STUDIES)
-def test_every_setting_is_a_sound_configuration_with_a_label_of_its_own(study):
+def test_settings_are_valid_and_have_distinct_labels(study):
     labels = [quality.label(changes) for changes in quality.STUDIES[study]]
     assert len(set(labels)) == len(labels)

@@ -1,0 +1,70 @@
+"""The settings of each study in quality.py, as changes to the defaults of `RunConfig`."""
+
+from typing import Any
+
+from sds_core.runs.config import ALLOCATIONS
+
+Changes = dict[str, Any]
+"""Fields of `RunConfig` that differ from their defaults."""
+
+BASES: list[Changes] = [{"method": "base", "pruner": pruner} for pruner in ("magnitude", "wanda", "sparsegpt")]
+CONTROLS: list[Changes] = [
+    {"method": method, "pruner": pruner}
+    for pruner in ("wanda", "sparsegpt")
+    for method in ("swaps", "straight-through", "adjusted")
+] + [
+    {"method": "adjusted", "pruner": pruner, "options": {"beta": 0.2, "sequential": True}}
+    for pruner in ("wanda", "sparsegpt")
+]
+BLOCKS: list[Changes] = [
+    {"method": "sds-admm", "pruner": "wanda", "options": {"block_epochs": 2}},
+    {"method": "adjusted", "pruner": "wanda", "options": {"beta": 0.2, "sequential": True, "block_epochs": 2}},
+]
+METHODS: list[Changes] = [
+    {"method": method, "pruner": pruner} for pruner in ("wanda", "sparsegpt") for method in ("sds", "sds-admm")
+]
+DEVELOPMENT = {"samples": 16, "length": 512, "eval_windows": 24, "eval_length": 512}
+ADMM = {"method": "sds-admm", "pruner": "wanda"}
+
+STUDIES: dict[str, list[Changes]] = {
+    "methods": [
+        {"pattern": pattern, "eval_windows": 64, "eval_length": 1024, **setting}
+        for pattern in ("2:4", "50%")
+        for setting in (*BASES, *METHODS, *CONTROLS, *BLOCKS)
+    ],
+    "second": [
+        {**DEVELOPMENT, **setting}
+        for setting in (*BASES, *METHODS, {"method": "adjusted", "pruner": "sparsegpt"}, *BLOCKS)
+    ],
+    "ablations": [
+        {**DEVELOPMENT, **setting}
+        for setting in (
+            *BASES,
+            *METHODS,
+            *CONTROLS,
+            ADMM | {"pruner": "magnitude"},
+            ADMM | {"options": {"sequential": False}},
+            *(ADMM | {"options": {"beta": beta}} for beta in (0.0, 0.1, 0.15, 0.3, 0.5, 1.0)),
+            *(ADMM | {"options": {"alpha": alpha}} for alpha in (0.05, 0.1, 0.4)),
+            *(
+                ADMM | {"options": {"rounds": rounds, "rho_growth": rho_growth}}
+                for rounds, rho_growth in ((6, 1.7), (25, 1.15))
+            ),
+            *(ADMM | {"options": {"block_epochs": epochs}} for epochs in (1, 2, 4)),
+            ADMM | {"schedule": "staged"},
+            *(ADMM | {"calibration": text} for text in ("python-docs", "self*3+python-docs")),
+            *({"pattern": "4:8", "method": method, "pruner": "wanda"} for method in ("base", "sds-admm")),
+            *(
+                {"pattern": "70%", "method": method, "pruner": pruner, "allocation": allocation}
+                for method, pruner in (("base", "wanda"), ("base", "sparsegpt"), ("sds-admm", "wanda"))
+                for allocation in ALLOCATIONS
+            ),
+            *(ADMM | {"samples": samples} for samples in (8, 32, 64)),
+        )
+    ],
+}
+"""`methods` backs the claims, on text that no choice has looked at; `second` repeats 2:4 on another text or model;
+`ablations` is for choices, on development text."""
+
+RECIPE = {**DEVELOPMENT, **ADMM}
+"""The setting that ablations are compared with."""
