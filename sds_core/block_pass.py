@@ -1,6 +1,6 @@
 """One pass over a model's blocks: observe a block's inputs, solve its layers, send the data through it.
 
-A pass knows neither pruners nor methods; `PassPlan.solve` says what happens to a layer.
+A pass knows neither pruners nor methods; it calls `PassPlan.solve` for each layer.
 """
 
 import copy
@@ -105,7 +105,7 @@ class PriorResults(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PassPlan:
-    """What a pass does with each layer, and the weights through which data flows to later blocks."""
+    """The treatment of each layer in a pass, and the weights through which data flows to later blocks."""
 
     solve: Callable[[LayerResult], LayerResult]
     """Add this pass's stages to a layer."""
@@ -135,7 +135,7 @@ def run_pass(
     Args:
         structure: the model, its weights dense.
         windows: calibration token ids (n, T).
-        plan: what happens to a layer.
+        plan: the treatment of each layer.
         device: where the work is done.
         prior: results of earlier passes, and of this one if it was interrupted.
         held_out: number of windows, the last ones, that are for judging only.

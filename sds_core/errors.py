@@ -1,4 +1,4 @@
-"""What a user can cause, said in one sentence: what is wrong, what was given, what is allowed, how to go on."""
+"""Errors that a user can cause, each in one sentence: what is wrong, the value given, the values allowed, the cure."""
 
 from collections.abc import Sequence
 from typing import Any

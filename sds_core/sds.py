@@ -31,7 +31,7 @@ SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Base pruner, method and pattern: what is done to every layer."""
+    """The treatment of every layer: base pruner, method and pattern."""
 
     pruner: Pruner | None
     """None where the sparse weights are given."""

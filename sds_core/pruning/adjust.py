@@ -10,9 +10,9 @@ from sds_core.pruning.pattern import Pattern
 
 
 def solve_kept(problem: LayerProblem, pruned: Pruned) -> Pruned:
-    """The same mask with the weights that minimise f on it: masked, Jacobi-preconditioned conjugate gradients.
+    """Return the same mask with the weights that minimise f on it, by Jacobi-preconditioned conjugate gradients.
 
-    At most 20 steps, less where the relative residual falls below 1e-3 (`solve.masked_conjugate_gradients`).
+    At most 20 steps, fewer once the relative residual is below 1e-3 (`linalg.masked_conjugate_gradients`).
     """
     gram = problem.gram
     start = pruned.weight * gram.scale
@@ -21,7 +21,7 @@ def solve_kept(problem: LayerProblem, pruned: Pruned) -> Pruned:
 
 
 MOMENTUM = 0.8
-"""Of straight-through steps; the paper does not name its optimiser."""
+"""Momentum of straight-through steps; the paper does not name its optimiser."""
 
 
 def straight_through(
@@ -33,13 +33,13 @@ def straight_through(
     with the masked weights, and applies that gradient, with momentum, to *all* weights, so a masked weight can grow
     until it returns. The iteration may diverge, hence the best masked iterate is kept; the start counts as one.
 
-    Magnitude is |V| = |W|·s, in the Jacobi coordinates in which the steps are taken. With steps in one coordinate and
-    magnitudes in the other, weights of weak inputs, which move fast in W, win places that they are of no use in.
+    Magnitude is |V| = |W|·s, in the Jacobi coordinates of the steps. Magnitudes in the original coordinates would
+    favour weights of weak inputs, which move fast there but contribute little.
 
     Args:
         problem: the layer, weight (R, C).
         start: the second prune.
-        pattern: what every mask obeys.
+        pattern: the pattern of every mask.
         iterations: number of steps.
         learning_rate: step length in units of 1/λ_max(H̃), in Jacobi coordinates.
     """
@@ -63,7 +63,7 @@ def straight_through(
 
 
 def better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:
-    """Early exit: the candidate with the lowest loss on the problem, with its name; of equals, the first."""
+    """Early exit: return the candidate with the lowest loss and its name; of equal ones, the first."""
     losses = {name: problem.loss(candidate.weight) for name, candidate in candidates.items()}
     name = min(losses, key=lambda key: losses[key] if math.isfinite(losses[key]) else math.inf)
     return name, candidates[name]

@@ -1,4 +1,4 @@
-"""What a layer's weights look like, as numbers: histograms on fixed edges, statistics, overlap of masks. No plots."""
+"""The distribution of a layer's weights in numbers: histograms on fixed edges, statistics, overlap of masks."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from torch import Tensor
 
 BINS = 201
 SPAN = 6.0
-"""Histograms run over ± this many standard deviations of the *dense* weight, so that all stages share their edges."""
+"""Histograms span ± this many standard deviations of the *dense* weight, so that all stages share their edges."""
 JOINT = 64
-"""Bins to a side of a joint histogram over the same span, and entries to a side of a crop of masks."""
+"""Bins along each side of a joint histogram over the same span, and entries along each side of a crop of masks."""
 CHUNK = 1 << 22
+"""Entries counted at a time: below 2²⁴, where float32 stops counting exactly."""
 NEAR_ZERO = 0.1
 """A weight is near zero below this many dense standard deviations."""
 
@@ -22,7 +23,7 @@ class Histogram:
     """Counts of a weight's entries, in units of the dense weight's standard deviation."""
 
     counts: list[int]
-    """`BINS` counts over equal bins from −SPAN to +SPAN; exact zeros are not in here."""
+    """`BINS` counts over equal bins from −SPAN to +SPAN, without exact zeros."""
     below: int
     """Entries under −SPAN."""
     above: int
@@ -32,10 +33,9 @@ class Histogram:
 
 
 def histogram(weight: Tensor, dense_std: float) -> Histogram:
-    """Histogram of a weight (any shape) in units of the dense layer's standard deviation."""
+    """Return the histogram of a weight (any shape) in units of the dense layer's standard deviation."""
     values = weight.flatten().float() / (dense_std or 1.0)
     zeros = _count(values == 0)
-    # Counts are kept in float32, exact up to 2²⁴ only, hence chunk by chunk.
     counts = torch.zeros(BINS, dtype=torch.int64)
     for chunk in values.split(CHUNK):
         counts += chunk.histc(BINS, -SPAN, SPAN).long()
@@ -47,13 +47,13 @@ def histogram(weight: Tensor, dense_std: float) -> Histogram:
 
 
 def _count(condition: Tensor) -> int:
-    """How often a condition holds; NumPy counts several times faster than torch on the CPU."""
+    """Count the true entries; on the CPU NumPy is several times faster than torch."""
     return int(np.count_nonzero(condition.cpu().numpy()))
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """One weight in numbers; shares are of all entries."""
+    """Summary statistics of a weight; shares are of all entries."""
 
     std: float
     """Standard deviation of all entries."""
@@ -66,7 +66,7 @@ class Statistics:
 
 
 def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Statistics:
-    """Statistics of a weight (R, C), with its mask (R, C) where it has one."""
+    """Return the statistics of a weight (R, C), with its mask (R, C) if it has one."""
     values = weight.flatten().float()
     zeros, count = _count(values == 0), values.numel()
     living = max(count - zeros, 1)
@@ -86,15 +86,15 @@ def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> 
 
 
 def mask_change(first: Tensor, last: Tensor) -> float:
-    """Share of the weights kept by the first mask that the last one does not keep."""
+    """Return the share of the first mask's kept weights that the last mask prunes."""
     return 1 - int((first & last).sum()) / max(int(first.sum()), 1)
 
 
 def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int]:
-    """How often an entry goes from one value to another: `JOINT`² counts, `before` downwards, `after` across.
+    """Return the joint histogram of two weights: `JOINT`² counts, rows for `before`, columns for `after`.
 
-    Both over ±SPAN dense standard deviations, entries beyond in the outermost bins; pruned entries, exactly zero
-    after, are left out.
+    Both axes span ±SPAN dense standard deviations; values beyond fall into the outermost bins. Entries that are exactly
+    zero after are left out.
 
     Args:
         before, after: weights of one shape.
@@ -102,14 +102,14 @@ def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int
     """
     scale = JOINT / (2 * SPAN * (dense_std or 1.0))
     rows, columns = ((values.float() * scale + JOINT / 2).floor().clamp(0, JOINT - 1) for values in (before, after))
-    nowhere = JOINT**2  # a place of its own for what is left out: quicker than picking the others
+    nowhere = JOINT**2  # an extra bin for the entries left out: faster than selecting the others
     places = (rows * JOINT + columns).masked_fill(after == 0, nowhere)
     return torch.bincount(places.flatten().int(), minlength=nowhere + 1)[:nowhere].tolist()
 
 
 def mask_crop(first: Tensor, last: Tensor) -> list[int]:
-    """The upper left corner of two masks (R, C), at most `JOINT` to a side, row by row.
+    """Return the upper left corner of two masks (R, C), at most `JOINT` entries along each side, row by row.
 
-    0 pruned by both, 1 kept by the first only, 2 by the last only, 3 by both.
+    0: pruned by both; 1: kept by the first only; 2: kept by the last only; 3: kept by both.
     """
     return (first[:JOINT, :JOINT].long() + 2 * last[:JOINT, :JOINT].long()).flatten().tolist()

@@ -1,4 +1,4 @@
-"""The Gram matrix of a layer's inputs: all that pruning and reconstruction ever need of the calibration data."""
+"""The Gram matrix of a layer's inputs: all that pruning and reconstruction need of the calibration data."""
 
 from functools import cached_property
 
@@ -15,11 +15,11 @@ class Gram:
     Linear layers that receive the same input share one `Gram`, hence its factorisations.
 
     Jacobi scaling: with s_j = √H_jj, H̃ = H / (s sᵀ) has a unit diagonal, and |W_ij|·s_j is Wanda's score. A dead
-    input (H_jj = 0) gets a tiny positive s_j, so that nothing is divided by zero and its weights are pruned first.
+    input (H_jj = 0) gets a tiny positive s_j, which avoids division by zero and gets its weights pruned first.
 
     Args:
         matrix: H, symmetric (C, C), float32 or float64.
-        name: where the inputs belong, for error messages.
+        name: the layer's name, for error messages.
 
     Raises:
         SDSError: H is not finite.
@@ -31,7 +31,7 @@ class Gram:
         if not matrix.isfinite().all():
             raise SDSError(
                 f"the Gram matrix of the inputs of {name} is not finite",
-                cure="the activations overflow: load the model in float32, or look for broken weights",
+                cure="the activations overflow: load the model in float32, or check it for broken weights",
             )
         self.matrix = matrix
         self.name = name
@@ -50,7 +50,7 @@ class Gram:
 
     @cached_property
     def dead(self) -> Tensor:
-        """Which inputs (C,) were zero in every calibration token."""
+        """Mask (C,) of the inputs that were zero in every calibration token."""
         return self.diagonal == 0
 
     @cached_property
@@ -66,13 +66,13 @@ class Gram:
 
     @cached_property
     def top_eigenvalue(self) -> float:
-        """Largest eigenvalue of H̃, by power iteration and 2 % up: steps of 1/λ never climb."""
+        """Largest eigenvalue λ of H̃ by power iteration, raised by 2 % so that a step of 1/λ never increases f."""
         return 1.02 * linalg.largest_eigenvalue(self.scaled)
 
     def shrunk(self, alpha: float) -> "Gram":
-        """H_α = (1−α) H + α·diag(H): shrinkage towards what the calibration cannot know.
+        """H_α = (1−α) H + α·diag(H): shrink the correlations, which are estimated from few tokens.
 
-        α = 0 trusts every correlation that was seen; α = 1 is Wanda's metric.
+        α = 0 trusts every observed correlation; α = 1 is Wanda's metric. Each α is computed once.
         """
         if alpha == 0:
             return self
@@ -117,16 +117,16 @@ class Gram:
 
 
 STRIP = 192
-"""Rows of a Gram matrix that are accumulated at a time, from the diagonal on; wide enough for a fast product."""
+"""Rows of a Gram matrix accumulated at a time, from the diagonal on; wide enough for a fast matrix product."""
 
 
 class GramAccumulator:
-    """Sums X Xᵀ over batches of inputs in float32, and optionally X_teacher Xᵀ beside it.
+    """Sum of X Xᵀ over batches of inputs in float32, and optionally of X_teacher Xᵀ.
 
     Args:
         columns: C, the number of inputs.
-        device: where the sums live.
-        cross: whether the products with a teacher's inputs are summed as well.
+        device: device of the sums.
+        cross: whether to sum the products with a teacher's inputs as well.
     """
 
     def __init__(self, columns: int, device: torch.device | str = "cpu", cross: bool = False):
@@ -135,9 +135,9 @@ class GramAccumulator:
         self._cross = torch.zeros(columns, columns, device=device) if cross else None
 
     def add(self, inputs: Tensor, teacher_inputs: Tensor | None = None) -> None:
-        """Add inputs (..., C) and, when `cross`, the teacher's inputs (..., C) for the same tokens."""
+        """Add inputs (..., C) and, if `cross`, the teacher's inputs (..., C) for the same tokens."""
         rows = inputs.detach().flatten(0, -2).float()
-        for start in range(0, rows.shape[1], STRIP):  # the matrix is symmetric: nothing is spent below the diagonal
+        for start in range(0, rows.shape[1], STRIP):  # by symmetry, the upper triangle is enough
             strip = slice(start, start + STRIP)
             self._upper[strip, start:].addmm_(rows[:, strip].T, rows[:, start:])
         if self._cross is not None:
@@ -146,16 +146,16 @@ class GramAccumulator:
         self.tokens += rows.shape[0]
 
     def gram(self, name: str) -> Gram:
-        """H = X Xᵀ / N over all that was added, exactly symmetric."""
+        """Return H = X Xᵀ / N over all tokens added, exactly symmetric."""
         assert self.tokens, f"no tokens reached {name}"
         return Gram(self._sum().div_(self.tokens), name)
 
     def pull(self) -> Tensor | None:
-        """(X_teacher Xᵀ − X Xᵀ) / N (C, C), or None without a teacher."""
+        """Return (X_teacher Xᵀ − X Xᵀ) / N (C, C), or None without a teacher."""
         return None if self._cross is None else (self._cross - self._sum()) / self.tokens
 
     def _sum(self) -> Tensor:
-        """X Xᵀ (C, C), exactly symmetric, a tensor of its own."""
+        """Return X Xᵀ (C, C), exactly symmetric, as a new tensor."""
         total = self._upper.triu()
-        total += total.triu(1).T  # in place: for wide layers each of these is hundreds of megabytes
+        total += total.triu(1).T  # in place: for wide layers each copy is hundreds of megabytes
         return total

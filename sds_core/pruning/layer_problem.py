@@ -1,4 +1,4 @@
-"""One linear layer to be pruned: the quadratic that every phase minimises."""
+"""The pruning problem of one linear layer: the quadratic that every phase minimises."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,15 +11,15 @@ from sds_core.pruning.gram import Gram, GramAccumulator
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned weight and its mask. The mask is what counts: a kept weight may happen to be exactly zero."""
+    """A pruned weight and its mask; sparsity is counted on the mask, for a kept weight may be exactly zero."""
 
     weight: Tensor
-    """(R, C), zero wherever the mask is False."""
+    """(R, C), zero where the mask is False."""
     mask: Tensor
     """bool (R, C), True where kept."""
 
     def to(self, device: torch.device) -> "Pruned":
-        """The same on another device."""
+        """Return the same on another device."""
         return Pruned(self.weight.to(device), self.mask.to(device))
 
     @property
@@ -32,8 +32,8 @@ class Pruned:
 class LayerProblem:
     """min over V of f(V) = ‖Y − V X‖² / N = tr(V H Vᵀ) − 2 tr(V Bᵀ) + const, with gradient 2 (V H − B).
 
-    H = X Xᵀ / N and B = Y Xᵀ / N are sufficient statistics: N never appears again. With the dense layer's own
-    outputs on the same inputs as target, B = W H.
+    H = X Xᵀ / N and B = Y Xᵀ / N are sufficient statistics of the calibration data, whatever N is. With the dense
+    layer's outputs on the same inputs as target, B = W H.
     """
 
     weight: Tensor
@@ -41,7 +41,7 @@ class LayerProblem:
     gram: Gram
     """H of the inputs, (C, C)."""
     shift: Tensor | None = None
-    """B − W H (R, C) where the target is not just W's own output: part of the teacher, β·W (X_dense − X) Xᵀ / N."""
+    """B − W H (R, C) where a share β of the target is the teacher's output: β·W (X_dense − X) Xᵀ / N."""
 
     _shrunk: dict[float, "LayerProblem"] = field(default_factory=dict, init=False, repr=False)
 
@@ -51,7 +51,7 @@ class LayerProblem:
 
     @classmethod
     def from_inputs(cls, weight: Tensor, inputs: Tensor, name: str = "this layer") -> "LayerProblem":
-        """From W (R, C) and inputs X (C, N), in X's precision if that is float64, else in float32."""
+        """From W (R, C) and inputs X (C, N); in float64 if W is, else in float32."""
         if weight.dtype == torch.float64:
             return cls(weight, Gram(inputs @ inputs.T / inputs.shape[1], name))
         sums = GramAccumulator(len(inputs), inputs.device)
@@ -82,13 +82,13 @@ class LayerProblem:
 
     @cached_property
     def _energy(self) -> float:
-        """tr(W H Wᵀ): the mean square of the dense layer's output, summed over outputs."""
+        """tr(W H Wᵀ): the mean square of the dense layer's outputs, summed over outputs."""
         return float(((self.weight @ self.gram.matrix) * self.weight).sum())
 
     def loss(self, weight: Tensor) -> float:
-        """(f(V) − f(W)) / tr(W H Wᵀ) for V (R, C): the output error relative to the output's own energy.
+        """(f(V) − f(W)) / tr(W H Wᵀ) for V (R, C): the output error relative to the output's energy.
 
-        Without a shift this is ‖(V − W) X‖² / ‖W X‖², 0 for the dense weight and 1 for zeros.
+        Without a shift this is ‖(V − W) X‖² / ‖W X‖²: 0 for the dense weight, 1 for zeros.
         """
         change = weight - self.weight
         excess = self.energy(change)
@@ -97,12 +97,12 @@ class LayerProblem:
         return excess
 
     def energy(self, change: Tensor) -> float:
-        """tr(D H Dᵀ) / tr(W H Wᵀ) for D (R, C): ‖D X‖² / ‖W X‖², what a change of weights does to the outputs."""
+        """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs."""
         moved = float(((change @ self.gram.matrix) * change).sum())
         return moved / self._energy if self._energy > 0 else 0.0
 
     def shrunk(self, alpha: float) -> "LayerProblem":
-        """The same problem with H_α instead of H and B = W H_α + shift (see `Gram.shrunk`), made once per α."""
+        """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); computed once per α."""
         if alpha not in self._shrunk:
             self._shrunk[alpha] = LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift)
         return self._shrunk[alpha]

@@ -1,14 +1,14 @@
-"""Linear algebra on symmetric positive semi-definite matrices; knows nothing of pruning."""
+"""Linear algebra on symmetric positive semi-definite matrices, independent of pruning."""
 
 import torch
 from torch import Tensor
 
 
 def upper_inverse_factor(matrix: Tensor, damping: float) -> Tensor:
-    """Upper triangular U with UᵀU = (A + damping·I)⁻¹ for a float64 matrix A (C, C).
+    """Return the upper triangular U with UᵀU = (A + damping·I)⁻¹ for a float64 matrix A (C, C).
 
-    With rows and columns in reverse order, A = L Lᵀ becomes an upper times a lower triangle, and U is the inverse of
-    the upper one: a single factorisation, and the inverse of A is never formed.
+    Reversing rows and columns turns the Cholesky factorisation L Lᵀ into an upper times a lower triangle, and U is the
+    inverse of the upper one: one factorisation, and the inverse of A is never formed.
 
     Raises:
         torch.linalg.LinAlgError: A + damping·I is not positive definite.
@@ -20,7 +20,7 @@ def upper_inverse_factor(matrix: Tensor, damping: float) -> Tensor:
 
 
 def divide(rhs: Tensor, matrix: Tensor, ridge: float) -> Tensor:
-    """B (A + ridge·I)⁻¹ for B (R, C) and a symmetric A (C, C), by Cholesky.
+    """Return B (A + ridge·I)⁻¹ for B (R, C) and a symmetric A (C, C), by Cholesky.
 
     Raises:
         torch.linalg.LinAlgError: A + ridge·I is not positive definite.
@@ -31,7 +31,7 @@ def divide(rhs: Tensor, matrix: Tensor, ridge: float) -> Tensor:
 
 
 def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
-    """Largest eigenvalue of a positive semi-definite matrix (C, C) by power iteration: low by a few per cent."""
+    """Return the largest eigenvalue of a semi-definite matrix (C, C) by power iteration, a few per cent low."""
     generator = torch.Generator().manual_seed(0)
     vector = torch.rand(len(matrix), generator=generator, dtype=matrix.dtype).to(matrix.device)
     for _ in range(steps):
@@ -46,15 +46,15 @@ def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
 def masked_conjugate_gradients(
     matrix: Tensor, rhs: Tensor, support: Tensor, start: Tensor, max_steps: int = 20, tolerance: float = 1e-3
 ) -> Tensor:
-    """Minimise tr(V A Vᵀ) − 2 tr(V Bᵀ) over V (R, C) that vanishes outside `support`, each row by conjugate gradients.
+    """Minimise tr(V A Vᵀ) − 2 tr(V Bᵀ) over V (R, C) with the given support, each row by conjugate gradients.
 
     Args:
         matrix: A (C, C), symmetric positive semi-definite, best with a unit diagonal.
         rhs: B (R, C).
         support: bool (R, C), where V may differ from zero.
-        start: first guess (R, C); its part outside the support is dropped.
-        max_steps: most iterations; each costs one product with A.
-        tolerance: stop once ‖residual‖ / ‖B on the support‖ over all rows falls below this.
+        start: initial guess (R, C); entries outside the support are dropped.
+        max_steps: maximum number of iterations; each costs one product with A.
+        tolerance: bound on ‖residual‖ / ‖B on the support‖, over all rows, at which to stop.
     """
     solution = start * support
     residual = torch.where(support, rhs - solution @ matrix, 0)

@@ -1,4 +1,4 @@
-"""Magnitude pruning: small weights go, whatever flows through them."""
+"""Magnitude pruning: remove the smallest weights, whatever their inputs."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How sparsity is shared among blocks: OWL (Yin et al., arXiv 2310.05175) prunes blocks with many outliers less."""
+"""Outlier-weighed layerwise sparsity (OWL, Yin et al., arXiv 2310.05175): prune blocks with many outliers less."""
 
 from fractions import Fraction
 
@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 OUTLIER = 5.0
-"""A weight is an outlier if its Wanda score is this many times its block's mean (the paper's M)."""
+"""A weight is an outlier if its Wanda score exceeds this many times its block's mean (the paper's M)."""
 REACH = 0.08
-"""How far a block's ratio may lie from the ratio asked for (the paper's λ)."""
+"""Largest distance of a block's ratio from the requested one (the paper's λ)."""
 
 
 def outlier_share(scores: list[Tensor]) -> float:
-    """Share of a block's weights whose score |W_ij|·‖X_j‖₂ exceeds `OUTLIER` times the mean of all (the paper's Eq. 2).
+    """Return the share of a block's weights whose score |W_ij|·‖X_j‖₂ exceeds `OUTLIER` times the mean (its Eq. 2).
 
     Args:
-        scores: one tensor (R, C) a linear layer.
+        scores: a tensor (R, C) for each linear layer.
     """
     mean = float(sum(score.double().sum() for score in scores)) / sum(score.numel() for score in scores)
     outliers = sum(int((score > OUTLIER * mean).sum()) for score in scores)
@@ -23,14 +23,14 @@ def outlier_share(scores: list[Tensor]) -> float:
 
 
 def owl_ratios(shares: list[float], weights: list[int], ratio: Fraction) -> list[Fraction]:
-    """Ratio of pruned weights of every block; the mean over all weights is exactly the ratio asked for.
+    """Return the ratio of pruned weights of each block; their mean over all weights is exactly the requested ratio.
 
-    Shares of outliers are stretched to [0, 2·REACH], and a block keeps as much more than the mean as its share exceeds
-    the mean share. Where that would reach 0 or 1, the reach is shortened for all blocks alike.
+    Shares of outliers are rescaled to [0, 2·REACH], and a block's ratio lies below the mean by as much as its rescaled
+    share exceeds the mean share. Where a ratio would reach 0 or 1, the reach is reduced for all blocks alike.
 
     Args:
-        shares: share of outliers of every block.
-        weights: number of prunable weights of every block.
+        shares: share of outliers in each block.
+        weights: number of prunable weights in each block.
         ratio: share of weights to prune in the whole model.
     """
     low, high = min(shares), max(shares)

@@ -1,6 +1,6 @@
 """Sparsity patterns: the only place where scores become a mask, with exact counts.
 
-Everywhere in this package, of equal scores the lower index is kept, and a mask is True where a weight is kept.
+A mask is True where a weight is kept; of equal scores the lower index is kept.
 """
 
 import math
@@ -15,14 +15,14 @@ from torch import Tensor
 from sds_core.errors import SDSError
 
 Within = Literal["row", "layer"]
-"""Which weights compete with each other in an unstructured pattern: those of an output row, or the whole layer."""
+"""The comparison group of an unstructured pattern: the weights of an output row, or the whole layer."""
 
 ALLOWED = "a ratio of pruned weights such as 0.5 or 50%, or KEPT:GROUP such as 2:4"
 
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Prune exactly ⌊ratio · count⌋ weights in every comparison group, wherever they lie."""
+    """Unstructured sparsity: exactly ⌊ratio · count⌋ weights are pruned in every comparison group."""
 
     ratio: Fraction
     """Share of weights to prune, an exact fraction in [0, 1); a float or string is read as its decimal digits."""
@@ -39,10 +39,10 @@ class Unstructured:
         object.__setattr__(self, "ratio", ratio)
 
     def check(self, columns: int, layer: str) -> None:
-        """Every layer can take an unstructured pattern."""
+        """Accept every layer."""
 
     def mask(self, scores: Tensor, within: Within) -> Tensor:
-        """The mask (R, C) that keeps the highest scores (R, C) within each row, or within the whole layer."""
+        """Return the mask (R, C) of the highest scores (R, C) within each row, or within the whole layer."""
         groups = scores if within == "row" else scores.reshape(1, -1)
         drop = math.floor(self.ratio * groups.shape[1])
         return _keep_highest(groups, groups.shape[1] - drop).view(scores.shape)
@@ -53,19 +53,23 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class NM:
-    """N:M semi-structured sparsity: of every `group` consecutive inputs of a row, exactly `keep` are kept."""
+    """N:M semi-structured sparsity: of every `group` consecutive inputs of a row, exactly `keep` weights are kept."""
 
     keep: int
     """N, the number of weights *kept* (some reference codes count the pruned ones)."""
     group: int
-    """M, the number of consecutive inputs that compete."""
+    """M, the number of consecutive inputs in a group."""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep < self.group:
             raise SDSError("not an N:M pattern", got=str(self), allowed="KEPT:GROUP with 0 < KEPT < GROUP, such as 2:4")
 
     def check(self, columns: int, layer: str) -> None:
-        """Refuse a layer whose inputs do not divide into groups."""
+        """Check that a layer's inputs divide into groups.
+
+        Raises:
+            SDSError: they do not.
+        """
         if columns % self.group:
             raise SDSError(
                 f"the pattern {self} does not divide the {columns} inputs of layer {layer}",
@@ -74,13 +78,13 @@ class NM:
             )
 
     def mask(self, scores: Tensor, within: Within = "row") -> Tensor:
-        """The mask (R, C) that keeps the highest scores (R, C) of each group; `within` changes nothing here.
+        """Return the mask (R, C) of the highest scores (R, C) in each group, whatever `within`.
 
-        Each score's rank in its group is counted by comparing all pairs, which for groups this small is several
-        times faster than sorting.
+        A score's rank in its group is counted by comparing all pairs, which for groups this small is several times
+        faster than sorting.
         """
         assert scores.shape[1] % self.group == 0 and not scores.isnan().any()
-        places = scores.reshape(-1, self.group).T.contiguous()  # a row a place, so that comparisons run along memory
+        places = scores.reshape(-1, self.group).T.contiguous()  # a row per place in the group: contiguous comparisons
         rank = torch.zeros(places.shape, dtype=torch.int16, device=scores.device)
         for j in range(1, self.group):
             first_wins = places[:j] >= places[j]
@@ -96,10 +100,10 @@ Pattern = Unstructured | NM
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Read `2:4`, `0.5` or `50%`.
+    """Parse `2:4`, `0.5` or `50%`.
 
     Raises:
-        SDSError: anything else, or numbers out of range.
+        SDSError: not a pattern, or numbers out of range.
     """
     text = text.strip()
     if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text):
@@ -112,21 +116,21 @@ def parse_pattern(text: str) -> Pattern:
 
 
 GROUPS = (2, 4, 8, 16, 32)
-"""Lengths of group in which an N:M pattern is looked for."""
+"""Group lengths that `find_pattern` tries for an N:M pattern."""
 EXPLAINED = 0.99
-"""An N:M pattern that holds is what was meant if it asks for this share of the zeros that are there."""
+"""An N:M pattern that holds counts as intended if it accounts for this share of the zeros."""
 
 
 def holds(masks: list[Tensor], pattern: NM) -> bool:
-    """Whether no group of any mask (R, C) keeps more than the pattern allows."""
+    """Return whether no group of any mask (R, C) keeps more weights than the pattern allows."""
     divided = all(mask.shape[1] % pattern.group == 0 for mask in masks)
     return divided and _most_kept(masks, pattern.group) <= pattern.keep
 
 
 def find_pattern(masks: list[Tensor]) -> Pattern:
-    """The pattern of masks (R, C) that were made elsewhere.
+    """Infer the pattern of masks (R, C) from their zeros.
 
-    It is the N:M pattern of the shortest groups that holds in all of them and accounts for their zeros; else the ratio
+    The N:M pattern with the shortest groups that holds in all masks and accounts for their zeros; otherwise the ratio
     of zeros, to a hundredth of a per cent.
     """
     zeros, count = sum(int((~mask).sum()) for mask in masks), sum(mask.numel() for mask in masks)
@@ -144,7 +148,7 @@ def _most_kept(masks: list[Tensor], group: int) -> int:
 
 
 def _keep_highest(groups: Tensor, keep: int) -> Tensor:
-    """Mask (G, n) of the `keep` highest scores in each of G rows, ties to the lower index, by selection."""
+    """Return the mask (G, n) of the `keep` highest scores in each of G rows, ties to the lower index, by selection."""
     assert not groups.isnan().any(), "scores must be numbers"
     count = groups.shape[1]
     if keep == count:

@@ -125,7 +125,7 @@ def proximal_rounds(
 
     from W_s at φ = 0 to the dense W_d at φ = 1, where a pruner finds the mask it found the first time. In between, a
     pruned weight is back by the share φ_jj ≤ 1 of its size, which favours the old mask. This is why re-densing alone
-    gains nothing, and what gradient steps without regularisation do as well.
+    gains nothing; gradient steps without regularisation follow the same path.
 
     Args and errors: as `admm_rounds`.
     """

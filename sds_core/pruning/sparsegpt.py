@@ -1,4 +1,4 @@
-"""SparseGPT (Frantar and Alistarh, arXiv 2301.00774): prune column by column, let later columns repair the error."""
+"""SparseGPT (Frantar and Alistarh, arXiv 2301.00774): prune column by column, later columns compensating the error."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from sds_core.pruning.pattern import NM, Pattern
 class SparseGPT:
     """Column sweep with U, the upper Cholesky factor of (H + δI)⁻¹.
 
-    A weight scores (w_ij / U_jj)². When column j is pruned, e_i = (w_ij − pruned_ij) / U_jj is what row i lost, and
-    every later column k is moved by −e_i U_jk, which is the least-squares repair (the paper's Algorithm 1).
+    A weight scores (w_ij / U_jj)². Pruning column j leaves the error e_i = (w_ij − pruned_ij) / U_jj in row i, and
+    every later column k is updated by −e_i U_jk, the least-squares compensation (the paper's Algorithm 1).
     """
 
     damping: float = 0.01
     """δ as a share of the mean of diag H."""
     block: int = 128
-    """Columns whose mask is chosen together in an unstructured pattern; updates beyond a block are batched."""
+    """Columns that share a mask selection in an unstructured pattern; updates beyond a block are batched."""
 
     def __post_init__(self) -> None:
         if not (self.damping > 0 and self.block > 0):
@@ -38,7 +38,7 @@ class SparseGPT:
         block = max(self.block // group, 1) * group  # whole groups only
         for a in range(0, columns, block):
             b = min(a + block, columns)
-            for step in column_steps(weight[:, a:b], factor[a:b, a:b], pattern):  # noqa: B007, the last one is of use
+            for step in column_steps(weight[:, a:b], factor[a:b, a:b], pattern):  # noqa: B007, the last step is used
                 pass
             weight[:, a:b], mask[:, a:b] = step.weight, step.mask
             weight[:, b:] -= step.lost @ factor[a:b, b:]
@@ -47,32 +47,32 @@ class SparseGPT:
 
 @dataclass(frozen=True, eq=False)
 class ColumnStep:
-    """One column of a block has been pruned, and its error pushed to the columns on its right.
+    """The state after one column of a block was pruned and its error passed to the columns on its right.
 
-    The tensors are the sweep's own and live on with it: whoever keeps a step past the next one copies them.
+    The tensors are the sweep's own and change with the next step; copy them to keep them.
     """
 
     index: int
-    """Of the column, counted from the block's first."""
+    """Index of the column in the block."""
     weight: Tensor
-    """The block's weights as they are now (R, b)."""
+    """The block's current weights (R, b)."""
     mask: Tensor
-    """bool (R, b), True where kept; False also where nothing has been chosen yet."""
+    """bool (R, b), True where kept; False for columns whose mask is not selected yet."""
     scores: Tensor
-    """(w_ij / U_jj)² of the group that this column was chosen with (R, M), or of the block, as they were then."""
+    """(w_ij / U_jj)² of the column's group (R, M), or of the block, at the time of selection."""
     lost: Tensor
-    """The errors e (R, b); zero for columns that are still to come."""
+    """The errors e (R, b); zero for later columns."""
 
 
 def column_steps(weight: Tensor, factor: Tensor, pattern: Pattern) -> Iterator[ColumnStep]:
-    """Prune one block of columns, one after the other.
+    """Prune the columns of one block in turn.
 
-    Works on the transpose, where a column lies contiguous in memory.
+    Works on the transpose, where a column is contiguous in memory.
 
     Args:
         weight: the block's weights (R, b); not modified.
         factor: the block's part (b, b) of U, upper triangular with UᵀU = (H + δI)⁻¹.
-        pattern: what the mask obeys; chosen group by group, or for the whole block at once.
+        pattern: the pattern of the mask, which is selected group by group, or for the whole block at once.
     """
     diagonal = factor.diagonal()
     columns = weight.T.clone(memory_format=torch.contiguous_format)

@@ -1,7 +1,7 @@
-"""Mask refinement by swaps (SparseSwaps, Zimmer et al., arXiv 2512.10922): which weights are kept, not what they are.
+"""Mask refinement by swaps (SparseSwaps, Zimmer et al., arXiv 2512.10922): a better mask, the dense layer's weights.
 
-A weight that is pruned and one that is kept change places where that lowers the output error; kept weights stay those
-of the dense layer. It tells apart what a better mask gains and what better weights gain.
+A pruned and a kept weight change places where that lowers the output error. Kept weights stay those of the dense layer,
+which separates the gain of a better mask from that of better weights.
 """
 
 from typing import NamedTuple
@@ -13,44 +13,44 @@ from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import NM, Pattern
 
 CANDIDATES = 16
-"""In an unstructured pattern, this many kept and as many pruned weights of a row are tried with each other."""
+"""In an unstructured pattern, this many kept and as many pruned weights of a row are paired."""
 
 
 class Swap(NamedTuple):
-    """The best swap found in every row; all (R, 1)."""
+    """The best swap of every row; all tensors (R, 1)."""
 
     change: Tensor
-    """Of f, were it made."""
+    """The change of f."""
     out: Tensor
-    """Index of the weight that would be pruned."""
+    """Index of the kept weight to prune."""
     back: Tensor
-    """Index of the weight that would return."""
+    """Index of the pruned weight to bring back."""
 
 
 def refine_mask(problem: LayerProblem, mask: Tensor, pattern: Pattern, *, swaps: int) -> Pruned:
-    """Swap in every row, up to `swaps` times, the pair whose swap lowers f the most, until no swap helps.
+    """Make in every row, up to `swaps` times, the swap that lowers f the most, until none does.
 
-    With δ = W − W∘mask, f is δ H δᵀ + 2 δ·shift up to a constant, row by row, and pruning or returning weight j adds
-    t_j = ±W_j to δ_j. A swap of p and u therefore changes f by
+    With δ = W − W∘mask, f is δ H δᵀ + 2 δ·shift up to a constant, row by row, and pruning or bringing back weight j
+    adds t_j = ±W_j to δ_j. A swap of p and u therefore changes f by
 
         t_p² H_pp + 2 t_p c_p + t_u² H_uu + 2 t_u c_u + 2 t_p t_u H_pu,    c = δ H + shift
 
-    For N:M all pairs of all groups of a row are compared. An unstructured row has too many pairs: the `CANDIDATES`
-    best of either side by their own part are compared with each other, so that f falls with every swap, if not always
+    For N:M, all pairs within the groups of a row are compared. An unstructured row has too many pairs: only the
+    `CANDIDATES` best weights of either side, each judged alone, are paired, so f falls with every swap, if not always
     by the most.
 
     Args:
         problem: the layer, weight (R, C).
-        mask: bool (R, C), what is kept to begin with.
-        pattern: what it obeys; an unstructured one keeps its count in every row.
-        swaps: most swaps in a row.
+        mask: bool (R, C), the initial mask.
+        pattern: its pattern; an unstructured mask keeps its count in every row.
+        swaps: maximum number of swaps in a row.
     """
     gram, weight = problem.gram, problem.scaled_weight
     mask = mask.clone()
     slope = (weight * ~mask) @ gram.scaled
     if problem.shift is not None:
         slope += problem.shift / gram.scale
-    least = -16 * torch.finfo(weight.dtype).eps * weight.square().sum(dim=1, keepdim=True)  # below is rounding
+    least = -16 * torch.finfo(weight.dtype).eps * weight.square().sum(dim=1, keepdim=True)  # smaller gains are rounding
     for _ in range(swaps):
         move = torch.where(mask, weight, -weight)
         alone = move * (move * gram.scaled.diagonal() + 2 * slope)
@@ -66,7 +66,7 @@ def refine_mask(problem: LayerProblem, mask: Tensor, pattern: Pattern, *, swaps:
 
 
 def _in_groups(pattern: NM, mask: Tensor, move: Tensor, alone: Tensor, gram: Tensor) -> Swap:
-    """The best pair of one group in every row."""
+    """Return the best swap within one group, for every row."""
     rows, size = len(mask), pattern.group
     grouped = (rows, -1, size)
     blocks = torch.stack([gram[a : a + size, a : a + size] for a in range(0, gram.shape[1], size)])  # (C/M, M, M)
@@ -79,7 +79,7 @@ def _in_groups(pattern: NM, mask: Tensor, move: Tensor, alone: Tensor, gram: Ten
 
 
 def _in_rows(mask: Tensor, move: Tensor, alone: Tensor, gram: Tensor) -> Swap:
-    """The best pair among the candidates of every row."""
+    """Return the best swap among the candidates of every row."""
     count = min(CANDIDATES, mask.shape[1])
     out_change, out = torch.where(mask, alone, torch.inf).topk(count, dim=1, largest=False)
     back_change, back = torch.where(mask, torch.inf, alone).topk(count, dim=1, largest=False)

@@ -148,12 +148,12 @@ def admm_rounds(
     scale, target, inputs = jacobi(dense, inputs)
     gram = inputs @ inputs.T / inputs.shape[1]
     rhs = target @ gram
-    sparse, memory = start * scale, torch.zeros_like(start)
+    sparse, dual = start * scale, torch.zeros_like(start)
     for _ in range(rounds):
-        stiff = gram + rho * torch.eye(len(gram), dtype=gram.dtype)
-        solved = torch.linalg.solve(stiff, (rhs + rho * (sparse - memory)).T).T
-        mask = select((solved + memory).abs())
-        sparse = torch.where(mask, solved + memory, 0)
-        memory = solved + memory - sparse
-        rho, memory = rho_growth * rho, memory / rho_growth
+        ridged = gram + rho * torch.eye(len(gram), dtype=gram.dtype)
+        solved = torch.linalg.solve(ridged, (rhs + rho * (sparse - dual)).T).T
+        mask = select((solved + dual).abs())
+        sparse = torch.where(mask, solved + dual, 0)
+        dual = solved + dual - sparse
+        rho, dual = rho_growth * rho, dual / rho_growth
         yield solved / scale, sparse / scale, mask

@@ -27,7 +27,7 @@ GRAM = INPUTS @ INPUTS.T / TOKENS
 TOP = 1.02 * top_eigenvalue(jacobi(WEIGHT, INPUTS)[2])
 
 
-def test_kept_weights_are_solved_for_on_the_normal_equations():
+def test_kept_weights_solve_the_normal_equations():
     solved = solve_kept(PROBLEM, PRUNED)
     exact = solve_on_support(GRAM, WEIGHT @ GRAM, PRUNED.mask)
     assert torch.equal(solved.mask, PRUNED.mask) and (solved.weight[~solved.mask] == 0).all()
@@ -44,7 +44,7 @@ def test_a_teachers_shift_is_solved_for_as_well():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_solving_never_loses_against_zeroing_by_the_same_mask(seed):
+def test_solving_is_never_worse_than_masking(seed):
     inputs = correlated_inputs(32, 20, seed).float()
     problem = LayerProblem.from_inputs(random_weight(8, 32, seed).float(), inputs).shrunk(0.2)
     pruned = Wanda().solve(problem, NM(2, 4))
@@ -98,7 +98,7 @@ def test_straight_through_aims_at_a_teachers_shift():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_masked_weights_return_and_are_worth_it(seed):
+def test_masked_weights_return_and_lower_the_loss(seed):
     problem = LayerProblem.from_inputs(random_weight(32, 32, seed), correlated_inputs(32, 300, seed)).shrunk(0.2)
     pruned = Wanda().solve(problem, NM(2, 4))
     found = straight_through(problem, pruned, NM(2, 4), iterations=20, learning_rate=1.0)
@@ -108,7 +108,7 @@ def test_masked_weights_return_and_are_worth_it(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_best_iterate_is_kept_the_start_among_them(seed):
+def test_the_best_iterate_is_kept(seed):
     problem = LayerProblem.from_inputs(random_weight(8, 32, seed), correlated_inputs(32, 200, seed))
     start = solve_kept(problem, Wanda().solve(problem, NM(2, 4)))
     losses = [
@@ -119,7 +119,7 @@ def test_the_best_iterate_is_kept_the_start_among_them(seed):
     assert all(after <= before + 1e-12 for before, after in pairwise(losses))
 
 
-def test_neither_way_modifies_its_start():
+def test_the_start_is_not_modified():
     weight, mask = PRUNED.weight.clone(), PRUNED.mask.clone()
     solve_kept(PROBLEM, PRUNED)
     straight_through(PROBLEM, PRUNED, NM(2, 4), iterations=5, learning_rate=1.0)
@@ -136,7 +136,7 @@ def test_the_lower_loss_wins_in_either_order():
     assert better(PROBLEM, {"far": far, "near": near}) == ("near", near)
 
 
-def test_of_equals_the_first_wins():
+def test_the_first_of_equal_candidates_wins():
     assert better(PROBLEM, {"b": PRUNED, "a": PRUNED})[0] == "b"
 
 

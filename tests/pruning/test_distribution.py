@@ -47,7 +47,7 @@ def test_exact_zeros_are_counted_apart():
     assert found.zeros + found.below + found.above + sum(found.counts) == weight.numel()
 
 
-def test_what_lies_outside_is_counted_at_its_side():
+def test_outliers_are_counted_on_their_side():
     found = histogram(torch.tensor([-100.0, -13.0, -12.0, 12.0, 12.5, 13.0, 14.0]), 2.0)
     assert (found.below, found.above) == (2, 3)
     assert found.counts[0] == found.counts[-1] == 1 and sum(found.counts) == 2
@@ -60,12 +60,12 @@ def test_the_middle_bin_is_centred_on_zero():
 
 
 @pytest.mark.parametrize("empty", [torch.zeros(0), torch.zeros(3, 0)])
-def test_nothing_has_an_empty_histogram(empty):
+def test_an_empty_weight_has_an_empty_histogram(empty):
     found = histogram(empty, 1.0)
     assert sum(found.counts) + found.below + found.above + found.zeros == 0
 
 
-def test_a_dense_weight_without_spread_does_not_divide_by_zero():
+def test_a_constant_dense_weight_has_a_histogram():
     found = histogram(torch.zeros(4, 4), 0.0)
     assert found.zeros == 16 and sum(found.counts) == 0
 
@@ -83,7 +83,7 @@ def test_a_gaussian_has_no_excess_kurtosis():
     assert found.sparsity == 0
 
 
-def test_two_spikes_have_kurtosis_minus_two_whatever_the_zeros():
+def test_two_spikes_have_kurtosis_minus_two():
     weight = torch.tensor([[-3.0, 3.0, 0.0, 0.0], [3.0, -3.0, 0.0, 0.0]])
     found = statistics(weight, 1.0)
     assert found.kurtosis == pytest.approx(-2)
@@ -92,7 +92,7 @@ def test_two_spikes_have_kurtosis_minus_two_whatever_the_zeros():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_kurtosis_equals_the_formula_on_the_living_entries(seed):
+def test_kurtosis_equals_the_formula_on_nonzero_entries(seed):
     weight = random_weight(30, 40, seed).exp().float()
     weight[::3] = 0
     assert statistics(weight, 1.0).kurtosis == pytest.approx(excess_kurtosis(weight[weight != 0]), rel=1e-9)
@@ -118,7 +118,7 @@ def test_weights_without_spread_have_plain_statistics(weight):
     assert (found.std, found.kurtosis) == (0, 0)
 
 
-def test_mask_change_is_the_share_of_kept_weights_that_left():
+def test_mask_change_is_the_share_of_lost_weights():
     first = torch.tensor([[True, True, True, True, False, False, False, False]])
     last = torch.tensor([[True, True, True, False, True, False, False, False]])
     assert mask_change(first, last) == 0.25
@@ -128,7 +128,7 @@ def test_mask_change_is_the_share_of_kept_weights_that_left():
     assert mask_change(first, ~first) == 1
 
 
-def test_the_joint_histogram_is_numpys_without_what_is_pruned():
+def test_joint_histogram_is_numpys_without_pruned_entries():
     generator = torch.Generator().manual_seed(0)
     before = torch.randn(40, 50, generator=generator)
     after = before + 0.3 * torch.randn(40, 50, generator=generator)
@@ -144,7 +144,7 @@ def test_the_joint_histogram_is_numpys_without_what_is_pruned():
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (100, 70)])
-def test_a_crop_tells_who_kept_what(shape):
+def test_a_crop_encodes_both_masks(shape):
     generator = torch.Generator().manual_seed(0)
     first, last = (torch.rand(shape, generator=generator) > 0.5 for _ in range(2))
     code = {(False, False): 0, (True, False): 1, (False, True): 2, (True, True): 3}

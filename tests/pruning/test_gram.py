@@ -49,7 +49,7 @@ def test_an_accumulated_matrix_is_exactly_symmetric():
     assert torch.equal(matrix, matrix.T)
 
 
-def test_the_pull_is_the_teachers_product_less_the_own():
+def test_pull_is_the_difference_of_both_products():
     student, teacher = correlated_inputs(6, 40, 0), correlated_inputs(6, 40, 1)
     sums = GramAccumulator(6, cross=True)
     for own, other in zip(student.T.float().split(15), teacher.T.float().split(15), strict=True):
@@ -58,7 +58,7 @@ def test_the_pull_is_the_teachers_product_less_the_own():
     torch.testing.assert_close(sums.pull().double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_teacher_that_sees_the_same_pulls_nowhere():
+def test_an_equal_teacher_has_zero_pull():
     inputs = correlated_inputs(6, 40).float().T
     sums = GramAccumulator(6, cross=True)
     sums.add(inputs, inputs.clone())
@@ -71,7 +71,7 @@ def test_without_a_teacher_there_is_no_pull():
     assert sums.pull() is None
 
 
-def test_a_missing_teacher_and_missing_tokens_are_noticed():
+def test_missing_teacher_or_tokens_are_noticed():
     with pytest.raises(AssertionError):
         GramAccumulator(3, cross=True).add(torch.ones(2, 3))
     with pytest.raises(AssertionError, match="layer 7"):
@@ -85,7 +85,7 @@ def test_shrinkage_blends_with_the_diagonal(alpha):
     torch.testing.assert_close(gram.shrunk(alpha).matrix, expected)
 
 
-def test_shrinkage_leaves_the_original_alone_and_its_name_on():
+def test_shrinkage_copies_the_matrix_and_keeps_the_name():
     gram = gram_of(correlated_inputs(6, 40))
     before = gram.matrix.clone()
     assert gram.shrunk(0.5).name == "layer 7"
@@ -135,7 +135,7 @@ def test_a_ridge_solve_undoes_the_ridged_product():
     torch.testing.assert_close(gram.ridge_solve(wanted @ ridged, 0.3), wanted)
 
 
-def test_a_singular_ridge_solve_names_layer_and_stiffness():
+def test_a_singular_ridge_solve_names_layer_and_rho():
     gram = Gram(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "blocks.2.q_proj")
     with pytest.raises(SDSError, match=r"blocks\.2\.q_proj is not positive definite at rho 0\.5.*larger rho"):
         gram.ridge_solve(torch.ones(1, 2), 0.5)
@@ -154,14 +154,14 @@ def test_inputs_wider_than_a_strip_are_summed_whole(columns):
     torch.testing.assert_close(sums.pull().double(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_top_eigenvalue_is_rounded_up_by_two_per_cent():
+def test_the_top_eigenvalue_has_a_margin():
     inputs = correlated_inputs(12, 90, common=2.0)
     exact = top_eigenvalue(jacobi(random_weight(1, 12), inputs)[2])
     assert gram_of(inputs).top_eigenvalue == pytest.approx(1.02 * exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_step_of_one_over_the_top_eigenvalue_is_stable(seed):
+def test_steps_of_inverse_top_eigenvalue_are_stable(seed):
     inputs = correlated_inputs(24, 60, seed, common=0.0)
     exact = top_eigenvalue(jacobi(random_weight(1, 24), inputs)[2])
     assert exact * 0.9 < gram_of(inputs).top_eigenvalue <= exact * 1.0201
@@ -192,7 +192,7 @@ def test_a_float32_factor_is_computed_in_float64():
     assert float((factor.double() - expected).norm() / expected.norm()) < 1e-6
 
 
-def test_dead_inputs_count_as_one_in_the_inverse_factor():
+def test_dead_inputs_are_ones_in_inverse_factor():
     inputs = with_dead(correlated_inputs(5, 40), 2)
     gram = gram_of(inputs)
     repaired = gram.matrix.clone()
@@ -204,7 +204,7 @@ def test_dead_inputs_count_as_one_in_the_inverse_factor():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_matrix_that_is_not_finite_names_the_layer(bad):
+def test_a_non_finite_matrix_names_the_layer(bad):
     matrix = torch.eye(3)
     matrix[1, 1] = bad
     with pytest.raises(SDSError, match=r"blocks\.2\.q_proj is not finite"):
@@ -218,7 +218,7 @@ def test_overflowing_activations_name_the_layer():
         sums.gram("layer 7")
 
 
-def test_a_matrix_that_is_not_positive_definite_names_layer_and_damping():
+def test_an_indefinite_matrix_names_layer_and_damping():
     gram = Gram(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "blocks.2.q_proj")
     with pytest.raises(SDSError, match=r"blocks\.2\.q_proj is not positive definite at damping 0\.01"):
         gram.inverse_factor(0.01)

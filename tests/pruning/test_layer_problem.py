@@ -17,11 +17,11 @@ def sample_loss(other):
 
 
 @pytest.mark.parametrize("other", [OTHER, WEIGHT * (WEIGHT.abs() > 0.5), 2 * WEIGHT])
-def test_the_loss_is_the_relative_output_error_on_samples(other):
+def test_loss_is_the_relative_error_on_samples(other):
     assert PROBLEM.loss(other) == pytest.approx(sample_loss(other), rel=1e-10)
 
 
-def test_the_dense_weight_loses_nothing_and_zeros_lose_all():
+def test_loss_is_zero_dense_and_one_without_weights():
     assert PROBLEM.loss(WEIGHT) == 0
     assert PROBLEM.loss(torch.zeros_like(WEIGHT)) == pytest.approx(1)
 
@@ -31,7 +31,7 @@ def test_the_loss_of_a_silent_layer_is_zero():
 
 
 @pytest.mark.parametrize("beta", [0.2, 1.0])
-def test_with_a_teacher_the_loss_is_the_difference_to_the_dense_weights_error(beta):
+def test_loss_with_a_teacher_is_relative_to_dense(beta):
     teacher_inputs = INPUTS + 0.3 * correlated_inputs(COLUMNS, TOKENS, seed=5)
     target = WEIGHT @ INPUTS + beta * WEIGHT @ (teacher_inputs - INPUTS)
     shift = beta * WEIGHT @ (teacher_inputs - INPUTS) @ INPUTS.T / TOKENS
@@ -42,7 +42,7 @@ def test_with_a_teacher_the_loss_is_the_difference_to_the_dense_weights_error(be
     torch.testing.assert_close(problem.rhs, target @ INPUTS.T / TOKENS)
 
 
-def test_an_accumulated_pull_makes_the_teachers_right_hand_side():
+def test_an_accumulated_pull_makes_the_teachers_rhs():
     teacher_inputs = INPUTS + 0.3 * correlated_inputs(COLUMNS, TOKENS, seed=5)
     sums = GramAccumulator(COLUMNS, cross=True)
     sums.add(INPUTS.T, teacher_inputs.T)
@@ -52,7 +52,7 @@ def test_an_accumulated_pull_makes_the_teachers_right_hand_side():
     assert float((problem.rhs - expected).norm() / expected.norm()) < 1e-6
 
 
-def test_the_right_hand_side_without_a_teacher_is_the_layers_own_output():
+def test_rhs_without_a_teacher_is_the_layers_output():
     torch.testing.assert_close(PROBLEM.rhs, WEIGHT @ INPUTS @ INPUTS.T / TOKENS)
 
 
@@ -62,7 +62,7 @@ def test_scaled_quantities_are_those_of_scaled_inputs():
     torch.testing.assert_close(PROBLEM.scaled_rhs, WEIGHT @ INPUTS @ scaled_inputs.T / TOKENS)
 
 
-def test_shrinking_recomputes_the_right_hand_side_and_keeps_the_shift():
+def test_shrinking_recomputes_rhs_and_keeps_shift():
     shift = random_weight(ROWS, COLUMNS, seed=3)
     gram = INPUTS @ INPUTS.T / TOKENS
     shrunk = LayerProblem(WEIGHT, PROBLEM.gram, shift).shrunk(0.3)
@@ -71,7 +71,7 @@ def test_shrinking_recomputes_the_right_hand_side_and_keeps_the_shift():
     torch.testing.assert_close(shrunk.rhs, WEIGHT @ blended + shift)
 
 
-def test_inputs_in_float32_give_the_same_problem_to_rounding():
+def test_float32_inputs_agree_to_rounding():
     problem = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float())
     assert problem.weight.dtype == problem.gram.matrix.dtype == torch.float32
     assert problem.loss(OTHER.float()) == pytest.approx(sample_loss(OTHER), rel=1e-5)

@@ -45,7 +45,7 @@ def test_a_zero_matrix_gets_a_usable_eigenvalue():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_conjugate_gradients_equal_the_exact_solve_of_each_row(seed):
+def test_conjugate_gradients_equal_exact_row_solves(seed):
     matrix, rhs, support = system(6, 12, seed=seed)
     support[0] = False
     support[1] = True
@@ -61,7 +61,7 @@ def test_the_start_does_not_change_the_solution():
     torch.testing.assert_close(solution, solve_on_support(matrix, rhs, support), rtol=1e-6, atol=1e-8)
 
 
-def test_the_objective_falls_with_every_step_in_every_row():
+def test_every_step_lowers_every_rows_objective():
     matrix, rhs, support = system(6, 24)
     start = random_weight(6, 24, seed=9)
     values = [
@@ -72,14 +72,14 @@ def test_the_objective_falls_with_every_step_in_every_row():
     assert all((after < before).all() for before, after in pairwise(values))
 
 
-def test_the_residual_meets_the_tolerance_and_not_much_more():
+def test_iteration_stops_once_the_tolerance_is_met():
     matrix, rhs, support = system(20, 40)
     solution = masked_conjugate_gradients(matrix, rhs, support, torch.zeros_like(rhs), max_steps=500, tolerance=1e-2)
     residual = torch.where(support, rhs - solution @ matrix, 0).norm() / torch.where(support, rhs, 0).norm()
     assert 1e-5 < residual <= 1.01e-2
 
 
-def test_a_start_within_the_tolerance_is_returned_as_it_is():
+def test_a_converged_start_is_returned_unchanged():
     matrix, rhs, support = system(6, 12)
     exact = solve_on_support(matrix, rhs, support)
     assert torch.equal(masked_conjugate_gradients(matrix, rhs, support, exact), exact)
@@ -94,7 +94,7 @@ def test_float32_stays_float32_and_inputs_stay_untouched():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_row_whose_kept_inputs_are_collinear_stays_finite_while_others_converge(seed):
+def test_a_collinear_row_stays_finite_beside_others(seed):
     inputs = correlated_inputs(16, 64, seed).float()
     inputs[1], inputs[2] = 1.7 * inputs[0], 0.3 * inputs[0]
     _, weight, inputs = jacobi(random_weight(6, 16).float(), inputs)

@@ -80,7 +80,7 @@ def test_adjustment_solves_the_kept_weights_exactly():
     assert fit.loss(final.weight) == pytest.approx(fit.loss(exact), rel=1e-4)
 
 
-def test_sds_redenses_by_gradient_rounds_with_its_options():
+def test_sds_redenses_by_gradient_rounds():
     problem = make_problem()
     sparse = Wanda().solve(problem, NM(2, 4))
     options = {"iterations": 7, "learning_rate": 0.5, "l1": 0.3, "l2": 0.2}
@@ -90,7 +90,7 @@ def test_sds_redenses_by_gradient_rounds_with_its_options():
     assert all(torch.equal(a.dense, b.dense) for a, b in zip(found, expected, strict=True))
 
 
-def test_sds_admm_redenses_by_admm_rounds_with_its_options():
+def test_sds_admm_redenses_by_admm_rounds():
     problem = make_problem()
     sparse = Wanda().solve(problem, NM(2, 4))
     options = {"rounds": 4, "rho": 0.4, "rho_growth": 2.0}

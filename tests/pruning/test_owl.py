@@ -7,7 +7,7 @@ from sds_core.pruning.owl import OUTLIER, REACH, outlier_share, owl_ratios
 from tests.pruning.references import random_weight
 
 
-def test_outliers_are_counted_against_the_mean_of_the_whole_block():
+def test_outliers_are_relative_to_the_blocks_mean():
     scores = [random_weight(6, 10, 0).abs(), 3 * random_weight(4, 5, 1).abs()]
     scores[1][0, 0] = 60.0
     together = torch.cat([score.flatten() for score in scores])

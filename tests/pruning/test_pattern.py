@@ -128,7 +128,7 @@ def test_patterns_out_of_range_are_refused(text):
 
 
 @pytest.mark.parametrize("text", ["abc", "", ":", "2:", "2:4:8", "-0.5", "-1:4", "50 %", "1e-1", "nan", "0.5.5", "1/2"])
-def test_what_is_not_a_pattern_is_refused_with_what_is_allowed(text):
+def test_other_text_is_refused_with_allowed_forms(text):
     with pytest.raises(SDSError, match="2:4"):
         parse_pattern(text)
 
@@ -146,17 +146,17 @@ def test_ratios_that_are_none_are_refused(ratio):
 
 
 @pytest.mark.parametrize("text", ["2:4", "4:8", "50%", "62.5%", "0%", "99.9%"])
-def test_a_pattern_prints_as_what_it_is_read_from(text):
+def test_a_pattern_prints_as_its_own_text(text):
     assert str(parse_pattern(text)) == text
 
 
-def test_check_names_the_layer_the_pattern_and_its_inputs():
+def test_check_names_layer_pattern_and_width():
     with pytest.raises(SDSError, match=r"model\.layers\.3\.mlp\.up_proj") as caught:
         NM(2, 4).check(10, "model.layers.3.mlp.up_proj")
     assert "2:4" in str(caught.value) and "10" in str(caught.value)
 
 
-def test_check_passes_what_divides_and_every_unstructured_ratio():
+def test_check_passes_divisible_widths_and_ratios():
     NM(2, 4).check(12, "layer")
     Unstructured("0.5").check(7, "layer")
 
@@ -171,7 +171,7 @@ def test_the_pattern_of_a_mask_is_found_again(text):
     assert not isinstance(pattern, NM) or holds(masks, pattern)
 
 
-def test_a_few_zeros_too_many_leave_a_pattern_and_one_too_few_breaks_it():
+def test_extra_zeros_are_tolerated_missing_ones_are_not():
     mask = NM(keep=2, group=4).mask(torch.rand(40, 64, generator=torch.Generator().manual_seed(0)))
     more, fewer = mask.clone(), mask.clone()
     more[3, :4] = False
@@ -180,7 +180,7 @@ def test_a_few_zeros_too_many_leave_a_pattern_and_one_too_few_breaks_it():
     assert isinstance(find_pattern([fewer, mask]), Unstructured) and not holds([fewer], NM(keep=2, group=4))
 
 
-def test_a_width_that_groups_do_not_divide_holds_no_pattern():
+def test_an_indivisible_width_holds_no_pattern():
     mask = torch.arange(21).expand(8, 21) % 2 == 0
     assert find_pattern([mask]) == Unstructured(Fraction("0.4762")) and not holds([mask], NM(keep=1, group=2))
 

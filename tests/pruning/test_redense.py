@@ -54,7 +54,7 @@ def test_a_gradient_step_is_pruned_by_wandas_score(pattern, select):
         torch.testing.assert_close(round.sparse.weight, round.dense * round.sparse.mask)
 
 
-def test_a_mask_is_made_only_where_it_is_read(monkeypatch):
+def test_a_rounds_mask_is_made_on_first_use(monkeypatch):
     made = []
     mask = NM.mask
     monkeypatch.setattr(NM, "mask", lambda self, *args: made.append(1) or mask(self, *args))
@@ -159,7 +159,7 @@ def wanda_mask_change(problem, dense, pattern, before):
 
 @pytest.mark.parametrize("pattern", [NM(2, 4), Unstructured("0.5")], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_admm_moves_the_mask_and_plain_steps_hardly_do(pattern, seed):
+def test_admm_moves_the_mask_more_than_plain_steps(pattern, seed):
     inputs = correlated_inputs(64, 600, seed, common=2.5, own=2.5)
     problem = LayerProblem.from_inputs(random_weight(64, 64, seed + 1), inputs).shrunk(0.2)
     first = Wanda().solve(problem, pattern)
@@ -194,7 +194,7 @@ def test_the_plain_path_filters_by_eigenvalue():
         torch.testing.assert_close(one.sparse.weight, one.dense * one.sparse.mask)
 
 
-def test_the_plain_path_ends_at_dense_weight_and_old_mask():
+def test_the_plain_path_ends_at_the_dense_weight():
     *_, last = proximal_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=200, rho=0.01, rho_growth=1)
     torch.testing.assert_close(last.dense, WEIGHT, rtol=1e-4, atol=1e-4)
     assert torch.equal(last.sparse.mask, SPARSE != 0)

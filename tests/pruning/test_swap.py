@@ -42,7 +42,7 @@ def swapped(mask, pattern):
 @PATTERNS
 @pytest.mark.parametrize("taught", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_one_swap_is_the_best_of_all_in_every_row(pattern, taught, seed):
+def test_one_swap_is_the_best_of_its_row(pattern, taught, seed):
     problem = make(seed, taught=taught)
     start = Magnitude().solve(problem, pattern) if isinstance(pattern, NM) else Wanda().solve(problem, pattern)
     found = refine_mask(problem, start.mask, pattern, swaps=1).mask
@@ -62,7 +62,7 @@ def test_it_ends_where_no_swap_helps(pattern):
 
 @pytest.mark.parametrize(("text", "pattern"), [("2:4", NM(2, 4)), ("0.6", Unstructured("0.6"))])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_error_falls_the_pattern_stays_and_so_do_the_weights(text, pattern, dtype):
+def test_swaps_lower_the_error_within_the_pattern(text, pattern, dtype):
     problem = make(rows=16, columns=64, dtype=dtype)
     start = Wanda().solve(problem, pattern)
     before = start.mask.clone()
@@ -76,7 +76,7 @@ def test_the_error_falls_the_pattern_stays_and_so_do_the_weights(text, pattern, 
     assert torch.equal(start.mask, before)
 
 
-def test_rows_that_keep_all_or_nothing_are_left_alone():
+def test_full_and_empty_rows_are_left_alone():
     problem = make()
     for mask in (torch.ones(5, COLUMNS, dtype=torch.bool), torch.zeros(5, COLUMNS, dtype=torch.bool)):
         assert torch.equal(refine_mask(problem, mask, Unstructured("0"), swaps=3).mask, mask)
