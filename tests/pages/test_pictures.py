@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from pages.ui.pictures import component, payloads
+from pages.ui.pictures import component, measured
+from pages.ui.pictures import wire as wires
 from tests.pages import gallery
 from tests.pages.browser import ROOT
 
@@ -27,22 +28,22 @@ def javascript(code: str) -> object:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_payload_travels_unchanged(name):
     sent = json.loads((gallery.PAYLOADS / f"{name}.json").read_text("utf-8"))
-    assert payloads.wire(gallery.read(name)) == sent
+    assert wires.wire(gallery.read(name)) == sent
 
 
 def test_a_block_of_six_runs_is_small():
     four = gallery.read("studio-live")
-    six = payloads.wire(gallery.replace(four, runs=four.runs + four.runs[2:]))
+    six = wires.wire(gallery.replace(four, runs=four.runs + four.runs[2:]))
     assert len(json.dumps(six).encode()) + len(component.root("studio").encode()) < BLOCK
 
 
 def test_nothing_that_is_none_travels():
-    assert payloads.wire(payloads.Cell(3, zeros=1 / 3)) == {"done": 3, "zeros": 0.333333333}
+    assert wires.wire(measured.Cell(3, zeros=1 / 3)) == {"done": 3, "zeros": 0.333333333}
 
 
 @node
 def test_packed_numbers_arrive():
-    curve, values = payloads.pack_curve([0, 0.5, 16.75, 99]), payloads.pack_values([0.0625, None, -2.5])
+    curve, values = wires.pack_curve([0, 0.5, 16.75, 99]), wires.pack_values([0.0625, None, -2.5])
     code = 'import { curve, values } from "ASSETS/marks.js";'
     got = javascript(f'{code} console.log(JSON.stringify([curve("{curve}"), values("{values}")]))')
     assert got == [pytest.approx([0, 0.5, 16.75, 32767 / 1800]), [0.0625, None, -2.5]]
@@ -76,4 +77,4 @@ def test_modules_keep_to_the_rules(tool):
 
 def test_shares_that_are_unknown_stay_unknown():
     with pytest.raises(ValueError):
-        payloads.pack_curve([math.nan])
+        wires.pack_curve([math.nan])

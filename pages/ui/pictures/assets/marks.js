@@ -6,7 +6,7 @@ import { h } from "./render.js";
 const MINUS = "−";
 const signed = (text) => text.replace("-", MINUS);
 const exact = (digits) => ({ minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
-const formats = [0, 1, 2, 3].map(
+const formats = [0, 1, 2, 3, 4].map(
   (digits) => new Intl.NumberFormat("en", { ...exact(digits), roundingMode: "halfEven" }),
 );
 // As Python's f-strings: ties go to the even digit, where toFixed goes up.
@@ -39,17 +39,24 @@ export const layerName = (at, linears) =>
 export const runName = (run) => (run.origin ? `${run.name} from ${run.origin}` : run.name);
 
 // --- packed numbers -------------------------------------------------------------------------------------------------
-const CURVE = 1800; // `payloads.CURVE_SCALE`
+const CURVE = 1800; // `wire.CURVE_SCALE`
 const unpacked = new Map(); // most texts stay the same from one poll to the next
-function numbers(text, read) {
-  if (!unpacked.has(text)) {
+function numbers(kind, text, read) {
+  const key = kind + text;
+  if (!unpacked.has(key)) {
     if (unpacked.size > 2000) unpacked.clear();
-    unpacked.set(text, read(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer));
+    unpacked.set(key, read(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer));
   }
-  return unpacked.get(text);
+  return unpacked.get(key);
 }
-export const curve = (text) => numbers(text, (bytes) => Array.from(new Int16Array(bytes), (v) => v / CURVE));
-export const values = (text) => numbers(text, (bytes) => Array.from(new Float32Array(bytes)));
+export const curve = (text) => numbers("c", text, (bytes) => Array.from(new Int16Array(bytes), (v) => v / CURVE));
+export const values = (text) => numbers("v", text, (bytes) => Array.from(new Float32Array(bytes)));
+export const steps = (text, step) =>
+  numbers(`s${step}`, text, (bytes) => Array.from(new Int16Array(bytes), (v) => v * step));
+// Four codes a byte, the first in the lowest bits.
+const quarters = (byte) => [byte & 3, (byte >> 2) & 3, (byte >> 4) & 3, byte >> 6];
+export const codes = (text, many) =>
+  numbers(`q${many}`, text, (bytes) => Array.from(new Uint8Array(bytes)).flatMap(quarters).slice(0, many));
 
 // --- scales ---------------------------------------------------------------------------------------------------------
 const ENDS = [0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2, 0.24, 0.32, 0.4, 0.6, 0.8, 1];

@@ -1,7 +1,7 @@
 // The Studio: phases with their perplexities, the model map, one layer's distributions by stage and run, its rounds.
 //
-// Drawn from `payloads.Studio`: `view` is what is chosen; `layer`, `map` and `rounds` say which layer, run and stage
-// their numbers belong to, which may be those of the choice before while an answer is under way.
+// Drawn from `pictures.studio.Studio`: `view` is what is chosen; `layer`, `map` and `rounds` say which layer, run and
+// stage their numbers belong to, which may be those of the choice before while an answer is under way.
 
 import { grid } from "./grid.js";
 import { map } from "./map.js";
