@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.served_app import App, browser, row, seconds, server_process, timed
 from sds_core.models.device import machine
-from sds_core.models.load import cache_folder
 from sds_core.runs.config import PRESETS, RunConfig
 from sds_core.runs.examples import take_in
 from sds_core.runs.run_folder import Run, create

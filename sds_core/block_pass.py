@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
+from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.observation import Observed, observe, observe_groups
-from sds_core.models.stream import HiddenStates, Stream, capture
+from sds_core.models.stream import Stream, capture
 from sds_core.models.structure import Block, Linear, ModelStructure
 from sds_core.pruning.gram import Gram
 from sds_core.pruning.layer_problem import LayerProblem, Pruned

@@ -36,3 +36,8 @@ def raise_together(faults: Sequence[SDSError]) -> None:
         raise faults[0]
     if faults:
         raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign exception's message, or its type's name where it has none."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -165,7 +165,7 @@ def own_text() -> None:
     file = st.file_uploader("A text of your own", type=OWN_TEXT, key="own-text", help="Kept on this machine.")
     if file is None:
         return
-    from sds_core.models.load import cache_folder
+    from sds_core.models.cache import cache_folder
 
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.name).lstrip(".-")[-60:] or "text.txt"
     path = cache_folder() / "texts" / name

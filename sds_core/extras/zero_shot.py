@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sds_core.errors import SDSError
+from sds_core.errors import SDSError, first_line
 from sds_core.models.device import pick_device
-from sds_core.models.load import LoadedModel, first_line, load_model
+from sds_core.models.load import LoadedModel, load_model
 from sds_core.runs.export import pruned_model
 from sds_core.runs.files import write_json
 from sds_core.runs.run_folder import Run

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.errors import SDSError
-from sds_core.models.stream import HiddenStates, Stream, on_device
+from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.stream import Stream, on_device
 from sds_core.models.structure import Block, Linear, hidden_of
 from sds_core.pruning.layer_problem import Pruned
 

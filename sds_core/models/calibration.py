@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
-from sds_core.models.load import DEMO, LoadedModel, cache_folder
+from sds_core.models.cache import cache_folder
+from sds_core.models.gguf_import import DEMO
+from sds_core.models.load import LoadedModel
 from sds_core.models.text_reader import read
 from sds_core.models.text_spec import SELF, Blend, Part
 

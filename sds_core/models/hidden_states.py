@@ -1,4 +1,4 @@
-"""Hidden states of windows on disk, where memory is for weights alone."""
+"""Hidden states of windows: a list in memory, or one on disk where memory is needed for weights."""
 
 import os
 import tempfile
@@ -12,7 +12,12 @@ from sds_core.errors import SDSError
 
 
 class HiddenStateFile:
-    """A list of tensors of one shape and precision that lies on disk, in a file without a name: it dies with us."""
+    """A list of tensors of one shape and precision on disk, in an unnamed file that is gone when the process ends.
+
+    Args:
+        folder: where the file lies.
+        tensors: the list's first items.
+    """
 
     def __init__(self, folder: Path, tensors: Iterable[Tensor] = ()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -22,7 +27,11 @@ class HiddenStateFile:
             self.append(tensor)
 
     def append(self, tensor: Tensor) -> None:
-        """Add a tensor at the end."""
+        """Append a tensor.
+
+        Raises:
+            SDSError: the disk is full.
+        """
         self._like = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)  # shape and precision alone
         self._count += 1
         self[self._count - 1] = tensor
@@ -48,3 +57,7 @@ class HiddenStateFile:
                 f"hidden states cannot be written to disk: {error.strerror}", cure="free some space"
             ) from error
         assert written == self._like.nbytes
+
+
+HiddenStates = list[Tensor] | HiddenStateFile
+"""Hidden states (1, T, C), one item a window."""

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from sds_core.errors import SDSError
 from sds_core.models.device import available_memory
-from sds_core.models.stream import HiddenStates, Stream, on_device
+from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.stream import Stream, on_device
 from sds_core.models.structure import Linear, hooked
 from sds_core.pruning.gram import Gram, GramAccumulator
 

@@ -1,4 +1,4 @@
-"""Find a model's decoder blocks and their prunable linears by what they do, not by what they are called."""
+"""Find a model's decoder blocks and their prunable linears by behaviour, not by name."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +16,7 @@ from sds_core.models.weight_store import WeightStore
 
 PROBE_TOKENS = 8
 SHARED = "its weight is pruned in an earlier block"
+"""Why a linear is not pruned that shares its weight with one in an earlier block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Linear:
 
     @property
     def weight(self) -> Tensor:
-        """The live weight seen as (R, C), in the model's precision."""
+        """A view (R, C) of the weight, in the model's precision."""
         return self.module.weight.data.T if isinstance(self.module, Conv1D) else self.module.weight.data
 
     @property
@@ -53,7 +54,7 @@ class Linear:
         self.weight.copy_(weight)
 
     def laid_out(self, weight: Tensor) -> Tensor:
-        """A weight (R, C) the way round in which the module holds its own."""
+        """A weight (R, C) in the orientation of the module's own."""
         return weight.T if isinstance(self.module, Conv1D) else weight
 
 
@@ -70,7 +71,7 @@ class Block:
 
     @property
     def groups(self) -> list[tuple[Linear, ...]]:
-        """Its linears, those that receive the same input together."""
+        """Its linears, grouped by shared input."""
         heads = dict.fromkeys(linear.input for linear in self.linears)
         return [tuple(linear for linear in self.linears if linear.input == head) for head in heads]
 
@@ -82,13 +83,13 @@ class ModelStructure:
     model: PreTrainedModel
     blocks: tuple[Block, ...]
     slot: int | str
-    """Where a block takes hidden states: a position among its arguments, or a keyword."""
+    """The argument in which a block takes hidden states: a position, or a keyword."""
     output: tuple | list | None
-    """What else a block returns behind the hidden states, as a template; None where it returns them alone."""
+    """The items that a block returns after the hidden states; None where it returns these alone."""
     excluded: dict[str, str]
-    """Linears inside blocks that are not pruned, by full name, and why."""
+    """Why linears inside blocks are not pruned, by full name."""
     store: WeightStore
-    """Where the blocks' weights lie while nobody works on them."""
+    """Where the blocks' weights rest between uses."""
 
     @property
     def prunable(self) -> int:
@@ -97,7 +98,7 @@ class ModelStructure:
 
     @property
     def matrices(self) -> int:
-        """Number of weights in the blocks' matrices of every kind, experts stored as one tensor included."""
+        """Number of weights in all matrices of the blocks, including experts stored as one tensor."""
         found = {id(p): p.numel() for block in self.blocks for p in block.module.parameters() if p.ndim > 1}
         return sum(found.values())
 
@@ -112,30 +113,30 @@ class ModelStructure:
 
 
 @dataclass
-class _Called:
-    """What one module received and returned during the probe."""
+class _ModuleCall:
+    """One call of a module during the probe: its arguments and its result."""
 
     module: nn.Module
     args: tuple
     kwargs: dict[str, Any]
     result: Any
     is_product: bool
-    """Whether it did what its weight and bias say; looked at during the call: some blocks add to the result later."""
+    """Whether the result is input times weight plus bias; checked at once, as some blocks add to it later."""
 
     def receives(self, hidden: Tensor) -> int | str | None:
-        """Where `hidden` arrived among the arguments: itself, or else a copy, as some families make between blocks."""
+        """The argument that is `hidden`, or else an equal copy, as some families make between blocks."""
         arguments: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
         tensors = [(place, value) for place, value in arguments if isinstance(value, Tensor)]
         itself = next((place for place, value in tensors if value is hidden), None)
-        return next((place for place, value in tensors if _same(value, hidden)), None) if itself is None else itself
+        return next((place for place, value in tensors if _equal(value, hidden)), None) if itself is None else itself
 
 
-def _same(value: Tensor, hidden: Tensor) -> bool:
+def _equal(value: Tensor, hidden: Tensor) -> bool:
     return value.shape == hidden.shape and value.dtype == hidden.dtype and torch.equal(value, hidden)
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden states in whatever a block returns: a tensor, or the first item of a tuple or list."""
+    """The hidden states in a block's output: the tensor itself, or the first item of a tuple or list."""
     return output if isinstance(output, Tensor) else output[0]
 
 
@@ -149,28 +150,28 @@ def hooked(modules: list[nn.Module], hook: Callable[[nn.Module, tuple, dict, Any
 
 
 def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> ModelStructure:
-    """Find the decoder blocks: the largest `ModuleList` whose items are called once each, each fed by the one before.
+    """Find the decoder blocks: the largest `ModuleList` whose items are called once each, in order, in a chain.
 
-    One short forward pass with hooks, then a look at who called whom; no class or attribute name is relied upon.
+    One short forward pass with hooks shows who receives whose output; no class or attribute name is relied upon.
 
     Args:
-        model: its weights may lie on a store.
-        store: which one; in memory where none is named.
+        model: a causal language model.
+        store: where the weights of its blocks rest; None for memory.
 
     Raises:
-        SDSError: no list behaves like that.
+        SDSError: no list behaves like that; the lists there are are named.
     """
     store = store or WeightStore()
     lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
     linears = {m: name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
-    calls: list[_Called] = []  # holds every tensor alive, so that identity means sameness
+    calls: list[_ModuleCall] = []  # keeps every tensor alive, so that no address is used twice
 
-    def note(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
-        calls.append(_Called(module, args, kwargs, result, _is_product(module, args, result)))
+    def record(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
+        calls.append(_ModuleCall(module, args, kwargs, result, _is_product(module, args, result)))
 
     watched = dict.fromkeys([*(item for items in lists.values() for item in items), *linears])
     tokens = torch.arange(PROBE_TOKENS, device=model.device)[None] % model.config.get_text_config().vocab_size
-    with choosing(list(linears)) as routers, hooked(list(watched), note), store.visited():
+    with choosing(list(linears)) as routers, hooked(list(watched), record), store.loading_on_call():
         model(tokens, use_cache=False)
 
     chains = {name: chain for name, items in lists.items() if (chain := _chain(items, calls))}
@@ -178,23 +179,23 @@ def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> Mod
         raise SDSError(
             f"no decoder blocks were found in {type(model).__name__}",
             allowed="a causal model with a list of blocks that feed each other",
-            cure=f"lists that were looked at: {', '.join(lists) or 'none'}",
+            cure=f"lists in this model: {', '.join(lists) or 'none'}",
         )
     name = max(chains, key=lambda key: sum(p.numel() for p in lists[key].parameters()))
     chain = chains[name]
     slot = chain[1].receives(hidden_of(chain[0].result)) if len(chain) > 1 else 0
     assert slot is not None
     first = chain[0].result
-    probe, seen, excluded = _Probe(linears, calls, routers()), set[int](), dict[str, str]()
+    probe, pruned, excluded = _Probe(linears, calls, routers()), set[int](), dict[str, str]()
     blocks = tuple(
-        Block(i, f"{name}.{i}", item, _prunable(i, f"{name}.{i}", item, probe, seen, excluded))
+        Block(i, f"{name}.{i}", item, _prunable_linears(i, f"{name}.{i}", item, probe, pruned, excluded))
         for i, item in enumerate(lists[name])
     )
     return ModelStructure(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], excluded, store)
 
 
-def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:
-    """The items' calls in order, if each was called exactly once and receives what the one before returned."""
+def _chain(items: nn.ModuleList, calls: list[_ModuleCall]) -> list[_ModuleCall] | None:
+    """The items' calls, if each item was called exactly once, in order, and received its predecessor's output."""
     ids = {id(item) for item in items}
     chain = [call for call in calls if id(call.module) in ids]
     if [id(call.module) for call in chain] != [id(item) for item in items]:
@@ -209,27 +210,29 @@ def _chain(items: nn.ModuleList, calls: list[_Called]) -> list[_Called] | None:
 
 @dataclass(frozen=True)
 class _Probe:
-    """What the forward pass showed of a model's linears."""
+    """The calls of the probing forward pass."""
 
     names: dict[nn.Linear | Conv1D, str]
-    calls: list[_Called]
+    """Full names of all linears."""
+    calls: list[_ModuleCall]
     routers: set[nn.Module]
+    """Linears whose outputs decide a choice."""
 
-    def reason_against(self, call: _Called) -> str:
-        """Why a linear that was called is not pruned; empty where it is."""
+    def reason_to_exclude(self, call: _ModuleCall) -> str:
+        """Why a linear that was called is not pruned; empty if it is."""
         linear = call.module
         assert isinstance(linear, nn.Linear | Conv1D)
         if linear in self.routers:
-            return "it chooses, as a router of experts does"
+            return "it is a router: its outputs decide a choice"
         if linear.weight.shape[1 if isinstance(linear, Conv1D) else 0] == 1:
             return "it has one output"
         if not call.is_product:
-            return "it is more than a product with its matrix"
+            return "its output is not the product with its weight"
         return ""
 
 
 def _is_product(module: nn.Module, args: tuple, result: Any) -> bool:
-    """Whether a module's result is its weight times its only input; a class derived from a linear may do otherwise."""
+    """Whether a module's result is its input times its weight plus bias; classes derived from linears may differ."""
     if not isinstance(module, nn.Linear | Conv1D) or not args or not isinstance(result, Tensor):
         return False
     if type(module) in (nn.Linear, Conv1D):
@@ -240,25 +243,28 @@ def _is_product(module: nn.Module, args: tuple, result: Any) -> bool:
     return plain.shape == result.shape and torch.allclose(plain, result, rtol=0, atol=1e-2 * float(plain.abs().max()))
 
 
-def _prunable(
-    index: int, block: str, module: nn.Module, probe: _Probe, seen: set[int], excluded: dict[str, str]
+def _prunable_linears(
+    index: int, block: str, module: nn.Module, probe: _Probe, pruned: set[int], excluded: dict[str, str]
 ) -> tuple[Linear, ...]:
-    """The linears of a block that are pruned, in the order of their calls; the others go to `excluded`."""
-    owner: dict[tuple, str] = {}
+    """The prunable linears of a block in the order of their calls.
+
+    Adds the identities of their weights to `pruned`, and the other linears with the reason to `excluded`.
+    """
+    head_by_input: dict[tuple, str] = {}
     found: dict[nn.Module, Linear] = {}
     inside = {m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)}
-    left = dict.fromkeys(inside, "it is never called")
+    reasons = dict.fromkeys(inside, "it is never called")
     for call in probe.calls:
         linear = call.module
         if linear not in inside or linear in found:
             continue
-        left[linear] = probe.reason_against(call) or (SHARED if id(linear.weight) in seen else "")
-        if left[linear]:
+        reasons[linear] = probe.reason_to_exclude(call) or (SHARED if id(linear.weight) in pruned else "")
+        if reasons[linear]:
             continue
-        seen.add(id(linear.weight))
+        pruned.add(id(linear.weight))
         label = probe.names[linear].removeprefix(f"{block}.")
         tensor = call.args[0]
-        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        found[linear] = Linear(probe.names[linear], label, index, linear, owner.setdefault(place, label))
-    excluded |= {probe.names[linear]: why for linear, why in left.items() if why and linear not in found}
+        memory = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        found[linear] = Linear(probe.names[linear], label, index, linear, head_by_input.setdefault(memory, label))
+    excluded |= {probe.names[linear]: why for linear, why in reasons.items() if why and linear not in found}
     return tuple(found.values())

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sds_core.errors import SDSError
-from sds_core.models.load import first_line
+from sds_core.errors import SDSError, first_line
 from sds_core.models.text_spec import ALLOWED, PYTHON_DOCS, TABLES, file_and_column
 
 HUB_CHARACTERS = 20_000_000

@@ -1,4 +1,4 @@
-"""The safetensors files of a model folder, read tensor by tensor, without a map of the file that would fill memory."""
+"""The safetensors files of a model folder, read tensor by tensor, not memory-mapped: a map would fill memory."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,11 +12,11 @@ from sds_core.errors import SDSError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-"""What transformers calls the only file, and the list of several."""
+"""File names of transformers: a single file, and the index of several."""
 
 
 class WeightFiles:
-    """Names and shapes of all tensors, and the tensors themselves when they are asked for.
+    """Names and shapes of all tensors, and the tensors themselves on demand.
 
     Raises:
         SDSError: there are no such files, or they are broken.
@@ -25,21 +25,21 @@ class WeightFiles:
     def __init__(self, folder: Path):
         self.folder = folder
         self.shapes: dict[str, tuple[int, ...]] = {}
-        """By name, in the order of the files."""
+        """Shapes by tensor name, in the order of the files."""
         self._places: dict[str, Path] = {}
         self._seen: dict[Path, tuple[int, int]] = {}
         for path in self._files():
             self._seen[path] = _state(path)
             with self._open(path) as file:
-                for name in file.keys():  # noqa: SIM118, it is no dictionary
+                for name in file.keys():  # noqa: SIM118, not a dictionary
                     self.shapes[name] = tuple(file.get_slice(name).get_shape())
                     self._places[name] = path
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """Tensors by name, in the precision they are stored in, file by file.
+        """Yield tensors with their names, in their stored precision, file by file.
 
         Raises:
-            SDSError: a file has changed since it was first looked at, or a value is NaN or infinite.
+            SDSError: a file has changed since it was opened first, or a value is NaN or infinite.
         """
         by_file: dict[Path, list[str]] = {}
         for name in names:
@@ -73,10 +73,10 @@ class WeightFiles:
 
 
 def refuse_not_finite(name: str, tensor: Tensor, where: Path) -> None:
-    """A weight that is not a number.
+    """Refuse a weight that is NaN or infinite.
 
     Raises:
-        SDSError: it names the weight.
+        SDSError: a value is; the weight is named.
     """
     if not tensor.isfinite().all():
         raise SDSError(
@@ -86,7 +86,7 @@ def refuse_not_finite(name: str, tensor: Tensor, where: Path) -> None:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Changes when a file is written or replaced."""
+    """Inode and modification time: they change when a file is written or replaced."""
     try:
         status = path.stat()
     except OSError as error:

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
-from sds_core.models.load import file_sha256
+from sds_core.models.cache import file_sha256
 from sds_core.models.structure import Block, Linear
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.stages import Stage, StageWeight

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.models.exclude import exclude_layers
-from sds_core.models.load import LoadedModel, find_model, load_model
+from sds_core.models.find_model import find_model
+from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import Linear, ModelStructure, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM, Pattern, find_pattern, holds

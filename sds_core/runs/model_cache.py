@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError
+from sds_core.models.cache import cache_folder
 from sds_core.models.calibration import calibration_windows, digest, evaluation_windows
 from sds_core.models.device import pick_device
 from sds_core.models.evaluate import evaluate
 from sds_core.models.exclude import exclude_layers
-from sds_core.models.load import LoadedModel, cache_folder, load_model
+from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs.config import RunConfig

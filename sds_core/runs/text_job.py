@@ -20,9 +20,10 @@ from torch import Tensor
 
 import sds_core
 from sds_core.errors import Cancelled, SDSError
+from sds_core.models.cache import cache_folder
 from sds_core.models.device import pick_device
 from sds_core.models.exclude import exclude_layers
-from sds_core.models.load import LoadedModel, cache_folder, load_model
+from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
 from sds_core.models.structure import find_blocks
 from sds_core.runs import lock

@@ -172,8 +172,8 @@ def _refuse_cancelled(run: Run) -> None:
 @contextmanager
 def device_to_itself(device: str, place: JobFolder, cancelled: Callable[[], bool]) -> Iterator[None]:
     """Wait until no other worker uses the device, or the work is cancelled; its log says who is waited for."""
+    from sds_core.models.cache import cache_folder
     from sds_core.models.device import device_name, pick_device
-    from sds_core.models.load import cache_folder
 
     path = cache_folder() / f"{device_name(pick_device(device))}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)

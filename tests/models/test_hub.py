@@ -65,7 +65,7 @@ def test_model_and_text_come_from_the_hub_and_the_model_stays(tiny_folder: Path,
     assert fingerprint == here.fingerprint
     assert windows == expected
     assert folder == str(tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION)
-    assert told.startswith("model 'someone/else' cannot be had: the hub does not offer it")
+    assert told.startswith("model 'someone/else' cannot be loaded: the hub does not offer it")
     assert any("tiny/resolve" in path and path.endswith("model.safetensors") for path in asked)
 
     local = str(tmp_path / "local.txt")

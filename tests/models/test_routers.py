@@ -47,7 +47,7 @@ def routed(choose: Choice) -> PreTrainedModel:
 def test_a_linear_whose_outputs_decide_a_choice_is_not_pruned(choice: str) -> None:
     structure = find_blocks(routed(CHOICES[choice]))
     routers = {f"model.layers.{i}.mlp.who" for i in range(3)}
-    assert structure.excluded == dict.fromkeys(routers, "it chooses, as a router of experts does")
+    assert structure.excluded == dict.fromkeys(routers, "it is a router: its outputs decide a choice")
     assert {"mlp.narrow", "mlp.wide"} <= {linear.label for linear in structure.blocks[1].linears}
 
 

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sds_core.errors import SDSError
-from sds_core.models import load
+from sds_core.models import memory
 from sds_core.models.hidden_states import HiddenStateFile
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.stream import capture, logits
 from sds_core.models.structure import find_blocks
-from sds_core.models.weight_store import WeightStore, parts
+from sds_core.models.weight_store import WeightStore, stored_blocks
 from tests.models.families import FAMILIES, build, plain_logits, texts
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def stored(name: str, folder: Path, tokenizer: Path, **changes: object) -> Path:
 
 
 def at_rest(loaded: LoadedModel) -> dict[str, torch.Tensor]:
-    return {name: p.data for _, parameters in parts(loaded.model) for name, p in parameters.items()}
+    return {name: p.data for _, parameters in stored_blocks(loaded.model) for name, p in parameters.items()}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -82,7 +82,7 @@ def spoil(folder: Path, name: str, value: torch.Tensor | None) -> None:
 def test_a_block_has_its_weights_in_the_models_precision_while_it_is_taken(tiny_folder: Path, dtype: str) -> None:
     expected = load_model(str(tiny_folder), dtype).model.state_dict()
     loaded = load_model(str(tiny_folder), dtype, "disk")
-    for block, parameters in parts(loaded.model):
+    for block, parameters in stored_blocks(loaded.model):
         with loaded.store.resident(block), loaded.store.resident(block):
             for name, parameter in parameters.items():
                 assert parameter.dtype == expected[name].dtype
@@ -92,7 +92,7 @@ def test_a_block_has_its_weights_in_the_models_precision_while_it_is_taken(tiny_
 
 def test_changes_come_back_whenever_a_block_is_taken_until_they_are_undone(tiny_folder: Path) -> None:
     loaded = load_model(str(tiny_folder), weights="disk")
-    block, parameters = parts(loaded.model)[1]
+    block, parameters = stored_blocks(loaded.model)[1]
     dense = load_file(tiny_folder / "model.safetensors")[UP]
 
     def double() -> None:
@@ -171,18 +171,18 @@ def test_weights_rest_on_disk_where_memory_has_no_room_for_them_and_for_work(
     weights = load_file(tiny_folder / "model.safetensors")
     whole = sum(tensor.nbytes for tensor in weights.values())
     first = [tensor for name, tensor in weights.items() if ".layers.0." in name]
-    block, work = sum(tensor.nbytes for tensor in first), load.WORK * sum(tensor.numel() for tensor in first)
-    memory = load.psutil.virtual_memory()
+    block, work = sum(tensor.nbytes for tensor in first), memory.WORK * sum(tensor.numel() for tensor in first)
+    machine = memory.psutil.virtual_memory()
 
     def kind(available: int, copies: int = 1) -> str:
-        monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory._replace(available=available))
+        monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: machine._replace(available=available))
         return load_model(str(tiny_folder), weights="auto", copies=copies).store.kind
 
     assert kind(whole + work) == "memory"
     assert kind(whole + work - 1) == "disk"
     assert kind(whole + work, copies=2) == "disk"
-    assert kind(whole - 2 * block) == "disk"  # the frame and one of three blocks
-    with pytest.raises(SDSError, match="even if the weights of its blocks rest on disk"):
+    assert kind(whole - 2 * block) == "disk"  # non-block weights and one of three blocks
+    with pytest.raises(SDSError, match="even with the weights of its blocks on disk"):
         kind(whole - 2 * block - 1)
 
 

