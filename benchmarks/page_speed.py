@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.served_app import App, browser, row, seconds, server_process, timed
+from sds_core.models.cache import cache_folder
 from sds_core.models.device import machine
 from sds_core.runs.config import PRESETS, RunConfig
 from sds_core.runs.examples import take_in
