@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui import cached, charts, layout, progress
 from sds_core.errors import SDSError
+from sds_core.figures.style import STAGE_NAMES, per_cent
 from sds_core.lesson.glossary import GLOSSARY
 
 if TYPE_CHECKING:
@@ -74,18 +75,18 @@ def verdict(run: Run) -> None:
             st.markdown("No perplexity yet; the pictures show the blocks that are done.")
         return
     dense, last = result["perplexity"]["dense"], result["perplexity"][result["last"]]
-    name = "re-dense" if result["last"] == "redense" else result["last"]
     st.html(STICKY)
     with st.container(key="verdict"):
         st.markdown(
-            f"##### Perplexity {charts.number(dense['value'])} dense → {charts.number(last['value'])} {name} "
-            f"({charts.ratio(last)})"
+            f"##### Perplexity {charts.number(dense['value'])} dense → {charts.number(last['value'])} "
+            f"{STAGE_NAMES[result['last']]} ({charts.ratio(last)})"
         )
 
 
 def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern, finished: bool) -> None:
     """The chosen layer's stages and rounds, and where it stands among all layers."""
     from sds_core.figures import layer as layer_figures
+    from sds_core.figures.error_map import error_map
 
     layer = record[(record["block"] == cell[0]) & (record["linear"] == cell[1])]
     st.subheader(f"Its weights, stage by stage: block {cell[0]}, {layout.plain(cell[1])}", anchor=False)
@@ -110,29 +111,28 @@ def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern, fini
         st.table(numbers(layer), border="horizontal", hide_index=True, alt="Statistics of the layer's weights by stage")
     stage = next((s for s in ("final", "sparse", "redense") if (record["stage"] == s).any()), "dense")
     rows = record[(record["stage"] == stage) & (record["round"] == 0)].sort_values("block", kind="stable")
-    st.subheader(f"Output error of every layer: {layer_figures.NAMES[stage]} weights", anchor=False)
+    st.subheader(f"Output error of every layer: {STAGE_NAMES[stage]} weights", anchor=False)
     alt = "Output error by block and linear; the chosen layer is framed"
-    charts.show(layer_figures.heatmap(rows, cell), "map", alt, clicked=turn_to_point)
+    charts.show(error_map(rows, cell), "map", alt, clicked=turn_to_point)
     st.caption("Click a cell to open its layer.")
 
 
 def changes(layer: pd.DataFrame, pattern: Pattern) -> None:
     """Where every dense weight has gone, and a corner of the masks before and after."""
     from sds_core.figures import change as change_figures
-    from sds_core.figures import layer as layer_figures
     from sds_core.pruning.pattern import NM
 
     stages = layer[layer["round"] == 0].drop_duplicates("stage", keep="last").set_index("stage")
     stages = stages[stages["joint"].notna()] if "joint" in stages else stages.head(0)
     if stages.empty:
         return
-    names = [stage for stage in layer_figures.STAGES if stage in stages.index]
+    names = [stage for stage in STAGE_NAMES if stage in stages.index]
     st.subheader("Where the dense weights have gone", anchor=False)
     stage = st.segmented_control(
         "Weights",
         names,
         default=names[-1],
-        format_func=lambda name: layer_figures.NAMES[name],
+        format_func=lambda name: STAGE_NAMES[name],
         key="layer-stage",
         label_visibility="collapsed",
     )
@@ -154,12 +154,10 @@ def numbers(layer: pd.DataFrame) -> pd.DataFrame:
     """A statistic a row, with a sentence on it, and a stage a column."""
     import pandas as pd
 
-    from sds_core.figures import layer as layer_figures
-
-    rows = {stage: layer[(layer["stage"] == stage) & (layer["round"] == 0)] for stage in layer_figures.STAGES}
+    rows = {stage: layer[(layer["stage"] == stage) & (layer["round"] == 0)] for stage in STAGE_NAMES}
     table = [
         {"statistic": f"**{title}.** {GLOSSARY[term]}"}
-        | {layer_figures.NAMES[s]: written(name, found.iloc[-1]) for s, found in rows.items() if not found.empty}
+        | {STAGE_NAMES[s]: written(name, found.iloc[-1]) for s, found in rows.items() if not found.empty}
         for name, (title, term) in STATISTICS.items()
         if name in layer and layer[name].notna().any()
     ]
@@ -173,7 +171,7 @@ def written(name: str, row: pd.Series) -> str:
         return "–"
     if name == "std":
         value /= float(row["dense_std"]) or 1.0
-    return f"{100 * value:.2f}\N{NO-BREAK SPACE}%" if name in PER_CENT else f"{value:.2f}"
+    return per_cent(value, 2) if name in PER_CENT else f"{value:.2f}"
 
 
 st.title("What happened to these weights?", anchor=False)

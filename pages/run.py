@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui import cached, charts, layout, options, progress, run_panel
 from sds_core.errors import SDSError
+from sds_core.figures.style import STAGE_NAMES
 
 if TYPE_CHECKING:
     from sds_core.runs.config import RunConfig
@@ -81,7 +82,7 @@ def offer(run: Run | None) -> None:
         layout.refuse(fault)
     first = configured(chosen, schedule="staged", phase=1)
     phases = {1: first, 2: branched(chosen, run, 2), 3: branched(chosen, run, 3)}
-    names = {1: "sparse", 2: "re-dense", 3: "final"}
+    names = dict(enumerate(STAGE_NAMES.values()))  # after phase 1, sparse, and so on
     with st.container(horizontal=True):
         st.button(
             "Start all phases",
@@ -131,10 +132,10 @@ def results(run: Run) -> None:
     result = run.result()
     assert result is not None
     with st.container(horizontal=True):
-        for stage in ("dense", "sparse", "redense", "final"):
+        for stage, name in STAGE_NAMES.items():
             if measured := result["perplexity"].get(stage):
                 st.metric(
-                    f"Perplexity, {'re-dense' if stage == 'redense' else stage}",
+                    f"Perplexity, {name}",
                     charts.number(measured["value"]),
                     None if stage == "dense" else charts.ratio(measured),
                     delta_color="off",

@@ -1,9 +1,12 @@
-"""From the plain dicts of `sds_core.figures` to charts on a page."""
+"""Draws the plain dicts of `sds_core.figures` on a page."""
 
 from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
+
+from sds_core.figures import style
+from sds_core.pruning.perplexity import format_perplexity, format_ratio
 
 CONFIG = {
     "displaylogo": False,
@@ -12,25 +15,30 @@ CONFIG = {
 }
 
 
-def show(figure: dict[str, Any], key: str, alt: str, clicked: Callable[[list], None] | None = None) -> None:
-    """Draw a figure; `alt` says what it shows to those who cannot see it, `clicked` gets a clicked point's data."""
-    import plotly.graph_objects as go
+def show(figure: style.Figure, key: str, alt: str, clicked: Callable[[list], None] | None = None) -> None:
+    """Draw a figure.
+
+    Args:
+        figure: what to draw.
+        key: of the widget.
+        alt: what it shows, for those who cannot see it.
+        clicked: gets the `customdata` of a clicked point.
+    """
+    import plotly.graph_objects as go  # takes half a second: not before the first chart
 
     def chosen() -> None:
         if clicked and (points := st.session_state[key].selection.points):
             clicked(points[0]["customdata"])
 
-    st.plotly_chart(go.Figure(figure), key=key, config=CONFIG, alt=alt, on_select=chosen if clicked else "ignore")
+    drawn = go.Figure(style.explicit(figure))
+    st.plotly_chart(drawn, key=key, config=CONFIG, alt=alt, on_select=chosen if clicked else "ignore")
 
 
 def number(value: float) -> str:
-    """A perplexity as people read it: two decimals, or three digits and a power where it has exploded."""
-    return f"{value:,.2f}" if value < 1e6 else f"{value:.2e}"
+    """A perplexity as people read it."""
+    return format_perplexity(value)
 
 
 def ratio(measured: dict[str, Any]) -> str:
     """The ratio to the dense model with its paired standard error, from a measurement in a run's result."""
-    import math
-
-    factor = math.exp(min(measured["log_ratio"], 600.0))
-    return f"× {factor:.3f} ±\N{NO-BREAK SPACE}{factor * measured['error']:.3f}" if factor < 1e6 else f"× {factor:.1e}"
+    return "× " + format_ratio(measured["log_ratio"], measured["error"]).replace("± ", "±\N{NO-BREAK SPACE}")

@@ -86,13 +86,13 @@ def _errors(row: Row) -> pd.DataFrame:
 
 def _draw(first: pd.DataFrame, second: pd.DataFrame, name: str) -> None:
     """The maps, and in words how many layers A does better."""
-    from sds_core.figures import compare as figures
+    from sds_core.figures.error_map import difference_maps
 
     both = first.merge(second, on=["block", "linear"])
     lower = int((both["loss_x"] < both["loss_y"]).sum())
     st.markdown(f"A, {name}, has the lower output error in **{lower} of {len(both)}** layers.")
     charts.show(
-        figures.difference_maps(first, second),
+        difference_maps(first, second),
         "maps",
         "Output error of every layer in run A, in run B, and their difference, by block and linear",
     )

@@ -10,6 +10,7 @@ import streamlit as st
 
 from pages.ui import layout
 from sds_core.errors import SDSError
+from sds_core.figures.style import STAGE_NAMES
 
 if TYPE_CHECKING:
     from sds_core.runs.job_folder import JobFolder
@@ -30,9 +31,9 @@ STATES: dict[str, tuple[Colour, str]] = {
 }
 PHASES = {
     "fused": "All phases, block after block",
-    "sparse": "Phase 1, sparse",
-    "redense": "Phase 2, re-dense",
-    "final": "Phase 3, final",
+    "sparse": f"Phase 1, {STAGE_NAMES['sparse']}",
+    "redense": f"Phase 2, {STAGE_NAMES['redense']}",
+    "final": f"Phase 3, {STAGE_NAMES['final']}",
 }
 
 
@@ -144,9 +145,8 @@ def _now(run: Run, state: str, events: list[Event]) -> None:
         case "measuring" if last["stage"] == "outliers":
             text = f"Counting the dense model’s outliers: block {last['block'] + 1} of {last['of']}."
         case "measuring":
-            names = {"redense": "re-dense"}
-            stage = names.get(last["stage"], last["stage"])
-            text = f"Measuring the {stage} model’s perplexity: block {last['block'] + 1} of {last['of']}."
+            name = STAGE_NAMES[last["stage"]]
+            text = f"Measuring the {name} model’s perplexity: block {last['block'] + 1} of {last['of']}."
         case "phase" | "block":
             text = "Pruning."
         case _:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sds_core.errors import SDSError
+from sds_core.figures.style import STAGE_NAMES
+from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs.files import Tail
 from sds_core.runs.run_folder import Run
 from sds_core.runs.worker import Worker, launch
@@ -85,13 +87,15 @@ def _show_event(event: dict[str, Any]) -> None:
         case "queued":
             line, end = f"  waiting for {event['behind']}", "\n"
         case "measuring":
-            line, end = f"  measuring {event['stage']}: block {event['block'] + 1} of {event['of']}", "\r"
+            what = STAGE_NAMES.get(event["stage"], event["stage"])
+            line, end = f"  measuring {what}: block {event['block'] + 1} of {event['of']}", "\r"
         case "block":
             left = (event["of"] - event["block"] - 1) * event["seconds"]
             line = f"  phase {event['phase']}: block {event['block'] + 1} of {event['of']}, about {left:.0f} s left"
             end = "\n" if event["block"] + 1 == event["of"] else "\r"
         case "perplexity":
-            line, end = f"  perplexity {event['stage']}: {event['value']:.2f}", "\n"
+            value = format_perplexity(event["value"])
+            line, end = f"  perplexity {STAGE_NAMES[event['stage']]}: {value}", "\n"
         case "failed" | "cancelled":
             print(f"error: {event['message']}".ljust(width), file=sys.stderr)
             return

@@ -1,29 +1,22 @@
-"""Pictures of several runs beside each other, as plain Plotly dicts."""
+"""Figures of several runs: their paired ratios of perplexity, and perplexity against sparsity."""
 
 import math
 from typing import Any
 
-import pandas as pd
-
-from sds_core.figures.layer import SCALE, TEXT, Figure, base_layout, short_names
+from sds_core.figures import style
+from sds_core.figures.style import Figure
 from sds_core.pruning.pattern import Unstructured
-from sds_core.pruning.perplexity import Comparison
+from sds_core.pruning.perplexity import Comparison, bounded_exp, format_perplexity, format_ratio
 from sds_core.runs.compare import Row
 
-SURE = {"surely better": ("#00A878", "circle"), "surely worse": ("#E07B00", "diamond")}
-SURE |= {"not sure": ("#868B94", "circle-open")}
-"""Colour and sign of a ratio by what its interval of two standard errors says."""
-LINES = (
-    ("#E07B00", "solid", "circle"),
-    ("#3B82F6", "dash", "square"),
-    ("#00A878", "dot", "diamond"),
-    ("#B45FCF", "dashdot", "triangle-up"),
-    ("#6E737B", "longdash", "cross"),
-)
-"""Colour, dash and sign of a curve: each of the three tells them apart."""
-DIVERGING = [[0, "#2166AC"], [0.25, "#92C5DE"], [0.5, "#F7F7F7"], [0.75, "#F4A582"], [1, "#B2182B"]]
-LIMIT = 600.0
-"""Logarithms are drawn up to here: a little beyond, their power of e is no number any more."""
+VERDICTS = {
+    "surely better": (style.BETTER, "circle"),
+    "surely worse": (style.WORSE, "diamond"),
+    "not sure": (style.QUIET, "circle-open"),
+}
+"""Colour and symbol of a ratio by what its interval of two standard errors says."""
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
 
 
 def forest(rows: list[Row], names: dict[str, str], reference: str) -> Figure | None:
@@ -39,74 +32,28 @@ def forest(rows: list[Row], names: dict[str, str], reference: str) -> Figure | N
         return None
     order = list(paired)
     data = []
-    for verdict in SURE:
-        of_it = {name: one for name, one in paired.items() if _verdict(one) == verdict}
-        if of_it:
-            data.append(_intervals(verdict, of_it, order))
-    ends = [end for one in paired.values() for end in interval(one)] + [1.0]
-    low, high = min(ends) / 1.05, max(ends) * 1.05
-    labels = [f"{name}<br>{_written(one)}" for name, one in paired.items()]  # beside the plot, they would squeeze it
-    one_line = {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "#868B94"}}
-    layout = base_layout(120 + 46 * len(order)) | {"shapes": [one_line], "showlegend": True}
-    layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT - 1}}
-    layout["xaxis"] = _log_axis("ratio of perplexities, below 1 is better", low, high)
-    layout["yaxis"] = {
-        **{"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": labels, "fixedrange": True},
-        **{"range": [len(order) - 0.5, -0.5], "tickfont": {"size": TEXT}, "automargin": True, "zeroline": False},
-    }
-    return {"data": data, "layout": layout}
-
-
-def interval(paired: Comparison) -> tuple[float, float]:
-    """The ratio two standard errors below and above."""
-    return _power(paired.log_ratio - 2 * paired.error), _power(paired.log_ratio + 2 * paired.error)
-
-
-def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
-    """Output errors of two runs, A and B, on one scale, blocks downwards, linears across; and A minus B.
-
-    Args:
-        first, second: columns `block`, `linear`, `loss`; layers that only one of them has are empty in the difference.
-    """
-    both = pd.concat([first, second])
-    blocks = sorted({int(block) for block in both["block"]})
-    linears = list(dict.fromkeys(both.sort_values("block", kind="stable")["linear"]))
-    one, other = (_matrix(losses, blocks, linears) for losses in (first, second))
-    pairs = [list(zip(*both_rows, strict=True)) for both_rows in zip(one, other, strict=True)]
-    change = [[None if a is None or b is None else a - b for a, b in row] for row in pairs]
-    data, layout = [], base_layout(210 + (30 if len(blocks) <= 12 else 18) * len(blocks))
-    layout |= {"dragmode": False, "annotations": []}
-    titles = ("A", "B", "A minus B")
-    units = ("error %{z:.2f} %", "error %{z:.2f} %", "%{z:+.2f} percentage points")
-    for i, (values, title, unit) in enumerate(zip((one, other, change), titles, units, strict=True)):
-        axis, left = str(i + 1) if i else "", i * 0.345
-        trace: dict[str, Any] = {
-            "type": "heatmap",
-            "z": values,
-            "x": short_names(linears),
-            "y": [str(block) for block in blocks],
-        }
-        trace |= {"xaxis": f"x{axis}", "coloraxis": "coloraxis2" if i == 2 else "coloraxis", "xgap": 1, "ygap": 1}
-        data.append(trace | {"hovertemplate": f"block %{{y}} · %{{x}}<br>{unit}<extra></extra>"})
-        across = {"side": "top", "type": "category", "showgrid": False, "tickangle": -60, "dtick": 1}
-        layout[f"xaxis{axis}"] = across | {"domain": [left, left + 0.31], "tickfont": {"size": TEXT - 1}}
-        heading = {"text": f"<b>{title}</b>", "font": {"size": TEXT}, "showarrow": False}
-        place = {"xref": "paper", "x": left, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
-        layout["annotations"].append(heading | place | {"yshift": 84})
-    layout["margin"] = layout["margin"] | {"t": 116}
-    layout["yaxis"] = {"type": "category", "autorange": "reversed", "showgrid": False, "fixedrange": True}
-    layout["yaxis"] |= {"title": {"text": "block", "font": {"size": TEXT}}, "dtick": 1 if len(blocks) <= 12 else 5}
-    found = [v for row in (*one, *other) for v in row if v is not None]
-    widest = max((abs(v) for row in change for v in row if v is not None), default=0.0) or 1.0
-    layout["coloraxis"] = {"colorscale": SCALE, "cmin": min(0.0, *found), "cmax": max(found)}
-    layout["coloraxis"]["colorbar"] = _bar(0, 0.655, "output error", " %")
-    layout["coloraxis2"] = {"colorscale": DIVERGING, "cmin": -widest, "cmax": widest}
-    layout["coloraxis2"]["colorbar"] = _bar(0.69, 0.31, "points", "")
-    return {"data": data, "layout": layout}
+    for verdict in VERDICTS:
+        found = {name: one for name, one in paired.items() if _verdict(one) == verdict}
+        if found:
+            data.append(_intervals(verdict, found, order))
+    ends = [1.0, *(end for one in paired.values() for end in interval(one))]
+    return style.figure(
+        data,
+        height=120 + 46 * len(order),
+        xaxis=_log_axis("ratio of perplexities, below 1 is better", min(ends) / 1.05, max(ends) * 1.05),
+        yaxis={
+            "tickvals": list(range(len(order))),
+            "ticktext": [f"{name}<br>{_written(one)}" for name, one in paired.items()],
+            "range": [len(order) - 0.5, -0.5],
+            "fixedrange": True,
+        },
+        shapes=[{"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": style.QUIET}}],
+        showlegend=True,
+    )
 
 
 def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
-    """Perplexity against the share of pruned weights, a curve a sweep, both axes as they are read: per cent, and log.
+    """Perplexity against the share of pruned weights, a curve per sweep, on a log axis.
 
     Args:
         sweeps: runs that differ only in the ratio of their pattern, by ratio.
@@ -114,31 +61,33 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
     """
     data, ends = [], []
     for i, (sweep, name) in enumerate(zip(sweeps, names, strict=True)):
-        colour, dash, symbol = LINES[i % len(LINES)]
         around = [Comparison(math.log(row.perplexity), row.against["dense"].error) for row in sweep]
-        middles = [_power(one.log_ratio) for one in around]
-        reach = [interval(one) for one in around]
-        ends += [end for pair in reach for end in pair]
-        data.append(
-            {
-                **{"type": "scatter", "mode": "lines+markers", "name": name, "y": middles},
-                **{"x": [ratio(row) for row in sweep], "line": {"color": colour, "dash": dash, "width": 2.5}},
-                "marker": {"symbol": symbol, "size": 10},
-                "error_y": _error_bars(middles, reach),
-                "hovertemplate": "%{x:g} % pruned: perplexity %{y:.2f}<extra>" + name + "</extra>",
-            }
-        )
+        ends += [end for one in around for end in interval(one)]
+        curve = {"x": [ratio(row) for row in sweep], "name": name} | _look(i)
+        data.append(curve | _with_bars("y", around) | {"hovertemplate": "%{x:g} % pruned: perplexity %{y:.2f}"})
     dense = sweeps[0][0].dense.value
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": dense, "y1": dense}
-    layout = base_layout(460) | {"shapes": [line | {"line": {"color": "#868B94", "width": 2, "dash": "dot"}}]}
-    note = {"text": f"dense {dense:,.2f}", "xref": "paper", "x": 1, "xanchor": "right", "showarrow": False}
-    layout["annotations"] = [note | {"y": math.log10(dense), "yanchor": "bottom", "font": {"size": TEXT}}]
-    layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT}}
-    layout["showlegend"] = True
-    layout["xaxis"] = {"title": {"text": "pruned weights", "font": {"size": TEXT}}, "ticksuffix": " %"}
-    layout["xaxis"] |= {"tickfont": {"size": TEXT}, "zeroline": False, "automargin": True}
-    layout["yaxis"] = _log_axis("perplexity", min(*ends, dense) / 1.1, max(*ends, dense) * 1.2)
-    return {"data": data, "layout": layout}
+    note = {
+        "text": f"dense {format_perplexity(dense)}",
+        "xref": "paper",
+        "x": 1,
+        "xanchor": "right",
+        "yanchor": "bottom",
+    }
+    return style.figure(
+        data,
+        height=460,
+        xaxis=style.titled("pruned weights") | {"ticksuffix": " %"},
+        yaxis=_log_axis("perplexity", min(*ends, dense) / 1.1, max(*ends, dense) * 1.2),
+        shapes=[line | {"line": {"color": style.QUIET, "width": 2, "dash": "dot"}}],
+        annotations=[note | {"y": math.log10(dense)}],  # on a log axis, an annotation is placed by its logarithm
+        showlegend=True,
+    )
+
+
+def interval(paired: Comparison) -> tuple[float, float]:
+    """A ratio two standard errors below and above."""
+    return bounded_exp(paired.log_ratio - 2 * paired.error), bounded_exp(paired.log_ratio + 2 * paired.error)
 
 
 def ratio(row: Row) -> float:
@@ -151,13 +100,11 @@ def ratio(row: Row) -> float:
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers between two positive ones: a few of every decade where the span is wide, only powers of ten
     where it is wider, else even steps."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     if high / low > 4:
-        digits = next(
-            found for most, found in ((2, (1, 2, 5)), (4, (1, 3)), (400, (1,))) if math.log10(high / low) < most
-        )
-        apart = math.ceil(len(decades) / 8)
-        candidates = [float(f"{digit}e{power}") for power in decades[::apart] for digit in digits]
+        densest = {2: (1, 2, 5), 4: (1, 3), 400: (1,)}  # digits of the ticks in a decade, by decades spanned
+        digits = next(digits for most, digits in densest.items() if math.log10(high / low) < most)
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        candidates = [float(f"{digit}e{n}") for n in decades[:: math.ceil(len(decades) / 8)] for digit in digits]
     else:
         rough = (high - low) / 5
         size = 10.0 ** math.floor(math.log10(rough))
@@ -168,9 +115,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 def _written(paired: Comparison) -> str:
     """A ratio with the ends of its interval."""
-    middle, low, high = (
-        f"{value:.3f}" if value < 1000 else f"{value:.2e}" for value in (_power(paired.log_ratio), *interval(paired))
-    )
+    middle, low, high = (format_ratio(paired.log_ratio + errors * paired.error) for errors in (0, -2, 2))
     return f"{middle} [{low}, {high}]"
 
 
@@ -180,49 +125,43 @@ def _verdict(paired: Comparison) -> str:
     return "surely better" if paired.log_ratio < 0 else "surely worse"
 
 
-def _power(exponent: float) -> float:
-    return math.exp(min(exponent, LIMIT))
-
-
 def _intervals(verdict: str, paired: dict[str, Comparison], order: list[str]) -> dict[str, Any]:
-    colour, symbol = SURE[verdict]
-    middles = [_power(one.log_ratio) for one in paired.values()]
-    bars = _error_bars(middles, [interval(one) for one in paired.values()])
+    colour, symbol = VERDICTS[verdict]
     return {
-        **{"type": "scatter", "mode": "markers", "name": verdict, "x": middles},
-        **{"y": [order.index(name) for name in paired], "error_x": bars | {"color": colour}},
-        **{"marker": {"color": colour, "symbol": symbol, "size": 12, "line": {"width": 2, "color": colour}}},
-        **{"text": list(paired), "hovertemplate": "%{text}<br>ratio %{x:.4f}<extra>" + verdict + "</extra>"},
+        "type": "scatter",
+        "mode": "markers",
+        "name": verdict,
+        "y": [order.index(name) for name in paired],
+        "marker": {"color": colour, "symbol": symbol, "size": 12, "line": {"width": 2, "color": colour}},
+        "text": list(paired),
+        "hovertemplate": "%{text}<br>ratio %{x:.4f}<extra>%{fullData.name}</extra>",
+        **_with_bars("x", list(paired.values()), colour),
     }
 
 
-def _error_bars(middles: list[float], reach: list[tuple[float, float]]) -> dict[str, Any]:
-    """Bars from the lower to the upper end of each interval."""
-    above = [high - middle for middle, (_, high) in zip(middles, reach, strict=True)]
-    below = [middle - low for middle, (low, _) in zip(middles, reach, strict=True)]
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 2.5, "width": 6}
+def _look(i: int) -> dict[str, Any]:
+    """The i-th curve: told apart by colour, dash and symbol, each of which is enough."""
+    colour, dash, symbol = (kinds[i % len(kinds)] for kinds in (style.RUN_COLOURS, DASHES, SYMBOLS))
+    line = {"color": colour, "dash": dash, "width": 2.5}
+    return {"type": "scatter", "mode": "lines+markers", "line": line, "marker": {"symbol": symbol, "size": 10}}
+
+
+def _with_bars(axis: str, paired: list[Comparison], colour: str | None = None) -> dict[str, Any]:
+    """Ratios along an axis, with bars from the lower to the upper end of their intervals."""
+    middles = [one.ratio for one in paired]
+    reach = [interval(one) for one in paired]
+    bars = {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - middle for middle, (_, high) in zip(middles, reach, strict=True)],
+        "arrayminus": [middle - low for middle, (low, _) in zip(middles, reach, strict=True)],
+        "thickness": 2.5,
+        "width": 6,
+    }
+    return {axis: middles, f"error_{axis}": bars | ({"color": colour} if colour else {})}
 
 
 def _log_axis(title: str, low: float, high: float) -> dict[str, Any]:
-    axis = {
-        "type": "log",
-        "range": [math.log10(low), math.log10(high)],
-        "tickmode": "array",
-        "automargin": True,
-        "tickangle": 0,
-    }
-    axis |= {"tickvals": ticks(low, high), "ticktext": [f"{value:,g}" for value in ticks(low, high)]}
-    return axis | {"title": {"text": title, "font": {"size": TEXT}}, "tickfont": {"size": TEXT}}
-
-
-def _matrix(losses: pd.DataFrame, blocks: list[int], linears: list[str]) -> list[list[float | None]]:
-    """Losses in per cent, a row a block; None where a layer is missing."""
-    known = {(int(b), c): float(v) for b, c, v in zip(losses["block"], losses["linear"], losses["loss"], strict=True)}
-    return [[100 * known[b, c] if (b, c) in known else None for c in linears] for b in blocks]
-
-
-def _bar(x: float, length: float, title: str, suffix: str) -> dict[str, Any]:
-    """A colour bar that lies under the maps."""
-    place = {"orientation": "h", "x": x, "xanchor": "left", "y": -0.02, "yanchor": "top", "len": length}
-    look = {"thickness": 12, "ticksuffix": suffix, "nticks": 4, "tickangle": 0, "tickfont": {"size": TEXT - 1}}
-    return place | look | {"title": {"text": title, "side": "bottom", "font": {"size": TEXT}}}
+    values = ticks(low, high)
+    axis = {"type": "log", "range": [math.log10(low), math.log10(high)], "tickangle": 0, "tickvals": values}
+    return axis | style.titled(title) | {"ticktext": [f"{value:,g}" for value in values]}

@@ -1,68 +1,66 @@
-"""The Layer lab's curves as a plain Plotly dict."""
+"""The Layer lab's figure: errors and mask by round."""
 
 from typing import Any
 
 import pandas as pd
 
-from sds_core.figures.layer import COLOURS, TEXT, Figure
+from sds_core.figures import style
+from sds_core.figures.layer import COLOURS
+from sds_core.figures.style import Figure
 
 CURVES = {
-    ("pruned", "held_out"): ("pruned again, held-out text", COLOURS["pruned"], "solid", "circle"),
-    ("pruned", "seen"): ("pruned again, calibration text", COLOURS["pruned"], "dot", "circle-open"),
-    ("redense", "held_out"): ("re-dense, held-out text", COLOURS["redense"], "solid", "square"),
-    ("redense", "seen"): ("re-dense, calibration text", COLOURS["redense"], "dot", "square-open"),
+    ("pruned", "held_out"): ("pruned again, held-out text", "solid", "circle"),
+    ("pruned", "seen"): ("pruned again, calibration text", "dot", "circle-open"),
+    ("redense", "held_out"): ("re-dense, held-out text", "solid", "square"),
+    ("redense", "seen"): ("re-dense, calibration text", "dot", "square-open"),
 }
-REFERENCE = ("first prune, weights solved, held-out text", "#6E737B", "dash")
-CHANGED = "#00A878"
+"""Name, dash and symbol by stage and text."""
+SOLVED = "first prune, weights solved, held-out text"
+LEAST = 5.0
+"""Per cent of the mask that the lower figure shows at least: a mask that stays must look like it."""
 
 
-def rounds(walk: pd.DataFrame) -> Figure:
-    """Output errors at every round above, and below the share of the mask that its prune would change.
+def rounds(found: pd.DataFrame) -> Figure:
+    """Output errors after every round above, and below the share of the mask that its prune changes.
 
     Args:
-        walk: what `lab.walk` returns.
+        found: what `lesson.lab.rounds` returns.
     """
-    first = walk[walk["stage"] == "sparse"].iloc[0]
+    by_stage = {str(stage): rows.sort_values("round") for stage, rows in found.groupby("stage")}
+    first, again, last = by_stage["sparse"].iloc[0], by_stage["pruned"], int(found["round"].max())
     data = []
-    for (stage, part), (name, colour, dash, symbol) in CURVES.items():
-        found = walk[walk["stage"] == stage].sort_values("round")
-        x, y = found["round"].tolist(), (100 * found[part]).tolist()
+    for (stage, part), (name, dash, symbol) in CURVES.items():
+        x, y = by_stage[stage]["round"].tolist(), (100 * by_stage[stage][part]).tolist()
         if stage == "pruned":
             x, y = [0, *x], [100 * float(first[part]), *y]
-        data.append(_curve(name, x, y, colour, dash, symbol))
-    last = int(walk["round"].max())
-    solved = 100 * float(walk[walk["stage"] == "adjusted"].iloc[0]["held_out"])
-    name, colour, dash = REFERENCE
-    data.append(_curve(name, [0, last], [solved, solved], colour, dash, "circle") | {"mode": "lines"})
-    again = walk[walk["stage"] == "pruned"].sort_values("round")
+        data.append(_curve(name, x, y, COLOURS[stage], dash, symbol))
+    solved = 100 * float(by_stage["adjusted"].iloc[0]["held_out"])
+    data.append(_curve(SOLVED, [0, last], [solved, solved], COLOURS["dense"], "dash", "circle") | {"mode": "lines"})
     x, y = [0, *again["round"].tolist()], [0.0, *(100 * again["changed"]).tolist()]
-    data.append(_curve("mask changed", x, y, CHANGED, "solid", "diamond") | {"yaxis": "y2", "showlegend": False})
-    return {"data": data, "layout": _layout(last, max(5.0, 1.15 * max(y)))}
+    changed = _curve("mask changed", x, y, COLOURS["final"], "solid", "diamond")
+    data.append(changed | {"yaxis": "y2", "showlegend": False})
+    side = {"ticksuffix": " %", "rangemode": "tozero"}
+    across = {"range": [-0.3, last + 0.3], "dtick": 1 if last <= 16 else 2, "anchor": "y2"}
+    return style.figure(
+        data,
+        height=560,
+        margin={"t": 8},
+        xaxis=across | style.titled("round of the dense phase (0: after the first prune)"),
+        yaxis=side | style.titled("output error") | {"domain": [0.4, 1]},
+        yaxis2=side | style.titled("mask changed") | {"domain": [0, 0.28], "range": [0, max(LEAST, 1.15 * max(y))]},
+        hovermode="x",
+    )
 
 
-def _curve(name: str, x: list, y: list[float], colour: str, dash: str, symbol: str) -> dict[str, Any]:
+def _curve(name: str, x: list[int], y: list[float], colour: str, dash: str, symbol: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        **{"x": x, "y": y, "name": name},
+        "x": x,
+        "y": y,
+        "name": name,
         "line": {"color": colour, "dash": dash, "width": 2.5},
-        "cliponaxis": False,
         "marker": {"symbol": symbol, "size": 8},
-        "hovertemplate": "round %{x}: %{y:.2f} %<extra>" + name + "</extra>",
-    }
-
-
-def _layout(last: int, highest: float) -> dict[str, Any]:
-    font = {"size": TEXT}
-    side = {"ticksuffix": " %", "tickfont": font, "zeroline": False, "automargin": True, "rangemode": "tozero"}
-    titled = lambda text: {"title": {"text": text, "font": font}}
-    return {
-        "height": 560,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "xaxis": {"range": [-0.3, last + 0.3], "dtick": 1 if last <= 16 else 2, "tickfont": font, "anchor": "y2"}
-        | titled("round of the dense phase (0: after the first prune)"),
-        "yaxis": side | titled("output error") | {"domain": [0.4, 1]},
-        "yaxis2": side | titled("mask changed") | {"domain": [0, 0.28], "range": [0, highest]},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": font},
-        "hovermode": "x",
+        "cliponaxis": False,
+        "hovertemplate": "round %{x}: %{y:.2f} %<extra>%{fullData.name}</extra>",
     }

@@ -8,6 +8,7 @@ they stand for appear where one points at a token.
 from collections.abc import Sequence
 from html import escape
 
+from sds_core.figures import style
 from sds_core.runs.text_query import TextReading, TextResult
 
 FULL = 4.0
@@ -16,7 +17,8 @@ FULL_LOSS = 12.0
 """Nats of the dense model's own loss at which the grey is full."""
 STRONGEST = 0.6
 """Opacity of a full colour; the text of either theme stays readable on it."""
-WORSE, BETTER, UNEXPECTED = "224, 123, 0", "59, 130, 246", "110, 115, 123"
+LESS, MORE = style.STAGE_COLOURS["sparse"], style.STAGE_COLOURS["redense"]
+UNEXPECTED = style.STAGE_COLOURS["dense"]
 SHOWN = (-FULL, -FULL / 2, 0.0, FULL / 2, FULL)
 """Differences that the legend shows."""
 FIRST = "the first token: nothing comes before it to expect it from"
@@ -82,7 +84,7 @@ def _counted(reading: TextReading) -> str:
 
 def _shade(above: float) -> tuple[str, float]:
     """Colour and opacity of a difference in nats."""
-    return WORSE if above > 0 else BETTER, STRONGEST * min(abs(above) / FULL, 1.0)
+    return LESS if above > 0 else MORE, STRONGEST * min(abs(above) / FULL, 1.0)
 
 
 def _token(piece: str, told: str, colour: str = UNEXPECTED, opacity: float = 0.0) -> str:
@@ -93,8 +95,8 @@ def _token(piece: str, told: str, colour: str = UNEXPECTED, opacity: float = 0.0
 
 def _mark(shown: str, colour: str, opacity: float, title: str = "") -> str:
     """Something on a background; isolated, so that a sign that turns the writing direction ends with its token."""
-    style = f"background: rgba({colour}, {opacity:.2f}); unicode-bidi: isolate"
-    return f'<span title="{escape(title)}" style="{style}">{shown}</span>'
+    look = f"background: {style.see_through(colour, opacity)}; unicode-bidi: isolate"
+    return f'<span title="{escape(title)}" style="{look}">{shown}</span>'
 
 
 def _text(tokens: list[str], name: str) -> str:

@@ -11,7 +11,8 @@ from sds_core.errors import SDSError
 from sds_core.figures import change as change_figures
 from sds_core.figures import compare as compare_figures
 from sds_core.figures import layer as layer_figures
-from sds_core.figures.layer import Figure
+from sds_core.figures.error_map import error_map
+from sds_core.figures.style import Figure, per_cent
 from sds_core.lesson.pictures import beside_dense, corner, from_its_end, low, near_zero_marked
 from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.runs import compare as paired
@@ -95,12 +96,6 @@ def open_runs(*names: str) -> dict[str, Run]:
     return {name: examples.example(name) for name in names}
 
 
-def per_cent(value: float, digits: int = 1) -> str:
-    least = 10.0**-digits
-    less = 0 < 100 * value < least / 2
-    return f"{'less than ' if less else ''}{least if less else 100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
 def times(one: Comparison) -> str:
     """A ratio of perplexities with its paired standard error."""
     return f"{one.ratio:.2f} ±\N{NO-BREAK SPACE}{one.ratio * one.error:.2f}"
@@ -167,7 +162,7 @@ def cost(found: Evidence) -> Finding:
         f"The perplexity goes from {row.dense.value:,.1f} to {row.perplexity:,.1f}: "
         f"{times(row.against['dense'])} times the dense model’s. (After ±, here and below: one standard error, about "
         "as much as chance moves such a number.)",
-        low(layer_figures.heatmap(sparse)),
+        low(error_map(sparse)),
         "Output error of every layer after Wanda: a row a block, a column each of its layers",
         f"How far off the output of every layer is: {sparse['block'].nunique()} blocks from the first above to the "
         f"last below, {sparse['linear'].nunique()} layers in each. The typical layer (the median) is "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sds_core.figures.layer import COLOURS, Figure
+from sds_core.figures.style import STAGE_COLOURS, Figure
 from sds_core.pruning.distribution import JOINT
 
 TALLEST = 430
@@ -20,7 +20,7 @@ def low(figure: Figure, **layout: Any) -> Figure:
 def near_zero_marked(ridges: Figure) -> Figure:
     """A histogram with the weights marked that are within a tenth of a standard deviation of zero."""
     band = {"type": "rect", "x0": -0.1, "x1": 0.1, "yref": "paper", "y0": 0, "y1": 1}
-    band |= {"line": {"width": 0}, "fillcolor": COLOURS["sparse"], "opacity": 0.6}
+    band |= {"line": {"width": 0}, "fillcolor": STAGE_COLOURS["sparse"], "opacity": 0.6}
     return low(ridges, height=260, shapes=[band])
 
 

@@ -1,12 +1,15 @@
 """The phases of the method, and the stages that a layer's weight goes through."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:  # a run's folder knows the stages, and the first page lists runs without torch
+    from torch import Tensor
 
-from sds_core.pruning.layer_problem import Pruned
+    from sds_core.pruning.layer_problem import Pruned
 
 Phase = Literal["fused", "sparse", "redense", "final"]
 """A pass over the blocks: all phases at once, or the paper's phase 1, 2 or 3."""

@@ -6,7 +6,8 @@ from html import escape
 import pandas as pd
 
 from sds_core.errors import SDSError
-from sds_core.figures.layer import COLOURS, HEADROOM, NAMES, SHOWN, STAGES, centres, density, zeros
+from sds_core.figures.layer import HEADROOM, SHOWN, centres, density, zeros
+from sds_core.figures.style import STAGE_COLOURS, STAGE_NAMES
 from sds_core.lesson.findings import Evidence, of_layer
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.questions import STEPS, Step
@@ -66,7 +67,7 @@ def _step(number: int, step: Step, read: Callable[..., Evidence]) -> str:
 
 def _picture(layer: pd.DataFrame) -> str:
     """The stages of one layer under each other, each on the scale of the dense weights."""
-    rows = {s: layer[(layer["stage"] == s) & (layer["round"] == 0)] for s in STAGES}
+    rows = {s: layer[(layer["stage"] == s) & (layer["round"] == 0)] for s in STAGE_NAMES}
     curves = {stage: row.iloc[-1] for stage, row in rows.items() if not row.empty}
     top = HEADROOM * max(density(curves["dense"]))
     drawn = [_curve(i, stage, row, top) for i, (stage, row) in enumerate(curves.items())]
@@ -85,6 +86,6 @@ def _curve(i: int, stage: str, row: pd.Series, top: float) -> str:
         for x, y in zip(centres(), density(row), strict=True)
         if abs(x) <= SHOWN
     ]
-    area = f'<polygon points="0,{base} {" ".join(points)} {WIDTH},{base}" fill="{COLOURS[stage]}" opacity="0.7"/>'
-    label = f"{NAMES[stage]}: {100 * zeros(row):.1f} % zeros"
+    area = f'<polygon points="0,{base} {" ".join(points)} {WIDTH},{base}" fill="{STAGE_COLOURS[stage]}" opacity="0.7"/>'
+    label = f"{STAGE_NAMES[stage]}: {100 * zeros(row):.1f} % zeros"
     return f'{area}<text x="4" y="{base - ROW / 2:.0f}" font-size="12" font-family="sans-serif">{label}</text>'

@@ -14,6 +14,8 @@ import pandas as pd
 
 from sds_core.errors import SDSError
 from sds_core.figures import layer as layer_figures
+from sds_core.figures.error_map import error_map
+from sds_core.figures.style import STAGE_NAMES, Figure
 from sds_core.pruning.methods import METHODS
 from sds_core.runs import layer_stats, note
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
@@ -145,15 +147,15 @@ def _sentence(result: dict[str, Any]) -> str:
 def _perplexities(result: dict[str, Any]) -> str:
     """A row a stage: perplexity, and its ratio to the dense model with the paired standard error over windows."""
     rows = []
-    for stage in layer_figures.STAGES:
+    for stage in STAGE_NAMES:
         if measured := result["perplexity"].get(stage):
             ratio = math.exp(min(measured.get("log_ratio", 0.0), 600.0))
             paired = "" if stage == "dense" else f"{ratio:.4g} ± {ratio * measured['error']:.2g}"
-            rows.append([layer_figures.NAMES[stage], f"{measured['value']:.6g}", paired, len(measured["losses"])])
+            rows.append([STAGE_NAMES[stage], f"{measured['value']:.6g}", paired, len(measured["losses"])])
     return _table(["weights", "perplexity", "ratio to dense ± standard error", "windows"], rows)
 
 
-def _pictures(layers: pd.DataFrame) -> list[tuple[layer_figures.Figure, str]]:
+def _pictures(layers: pd.DataFrame) -> list[tuple[Figure, str]]:
     """The map of all layers, and the weights of the one that lost most, with their captions."""
     if layers.empty:
         return []
@@ -165,8 +167,8 @@ def _pictures(layers: pd.DataFrame) -> list[tuple[layer_figures.Figure, str]]:
     name = escape(f"block {cell[0]}, {cell[1]}")
     return [
         (
-            layer_figures.heatmap(of_stage, cell),
-            f"Output error of every layer, {layer_figures.NAMES[stage]} weights: 0 % is the dense layer. Framed is the "
+            error_map(of_stage, cell),
+            f"Output error of every layer, {STAGE_NAMES[stage]} weights: 0 % is the dense layer. Framed is the "
             f"largest, {name}.",
         ),
         (
@@ -210,7 +212,7 @@ def _figure(number: int, caption: str) -> str:
     return f'<figure><div id="figure-{number}"></div><figcaption>{caption}</figcaption></figure>'
 
 
-def _script(drawn: list[layer_figures.Figure]) -> str:
+def _script(drawn: list[Figure]) -> str:
     """Draws the figures; `<` is written as an escape, so that no name can end the script."""
     if not drawn:
         return ""

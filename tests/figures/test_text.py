@@ -64,19 +64,19 @@ def test_hostile_texts_stay_texts():
     assert "<b>one" in read.text
 
 
-def test_colours_follow_the_difference_and_numbers_stand_behind_them():
+def test_colours_follow_the_difference_in_loss():
     parsed = Parsed(figures.read(result("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0))))
     dense, spans = parsed.spans[:5], parsed.spans[5:]
     assert [opacity(span) for span in spans] == [0, 0.3, 0.3, 0, 0.6]
-    worse, better = (spans[i]["style"].partition("rgba(")[2].split(",")[0] for i in (1, 2))
-    assert (worse, better) == ("224", "59")
+    reds = [spans[i]["style"].partition("rgba(")[2].split(",")[0] for i in (1, 2)]
+    assert reds == [str(int(colour[1:3], 16)) for colour in (figures.LESS, figures.MORE)]
     assert spans[1]["title"] == "'b': 3.00 nats, +2.00 against the dense model’s 1.00"
     assert "-2.00 against" in spans[2]["title"] and "the first token" in spans[0]["title"]
     assert [opacity(span) for span in dense] == [0, 0.05, 0.15, 0.1, 0.05] and dense[2]["title"] == "'c': 3.00 nats"
     assert "mean loss 26.25 nats, +24.50 against dense" in parsed.text
 
 
-def test_every_model_says_how_far_it_writes_what_the_dense_one_writes():
+def test_a_continuation_counts_tokens_shared_with_dense():
     asked = result("ab", (1.0,), (1.0,), (1.0,), continuation=("w", "x", "y"))
     dense, one, two = asked.readings
     one, two = dataclasses.replace(one, continuation=("w", "z")), dataclasses.replace(two, continuation=("q",))
@@ -97,11 +97,11 @@ def luminance(rgb):
 
 
 @pytest.mark.parametrize(("text", "page"), [("1B1F26", "FFFFFF"), ("F0F2F6", "0E1117")], ids=["light", "dark"])
-@pytest.mark.parametrize("colour", [figures.WORSE, figures.BETTER, figures.UNEXPECTED])
-def test_text_is_readable_on_the_strongest_colours_of_both_themes(text, page, colour):
+@pytest.mark.parametrize("colour", [figures.LESS, figures.MORE, figures.UNEXPECTED])
+def test_text_is_readable_on_every_colour(text, page, colour):
     """WCAG's contrast of 4.5, with the themes of .streamlit/config.toml."""
     text, page = ([int(code[i : i + 2], 16) for i in (0, 2, 4)] for code in (text, page))
-    full = [int(value) for value in colour.split(",")]
+    full = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     mixed = [figures.STRONGEST * c + (1 - figures.STRONGEST) * p for c, p in zip(full, page, strict=True)]
     one, other = sorted((luminance(text), luminance(mixed)))
     assert (other + 0.05) / (one + 0.05) >= 4.5

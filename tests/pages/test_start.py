@@ -86,7 +86,7 @@ def test_a_demo_that_cannot_start_is_a_sentence(runs, app, monkeypatch):
 
 def test_nothing_heavy_is_imported_for_it(finished):
     """In a process of its own, with finished runs to list. (Streamlit itself imports a part of Plotly.)"""
-    heavy = ("torch", "transformers", "pandas", "pyarrow", "sds_core.figures")
+    heavy = ("torch", "transformers", "pandas", "pyarrow", "sds_core.figures.layer")
     code = f"""
 import json, sys
 from streamlit.testing.v1 import AppTest

@@ -65,8 +65,9 @@ def test_nothing_is_loaded_from_elsewhere(page: Reader) -> None:
     assert not re.search(r"http|\*|connect", str(policies[0]["content"]))
 
 
-def test_plotly_is_embedded_once_and_draws_the_figures(page: Reader, finished: Run) -> None:
-    from sds_core.figures import layer as layer_figures
+def test_plotly_is_embedded_once_and_draws(page: Reader, finished: Run) -> None:
+    from sds_core.figures.error_map import error_map
+    from sds_core.figures.layer import ridges
 
     large = [script for script in page.scripts if len(script) > 1_000_000]
     (drawing,) = [script for script in page.scripts if script not in large]
@@ -76,7 +77,7 @@ def test_plotly_is_embedded_once_and_draws_the_figures(page: Reader, finished: R
     final = layers[(layers["stage"] == "final") & (layers["round"] == 0)]
     worst = max(final.to_dict("records"), key=lambda row: row["loss"])
     its = layers[(layers["block"] == worst["block"]) & (layers["linear"] == worst["linear"])]
-    expected = [layer_figures.heatmap(final, (worst["block"], worst["linear"])), layer_figures.ridges(its)]
+    expected = [error_map(final, (worst["block"], worst["linear"])), ridges(its)]
     assert drawn == json.loads(json.dumps(expected))
     assert [attributes["id"] for tag, attributes in page.tags if tag == "div"] == ["figure-0", "figure-1"]
 

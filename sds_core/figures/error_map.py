@@ -1,0 +1,147 @@
+"""Maps of output errors: all layers of one run, or of two runs and their difference."""
+
+from typing import Any
+
+import pandas as pd
+
+from sds_core.figures import style
+from sds_core.figures.style import Figure
+
+FEW = 12
+"""Up to this many blocks, a map numbers every block; a single map also has room for a number in every cell."""
+
+
+def error_map(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figure:
+    """Output error of every layer, blocks downwards, linears across; one cell may be framed.
+
+    Plotly reports clicks on points only, so every cell holds an invisible one, which also answers when hovered over.
+
+    Args:
+        losses: columns `block`, `linear`, `loss`.
+        chosen: block and linear of the framed cell.
+    """
+    blocks, linears = _blocks(losses), list(dict.fromkeys(losses["linear"]))
+    values = _matrix(losses, blocks, linears)
+    cells = _cells(values, blocks, linears) | {
+        "zmin": min(0.0, *(value for row in values for value in row if value is not None)),
+        "colorscale": style.ERRORS,
+        "colorbar": style.titled("error") | {"ticksuffix": " %"},
+        "hoverinfo": "skip",
+    }
+    if len(blocks) <= FEW:
+        cells["texttemplate"] = "%{z:.1f}"
+    frame = []
+    if chosen and chosen[0] in blocks and chosen[1] in linears:
+        column, row = linears.index(chosen[1]), blocks.index(chosen[0])
+        frame = style.marked(column - 0.5, column + 0.5, row - 0.5, row + 0.5)
+    return style.figure(
+        [cells, _points(losses, linears)],
+        height=110 + (34 if len(blocks) <= FEW else 20) * len(blocks),
+        xaxis={"type": "category", "range": [-0.5, len(linears) - 0.5], "side": "top", "showgrid": False},
+        yaxis=_block_axis(blocks),
+        shapes=frame,
+        dragmode=False,
+        hoverdistance=100,  # pixels: a cell is wider than its point
+    )
+
+
+def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
+    """Output errors of two runs, A and B, on one scale, blocks downwards, linears across; and A minus B.
+
+    Args:
+        first, second: columns `block`, `linear`, `loss`; layers that only one of them has are empty in the difference.
+    """
+    both = pd.concat([first, second])
+    blocks = _blocks(both)
+    linears = list(dict.fromkeys(both.sort_values("block", kind="stable")["linear"]))
+    one, other = (_matrix(losses, blocks, linears) for losses in (first, second))
+    pairs = [list(zip(*rows, strict=True)) for rows in zip(one, other, strict=True)]
+    change = [[None if a is None or b is None else a - b for a, b in row] for row in pairs]
+    data, axes, headings = [], {}, []
+    units = {"A": "error %{z:.2f} %", "B": "error %{z:.2f} %", "A minus B": "%{z:+.2f} percentage points"}
+    for i, (values, (title, unit)) in enumerate(zip((one, other, change), units.items(), strict=True)):
+        axis, left = str(i + 1) if i else "", i * 0.345
+        place = {"xaxis": f"x{axis}", "coloraxis": "coloraxis2" if i == 2 else "coloraxis"}
+        hover = {"hovertemplate": f"block %{{y}} · %{{x}}<br>{unit}<extra></extra>"}
+        data.append(_cells(values, blocks, linears) | place | hover)
+        across = {"side": "top", "type": "category", "showgrid": False, "tickangle": -60, "dtick": 1}
+        axes[f"xaxis{axis}"] = across | {"domain": [left, left + 0.31]}
+        above = {"xref": "paper", "x": left, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
+        headings.append({"text": f"<b>{title}</b>", "yshift": 84} | above)
+    return style.figure(
+        data,
+        height=210 + (30 if len(blocks) <= FEW else 18) * len(blocks),
+        margin={"t": 116},
+        annotations=headings,
+        yaxis=_block_axis(blocks) | {"fixedrange": True},
+        dragmode=False,
+        **axes,
+        **_color_axes([v for row in (*one, *other) for v in row], [v for row in change for v in row]),
+    )
+
+
+def _color_axes(errors: list[float | None], change: list[float | None]) -> dict[str, Any]:
+    """One scale for both errors, and one around zero for their difference, each with its bar below."""
+    found = [value for value in errors if value is not None]
+    widest = max((abs(value) for value in change if value is not None), default=0.0) or 1.0
+    return {
+        "coloraxis": {
+            "colorscale": style.ERRORS,
+            "cmin": min(0.0, *found),
+            "cmax": max(found),
+            "colorbar": _bar(0, 0.655, "output error", " %"),
+        },
+        "coloraxis2": {
+            "colorscale": style.DIFFERENCES,
+            "cmin": -widest,
+            "cmax": widest,
+            "colorbar": _bar(0.69, 0.31, "points", ""),
+        },
+    }
+
+
+def _bar(x: float, length: float, title: str, suffix: str) -> dict[str, Any]:
+    """A colour bar that lies under the maps."""
+    place = {"orientation": "h", "x": x, "xanchor": "left", "y": -0.02, "yanchor": "top", "len": length}
+    look = {"thickness": 12, "ticksuffix": suffix, "nticks": 4, "tickangle": 0}
+    return place | look | {"title": {"text": title, "side": "top"}}
+
+
+def _blocks(losses: pd.DataFrame) -> list[int]:
+    return sorted({int(block) for block in losses["block"]})
+
+
+def _matrix(losses: pd.DataFrame, blocks: list[int], linears: list[str]) -> list[list[float | None]]:
+    """Losses in per cent, a row a block; None where a layer is missing."""
+    known = {(int(b), c): float(v) for b, c, v in zip(losses["block"], losses["linear"], losses["loss"], strict=True)}
+    return [[100 * known[b, c] if (b, c) in known else None for c in linears] for b in blocks]
+
+
+def _cells(values: list[list[float | None]], blocks: list[int], linears: list[str]) -> dict[str, Any]:
+    shown = {"x": style.short_names(linears), "y": [str(block) for block in blocks], "z": values}
+    return {"type": "heatmap", "xgap": 1, "ygap": 1} | shown
+
+
+def _block_axis(blocks: list[int]) -> dict[str, Any]:
+    """Blocks downwards; a range of its own, for markers would widen it beyond the cells."""
+    axis = {"type": "category", "range": [len(blocks) - 0.5, -0.5], "dtick": 1 if len(blocks) <= FEW else 5}
+    return style.titled("block") | axis | {"showgrid": False}
+
+
+def _points(losses: pd.DataFrame, linears: list[str]) -> dict[str, Any]:
+    """Invisible markers over the cells of a map, for clicks and hovering."""
+    short = dict(zip(linears, style.short_names(linears), strict=True))
+    unseen = {"marker": {"opacity": 0}}
+    cells = list(zip(losses["block"].map(int), losses["linear"], 100 * losses["loss"].map(float), strict=True))
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [short[linear] for _, linear, _ in cells],
+        "y": [str(block) for block, _, _ in cells],
+        "customdata": [list(cell) for cell in cells],
+        "hovertemplate": "block %{y} · %{x}<br>error %{customdata[2]:.2f} %<extra></extra>",
+        "marker": {"symbol": "square", "size": 18, "opacity": 0},
+        "selected": unseen,
+        "unselected": unseen,
+        "showlegend": False,
+    }

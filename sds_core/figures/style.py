@@ -1,0 +1,111 @@
+"""The look that all figures share: names of the stages, palette, and one Plotly template."""
+
+from typing import Any
+
+from sds_core.figures.palette import palette
+
+Figure = dict[str, Any]
+"""A Plotly figure as plain values: `data`, `layout` and, where something moves, `frames`."""
+
+STAGE_NAMES = {"dense": "dense", "sparse": "sparse", "redense": "re-dense", "final": "final"}
+"""The stages of a weight in order, with the names that people read."""
+
+STAGE_COLOURS = {stage: light for stage, (light, _) in palette().stages.items()}
+"""The palette's colours for a light page, which a dark one shows too: Plotly does not know the page's theme."""
+RUN_COLOURS = [light for light, _ in palette().others]
+QUIET = "#868B94"
+"""For what stands back: reference lines, numbers of pruned weights, differences that may be chance."""
+LOST, RETURNED = STAGE_COLOURS["sparse"], STAGE_COLOURS["redense"]
+"""A weight that a later mask drops, and one that it brings back."""
+WORSE, BETTER = STAGE_COLOURS["sparse"], STAGE_COLOURS["final"]
+"""A difference in perplexity that is more than chance."""
+KEPT, PRUNED = "rgba(127,127,127,0.75)", "rgba(127,127,127,0.10)"
+"""A weight that both of two masks keep, and one that both prune."""
+MARK = ("#111111", "#FFB000")
+"""Frame of a chosen cell: a dark edge under a bright one shows on every colour."""
+
+ERRORS = [[0, "#F2E9D8"], [0.25, "#F0BE7A"], [0.5, "#E0823D"], [0.75, "#A8432B"], [1, "#5A1A2B"]]
+DIFFERENCES = [[0, "#2166AC"], [0.25, "#92C5DE"], [0.5, "#F7F7F7"], [0.75, "#F4A582"], [1, "#B2182B"]]
+COUNTS = [[0, "rgba(200,106,0,0.15)"], [0.5, "#C86A00"], [1, "#7A1F00"]]
+SIGNED = [[0, "#F0A45B"], [0.5, "#F5F2EB"], [1, "#82B1F7"]]
+POSITIVE = [[0, "#E4EFE8"], [1, "#7CCBAE"]]
+"""Colour scales: output errors, their differences, counts, weights of both signs, norms and scores."""
+
+TEXT = 15
+"""Size of letters in pixels: legible at the far end of a room."""
+_FONT = {"font": {"size": TEXT}}
+_AXIS = {"title": _FONT, "tickfont": {"size": TEXT}, "zeroline": False, "automargin": True}
+_COLORBAR = {"title": _FONT, "tickfont": {"size": TEXT}, "thickness": 14}
+
+TEMPLATE: dict[str, Any] = {
+    "layout": {
+        "font": {"size": TEXT},
+        "margin": {"l": 8, "r": 8, "t": 36, "b": 8},
+        "hovermode": "closest",
+        "hoverlabel": {"namelength": -1},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"} | _FONT,
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "coloraxis": {"colorbar": _COLORBAR},
+        "annotationdefaults": {"showarrow": False} | _FONT,
+    },
+    "data": {"heatmap": [{"colorbar": _COLORBAR, "hoverongaps": False}]},
+}
+
+
+def figure(data: list[dict[str, Any]], frames: list[dict[str, Any]] | None = None, /, **layout: Any) -> Figure:
+    """A figure on the template; `layout` states what is its own. Its height is fixed: a page must not jump."""
+    assert "height" in layout
+    return {"data": data, "layout": {"template": TEMPLATE, **layout}} | ({"frames": frames} if frames else {})
+
+
+def explicit(drawn: Figure) -> Figure:
+    """The same figure with what its template says written into its layout.
+
+    Streamlit lays its theme over a figure's template, letter sizes and margins included, but not over its layout.
+    """
+    template, layout = drawn["layout"]["template"]["layout"], dict(drawn["layout"])
+    for name in {*template, *layout}:
+        default = template.get(name.rstrip("0123456789"))  # of xaxis2, that of xaxis
+        if isinstance(default, dict) and not name.endswith("defaults"):
+            layout[name] = _over(default, layout.get(name, {}))
+        elif default is not None:
+            layout.setdefault(name, default)
+    return drawn | {"layout": layout}
+
+
+def _over(default: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A dict that overrides another, level by level."""
+    both = {name: _over(default[name], own[name]) for name in default if isinstance(own.get(name), dict)}
+    return default | own | both
+
+
+def per_cent(share: float, digits: int = 1) -> str:
+    """A share in per cent; one that is not zero never reads as zero."""
+    least = 10.0**-digits
+    if 0 < 100 * share < least / 2:
+        return f"<{least:.{digits}f}\N{NO-BREAK SPACE}%"
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def see_through(colour: str, opacity: float) -> str:
+    """A colour of the palette in CSS, with an opacity."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity:.2f})"
+
+
+def titled(text: str) -> dict[str, Any]:
+    """The title of an axis or a colour bar."""
+    return {"title": {"text": text}}
+
+
+def marked(x0: float, x1: float, y0: float, y1: float) -> list[dict[str, Any]]:
+    """The shapes that frame a chosen part of a figure."""
+    box = {"type": "rect", "x0": x0, "x1": x1, "y0": y0, "y1": y1}
+    return [box | {"line": {"color": colour, "width": width}} for colour, width in zip(MARK, (6, 3), strict=True)]
+
+
+def short_names(labels: list[str]) -> list[str]:
+    """The last word of each dotted label, where that tells them apart."""
+    last = [label.rpartition(".")[2] for label in labels]
+    return last if len(set(last)) == len(labels) else labels
