@@ -54,7 +54,7 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     """Measure one method in this process."""
     import torch
 
-    from sds_core.block_pass import LayerResult
+    from sds_core.layer_result import LayerResult
     from sds_core.models.calibration import calibration_windows
     from sds_core.models.device import allow_fast_matmul
     from sds_core.models.load import load_model

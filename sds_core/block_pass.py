@@ -6,72 +6,22 @@ A pass knows neither pruners nor methods; it calls `PassPlan.solve` for each lay
 import copy
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from sds_core.layer_result import LayerResult
 from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.observation import Observed, observe, observe_groups
 from sds_core.models.stream import Stream, capture
 from sds_core.models.structure import Block, Linear, ModelStructure
-from sds_core.pruning.gram import Gram
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
-from sds_core.pruning.redense import Round
 from sds_core.pruning.stages import Stages
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LayerResult:
-    """One layer, and the weights that a pass computes for it.
-
-    A layer whose block is adjusted as a whole is reported twice: first without its final stage, then with that alone,
-    once the block is done.
-    """
-
-    linear: Linear
-    problem: LayerProblem
-    """The dense weight and the Gram matrix as observed, not shrunk."""
-    held_out: LayerProblem | None
-    """The same on windows that no solver sees, with the dense layer's own outputs as target."""
-    pattern: Pattern
-    prior: Stages = field(default_factory=Stages)
-    """Weights from earlier passes."""
-    stages: Stages = field(default_factory=Stages)
-    """Weights from this pass."""
-    rounds: tuple[Round, ...] = ()
-    """Rounds of phase 2 that are recorded, the last one among them."""
-    chosen: str = ""
-    """The candidate that the early exit kept; empty where there was no choice."""
-    seconds: float = 0.0
-    """Time spent on this layer alone."""
-
-    @property
-    def sparse(self) -> Pruned:
-        """The result of phase 1, from this pass or an earlier one."""
-        sparse = self.stages.sparse or self.prior.sparse
-        assert sparse
-        return sparse
-
-    @property
-    def final(self) -> Pruned:
-        """The result of phase 3."""
-        assert self.stages.final
-        return self.stages.final
-
-    def split_final(self) -> tuple["LayerResult", "LayerResult"]:
-        """The result without its final stage, and the final stage alone, to wait for the rest of the block.
-
-        Neither holds the factorisations that only solvers need.
-        """
-        problem = LayerProblem(self.problem.weight, Gram(self.problem.gram.matrix), self.problem.shift)
-        early = replace(self, problem=problem, stages=replace(self.stages, final=None))
-        late = replace(self, problem=problem, prior=Stages(self.sparse), stages=Stages(final=self.final), rounds=())
-        return early, late
 
 
 @dataclass(frozen=True)
@@ -193,15 +143,12 @@ class BlockPass:
         for group, seen in self._observed(block, dense_block, pass_through=wanted is None and not last):
             for linear in group:
                 weight = dense.pop(linear.label).to(self.stream.device).float()
-                if wanted is None:
-                    yield self._solve(linear, weight, seen[linear.input], self.plan.pattern(block))
-                else:
-                    result = self._solve(linear, weight, seen[linear.input], self.plan.pattern(block))
-                    early, late = result.split_final()
-                    del result  # it holds the factorisations
-                    yield early
-                    waiting.append(late)
-                    del early  # its rounds would stay in memory while the block is adjusted
+                result = self._solve(linear, weight, seen[linear.input], self.plan.pattern(block))
+                if wanted is not None:
+                    result, final = result.split_final()
+                    waiting.append(final)
+                yield result
+                del result  # its rounds would stay in memory beside the next layer's, or while the block is adjusted
             del seen
         if wanted is not None:
             change = yield from self._adjust(block, waiting, wanted)

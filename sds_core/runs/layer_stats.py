@@ -12,7 +12,7 @@ from sds_core.pruning.distribution import histogram, joint_histogram, mask_chang
 from sds_core.runs.files import write_atomically
 
 if TYPE_CHECKING:
-    from sds_core.block_pass import LayerResult
+    from sds_core.layer_result import LayerResult
 
 NOTHING = float("nan")
 

@@ -16,8 +16,8 @@ import transformers
 from torch import Tensor
 
 import sds_core
-from sds_core.block_pass import LayerResult
 from sds_core.errors import SDSError
+from sds_core.layer_result import LayerResult
 from sds_core.models.block_reconstruction import BlockChange
 from sds_core.models.calibration import digest
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device

@@ -1,0 +1,246 @@
+"""Passes over the blocks: events, observed inputs, resumption, held-out windows."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from sds_core import block_pass
+from sds_core.block_pass import BlockDone
+from sds_core.errors import SDSError
+from sds_core.layer_result import LayerResult
+from sds_core.models.structure import find_blocks
+from sds_core.pruning.methods import SDS, Adjusted, Base, Method, SDSAdmm
+from sds_core.pruning.pattern import NM, Pattern
+from sds_core.pruning.registry import Wanda
+from sds_core.pruning.stages import Phase
+from sds_core.runs import layer_stats
+from sds_core.sds import Recipe, run_phase
+from tests.models.families import FAMILIES, build, plain_inputs
+from tests.passes import (
+    ADMM,
+    ADMM_TAUGHT,
+    BLOCKWISE,
+    CPU,
+    PAPER_SDS,
+    SDS_TAUGHT,
+    TOGETHER,
+    WINDOWS,
+    Results,
+    finish,
+    make_recipe,
+    mixed_model,
+    pruned_layers,
+    run,
+    weights,
+)
+
+
+def test_every_layer_then_its_block_is_reported() -> None:
+    model = build("llama")
+    seen = [
+        event.linear.name if isinstance(event, LayerResult) else event.block
+        for event in run("fused", model, make_recipe(ADMM))
+    ]
+    expected = []
+    for block in find_blocks(model).blocks:
+        expected += [linear.name for linear in block.linears] + [block.index]
+    assert seen == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "stages"),
+    [(Base(), ["sparse"]), (Adjusted(), ["sparse", "final"]), (ADMM, ["sparse", "redense", "final"])],
+)
+def test_a_fused_pass_returns_every_stage(method: Method, stages: list[str]) -> None:
+    dense = weights(build("llama"))
+    for event in run("fused", build("llama"), make_recipe(method)):
+        if isinstance(event, LayerResult):
+            assert [done.stage for done in event.stages] == stages
+            assert torch.equal(event.problem.weight, dense[f"{event.linear.name}.weight"])
+            assert len(event.rounds) == (3 if "redense" in stages else 0)
+            assert bool(event.chosen) == method.finishes
+            assert event.seconds >= 0
+
+
+@pytest.mark.parametrize("method", [SDSAdmm(rounds=18, beta=0.0), SDS(iterations=18, adjust_iterations=0)])
+def test_shown_rounds_and_the_last_are_returned(method: Method) -> None:
+    for event in run("fused", build("llama"), make_recipe(method)):
+        if isinstance(event, LayerResult):
+            assert [one.number for one in event.rounds] == [1, 2, 4, 8, 16, 18]
+            assert event.rounds[-1].dense is event.stages.redense
+            rows = [(row["stage"], row["round"]) for row in layer_stats.rows(event) if row["round"]]
+            assert rows == [(stage, one.number) for one in event.rounds for stage in ("redense", "pruned")]
+            return
+
+
+@pytest.mark.parametrize("method", [TOGETHER, Adjusted(block_epochs=2)])
+def test_an_adjusted_layer_returns_each_stage_once(method: Method) -> None:
+    found: list[tuple[str, str]] = []
+    for event in run("fused", build("llama"), make_recipe(method)):
+        if isinstance(event, LayerResult):
+            found += [(event.linear.name, done.stage) for done in event.stages]
+            assert event.stages.final is None or len(list(event.stages)) == 1
+        else:
+            assert event.change and event.change.after < event.change.before
+    stages = ["sparse", "redense", "final"] if method.redenses else ["sparse", "final"]
+    assert sorted(found) == sorted((name, stage) for name in pruned_layers(build("llama")) for stage in stages)
+
+
+SEEN_IN: dict[Phase, list[list[str]]] = {
+    # Phase → for every block, the stages of all blocks in the model whose inputs it is shown.
+    "fused": [["dense"] * 3, ["final", "dense", "dense"], ["final", "final", "dense"]],
+    "sparse": [["dense"] * 3, ["sparse", "dense", "dense"], ["sparse", "sparse", "dense"]],
+    "redense": [["sparse"] * 3] * 3,
+    "final": [["redense"] * 3, ["final", "redense", "redense"], ["final", "final", "redense"]],
+}
+
+
+@pytest.mark.parametrize("method", [ADMM, ADMM_TAUGHT, BLOCKWISE, SDS_TAUGHT])
+@pytest.mark.parametrize("staged", [True, False], ids=["staged", "fused"])
+def test_every_phase_observes_the_right_model(method: Method, staged: bool) -> None:
+    dense = build("llama")
+    prior = Results()
+    for phase in ("sparse", "redense", "final") if staged else ("fused",):
+        solved: list[LayerResult] = []
+        prior.phase = phase
+        for event in run(phase, build("llama"), make_recipe(method), prior):
+            if isinstance(event, LayerResult):
+                prior.note(event)
+                solved.append(event)
+        for block, stages in enumerate(SEEN_IN[phase]):
+            events = {event.linear.name: event for event in solved if event.linear.block == block}
+            seen_in = mixed_model(prior, stages)
+            inputs = plain_inputs(seen_in, WINDOWS, list(events))
+            untouched = plain_inputs(dense, WINDOWS, list(events))
+            if method.sequential and phase in ("fused", "final"):
+                for group in FAMILIES["llama"].groups:  # of the block's own layers, those before are final, too
+                    names = [f"model.layers.{block}.{label}" for label in group]
+                    inputs |= plain_inputs(seen_in, WINDOWS, names)
+                    for name in names:
+                        seen_in.get_submodule(name).weight.data = prior.stages[name]["final"].weight
+            for name, event in events.items():
+                x, x_dense = inputs[name], untouched[name]
+                gram = x.T @ x / len(x)
+                size = float(gram.abs().max())
+                assert torch.allclose(event.problem.gram.matrix.double(), gram, rtol=0, atol=1e-5 * size)
+                weight = dense.get_submodule(name).weight.data
+                assert torch.equal(event.problem.weight, weight)
+                if method.beta == 0 or phase == "sparse":  # a base pruner looks at no target
+                    assert event.problem.shift is None
+                    continue
+                shift = method.beta * weight.double() @ (x_dense.T @ x - x.T @ x) / len(x)
+                close = 1e-4 * float((weight.double() @ gram).abs().max())
+                assert torch.allclose(event.problem.shift.double(), shift, rtol=0, atol=close)
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+@pytest.mark.parametrize("phase", ["fused", "sparse", "redense", "final"])
+@pytest.mark.parametrize(
+    "method",
+    [ADMM, ADMM_TAUGHT, TOGETHER, SDS_TAUGHT],
+    ids=["admm", "admm-taught", "together", "sds-taught"],
+)
+def test_a_resumed_pass_is_bit_identical(method: Method, phase: Phase, done: int) -> None:
+    recipe = make_recipe(method)
+    before = Results()
+    for earlier in {"redense": ["sparse"], "final": ["sparse", "redense"]}.get(phase, []):
+        finish(earlier, recipe, before)
+
+    straight = copy.deepcopy(before)
+    expected = weights(finish(phase, recipe, straight))
+
+    broken = copy.deepcopy(before)
+    broken.phase = phase
+    events = run(phase, build("llama"), recipe, broken)
+    while broken.finished < done:
+        event = next(events)
+        if isinstance(event, LayerResult):
+            broken.note(event)
+        else:
+            broken.finished = event.block + 1
+    next(events, None)  # begun, but lost
+    events.close()
+
+    model = build("llama")
+    again: list[LayerResult] = []
+    for event in run(phase, model, recipe, broken):
+        if isinstance(event, LayerResult):
+            broken.note(event)
+            again.append(event)
+        else:
+            assert event.block >= done
+    assert {event.linear.block for event in again} == set(range(done, 3))
+    resumed = weights(model)
+    assert all(torch.equal(resumed[key], value) for key, value in expected.items())
+    for name, stages in straight.stages.items():
+        for stage, result in stages.items():
+            assert torch.equal(broken.stages[name][stage].weight, result.weight)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "layer"),
+    [(NM(3, 7), "model.layers.0.self_attn.q_proj"), (NM(1, 32), "model.layers.0.mlp.down_proj")],
+)
+@pytest.mark.parametrize("phase", ["fused", "sparse"])
+def test_an_indivisible_width_is_refused_before_any_work(
+    phase: Phase, pattern: Pattern, layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_pass, "capture", lambda *_: pytest.fail("work was begun"))
+    model = build("llama")
+    before = weights(model)
+    recipe = Recipe(pruner=Wanda(), method=ADMM, pattern=pattern)
+    with pytest.raises(SDSError, match=f"{pattern} does not divide the .* inputs of layer {layer}"):
+        next(run(phase, model, recipe))
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+
+
+def share(change: Tensor, dense: Tensor, inputs: Tensor) -> float:
+    """Energy of the outputs of a change of weights, as a share of the dense outputs'."""
+    return float((change @ inputs).square().sum() / (dense @ inputs).square().sum())
+
+
+@pytest.mark.parametrize("method", [BLOCKWISE, PAPER_SDS])
+def test_held_out_windows_only_judge(method):
+    """The record of a layer, from the samples that flow through a model whose earlier blocks are final."""
+    seen, apart = WINDOWS[:3], WINDOWS[3:]
+    model, plain = build("llama"), build("llama")
+    for _ in run_phase("fused", find_blocks(plain), seen, make_recipe(method), CPU, Results()):
+        pass
+    events = run_phase("fused", find_blocks(model), WINDOWS, make_recipe(method), CPU, Results(), held_out=1)
+    inputs = {}
+    for event in events:
+        if isinstance(event, BlockDone):
+            inputs = {}
+            continue
+        if not inputs:  # the block is dense still
+            names = [linear.name for linear in find_blocks(model).blocks[event.linear.block].linears]
+            before = build("llama")
+            before.load_state_dict(model.state_dict())
+            before.get_submodule(event.linear.name).weight.data = event.problem.weight.clone()
+            inputs = {text: plain_inputs(before, part, names) for text, part in (("seen", seen), ("apart", apart))}
+        dense = event.problem.weight.double()
+        found = {(row["stage"], row["round"]): row for row in layer_stats.rows(event)}
+
+        x = {text: found[event.linear.name].T for text, found in inputs.items()}
+        final = event.stages.final
+        lost = final.weight.double() - dense
+        assert found["final", 0]["held_out"] == pytest.approx(share(lost, dense, x["apart"]), rel=1e-3)
+        if not method.beta:
+            assert found["final", 0]["loss"] == pytest.approx(share(lost, dense, x["seen"]), rel=1e-3)
+        redense = event.stages.redense
+        scores = redense.double().abs() * x["seen"].square().sum(1).sqrt()
+        groups = scores.view(len(scores), -1, 4)
+        lowest = torch.zeros_like(groups, dtype=torch.bool).scatter_(2, groups.argsort(2)[..., :2], True)
+        removed = redense.double() * lowest.view(scores.shape)
+        assert found["redense", 0]["prune_energy"] == pytest.approx(
+            share(removed, dense, x["seen"]), rel=2e-2, abs=1e-6
+        )
+        changed = (event.sparse.mask & ~final.mask).sum() / event.sparse.mask.sum()
+        assert found["final", 0]["mask_changed"] == pytest.approx(float(changed), abs=1e-6)
+        for one in event.rounds:
+            changed = (event.sparse.mask & ~one.sparse.mask).sum() / event.sparse.mask.sum()
+            assert found["pruned", one.number]["mask_changed"] == pytest.approx(float(changed), abs=1e-6)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
