@@ -1,6 +1,7 @@
 """Every picture with fixed numbers, outside the product: PYTHONPATH=. streamlit run tests/pages/gallery.py.
 
-`?show=` names a file of `payloads/`, `?present=1` is for a projector. What was picked last stands in the address.
+`?show=` names a file of `payloads/`, `?present=1` is for a projector. What was picked last, and every event, stands in
+the address.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.pictures import details, studio
+from pages.ui.pictures import compare, details, studio
 
 PAYLOADS = Path(__file__).parent / "payloads"
 PAGE = """<style>
@@ -32,9 +33,14 @@ class Shown:
     mount: Callable[..., None]
     above: int = 0
     """Height of what stands above it on its page, besides the navigation."""
+    events: tuple[str, ...] = ()
 
 
-KINDS = {"studio": Shown(studio.Studio, studio.mount, 62), "details": Shown(details.Details, details.mount)}
+KINDS = {
+    "compare": Shown(compare.Compare, compare.mount, events=("open",)),
+    "details": Shown(details.Details, details.mount),
+    "studio": Shown(studio.Studio, studio.mount, above=62, events=("details",)),
+}
 """By the first part of a payload's name."""
 
 
@@ -66,19 +72,16 @@ def gallery() -> None:
     st.html(PAGE + "<h1 style='position:absolute;clip-path:inset(50%)'>Gallery</h1>")
     names = sorted(path.stem for path in PAYLOADS.glob("*.json"))
     name = st.selectbox("Picture", names, key="show", bind="query-params", label_visibility="collapsed", width=260)
-    data, asked, shown = read(name), st.query_params, KINDS[name.split("-")[0]]
+    data, shown = read(name), KINDS[name.split("-")[0]]
 
-    def write(pick: dict[str, Any]) -> None:
-        st.query_params.update({f"pick-{key}": str(value) for key, value in pick.items()})
+    def note(what: str) -> Callable[[Any], None]:
+        return lambda value: st.query_params.update({what: json.dumps(value)})
 
-    kinds = typing.get_type_hints(type(data.view))
-    text = {field.name: asked.get(f"pick-{field.name}") for field in fields(data.view)}
-    view = {
-        key: one == "True" if kinds[key] is bool else kinds[key](one) for key, one in text.items() if one is not None
-    }
-    data = replace(data, view=replace(data.view, **view), present="present" in asked)
+    if "pick" in st.query_params:
+        data = replace(data, view=load(type(data.view), json.loads(st.query_params["pick"])))
     st.html(f"<div style='height:{shown.above}px'></div>")
-    shown.mount(data, key=name, on_pick=write)
+    calls = {f"on_{event}": note(event) for event in shown.events}
+    shown.mount(replace(data, present="present" in st.query_params), key=name, on_pick=note("pick"), **calls)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Vi
         assert [one.errors + one.left for one in came] == [[]] * len(came)
 
 
-def picked(visitor: Visitor) -> dict[str, str]:
-    """What the last pick wrote into the address."""
+def picked(visitor: Visitor, what: str = "pick") -> dict[str, Any]:
+    """What the last pick, or event, wrote into the address."""
     visitor.idle()
-    query = parse_qs(urlsplit(visitor.page.url).query)
-    return {name.removeprefix("pick-"): value for name, (value,) in query.items() if name.startswith("pick-")}
+    (value,) = parse_qs(urlsplit(visitor.page.url).query)[what]
+    return json.loads(value)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -70,7 +70,7 @@ def test_a_layer_is_picked_with_the_keyboard(visit):
     board.focus()
     for key in ("ArrowDown", "ArrowRight", "Enter"):
         visitor.page.keyboard.press(key)
-    assert picked(visitor) | {"at": "13", "follow": "False"} == picked(visitor)
+    assert picked(visitor) | {"at": 13, "follow": False} == picked(visitor)
     assert board.get_attribute("aria-activedescendant") == "layer-13"
     assert visitor.page.locator("#layer-13").get_attribute("aria-selected") == "true"
 
@@ -99,7 +99,7 @@ def test_the_scrubber_turns_distribution_map_and_numbers_together(visit):
     visitor.page.keyboard.press("ArrowLeft")
     after = main.evaluate(look)
     assert all(before[part] != after[part] for part in before), json.dumps(after)
-    assert picked(visitor)["round"] == "8" and slider.get_attribute("aria-valuetext") == "round 8"
+    assert picked(visitor)["round"] == 8 and slider.get_attribute("aria-valuetext") == "round 8"
 
 
 def test_another_quantity_is_asked_for(visit):
@@ -152,7 +152,7 @@ def test_details_are_picked_with_the_keyboard(visit):
         visitor.page.get_by_role("group", name=role).get_by_role("button", name=name, exact=True).focus()
         visitor.page.keyboard.press("Enter")
     visitor.page.get_by_label("Block").select_option("3")
-    assert picked(visitor) | {"corner": "weights", "stage": "sparse", "run": "wanda", "at": "23"} == picked(visitor)
+    assert picked(visitor) | {"corner": "weights", "stage": "sparse", "run": "wanda", "at": 23} == picked(visitor)
 
 
 def test_a_round_turns_the_mask_of_the_corner(visit):
@@ -163,3 +163,42 @@ def test_a_round_turns_the_mask_of_the_corner(visit):
     visitor.page.keyboard.press("Home")
     assert lost.get_attribute("d") != before
     assert visitor.page.get_by_role("slider").get_attribute("aria-valuetext") == "round 1"
+
+
+def test_compare_pins_a_reference_and_clicks_a_row_by_keyboard(visit):
+    visitor = visit("compare-four")
+    visitor.page.get_by_role("button", name="Pin SparseGPT as the reference").focus()
+    visitor.page.keyboard.press("Enter")
+    visitor.page.locator("button.who").filter(has_text="Wanda").last.focus()
+    visitor.page.keyboard.press("Enter")
+    assert (picked(visitor)["ref"], picked(visitor)["a"]) == ("sparsegpt", "wanda")
+    said = visitor.page.locator("main.picture").inner_text()
+    assert "Is it better than SparseGPT on the same windows?" in said
+    lower = gallery.read("compare-four").pairs["wanda"]["sparsegpt"].lower
+    assert f"Wanda against SparseGPT: lower on {lower} of 16" in said
+
+
+def test_compare_opens_a_layer_of_its_map(visit):
+    visitor = visit("compare-four")
+    board = visitor.page.get_by_role("application", name="Layers")
+    board.focus()
+    visitor.page.keyboard.press("ArrowLeft")
+    at = int(visitor.page.evaluate("document.activeElement.shadowRoot.querySelector('rect.chosen').getAttribute('x')"))
+    visitor.page.keyboard.press("Enter")
+    opened = picked(visitor, "open")
+    assert opened["run"] == "sds-admm" and opened["at"] // 7 == at
+    board.locator("rect").nth(8).click()
+    assert picked(visitor, "open") == {"run": "sds-admm", "at": 8}
+
+
+def test_compare_reads_windows_by_keyboard(visit):
+    visitor = visit("compare-four")
+    visitor.page.get_by_role("application", name="Windows of text").focus()
+    visitor.page.keyboard.press("ArrowRight")
+    assert re.search(r"window \d+, [\d.]+ against [\d.]+, × [\d.]+", visitor.page.locator("main.picture").inner_text())
+
+
+def test_compare_leaves_a_run_out(visit):
+    visitor = visit("compare-four")
+    visitor.page.locator(".choice button").first.click()
+    assert picked(visitor)["runs"] == ["sparsegpt", "sds", "sds-admm"]
