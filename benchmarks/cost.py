@@ -60,7 +60,7 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     from sds_core.models.load import load_model
     from sds_core.models.stream import capture
     from sds_core.models.structure import find_blocks
-    from sds_core.pruning.registry import make_pruner
+    from sds_core.pruning.registry import PRUNERS
     from sds_core.runs import layer_stats
     from sds_core.runs.config import RunConfig
     from sds_core.sds import Recipe, run_phase
@@ -82,7 +82,7 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     del stream
 
     method = config.made_method()
-    recipe = Recipe(pruner=make_pruner(config.pruner), method=method, pattern=config.parsed_pattern())
+    recipe = Recipe(pruner=PRUNERS[config.pruner](), method=method, pattern=config.parsed_pattern())
     began, wall, solving, recording = cpu(), time.monotonic(), 0.0, 0.0
     for event in run_phase("fused", structure, windows, recipe, device, NothingDone()):
         if isinstance(event, LayerResult):

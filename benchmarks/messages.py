@@ -27,7 +27,7 @@ from sds_core.models.load import load_model
 from sds_core.models.structure import find_blocks
 from sds_core.pruning.methods import make_method
 from sds_core.pruning.pattern import parse_pattern
-from sds_core.pruning.registry import make_pruner
+from sds_core.pruning.registry import PRUNERS
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.config import RunConfig
 from sds_core.runs.model_cache import ModelCache
@@ -101,7 +101,7 @@ def shared(folder: Path) -> None:
     model = build("llama")
     first, second = model.model.layers[0].self_attn, model.model.layers[1].self_attn
     second.q_proj.weight = first.q_proj.weight
-    method, pruner = make_method("sds-admm", {}), make_pruner("wanda")
+    method, pruner = make_method("sds-admm", {}), PRUNERS["wanda"]()
     recipe = Recipe(pruner=pruner, method=method, pattern=parse_pattern("2:4"))
     past = Checkpoints(create(RunConfig()), "final")
     list(run_phase("fused", find_blocks(model), texts(), recipe, torch.device("cpu"), past))

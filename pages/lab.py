@@ -13,6 +13,8 @@ from sds_core.lesson.glossary import GLOSSARY
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sds_core.pruning.registry import PrunerRegistry
+
 layout.routed()
 
 PATTERNS = ("2:4", "4:8", "1:4", "50%", "70%")
@@ -30,29 +32,29 @@ def layer() -> Any:
 
 
 @st.cache_data(max_entries=60, show_spinner=False)
-def walk(pruner: str, pattern: str, rounds: int, alpha: str, memory: bool, sha256: str) -> pd.DataFrame:
-    """All that one setting gives; `sha256` of the file of an own pruner makes another setting of a changed one."""
+def walk(
+    pruner: str, pattern: str, rounds: int, alpha: str, memory: bool, sha256: str, _pruners: PrunerRegistry
+) -> pd.DataFrame:
+    """Return what one setting gives; the SHA-256 of a plugin's file makes a changed plugin another setting."""
     import torch
 
     from sds_core.lesson import lab
     from sds_core.pruning.methods import SDSAdmm
     from sds_core.pruning.pattern import parse_pattern
-    from sds_core.pruning.registry import make_pruner
 
     torch.set_num_threads(1)  # more only get into each other's way on matrices this small
     method = SDSAdmm(rounds=rounds, alpha=float(alpha))
-    return lab.walk(layer(), make_pruner(pruner), parse_pattern(pattern), method, memory)
+    return lab.walk(layer(), _pruners.make(pruner), parse_pattern(pattern), method, memory)
 
 
-def choose() -> tuple[str, str, int, str, bool]:
+def choose(pruners: PrunerRegistry) -> tuple[str, str, int, str, bool]:
     """The setting: shown by widgets, kept in the address."""
     from sds_core.pruning.methods import SDSAdmm
-    from sds_core.pruning.registry import PRUNERS
 
     usual = SDSAdmm()
     setting: dict[str, Any] = {
         "memory": url_state.choice("memory", ("on", "off"), "on"),
-        "pruner": url_state.choice("pruner", list(PRUNERS), "wanda"),
+        "pruner": url_state.choice("pruner", list(pruners.names), "wanda"),
         "pattern": url_state.choice("pattern", PATTERNS, "2:4"),
         "rounds": url_state.whole("rounds", 1, MOST_ROUNDS, usual.rounds),
         "alpha": url_state.choice("alpha", SHARES, f"{usual.alpha:g}"),
@@ -67,7 +69,7 @@ def choose() -> tuple[str, str, int, str, bool]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control("Memory", ("on", "off"), required=True, **tied("memory", "memory"))
         st.selectbox(
-            "Base pruner", list(PRUNERS), format_func=glossary_box.pruner, width=150, **tied("pruner", "pruner")
+            "Base pruner", list(pruners.names), format_func=glossary_box.pruner, width=150, **tied("pruner", "pruner")
         )
         st.selectbox("Pattern", PATTERNS, width=110, **tied("pattern", "pattern"))
         st.slider("Rounds", 1, MOST_ROUNDS, width=190, **tied("rounds", "round"))
@@ -174,12 +176,10 @@ st.markdown(
     "the error: how far off the layer’s output is on a text that nothing here has looked at (held-out text)."
 )
 with st.spinner("Loading the engine …"):
-    layout.offer_plugins()
-    setting = choose()
+    pruners = layout.load_pruners()
+    setting = choose(pruners)
 try:
-    from sds_core.runs.plugins import sha256_of
-
-    found = walk(*setting, sha256_of(setting[0]))
+    found = walk(*setting, pruners.sha256(setting[0]), pruners)
     numbers(found)
     why(found, setting[-1])
     pictures(found)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from pages.ui import glossary_box, layout, micro_steps, url_state
 from sds_core.errors import SDSError
 from sds_core.lesson.glossary import GLOSSARY
+
+if TYPE_CHECKING:
+    from sds_core.pruning.registry import PrunerRegistry
 
 layout.routed()
 
@@ -24,15 +28,14 @@ STEPS = {
 }
 
 
-def choose() -> tuple[str, int, str]:
+def choose(pruners: PrunerRegistry) -> tuple[str, int, str]:
     """Pruner, number of the example, and step: shown by widgets, kept in the address."""
     from sds_core.lesson.micro import SEEDS
-    from sds_core.pruning.registry import PRUNERS
 
     def another() -> None:
         st.query_params["seed"] = str(random.randint(0, SEEDS))
 
-    pruner = url_state.choice("pruner", list(PRUNERS), "wanda")
+    pruner = url_state.choice("pruner", list(pruners.names), "wanda")
     seed = url_state.whole("seed", 0, SEEDS, FIRST_EXAMPLE)
     steps = [step for step in STEPS if step != "columns" or pruner == "sparsegpt"]
     if pruner != "sparsegpt" and st.query_params.get("step") == "columns":
@@ -43,7 +46,7 @@ def choose() -> tuple[str, int, str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
             "Pruner",
-            list(PRUNERS),
+            list(pruners.names),
             key="micro-pruner",
             required=True,
             format_func=glossary_box.pruner,
@@ -76,35 +79,35 @@ def choose() -> tuple[str, int, str]:
     return pruner, seed, step
 
 
-def body(pruner: str, seed: int, step: str) -> None:
+def body(pruners: PrunerRegistry, pruner: str, seed: int, step: str) -> None:
     """The chosen step on the chosen example."""
     import torch
 
     from sds_core.lesson import micro
     from sds_core.pruning.methods import SDSAdmm
-    from sds_core.pruning.registry import make_pruner
 
     torch.set_num_threads(1)  # more only get into each other's way on matrices this small
     problem = micro.example(seed)
-    first = make_pruner(pruner).solve(problem, micro.PATTERN)
+    solver = pruners.make(pruner)
+    first = solver.solve(problem, micro.PATTERN)
     row = micro.telling_row(problem)
     rounds = list(micro.rounds(problem, first, SDSAdmm())) if step in ("dense", "again") else []
     draw: dict[str, Callable[[], None]] = {
-        "predict": lambda: micro_steps.predict(pruner, seed, problem, row),
-        "prune": lambda: micro_steps.prune(pruner, seed, problem, first, row),
+        "predict": lambda: micro_steps.predict(pruner, pruners, seed, problem, row),
+        "prune": lambda: micro_steps.prune(pruner, pruners, seed, problem, first, row),
         "columns": lambda: micro_steps.columns(problem),
         "dense": lambda: micro_steps.dense(problem, first, rounds),
-        "again": lambda: micro_steps.again(pruner, problem, first, rounds),
+        "again": lambda: micro_steps.again(solver, problem, first, rounds),
     }
     draw[step]()
 
 
 st.title("What does each pruner look at?", anchor=False)
 with st.spinner("Loading the engine …"):
-    layout.offer_plugins()
-    chosen = choose()
+    pruners = layout.load_pruners()
+    chosen = choose(pruners)
 try:
-    body(*chosen)
+    body(pruners, *chosen)
 except SDSError as error:
     layout.refuse(error)
 glossary_box.explain(

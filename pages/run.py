@@ -11,6 +11,7 @@ from sds_core.errors import SDSError
 from sds_core.figures.style import STAGE_NAMES
 
 if TYPE_CHECKING:
+    from sds_core.pruning.registry import PrunerRegistry
     from sds_core.runs.config import RunConfig
     from sds_core.runs.run_folder import Run
 
@@ -27,10 +28,11 @@ CHOSEN = {
 
 def begin(config: RunConfig) -> None:
     """Make a run and start it; its id goes into the address."""
+    from sds_core.runs.plugins import load_registry
     from sds_core.runs.run_folder import create
 
     try:
-        run = create(config)
+        run = create(config, load_registry([config.pruner]))
     except SDSError as error:
         st.session_state["refused"] = str(error)
         return
@@ -43,12 +45,14 @@ def show(run: str) -> None:
     st.query_params["run"] = run
 
 
-def configured(chosen: dict[str, Any], **place: Any) -> tuple[RunConfig | None, str]:
+def configured(chosen: dict[str, Any], pruners: PrunerRegistry) -> tuple[RunConfig | None, str]:
     """The chosen values as a configuration, or why they are not one."""
     from sds_core.runs.config import RunConfig
 
     try:
-        return RunConfig.from_dict(chosen | place), ""
+        config = RunConfig.from_dict(chosen)
+        pruners.require(config.pruner, config.pruner_sha256)
+        return config, ""
     except SDSError as error:
         return None, str(error)
 
@@ -69,18 +73,18 @@ def branched(chosen: dict[str, Any], run: Run | None, phase: int) -> tuple[RunCo
         return None, str(error)
 
 
-def offer(run: Run | None) -> None:
+def offer(run: Run | None, pruners: PrunerRegistry) -> None:
     """Options, the equivalent command line, and the buttons that start."""
     with st.expander("Options of a new run", expanded=run is None):
-        chosen = options.choose()
+        chosen = options.choose(pruners.names)
         run_panel.own_text()
-    config, fault = configured(chosen)
+    config, fault = configured(chosen, pruners)
     if config:
         st.code(config.command(), language="bash", wrap_lines=True)
         st.caption(run_panel.forecast(config))
     else:
         layout.refuse(fault)
-    first = configured(chosen, schedule="staged", phase=1)
+    first = configured(chosen | {"schedule": "staged", "phase": 1}, pruners)
     phases = {1: first, 2: branched(chosen, run, 2), 3: branched(chosen, run, 3)}
     names = dict(enumerate(STAGE_NAMES.values()))  # after phase 1, sparse, and so on
     with st.container(horizontal=True):
@@ -201,12 +205,12 @@ def recent(shown: str | None) -> None:
 
 st.title("Prune this model, step by step", anchor=False)
 with st.spinner("Loading the engine …"):
-    layout.offer_plugins()
+    pruners = layout.load_pruners()
     run = layout.run_in_url()
 if run and st.session_state.get("options of") != run.id:
     options.take_over(run.config)
     st.session_state["options of"] = run.id
-offer(run)
+offer(run, pruners)
 if run:
     panel(run)
 recent(run.id if run else None)

@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         if getattr(options, "pruners", None) is not None:
-            plugins.use(options.pruners)
+            plugins.use_folder(options.pruners)
         return options.do(options)
     except BrokenPipeError:  # the reader, such as `head`, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import time, so before anything imports the hub client
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # and should something reach out all the same, nobody answers there
-os.environ.pop("SDS_PRUNERS", None)  # a developer's own pruners are none of ours
+os.environ.pop("SDS_PRUNERS", None)  # a developer's plugins are not part of the tests
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,16 +47,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder named for pruners of one's own; nothing of it is offered any more afterwards."""
-    from sds_core.runs import plugins
-
+def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of plugin pruners, named by `SDS_PRUNERS`."""
     folder = tmp_path / "pruners"
     folder.mkdir()
-    monkeypatch.setenv(plugins.VARIABLE, str(folder))
-    yield folder
-    monkeypatch.delenv(plugins.VARIABLE, raising=False)
-    plugins.refresh()
+    monkeypatch.setenv("SDS_PRUNERS", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import streamlit as st
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
+    from sds_core.pruning.registry import PrunerRegistry
     from sds_core.runs.run_folder import Run
 
 
@@ -59,16 +60,19 @@ def refuse(error: SDSError | str) -> None:
     st.error(text[:1].upper() + text[1:], icon=":material/error:")
 
 
-def offer_plugins() -> None:
-    """Offer the pruners of one's own as their files are now; why one is not offered is told, and all else goes on."""
-    from sds_core.runs import plugins
+def load_pruners() -> PrunerRegistry:
+    """Return the pruners that can be chosen now, with a warning for each plugin file that was rejected."""
+    from sds_core.pruning.registry import BUILT_IN
+    from sds_core.runs.plugins import load_registry
 
     try:
-        faults = list(plugins.refresh().values())
+        pruners = load_registry()
+        rejected = list(pruners.rejected.values())
     except SDSError as error:
-        faults = [error]
-    for fault in faults:
-        st.warning(f"A pruner of your own is not offered: {plain(str(fault))}", icon=":material/extension_off:")
+        pruners, rejected = BUILT_IN, [error]
+    for reason in rejected:
+        st.warning(f"A plugin pruner is not available: {plain(str(reason))}", icon=":material/extension_off:")
+    return pruners
 
 
 def run_in_url() -> Run | None:

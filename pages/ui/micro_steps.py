@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sds_core.lesson.micro import Remembered
     from sds_core.pruning.layer_problem import LayerProblem, Pruned
+    from sds_core.pruning.registry import Pruner, PrunerRegistry
 
 LOOKS_AT = {
     "magnitude": "It compares the **sizes of the weights** (without their signs), and nothing else.",
@@ -43,12 +44,10 @@ def per_cent(value: float) -> str:
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def looks_at(pruner: str) -> str:
-    """What the pruner compares; of an own pruner, the first paragraph of what its class says of itself."""
-    from sds_core.pruning.registry import PRUNERS
-
-    own = inspect.getdoc(PRUNERS[pruner]) or ""
-    return LOOKS_AT.get(pruner, " ".join(own.partition("\n\n")[0].split()))
+def looks_at(pruner: str, pruners: PrunerRegistry) -> str:
+    """Say what the pruner compares; for a plugin, the first paragraph of its class's docstring."""
+    documented = inspect.getdoc(pruners.cls(pruner)) or ""
+    return LOOKS_AT.get(pruner, " ".join(documented.partition("\n\n")[0].split()))
 
 
 def source(*functions: Any) -> None:
@@ -69,7 +68,7 @@ def guess_key(pruner: str, seed: int, group: int) -> str:
     return f"micro-guess-{pruner}-{seed}-{group}"
 
 
-def predict(pruner: str, seed: int, problem: LayerProblem, row: int) -> None:
+def predict(pruner: str, pruners: PrunerRegistry, seed: int, problem: LayerProblem, row: int) -> None:
     """The reader says which weights of one row survive."""
     from sds_core.figures import micro as micro_figures
     from sds_core.lesson.micro import PATTERN
@@ -78,7 +77,7 @@ def predict(pruner: str, seed: int, problem: LayerProblem, row: int) -> None:
         f"A layer so small that one can follow it: {problem.weight.shape[1]} inputs (columns), "
         f"{problem.weight.shape[0]} outputs (rows), a weight where they cross. The pattern {PATTERN} keeps two of "
         f"every four weights side by side and sets the others to zero. **Which weights of the framed row {row + 1} "
-        f"does {glossary_box.pruner(pruner)} keep?** {looks_at(pruner)}"
+        f"does {glossary_box.pruner(pruner)} keep?** {looks_at(pruner, pruners)}"
     )
     with st.container(horizontal=True):
         with st.container(width=WIDE, gap=None):
@@ -124,15 +123,14 @@ def verdict(pruner: str, seed: int, mask: Tensor, row: int) -> str:
     return f"{truth} {said}**{'all' if right == len(kept) else f'{right} of {len(kept)}'} right.**"
 
 
-def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int) -> None:
+def prune(pruner: str, pruners: PrunerRegistry, seed: int, problem: LayerProblem, first: Pruned, row: int) -> None:
     """The scores, what they leave, and what it costs."""
     from sds_core.figures import micro as micro_figures
     from sds_core.lesson import micro
     from sds_core.pruning.registry import PRUNERS
-    from sds_core.runs.plugin_file import BUILT_IN
 
-    compared = dict.fromkeys([*BUILT_IN, pruner])
-    errors = {name: problem.loss(PRUNERS[name]().solve(problem, micro.PATTERN).weight) for name in compared}
+    compared = dict.fromkeys([*PRUNERS, pruner])
+    errors = {name: problem.loss(pruners.make(name).solve(problem, micro.PATTERN).weight) for name in compared}
     others = " and with ".join(
         f"{glossary_box.pruner(n)} it would be {per_cent(e)}" for n, e in errors.items() if n != pruner
     )
@@ -142,7 +140,7 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
         help=GLOSSARY["output error"],
     )
     with st.container(horizontal=True):
-        scores = micro.scores(pruner, problem)
+        scores = micro.scores(pruners.make(pruner), problem)
         if scores is not None:
             title = SCORED.get(pruner, "Score")
             signed = bool((scores < 0).any())
@@ -159,7 +157,7 @@ def prune(pruner: str, seed: int, problem: LayerProblem, first: Pruned, row: int
     changes = f"The kept weights have changed{repair}." if moved.any() else ""
     st.caption(f"Coloured: kept. {chosen}{changes}")
     go_on("See it column by column", "columns") if pruner == "sparsegpt" else go_on("Go on", "dense")
-    source(PRUNERS[pruner])
+    source(pruners.cls(pruner))
 
 
 def columns(problem: LayerProblem) -> None:
@@ -247,17 +245,16 @@ def dense(problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> Non
     source(admm_rounds)
 
 
-def again(pruner: str, problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> None:
+def again(pruner: Pruner, problem: LayerProblem, first: Pruned, rounds: list[Remembered]) -> None:
     """The second prune and the solved weights, beside the first prune."""
     from sds_core.figures import micro as micro_figures
     from sds_core.lesson import micro
     from sds_core.pruning.adjust import solve_kept
     from sds_core.pruning.methods import SDSAdmm
-    from sds_core.pruning.registry import make_pruner
 
     method = SDSAdmm()
     fit = problem.shrunk(method.alpha)
-    chosen, final = method.finish(fit, first, rounds[-1].round.dense, make_pruner(pruner), micro.PATTERN)
+    chosen, final = method.finish(fit, first, rounds[-1].round.dense, pruner, micro.PATTERN)
     solved = solve_kept(fit, first)
     lost, returned = first.mask & ~final.mask, final.mask & ~first.mask
     with st.container(horizontal=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,15 @@ SUGGESTED = {
 """Offered beside whatever is typed in."""
 
 
-def choose() -> dict[str, Any]:
-    """Show all widgets; returns the chosen values of `RunConfig`'s fields."""
+def choose(pruners: tuple[str, ...]) -> dict[str, Any]:
+    """Show all widgets, with these pruners to choose from; return the chosen values of `RunConfig`'s fields."""
     from sds_core.options import options_of
     from sds_core.pruning.methods import METHODS
     from sds_core.runs.config import PRESETS
 
     _fill_in_defaults()
     asked = _asked()
+    asked["pruner"] = dataclasses.replace(asked["pruner"], choices=pruners)
     st.segmented_control(
         "Preset", list(PRESETS), key="preset", on_change=_apply_preset, help="Fills in a named recipe; then change it."
     )
@@ -141,10 +143,9 @@ def _widget(option: Option, method: str) -> None:
 def _choices(option: Option, own: str) -> dict[str, str]:
     """The values to choose from, each with its title; none where any value may be given."""
     from sds_core.pruning.methods import METHODS
-    from sds_core.pruning.registry import PRUNERS
 
     if option.name == "method":
         return {name: cls.title for name, cls in METHODS.items() if name != "checkpoint"}
-    if option.name == "pruner":  # one of a record from elsewhere is shown, and refused with its reason
-        return {name: name for name in (*PRUNERS, own)}
+    if option.name == "pruner":  # a plugin that a record names and that is missing is shown, and refused below
+        return {name: name for name in (*option.choices, own)}
     return {name: name for name in option.choices}

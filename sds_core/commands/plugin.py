@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sds_core.models.device import pick_device
 from sds_core.pruning.conformance import CHECKS, CPU
-from sds_core.runs.plugin_file import outcomes, read
+from sds_core.runs.plugin_file import content, load, outcomes
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,11 +16,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _check_pruner(options: argparse.Namespace) -> int:
-    own = read(Path(options.file).expanduser().resolve())
-    print(f"{own.path.name}: {own.cls.__name__}, SHA-256 {own.sha256}")
+    path = Path(options.file).expanduser().resolve()
+    plugin = load(path, content(path))
+    print(f"{path.name}: {plugin.cls.__name__}, SHA-256 {plugin.sha256}")
     code = 0
     for device in dict.fromkeys([CPU, pick_device()]):
-        found = {outcome.check: outcome for outcome in outcomes(own, device)}
+        found = {outcome.check: outcome for outcome in outcomes(plugin, device)}
         for name in CHECKS:
             word = "skip" if name not in found else "FAIL" if found[name].actual else "ok"
             print(

@@ -10,6 +10,7 @@ from sds_core.errors import SDSError
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig
 from sds_core.runs.lineup import COMPARED, DEMO, lineup
+from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, create, open_run
 from sds_core.runs.sweep import grid, slurm_array
 
@@ -87,12 +88,20 @@ def _run(options: argparse.Namespace) -> int:
         values = flags.chosen(options)
         if values.get("phase"):
             values["schedule"] = "staged"
-        return follow_new([create(RunConfig.from_dict(values))])
+        return follow_new(_create([RunConfig.from_dict(values)]))
     phase = getattr(options, "phase", 0)
     if phase < 2:
         raise SDSError("--from requires --phase 2 or 3", got=f"--phase {phase}")
     parent = open_run(options.origin)
-    return follow_new([create(parent.config.branch(flags.chosen(options), parent.as_parent(phase)))])
+    return follow_new(_create([parent.config.branch(flags.chosen(options), parent.as_parent(phase))]))
+
+
+def _create(configs: list[RunConfig]) -> list[Run]:
+    """Create the runs, or none of them if a pruner is not available."""
+    pruners = load_registry(config.pruner for config in configs)
+    for config in configs:
+        pruners.require(config.pruner, config.pruner_sha256)
+    return [create(config, pruners) for config in configs]
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -125,7 +134,7 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.ray:
         return _on_ray(configs, options.ray)
     if options.slurm:
-        runs = [create(config) for config in configs]
+        runs = _create(configs)
         slurm_array(runs, Path(options.slurm).expanduser())
         print(f"created {len(runs)} runs; start them with: sbatch {options.slurm}")
         return 0
@@ -138,7 +147,7 @@ def _on_ray(configs: list[RunConfig], address: str) -> int:
     from sds_core.extras.ray_cluster import connected, hand_over
 
     ray = connected(address)
-    runs = [create(config) for config in configs]
+    runs = _create(configs)
     code = follow_new(runs, partial(hand_over, ray))
     left = [run for run in runs if run.folder.exists()]
     for model in dict.fromkeys(config.model for config in configs):
@@ -148,7 +157,7 @@ def _on_ray(configs: list[RunConfig], address: str) -> int:
 
 def _run_together(configs: list[RunConfig]) -> int:
     """Run in one worker, then print one table."""
-    runs = [create(config) for config in configs]
+    runs = _create(configs)
     code = follow_new(runs)
     _print_table([run for run in runs if run.folder.exists()])
     return code

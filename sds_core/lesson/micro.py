@@ -11,7 +11,7 @@ from sds_core.pruning.magnitude import Magnitude
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.redense import Round
-from sds_core.pruning.registry import make_pruner
+from sds_core.pruning.registry import Pruner
 from sds_core.pruning.sparsegpt import ColumnStep, SparseGPT, column_steps
 from sds_core.pruning.wanda import Wanda
 
@@ -50,15 +50,15 @@ def columns(problem: LayerProblem) -> list[ColumnStep]:
     return [replace(s, weight=s.weight.clone(), mask=s.mask.clone(), lost=s.lost.clone()) for s in steps]
 
 
-def scores(name: str, problem: LayerProblem) -> Tensor | None:
-    """What the named pruner compares (8, 8), or None where it does not tell.
+def scores(pruner: Pruner, problem: LayerProblem) -> Tensor | None:
+    """Return the scores (8, 8) that a pruner compares, or None if it has none.
 
-    SparseGPT's are those of the moment when it comes to a group of columns, after the repairs of earlier ones.
+    SparseGPT's are those of the moment when it reaches a group of columns, after the updates of earlier columns.
     """
-    if name == "sparsegpt":
+    if isinstance(pruner, SparseGPT):
         return torch.cat([step.scores for step in columns(problem)[:: PATTERN.group]], dim=1)
-    tell = getattr(make_pruner(name), "scores", None)
-    return tell(problem) if tell else None
+    scores = getattr(pruner, "scores", None)
+    return scores(problem) if scores else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from sds_core.models.text_spec import apart
 from sds_core.options import faults, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
+from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
-from sds_core.runs import plugins
-from sds_core.runs.plugin_file import NO_PRUNER
+from sds_core.runs.plugins import folder_flag
 
 ALLOCATIONS = ("uniform", "owl")
 PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}
@@ -45,7 +45,7 @@ class RunConfig:
     dtype: str = option(
         "auto", "Precision of the model; auto is its own.", choices=("auto", "float32", "bfloat16", "float16")
     )
-    pruner: str = option("wanda", "Base pruner: magnitude, wanda, sparsegpt, or one of your own (see --pruners).")
+    pruner: str = option("wanda", "Base pruner: magnitude, wanda, sparsegpt, or a plugin (see --pruners).")
     method: str = option("sds-admm", "base, adjusted, straight-through, swaps, sds (the paper's) or sds-admm.")
     checkpoint: str = option(
         "", "A pruned copy of the model, to be looked at as it is; goes with --method checkpoint and --pruner none."
@@ -110,7 +110,7 @@ class RunConfig:
     parent: Parent | None = None
     """Where phases after the first go on from."""
     pruner_sha256: str = ""
-    """SHA-256 of the file of an own pruner, noted when the run is made; empty for those that come along."""
+    """SHA-256 of a plugin pruner's file, recorded when the run is created; empty for a built-in pruner."""
 
     def __post_init__(self) -> None:
         found = list(faults(self))
@@ -122,7 +122,7 @@ class RunConfig:
         raise_together(found)
 
     def _check_names(self) -> None:
-        plugins.check_name(self.pruner, self.pruner_sha256)
+        check_reference(self.pruner, self.pruner_sha256)
         pattern = parse_pattern(self.pattern)
         if self.allocation != "uniform" and isinstance(pattern, NM):
             raise SDSError(
@@ -206,8 +206,8 @@ class RunConfig:
 
     @property
     def pruner_title(self) -> str:
-        """What to call the base pruner: an own one with the start of its hash, for its file may have been another."""
-        return f"{self.pruner} (own, {self.pruner_sha256[:8]})" if self.pruner_sha256 else self.pruner
+        """The base pruner's name; a plugin's with the start of its SHA-256, as versions of its file differ."""
+        return f"{self.pruner} (plugin, {self.pruner_sha256[:8]})" if self.pruner_sha256 else self.pruner
 
     def parsed_pattern(self) -> Pattern:
         return parse_pattern(self.pattern)
@@ -250,7 +250,7 @@ class RunConfig:
                 words += flag(name, value)
         for name, value in self.options.items():
             words += flag(name, value)
-        return words if "pruner" in without else [*words, *plugins.flag([self.pruner])]
+        return words if "pruner" in without else [*words, *folder_flag([self.pruner])]
 
 
 def flag(name: str, value: Any) -> list[str]:

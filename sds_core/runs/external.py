@@ -13,8 +13,8 @@ from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import Linear, ModelStructure, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM, Pattern, find_pattern, holds
+from sds_core.pruning.registry import NO_PRUNER
 from sds_core.runs.config import RunConfig
-from sds_core.runs.plugin_file import NO_PRUNER
 
 BY_CHANCE = 0.01
 """A layer with a smaller share of zeros counts as dense: rounding leaves some in any model."""

@@ -72,5 +72,5 @@ def _compare(group: list[RunConfig]) -> str:
     methods = [f"{config.method}:{config.pruner}" for config in group]
     shared = dataclasses.replace(group[0], options={}).flags(without=("method", "pruner"))
     options = [word for name, value in _together(group).items() for word in flag(name, value)]
-    folder = plugins.flag(config.pruner for config in group)
+    folder = plugins.folder_flag(config.pruner for config in group)
     return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

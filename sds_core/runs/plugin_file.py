@@ -1,61 +1,86 @@
-"""One file with a pruner of one's own: read, run, put through the conformance suite, and watched at work."""
+"""One plugin file: importing it, finding its pruner, and checking the pruner's work in a run."""
 
 import ast
 import dataclasses
-import functools
 import hashlib
 import linecache
-import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.pruning import conformance
 from sds_core.pruning.invariants import violation
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
-from sds_core.pruning.registry import PRUNERS, Pruner
+from sds_core.pruning.registry import NAME, NAME_RULE, RESERVED, Pruner
 
-BUILT_IN = tuple(PRUNERS)
-NO_PRUNER = "none"
-"""The base pruner of a checkpoint that was pruned elsewhere; nobody's own may be called so."""
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 TEMPLATE = "docs/my_pruner.py"
 PASSED_ON = (SDSError, MemoryError, torch.OutOfMemoryError)
-"""What is no fault of the file: said elsewhere, in other words."""
+"""Exceptions that are no fault of the plugin and are reported elsewhere."""
 
 
 @dataclass(frozen=True)
-class PrunerFile:
-    """A pruner of one's own, as its file was when it was read."""
+class PluginFile:
+    """A pruner and the file that it was read from."""
 
     path: Path
     sha256: str
-    """Of the file."""
+    """Of the file's content."""
     cls: type[Pruner]
     line: int
-    """Where in the file the class begins."""
+    """Line of the class in the file."""
+
+    def make(self) -> "CheckedPruner":
+        """Return the pruner with its default options, its results checked."""
+        return CheckedPruner(self, self.cls())
 
 
-def read(path: Path) -> PrunerFile:
-    """Read a file and run it; whether its pruner conforms is not asked.
+@dataclass(frozen=True)
+class CheckedPruner:
+    """A plugin's pruner whose errors name file and line and whose invalid results are refused.
 
-    Raises:
-        SDSError: it cannot be read or run, or holds anything but one frozen keyword-only dataclass with `solve`.
+    The conformance suite sees small problems only: a layer of a real model may be the first that is pruned wrongly.
     """
-    return _run(path, content(path))
+
+    file: PluginFile
+    plugin: Pruner
+    """The plugin's own pruner, with its options."""
+
+    def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
+        """Prune a layer.
+
+        Raises:
+            SDSError: the plugin raised an exception, or its result violates an invariant.
+        """
+        with _located_errors(self.file.path):
+            pruned = self.plugin.solve(problem, pattern)
+        if found := violation(pruned, problem, pattern):
+            place = f"{self.file.path.name}, line {self.file.line}"
+            raise SDSError(f"{place}: {self.file.cls.__name__} violates “{found.name}”: {found.message}")
+        return pruned
+
+    def scores(self, problem: LayerProblem) -> Tensor | None:
+        """Return the plugin's scores (R, C), or None if it has none.
+
+        Raises:
+            SDSError: the plugin raised an exception.
+        """
+        scores = getattr(self.plugin, "scores", None)
+        with _located_errors(self.file.path):
+            return scores(problem) if scores else None
 
 
 def content(path: Path) -> bytes:
-    """What is in the file.
+    """Return the content of a file.
 
     Raises:
         SDSError: it cannot be read.
@@ -63,119 +88,97 @@ def content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SDSError(f"the pruner file {path} cannot be read: {error.strerror}") from error
+        raise SDSError(f"the plugin file {path} cannot be read: {error.strerror}") from error
 
 
-def accept(path: Path, data: bytes) -> PrunerFile:
-    """The pruner of a file with this content, if it conforms; from then on each of its results is looked at too.
+def load(path: Path, data: bytes) -> PluginFile:
+    """Import a file with the given content and return its pruner.
 
     Raises:
-        SDSError: as `read` does, or it does not conform.
+        SDSError: its name is not allowed, it cannot be imported, or it does not hold exactly one class with `solve`, a
+            frozen keyword-only dataclass.
     """
-    own = _run(path, data)
-    if failures := [outcome for outcome in outcomes(own) if outcome.actual]:
-        more = f" ({len(failures) - 1} more of its checks fail)" if len(failures) > 1 else ""
-        raise SDSError(
-            f"{path.name}, line {own.line}: {own.cls.__name__} fails the check “{failures[0].check}”: "
-            f"{failures[0].message.rstrip('.')}{more}",
-            cure=f"see all checks: python -m sds_core check-pruner {path}",
-        )
-    _watch(own)
-    return own
-
-
-def outcomes(own: PrunerFile, device: torch.device = conformance.CPU) -> Iterator[conformance.Outcome]:
-    """What comes of every check; what the pruner raised is told with the line that did."""
-    for outcome in conformance.outcomes(own.cls(), device):
-        error = outcome.error
-        yield outcome if error is None else dataclasses.replace(outcome, actual=_located(own.path, error))
-
-
-def _run(path: Path, data: bytes) -> PrunerFile:
     if not NAME.fullmatch(path.stem) or path.suffix != ".py":
-        allowed = "a small letter, then small letters, digits, _ and -, 40 at most, and .py"
-        raise SDSError("the file of a pruner cannot be called this", got=path.name, allowed=allowed)
-    if path.stem in (*BUILT_IN, NO_PRUNER):
-        raise SDSError(f"{path.name} would hide the pruner {path.stem}", cure="give the file another name")
-    module = ModuleType(f"own_pruners.{path.stem}")
+        raise SDSError("not a name for a plugin file", got=path.name, allowed=f"{NAME_RULE}, then .py")
+    if path.stem in RESERVED:
+        raise SDSError(f"{path.name} would hide the pruner {path.stem}", cure="rename the file")
+    sha256 = hashlib.sha256(data).hexdigest()
+    module = ModuleType(f"sds_plugin_{path.stem}_{sha256[:12]}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where dataclasses and `inspect` look for the class's surroundings
+    sys.modules[module.__name__] = module  # dataclasses and inspect look the class's module up there
     try:
         source = decode_source(data)
-        # Without a time of change these lines stay: what is shown is what was run, though the file changes meanwhile.
+        # An entry without a modification time stays, so inspect shows the source that ran even if the file changes.
         linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
         tree = ast.parse(source, str(path))
         exec(compile(tree, str(path), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
-        raise SDSError(_located(path, error)) from error
+        raise SDSError(located(path, error)) from error
     lines = {node.name: node.lineno for node in tree.body if isinstance(node, ast.ClassDef)}
-    cls = _only_class(path, {name: vars(module)[name] for name in lines if name in vars(module)}, lines)
-    return PrunerFile(path, hashlib.sha256(data).hexdigest(), cls, lines[cls.__name__])
+    cls = _pruner_class(path, {name: vars(module)[name] for name in lines if name in vars(module)}, lines)
+    return PluginFile(path, sha256, cls, lines[cls.__name__])
 
 
-def _only_class(path: Path, classes: dict[str, Any], lines: dict[str, int]) -> type[Pruner]:
-    """The one class with `solve`, if it is what a pruner has to be."""
-    pruners = [name for name, cls in classes.items() if callable(getattr(cls, "solve", None))]
-    if not pruners:
-        raise _fault(path, 1, "there is no class with solve(problem, pattern)")
-    if len(pruners) > 1:
-        raise _fault(path, lines[pruners[1]], f"{' and '.join(pruners)} are pruners, and a file holds one")
-    (name,) = pruners
-    cls = classes[name]
-    if "__dataclass_fields__" not in vars(cls) or not cls.__dataclass_params__.frozen:
-        raise _fault(path, lines[name], f"{name} has to be a dataclass: @dataclass(frozen=True, kw_only=True)")
-    for f in dataclasses.fields(cls):
-        if not f.kw_only:
-            raise _fault(path, lines[name], f"the options of {name} have to be keywords: @dataclass(…, kw_only=True)")
-        if f.default is f.default_factory is dataclasses.MISSING:
-            raise _fault(path, lines[name], f"the option {f.name} of {name} has no default")
-    return cls
+def check(path: Path, data: bytes) -> None:
+    """Run the conformance suite on a file with the given content.
 
-
-def _watch(own: PrunerFile) -> None:
-    """From now on the pruner's errors name file and line, and no result that breaks a promise leaves it.
-
-    Small problems cannot show everything: a layer of a real model may be the first to be pruned wrongly.
+    Raises:
+        SDSError: `load` raises it, or the pruner fails a check.
     """
-    solve = own.cls.solve
-
-    @functools.wraps(solve)
-    def watched(self: Pruner, problem: LayerProblem, pattern: Pattern) -> Pruned:
-        pruned = _told(own.path, solve)(self, problem, pattern)
-        if broken := violation(pruned, problem, pattern):
-            raise SDSError(
-                f"{own.path.name}, line {own.line}: {own.cls.__name__} violates “{broken.name}”: {broken.message}"
-            )
-        return pruned
-
-    own.cls.solve = watched  # type: ignore[method-assign]
-    if scores := getattr(own.cls, "scores", None):
-        own.cls.scores = _told(own.path, scores)  # type: ignore[attr-defined]
+    plugin = load(path, data)
+    if failures := [outcome for outcome in outcomes(plugin) if outcome.actual]:
+        more = f" ({len(failures) - 1} more checks fail)" if len(failures) > 1 else ""
+        raise SDSError(
+            f"{path.name}, line {plugin.line}: {plugin.cls.__name__} fails the check “{failures[0].check}”: "
+            f"{failures[0].message.rstrip('.')}{more}",
+            cure=f"see all checks: python -m sds_core check-pruner {path}",
+        )
 
 
-def _told(path: Path, function: Callable) -> Callable:
-    """The same function, whose exceptions are sentences."""
-
-    @functools.wraps(function)
-    def told(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except PASSED_ON:
-            raise
-        except Exception as error:
-            raise SDSError(_located(path, error)) from error
-
-    return told
+def outcomes(plugin: PluginFile, device: torch.device = conformance.CPU) -> Iterator[conformance.Outcome]:
+    """Yield the outcome of every check, exceptions with the line of the file that raised them."""
+    for outcome in conformance.outcomes(plugin.cls(), device):
+        error = outcome.error
+        yield outcome if error is None else dataclasses.replace(outcome, actual=located(plugin.path, error))
 
 
-def _located(path: Path, error: BaseException) -> str:
-    """An exception as a sentence with the last line of this file that it went through."""
+def located(path: Path, error: BaseException) -> str:
+    """Return an exception as a clause that begins with the last line of the file in its traceback."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"{path.name}, line {error.lineno}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    said = " ".join(str(error).split())[:300]
-    return f"{path.name}, line {lines[-1] if lines else 1}: {type(error).__name__}{f': {said}' if said else ''}"
+    message = " ".join(str(error).split())[:300]
+    return f"{path.name}, line {lines[-1] if lines else 1}: {type(error).__name__}{f': {message}' if message else ''}"
 
 
-def _fault(path: Path, line: int, what: str) -> SDSError:
-    return SDSError(f"{path.name}, line {line}: {what}", cure=f"start from {TEMPLATE}")
+@contextmanager
+def _located_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PASSED_ON:
+        raise
+    except Exception as error:
+        raise SDSError(located(path, error)) from error
+
+
+def _pruner_class(path: Path, classes: dict[str, type], lines: dict[str, int]) -> type[Pruner]:
+    """Return the one class with `solve`, if it meets the requirements."""
+
+    def fault(name: str, what: str) -> SDSError:
+        return SDSError(f"{path.name}, line {lines.get(name, 1)}: {what}", cure=f"start from {TEMPLATE}")
+
+    pruners = [name for name, cls in classes.items() if callable(getattr(cls, "solve", None))]
+    if not pruners:
+        raise fault("", "there is no class with solve(problem, pattern)")
+    if len(pruners) > 1:
+        raise fault(pruners[1], f"{' and '.join(pruners)} are pruners; a plugin file holds one")
+    (name,) = pruners
+    cls = classes[name]
+    if "__dataclass_fields__" not in vars(cls) or not vars(cls)["__dataclass_params__"].frozen:
+        raise fault(name, f"{name} must be a dataclass: @dataclass(frozen=True, kw_only=True)")
+    for f in dataclasses.fields(cls):
+        if not f.kw_only:
+            raise fault(name, f"the options of {name} must be keyword-only: @dataclass(…, kw_only=True)")
+        if f.default is f.default_factory is dataclasses.MISSING:
+            raise fault(name, f"the option {f.name} of {name} has no default")
+    return cls

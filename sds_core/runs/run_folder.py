@@ -33,6 +33,7 @@ from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.job_folder import JobFolder
 
 if TYPE_CHECKING:
+    from sds_core.pruning.registry import PrunerRegistry
     from sds_core.runs.config import Parent, RunConfig
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -65,16 +66,21 @@ def open_run(run: str) -> Run:
     return Run(folder)
 
 
-def create(config: RunConfig) -> Run:
-    """Make the folder of a new run, note which own pruner is meant, and link what is inherited from the parent.
+def create(config: RunConfig, pruners: PrunerRegistry | None = None) -> Run:
+    """Create the folder of a new run, record the SHA-256 of a plugin pruner, and link what the parent hands on.
+
+    Args:
+        config: what the run shall do.
+        pruners: the pruners that it may use; None for the built-in ones.
 
     Raises:
-        SDSError: the pruner is not here, the parent is gone, or the disk is full.
+        SDSError: the pruner is not available, the parent is gone, or the disk is full.
     """
-    from sds_core.runs import plugins
+    from sds_core.pruning.registry import BUILT_IN
 
-    plugins.require(config.pruner, config.pruner_sha256)
-    config = dataclasses.replace(config, pruner_sha256=plugins.sha256_of(config.pruner))
+    pruners = BUILT_IN if pruners is None else pruners
+    pruners.require(config.pruner, config.pruner_sha256)
+    config = dataclasses.replace(config, pruner_sha256=pruners.sha256(config.pruner))
     words = f"{config.method}-{config.pruner}-{config.pattern}".lower().replace(":", "-").replace("%", "pc")
     name = re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:50]
     folder = root() / f"{name}-{secrets.token_hex(3)}"

@@ -24,12 +24,14 @@ from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick
 from sds_core.models.outliers import owl
 from sds_core.pruning.pattern import Pattern, Unstructured
 from sds_core.pruning.perplexity import Perplexity, compare
+from sds_core.pruning.registry import NO_PRUNER
 from sds_core.pruning.stages import Phase
-from sds_core.runs import checkpoint, layer_stats, plugins
+from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.external import ExternalCheckpoint
 from sds_core.runs.files import require_space, write_json
 from sds_core.runs.model_cache import Event, ModelCache, use_threads
+from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import FOLDERS, Run
 from sds_core.sds import Recipe, run_phase
 
@@ -44,7 +46,8 @@ def experiment(run: Run, bench: ModelCache) -> Iterator[Event]:
         SDSError: whatever the user can cause; finished blocks stay on disk.
     """
     config, past = run.config, run.log.read()
-    pruner = plugins.require(config.pruner, config.pruner_sha256)
+    pruners = load_registry([config.pruner], accepted=[config.pruner_sha256])
+    pruner = None if config.pruner == NO_PRUNER else pruners.make(config.pruner, config.pruner_sha256)
     first = next((e for e in past if e["kind"] == "start"), None)
     threads = use_threads(first["threads"] if first else config.threads)
     yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(pick_device(config.device)), **_versions()}

@@ -45,7 +45,7 @@ def slurm_array(runs: list[Run], file: Path) -> None:
     if file.exists():
         raise SDSError("the file to write exists already", got=str(file))
     here, python = shlex.quote(str(Path(__file__).parents[2])), shlex.quote(sys.executable)
-    folder = shlex.join(plugins.flag(run.config.pruner for run in runs))
+    folder = shlex.join(plugins.folder_flag(run.config.pruner for run in runs))
     lines = [
         "#!/bin/bash",
         f"#SBATCH --array=0-{len(runs) - 1}",

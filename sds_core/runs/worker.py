@@ -42,10 +42,11 @@ def launch(runs: list[Run]) -> subprocess.Popen:
     Raises:
         SDSError: another process works on one of them, one is finished, or its pruner is not here.
     """
-    from sds_core.runs import plugins
+    from sds_core.runs.plugins import load_registry
 
+    registry = load_registry(run.config.pruner for run in runs)
     for run in runs:
-        plugins.require(run.config.pruner, run.config.pruner_sha256)
+        registry.require(run.config.pruner, run.config.pruner_sha256)
     descriptors: list[int] = []
     try:
         for run in runs:

@@ -16,7 +16,7 @@ def test_sound_plugin_passes_checks_and_is_compared(small, plugin_folder, in_thi
     os.environ["SDS_PRUNERS"] = ""  # the flag alone is enough
     assert main(["compare", *small("--pruners", str(plugin_folder)), "--methods", "base:mine", "base:magnitude"]) == 0
     table = capsys.readouterr().out.rsplit("method ", 1)[1].splitlines()
-    assert "mine (own, " in table[1] and table[1].index("2:4") == table[2].index("2:4")
+    assert "mine (plugin, " in table[1] and table[1].index("2:4") == table[2].index("2:4")
 
 
 def test_broken_plugin_is_refused_with_file_and_line(small, plugin_folder, capsys):

@@ -11,7 +11,7 @@ from sds_core.pruning.distribution import BINS
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM, Unstructured
-from sds_core.pruning.registry import make_pruner
+from sds_core.pruning.registry import PRUNERS
 from tests.pruning.references import correlated_inputs, random_weight, select_groups, solve_on_support
 
 ALPHA = 0.2
@@ -28,7 +28,7 @@ def small() -> lab.LabLayer:
 
 def walked(layer, memory, pruner="wanda", pattern=None, **options):
     method = SDSAdmm(**{"rounds": 12, "alpha": ALPHA, **options})
-    return lab.walk(layer, make_pruner(pruner), pattern or NM(2, 4), method, memory)
+    return lab.walk(layer, PRUNERS[pruner](), pattern or NM(2, 4), method, memory)
 
 
 def error(change, gram, weight) -> float:

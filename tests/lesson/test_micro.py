@@ -6,7 +6,7 @@ import torch
 from sds_core.lesson import micro
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.redense import admm_rounds
-from sds_core.pruning.registry import PRUNERS, make_pruner
+from sds_core.pruning.registry import PRUNERS
 from tests.pruning.references import select_groups
 
 SEEDS = [0, 1, 10, micro.SEEDS]
@@ -42,31 +42,30 @@ def test_the_row_to_predict_is_where_magnitude_and_wanda_differ_most(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_highest_scores_are_what_the_pruner_keeps(name, seed):
     problem = micro.example(seed)
-    scores = micro.scores(name, problem)
+    scores = micro.scores(PRUNERS[name](), problem)
     assert scores.shape == (8, 8) and (scores >= 0).all()
-    assert torch.equal(TWO_OF_FOUR(scores), make_pruner(name).solve(problem, micro.PATTERN).mask)
+    assert torch.equal(TWO_OF_FOUR(scores), PRUNERS[name]().solve(problem, micro.PATTERN).mask)
 
 
 def test_scores_are_those_of_the_papers():
     problem = micro.example(3)
     norms = problem.gram.matrix.diagonal().sqrt()
-    torch.testing.assert_close(micro.scores("magnitude", problem), problem.weight.abs())
-    torch.testing.assert_close(micro.scores("wanda", problem), problem.weight.abs() * norms)
+    torch.testing.assert_close(micro.scores(PRUNERS["magnitude"](), problem), problem.weight.abs())
+    torch.testing.assert_close(micro.scores(PRUNERS["wanda"](), problem), problem.weight.abs() * norms)
 
 
-def test_a_pruner_that_tells_no_scores_has_none(monkeypatch):
+def test_pruner_without_scores_has_none():
     class Silent:
         def solve(self, problem, pattern): ...
 
-    monkeypatch.setitem(PRUNERS, "silent", Silent)
-    assert micro.scores("silent", micro.example(0)) is None
+    assert micro.scores(Silent(), micro.example(0)) is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_columns_end_where_sparsegpt_ends(seed):
     problem = micro.example(seed)
     steps = micro.columns(problem)
-    pruned = make_pruner("sparsegpt").solve(problem, micro.PATTERN)
+    pruned = PRUNERS["sparsegpt"]().solve(problem, micro.PATTERN)
     assert [step.index for step in steps] == list(range(8))
     assert torch.equal(steps[-1].weight, pruned.weight) and torch.equal(steps[-1].mask, pruned.mask)
     assert not torch.equal(steps[0].weight, steps[-1].weight)  # copies, not one tensor that lives on
@@ -82,7 +81,7 @@ def test_a_column_changes_nothing_to_its_left():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_a_round_keeps_is_the_largest_of_weight_plus_memory(seed):
     problem, method = micro.example(seed), SDSAdmm(rounds=8)
-    first = make_pruner("wanda").solve(problem, micro.PATTERN)
+    first = PRUNERS["wanda"]().solve(problem, micro.PATTERN)
     norms = problem.gram.matrix.diagonal().sqrt()
     found = list(micro.rounds(problem, first, method))
     assert len(found) == 8 and not found[0].memory.any()
@@ -94,7 +93,7 @@ def test_what_a_round_keeps_is_the_largest_of_weight_plus_memory(seed):
 
 def test_the_rounds_are_those_of_the_method():
     problem, method = micro.example(2), SDSAdmm(rounds=3, alpha=0.1)
-    first = make_pruner("wanda").solve(problem, micro.PATTERN)
+    first = PRUNERS["wanda"]().solve(problem, micro.PATTERN)
     fit = problem.shrunk(0.1)
     expected = admm_rounds(fit, first.weight, micro.PATTERN, rounds=3, rho=0.1, rho_growth=1.3)
     for one, other in zip(micro.rounds(problem, first, method), expected, strict=True):

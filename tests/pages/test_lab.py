@@ -5,7 +5,7 @@ import pytest
 from sds_core.lesson import lab
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM
-from sds_core.pruning.registry import make_pruner
+from sds_core.pruning.registry import PRUNERS
 from tests.pages.test_layer import figure, keys
 from tests.pages.test_run import address, texts
 
@@ -40,7 +40,7 @@ def test_without_it_nothing_changes_and_the_page_says_why(runs, app):
 def test_numbers_and_curves_are_those_of_the_engine(runs, app):
     at = app(PAGE, pruner="magnitude", rounds="3", alpha="0.5")
     method = SDSAdmm(rounds=3, alpha=0.5)
-    found = lab.walk(lab.read_lab_layer(), make_pruner("magnitude"), NM(2, 4), method, memory=True)
+    found = lab.walk(lab.read_lab_layer(), PRUNERS["magnitude"](), NM(2, 4), method, memory=True)
     last = found[found["stage"] == "final"].iloc[0]
     assert told(at)["Error: after the dense phase"] == pytest.approx(100 * last["held_out"], abs=0.005)
     assert f"{100 * last['seen']:.2f}" in at.metric[2].delta

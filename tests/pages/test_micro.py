@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sds_core.lesson import micro
-from sds_core.pruning.registry import PRUNERS, make_pruner
+from sds_core.pruning.registry import PRUNERS
 from tests.pages.test_layer import keys
 from tests.pages.test_run import address, texts
 from tests.pruning.references import select_groups
@@ -128,7 +128,7 @@ def test_the_memory_starts_empty_and_fills(runs, app):
 def test_the_last_step_shows_three_errors_and_the_masks(runs, app):
     at = app(PAGE, step="again", seed="10")
     values = [float(metric.value.rstrip("%\N{NO-BREAK SPACE}")) for metric in at.metric]
-    first = make_pruner("wanda").solve(micro.example(10), micro.PATTERN)
+    first = PRUNERS["wanda"]().solve(micro.example(10), micro.PATTERN)
     assert len(values) == 3 and values[0] > values[1] > values[2]
     assert numbers(at, "first").count("0") >= int((~first.mask).sum())
 

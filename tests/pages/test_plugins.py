@@ -1,8 +1,8 @@
-"""Pruners of one's own on the pages: beside the others while they are sound, a warning while they are not."""
+"""Plugin pruners on the pages: offered while they conform, a warning while they do not."""
 
 import pytest
 
-from sds_core.pruning.registry import PRUNERS
+from sds_core.runs.plugins import load_registry
 from tests.pages.conftest import tiny
 from tests.pages.test_layer import keys
 from tests.pages.test_micro import PAGE as MICRO
@@ -28,14 +28,14 @@ def test_micro_shows_mask_change_and_source(runs, app, plugin_folder):
     assert keys(at) == ["first", "final"]
 
 
-def test_micro_shows_scores_that_are_told_though_negative(runs, app, plugin_folder):
+def test_micro_shows_negative_scores(runs, app, plugin_folder):
     written(plugin_folder, SOUND + SCORES)
     at = app(MICRO, pruner="mine", step="prune")
     assert not at.exception and keys(at) == ["scores", "pruned"] and "two highest scores" in texts(at)
     assert figure(at, "scores")["data"][0]["zmin"] < 0
 
 
-def test_an_edited_file_is_what_the_lab_shows_next(runs, app, plugin_folder):
+def test_lab_uses_an_edited_plugin_next(runs, app, plugin_folder):
     path = written(plugin_folder, SOUND)
     at = app(LAB, pruner="mine", rounds="1")
     before = [metric.value for metric in at.metric]
@@ -45,29 +45,29 @@ def test_an_edited_file_is_what_the_lab_shows_next(runs, app, plugin_folder):
 
 
 @pytest.mark.parametrize("page", [MICRO, LAB, "pages/run.py"])
-def test_a_broken_file_is_a_warning_and_all_else_goes_on(runs, app, plugin_folder, page):
+def test_broken_plugin_is_only_a_warning(runs, app, plugin_folder, page):
     written(plugin_folder, SOUND.replace("* mask, mask", ", mask"))
     at = app(page, rounds="1")
-    assert not at.exception and not at.error and "mine" not in PRUNERS
-    assert at.warning[0].value.startswith("A pruner of your own is not offered: mine.py, line")
+    assert not at.exception and not at.error
+    assert at.warning[0].value.startswith("A plugin pruner is not available: mine.py, line")
 
 
-def test_a_folder_that_is_gone_is_a_warning(runs, app, plugin_folder):
+def test_missing_folder_is_only_a_warning(runs, app, plugin_folder):
     plugin_folder.rmdir()
     at = app(MICRO)
-    assert not at.exception and "no such folder of pruners" in at.warning[0].value and keys(at) == ["norms", "weight"]
-    plugin_folder.mkdir()
+    assert not at.exception and keys(at) == ["norms", "weight"]
+    assert "no such folder of plugin pruners" in at.warning[0].value
 
 
-def test_a_run_of_an_own_pruner_starts_and_anothers_record_does_not(runs, app, plugin_folder, tiny_folder, monkeypatch):
+def test_run_page_needs_the_plugin_to_start(runs, app, plugin_folder, tiny_folder, monkeypatch):
     from sds_core.runs.run_folder import create
 
-    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a worker was started"))
     path = written(plugin_folder, SOUND)
-    run = create(tiny(tiny_folder, method="base", pruner="mine"))
+    run = create(tiny(tiny_folder, method="base", pruner="mine"), load_registry())
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a worker was started"))
     at = app(run=run.id)
     assert at.selectbox(key="option-pruner").value == "mine" and not at.button(key="start").disabled
-    assert f"mine (own, {run.config.pruner_sha256[:8]})" in texts(at)
+    assert f"mine (plugin, {run.config.pruner_sha256[:8]})" in texts(at)
     path.unlink()
     at = app(run=run.id)
     assert not at.exception and at.button(key="start").disabled and "Unknown pruner" in at.error[0].value

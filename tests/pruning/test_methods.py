@@ -18,7 +18,7 @@ from sds_core.pruning.methods import (
 )
 from sds_core.pruning.pattern import NM, parse_pattern
 from sds_core.pruning.redense import admm_rounds, gradient_rounds
-from sds_core.pruning.registry import PRUNERS, make_pruner
+from sds_core.pruning.registry import PRUNERS
 from sds_core.pruning.wanda import Wanda
 from tests.pruning.references import correlated_inputs, exact_counts, random_weight, solve_on_support
 
@@ -44,7 +44,7 @@ def phases(method, pruner, problem, pattern):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_final_weight_obeys_the_pattern(name, pruner, text, dtype):
     problem = make_problem(dtype=dtype)
-    _, rounds, _, final = phases(make_method(name, {}), make_pruner(pruner), problem, parse_pattern(text))
+    _, rounds, _, final = phases(make_method(name, {}), PRUNERS[pruner](), problem, parse_pattern(text))
     assert exact_counts(final.mask, text) and (final.weight[~final.mask] == 0).all()
     assert final.weight.shape == problem.weight.shape and final.weight.dtype == dtype
     assert final.weight.isfinite().all()
@@ -56,7 +56,7 @@ def test_every_final_weight_obeys_the_pattern(name, pruner, text, dtype):
 def test_admm_beats_adjustment_beats_the_base_pruner(pruner, text):
     problem = make_problem().shrunk(0.2)
     losses = [
-        problem.loss(phases(method, make_pruner(pruner), problem, parse_pattern(text))[3].weight)
+        problem.loss(phases(method, PRUNERS[pruner](), problem, parse_pattern(text))[3].weight)
         for method in (SDSAdmm(alpha=0), Adjusted(alpha=0), Base())
     ]
     assert losses[0] < 0.97 * losses[1] and losses[1] < 0.97 * losses[2]
@@ -66,7 +66,7 @@ def test_admm_beats_adjustment_beats_the_base_pruner(pruner, text):
 @pytest.mark.parametrize("seed", range(3))
 def test_sds_beats_its_base_pruner(pruner, seed):
     problem = make_problem(seed).shrunk(0.2)
-    sparse, _, _, final = phases(SDS(alpha=0), make_pruner(pruner), problem, NM(2, 4))
+    sparse, _, _, final = phases(SDS(alpha=0), PRUNERS[pruner](), problem, NM(2, 4))
     assert problem.loss(final.weight) < problem.loss(sparse.weight)
 
 

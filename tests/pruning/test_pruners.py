@@ -10,7 +10,7 @@ from sds_core.pruning.conformance import failures
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.magnitude import Magnitude
 from sds_core.pruning.pattern import NM, Unstructured, parse_pattern
-from sds_core.pruning.registry import PRUNERS, make_pruner
+from sds_core.pruning.registry import PRUNERS
 from sds_core.pruning.sparsegpt import SparseGPT, column_steps
 from sds_core.pruning.wanda import Wanda
 from tests.pruning.references import (
@@ -35,12 +35,12 @@ def make_problem(rows=6, columns=40, tokens=90, seed=0, dtype=torch.float64, dea
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_every_pruner_conforms(name):
-    assert failures(make_pruner(name)) == []
+    assert failures(PRUNERS[name]()) == []
 
 
 @pytest.mark.parametrize("name", [name for name in PRUNERS if name != "magnitude"])
 def test_all_but_magnitude_look_at_inputs(name):
-    masks = [make_pruner(name).solve(make_problem(dead=dead), NM(2, 4)).mask for dead in ([], range(0, 40, 2))]
+    masks = [PRUNERS[name]().solve(make_problem(dead=dead), NM(2, 4)).mask for dead in ([], range(0, 40, 2))]
     assert not torch.equal(*masks)
 
 
@@ -48,17 +48,8 @@ def test_all_but_magnitude_look_at_inputs(name):
 @every_pattern
 def test_kept_weights_do_not_change(name, text):
     problem = make_problem()
-    pruned = make_pruner(name).solve(problem, parse_pattern(text))
+    pruned = PRUNERS[name]().solve(problem, parse_pattern(text))
     assert torch.equal(pruned.weight[pruned.mask], problem.weight[pruned.mask])
-
-
-def test_unknown_pruner_is_refused_with_allowed_names():
-    with pytest.raises(SDSError, match="magnitude, wanda, sparsegpt"):
-        make_pruner("owl")
-
-
-def test_pruners_are_made_with_their_defaults():
-    assert all(type(make_pruner(name)) is kind for name, kind in PRUNERS.items())
 
 
 SELECT = {"layer": select_layer("0.5"), "rows": select_rows("0.5"), "2:4": select_groups(2, 4)}

@@ -1,4 +1,4 @@
-"""One file with a pruner of one's own: what is wrong with it is told with its line."""
+"""Importing a plugin file, and the checks on its results in a run."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from sds_core.errors import SDSError
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.pattern import NM, Unstructured
-from sds_core.runs.plugin_file import TEMPLATE, accept, outcomes, read
+from sds_core.runs.plugin_file import TEMPLATE, check, content, load, outcomes
 
 ROOT = Path(__file__).parents[2]
 HEAD = """from dataclasses import dataclass
@@ -28,6 +28,7 @@ SOUND = (
 )
 FROZEN = "@dataclass(frozen=True, kw_only=True)"
 RETURN = "return Pruned(problem.weight * mask, mask)"
+WIDE = LayerProblem.from_gram(torch.ones(2, 512), torch.eye(512))
 
 
 def written(folder: Path, source: str, name: str = "mine.py") -> Path:
@@ -36,25 +37,32 @@ def written(folder: Path, source: str, name: str = "mine.py") -> Path:
     return path
 
 
-def accepted(folder: Path, source: str = SOUND):
-    return accept(folder / "mine.py", source.encode())
+def made(folder: Path, source: str = SOUND):
+    return load(folder / "mine.py", source.encode()).make()
 
 
-def test_a_sound_file_is_read_and_conforms(tmp_path):
-    own = read(written(tmp_path, SOUND))
-    assert (own.cls.__name__, own.line, own.cls().power) == ("Mine", 5, 1.0)
-    assert not [outcome for outcome in outcomes(own) if outcome.actual]
-    mask = accepted(tmp_path).cls().solve(LayerProblem.from_gram(torch.eye(4), torch.eye(4)), NM(1, 2)).mask
-    assert mask.sum() == 8
+def on_wide_layers(statement: str) -> str:
+    """A plugin that conforms on the suite's small layers and executes a statement on wider ones."""
+    return SOUND.replace(RETURN, f"if problem.weight.shape[1] > 500: {statement}\n        {RETURN}")
 
 
-def test_the_template_conforms_and_is_the_papers_formula():
-    own = read(ROOT / TEMPLATE)
-    assert not [outcome for outcome in outcomes(own) if outcome.actual]
+def test_sound_plugin_loads_and_conforms(tmp_path):
+    plugin = load(tmp_path / "mine.py", SOUND.encode())
+    assert (plugin.cls.__name__, plugin.line) == ("Mine", 5)
+    assert not [outcome for outcome in outcomes(plugin) if outcome.actual]
+    pruner = plugin.make()
+    assert pruner.plugin.power == 1.0 and pruner.scores(WIDE) is None
+    assert pruner.solve(LayerProblem.from_gram(torch.eye(4), torch.eye(4)), NM(1, 2)).mask.sum() == 8
+
+
+def test_template_conforms_and_follows_the_paper():
+    path = ROOT / TEMPLATE
+    plugin = load(path, content(path))
+    assert not [outcome for outcome in outcomes(plugin) if outcome.actual]
     weight, norms = torch.tensor([[3.0, -1.0], [1.0, 0.0]]), torch.tensor([4.0, 9.0])
-    told = own.cls().scores(LayerProblem.from_gram(weight, norms.square().diag()))
+    scores = plugin.make().scores(LayerProblem.from_gram(weight, norms.square().diag()))
     expected = [[(3 / 4 + 3 / 4) * 2, (1 / 4 + 1) * 3], [(1 + 1 / 4) * 2, 0]]
-    torch.testing.assert_close(told, torch.tensor(expected))
+    torch.testing.assert_close(scores, torch.tensor(expected))
 
 
 @pytest.mark.parametrize(
@@ -65,30 +73,29 @@ def test_the_template_conforms_and_is_the_papers_formula():
         ("\nraise SystemExit(3)\n", "mine.py, line 2: SystemExit: 3"),
         ("x = 1\n", "mine.py, line 1: there is no class with solve(problem, pattern)"),
         (SOUND + SOUND.replace("Mine", "Other"), "mine.py, line 15: Mine and Other are pruners"),
-        (SOUND.replace(FROZEN, ""), "mine.py, line 5: Mine has to be a dataclass"),
-        (SOUND.replace("frozen=True, ", ""), "mine.py, line 5: Mine has to be a dataclass: @dataclass(frozen=True"),
-        (SOUND.replace(", kw_only=True", ""), "mine.py, line 5: the options of Mine have to be keywords"),
+        (SOUND.replace(FROZEN, ""), "mine.py, line 5: Mine must be a dataclass"),
+        (SOUND.replace("frozen=True, ", ""), "mine.py, line 5: Mine must be a dataclass: @dataclass(frozen=True"),
+        (SOUND.replace(", kw_only=True", ""), "mine.py, line 5: the options of Mine must be keyword-only"),
         (SOUND.replace(" = 1.0", ""), "mine.py, line 5: the option power of Mine has no default"),
     ],
 )
-def test_what_is_no_pruner_is_a_sentence_with_its_line(tmp_path, source, sentence):
+def test_invalid_plugin_is_refused_with_its_line(tmp_path, source, sentence):
     with pytest.raises(SDSError) as caught:
-        read(written(tmp_path, source))
+        load(tmp_path / "mine.py", source.encode())
     assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Mine.py", "1.py", "wanda.py", "a b.py", "mine.txt", "x" * 41 + ".py", "__init__.py"])
-def test_a_name_that_cannot_be_or_is_taken_is_refused_before_anything_runs(tmp_path, name):
-    with pytest.raises(SDSError, match=r"cannot be called this|would hide the pruner wanda"):
-        read(written(tmp_path, "raise SystemExit", name))
+def test_bad_file_name_is_refused_before_import(tmp_path, name):
+    with pytest.raises(SDSError, match=r"not a name for a plugin file|would hide the pruner wanda"):
+        load(tmp_path / name, b"raise SystemExit")
 
 
-def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):
+def test_unreadable_file_is_refused(tmp_path):
     with pytest.raises(SDSError, match=r"mine\.py cannot be read: No such file"):
-        read(tmp_path / "mine.py")
-    (tmp_path / "mine.py").write_bytes(b"\xff\xfe\x00")
+        content(tmp_path / "mine.py")
     with pytest.raises(SDSError, match=r"mine\.py, line 1: "):
-        read(tmp_path / "mine.py")
+        load(tmp_path / "mine.py", b"\xff\xfe\x00")
 
 
 @pytest.mark.parametrize(
@@ -96,32 +103,35 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):
     [
         ("return 1 / 0", "mine.py, line 5: Mine fails the check “structure”: expected a Pruned"),
         ("return 1 / 0", "got mine.py, line 10: ZeroDivisionError: division by zero. See all checks: python -m"),
-        (
-            "return Pruned(problem.weight, mask)",
-            "mine.py, line 5: Mine fails the check “zeros”: expected zero weights wherever",
-        ),
+        ("return Pruned(problem.weight, mask)", "mine.py, line 5: Mine fails the check “zeros”: expected zero weights"),
         ("return Pruned(0.5 * problem.weight * mask, mask)", "fails the check “ratio 0”"),
         ("problem.weight.mul_(mask); " + RETURN, "fails the check “no side effects”"),
     ],
 )
-def test_what_does_not_conform_is_not_accepted(tmp_path, body, sentence):
+def test_failed_check_is_refused_with_its_line(tmp_path, body, sentence):
     with pytest.raises(SDSError) as caught:
-        accepted(tmp_path, SOUND.replace(RETURN, body))
+        check(tmp_path / "mine.py", SOUND.replace(RETURN, body).encode())
     assert sentence in str(caught.value)
 
 
-def test_what_only_a_large_layer_shows_stops_the_run_there(tmp_path):
-    late = "if problem.weight.shape[1] > 500: mask[0, 0] = ~mask[0, 0]"
-    pruner = accepted(tmp_path, SOUND.replace(RETURN, f"{late}\n        {RETURN}")).cls()
-    wide = LayerProblem.from_gram(torch.ones(2, 512), torch.eye(512))
-    with pytest.raises(SDSError, match=r"Mine violates “sparsity”: expected the exact sparsity .*; got 51[13] of 1024"):
-        pruner.solve(wide, Unstructured("0.5"))
-    raising = SOUND.replace(RETURN, f"if problem.weight.shape[1] > 500: [][1]\n        {RETURN}")
+def test_invalid_result_on_a_real_layer_is_refused(tmp_path):
+    pruner = made(tmp_path, on_wide_layers("mask[0, 0] = ~mask[0, 0]"))
+    with pytest.raises(SDSError, match=r"Mine violates “sparsity”: expected the exact .*; got 51[13] of 1024"):
+        pruner.solve(WIDE, Unstructured("0.5"))
+
+
+def test_exception_on_a_real_layer_names_its_line(tmp_path):
+    pruner = made(tmp_path, on_wide_layers("[][1]"))
     with pytest.raises(SDSError, match="line 10: IndexError: list index out of range"):
-        accepted(tmp_path, raising).cls().solve(wide, NM(2, 4))
+        pruner.solve(WIDE, NM(2, 4))
 
 
-def test_memory_that_runs_out_is_said_elsewhere(tmp_path):
-    raising = SOUND.replace(RETURN, f"if problem.weight.shape[1] > 500: raise MemoryError\n        {RETURN}")
+def test_exception_in_scores_names_its_line(tmp_path):
+    pruner = made(tmp_path, SOUND + "    def scores(self, problem):\n        return problem.missing\n")
+    with pytest.raises(SDSError, match=r"line 12: AttributeError: .*'missing'"):
+        pruner.scores(WIDE)
+
+
+def test_memory_error_is_passed_on(tmp_path):
     with pytest.raises(MemoryError):
-        accepted(tmp_path, raising).cls().solve(LayerProblem.from_gram(torch.ones(2, 512), torch.eye(512)), NM(2, 4))
+        made(tmp_path, on_wide_layers("raise MemoryError")).solve(WIDE, NM(2, 4))
