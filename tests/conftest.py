@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sds_core.lesson.findings import RUNS, Evidence, open_runs
-from sds_core.models.text_reader import read
+from sds_core.models.text_reader import read_text
 from sds_core.models.text_spec import PYTHON_DOCS
 from sds_core.runs import examples, layer_stats
 from sds_core.runs.run_folder import Run, create
@@ -65,7 +65,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tokenizer = byte_level_tokenizer()
     tokenizer.save_pretrained(folder)
-    (folder / "text.txt").write_text(read(PYTHON_DOCS)[:20_000], encoding="utf-8")
+    (folder / "text.txt").write_text(read_text(PYTHON_DOCS)[:20_000], encoding="utf-8")
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

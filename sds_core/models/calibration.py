@@ -1,6 +1,6 @@
-"""Sources of text → windows of token ids, each of one fixed length, none overlapping another.
+"""Windows of token ids for calibration and evaluation, all of one length, none overlapping another.
 
-How a text is named: see `source`.
+For how a text is named, see `text_spec`.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from sds_core.errors import SDSError
 from sds_core.models.cache import cache_folder
 from sds_core.models.gguf_import import DEMO
 from sds_core.models.load import LoadedModel
-from sds_core.models.text_reader import read
-from sds_core.models.text_spec import SELF, Blend, Part
+from sds_core.models.text_reader import read_text
+from sds_core.models.text_spec import SELF, TextPart, TextSpec
 
 DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetensors"
 
@@ -26,31 +26,39 @@ DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetens
 def calibration_windows(
     loaded: LoadedModel, text: str, count: int, length: int, seed: int, held_out: int = 0
 ) -> Tensor:
-    """Windows (count + held_out, length) chosen at random by `seed`, without overlap: calibration data.
+    """Draw windows (count + held_out, length) at random, without overlap.
 
-    Of a blend each part gives its share (`Blend.counts`), one part behind the other.
+    Each part of a mixture gives its share (`TextSpec.counts`), in the order of the parts.
+
+    Args:
+        loaded: its tokenizer reads the text.
+        text: as `TextSpec.parse` reads it.
+        count: number of windows.
+        length: tokens in a window.
+        seed: chooses the windows.
+        held_out: number of further windows, that no solver will see.
 
     Raises:
         SDSError: the text is unknown, or too short (tokens needed and available are named).
     """
 
-    def drawn(part: Part, share: int, asked: str) -> Tensor:
+    def draw(part: TextPart, share: int, asked: str) -> Tensor:
         slots = _slots(loaded, part, share, length, asked)
         order = torch.randperm(len(slots), generator=torch.Generator().manual_seed(seed))
         return slots[order[:share]]
 
     asked = f"{count} calibration windows" + (f" and {held_out} held out" if held_out else "")
-    return _blended(text, count + held_out, asked, drawn)
+    return _from_parts(text, count + held_out, asked, draw)
 
 
 def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int) -> Tensor:
-    """Windows (count, length) spread evenly over the text, or over each part of a blend, in its order: held-out data.
+    """Windows (count, length) spread evenly over the text, or over each part of a mixture, in the order of the parts.
 
     Raises:
         SDSError: as for `calibration_windows`.
     """
 
-    def spread(part: Part, share: int, asked: str) -> Tensor:
+    def spread(part: TextPart, share: int, asked: str) -> Tensor:
         if part.source == SELF:
             return _slots(loaded, part, share, length, asked)[:share]
         tokens = _tokens(loaded, part)
@@ -58,26 +66,26 @@ def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int) 
         starts = [i * (len(tokens) - length) // max(share - 1, 1) for i in range(share)]
         return torch.stack([tokens[start : start + length] for start in starts])
 
-    return _blended(text, count, f"{count} evaluation windows", spread)
+    return _from_parts(text, count, f"{count} evaluation windows", spread)
 
 
-def _blended(text: str, count: int, asked: str, windows: Callable[[Part, int, str], Tensor]) -> Tensor:
-    """Each part's share of the windows; `asked` says in words what the whole is."""
-    blend = Blend.parse(text)
-    shares = zip(blend.parts, blend.counts(count), strict=True)
+def _from_parts(text: str, count: int, asked: str, windows: Callable[[TextPart, int, str], Tensor]) -> Tensor:
+    """Join the windows of all parts; `asked` describes the whole for messages."""
+    spec = TextSpec.parse(text)
+    shares = zip(spec.parts, spec.counts(count), strict=True)
     return torch.cat([windows(part, n, asked if n == count else f"{n} of {asked}") for part, n in shares])
 
 
 def digest(windows: Tensor) -> str:
-    """SHA-256 of token ids: the identity of calibration or evaluation data."""
+    """SHA-256 of token ids, which identifies calibration or evaluation data."""
     return hashlib.sha256(str(tuple(windows.shape)).encode() + windows.to(torch.int64).numpy().tobytes()).hexdigest()
 
 
-def _slots(loaded: LoadedModel, part: Part, count: int, length: int, asked: str) -> Tensor:
-    """The part of a text cut into consecutive windows (n ≥ count, length)."""
+def _slots(loaded: LoadedModel, part: TextPart, count: int, length: int, asked: str) -> Tensor:
+    """A part of a text cut into consecutive windows (n ≥ count, length)."""
     if part.source == SELF:
         if part.stop is not None and not part.percent:
-            raise SDSError("self-written text has parts in per cent only", got=part, allowed=f"{SELF}@0-50%")
+            raise SDSError("parts of self-written text are in per cent only", got=part, allowed=f"{SELF}@0-50%")
         windows = part.cut(read_self_text(loaded))
         if length > windows.shape[1] or count > len(windows):
             raise SDSError(
@@ -91,7 +99,7 @@ def _slots(loaded: LoadedModel, part: Part, count: int, length: int, asked: str)
     return tokens[: len(tokens) // length * length].view(-1, length)
 
 
-def _require(part: Part, count: int, length: int, available: int, asked: str) -> None:
+def _require(part: TextPart, count: int, length: int, available: int, asked: str) -> None:
     if available < count * length:
         raise SDSError(
             f"the text {part} is too short for {asked}: {count * length} tokens are needed, {available} available",
@@ -99,13 +107,13 @@ def _require(part: Part, count: int, length: int, available: int, asked: str) ->
         )
 
 
-def _tokens(loaded: LoadedModel, part: Part) -> Tensor:
-    """All tokens (n,) of a part of a text."""
-    return part.cut(tokenized(loaded, read(part.source)))
+def _tokens(loaded: LoadedModel, part: TextPart) -> Tensor:
+    """All token ids (n,) of a part of a text."""
+    return part.cut(tokenized(loaded, read_text(part.source)))
 
 
 def tokenized(loaded: LoadedModel, text: str) -> Tensor:
-    """The token ids (n,) of a text, as the tokenizer makes them by default.
+    """The token ids (n,) of a text, with the special tokens that the tokenizer adds by default.
 
     Raises:
         SDSError: model and tokenizer do not belong together.
@@ -121,12 +129,12 @@ def tokenized(loaded: LoadedModel, text: str) -> Tensor:
 
 
 def self_text_file(loaded: LoadedModel) -> Path:
-    """Where the text that this model writes itself is kept."""
+    """The file of the text that this model has written itself."""
     return cache_folder() / "self-text" / f"{loaded.fingerprint[:16]}.safetensors"
 
 
 def read_self_text(loaded: LoadedModel) -> Tensor:
-    """The windows (n, T) that the model wrote itself.
+    """The windows (n, T) that the model has written itself.
 
     Raises:
         SDSError: it has not written any, or the file is broken.
@@ -147,7 +155,7 @@ def read_self_text(loaded: LoadedModel) -> Tensor:
 
 
 def save_self_text(path: Path, windows: Tensor, metadata: dict[str, str]) -> None:
-    """Store windows (n, T) with where they came from; two bytes a token where the vocabulary allows."""
+    """Store windows (n, T) with a note of their origin, in two bytes a token if the vocabulary allows."""
     small = torch.uint16 if int(windows.max()) < 1 << 16 else torch.int32
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

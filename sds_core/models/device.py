@@ -1,4 +1,4 @@
-"""The one place that knows which accelerators exist."""
+"""Devices, their memory, and the machine: the only module that knows which accelerators there are."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from sds_core.errors import SDSError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device to work on: `auto` takes the first GPU, or the CPU where there is none.
+    """Return a device by name; `auto` is the first GPU, or the CPU without one.
 
     Raises:
         SDSError: the named device does not exist here.
@@ -30,20 +30,19 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """A file name for a device that no other one has, on this machine or another.
+    """A file name that is unique to a device, across machines.
 
-    Caches may lie on a disk that machines share, and every job of a cluster may see the GPU it was given as the first.
+    A cache may be shared by machines, and each job of a cluster may see its own GPU as the first.
     """
     which = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else device.type
     return re.sub(r"[^a-z0-9.-]+", "-", f"{platform.node()}-{which}".lower())
 
 
 def allow_fast_matmul(device: torch.device) -> str:
-    """Use the faster float32 matrix product where it is accurate on this device; says which precision was chosen.
+    """Set the precision of float32 matrix products to `medium` if that is accurate here, else `highest`; return it.
 
-    `medium` permits another backend on CPUs, on some twice as fast, on others with bfloat16 products inside, and
-    shorter mantissas on GPUs. So it is tried first: kept if the relative error of a product stays below 1e-6, else
-    `highest`.
+    `medium` allows another backend on CPUs, on some twice as fast, on others with bfloat16 products inside, and
+    shorter mantissas on GPUs. It is kept if the relative error of a product stays below 1e-6.
     """
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float64).to(device)
@@ -55,20 +54,20 @@ def allow_fast_matmul(device: torch.device) -> str:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that are free on a device now."""
+    """Free memory of a device, bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 
 
 def peak_memory() -> int:
-    """Highest resident memory of this process so far, bytes; a GPU's own is not in it."""
+    """Peak resident memory of this process so far, bytes, without GPU memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10  # macOS counts bytes, Linux kilobytes
 
 
 def machine() -> str:
-    """This computer in a line, exact enough to know whether a time was taken on one like it."""
+    """Describe this computer in a line, exact enough to compare run times."""
     known = Path("/proc/cpuinfo")  # only Linux has it; elsewhere Python knows the processor
     lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
     processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
@@ -78,7 +77,6 @@ def machine() -> str:
 
 
 def return_freed_memory() -> None:
-    """Hand freed memory back to the system, where the C library keeps it for later: glibc does, a gigabyte of it where
-    matrices of a few megabytes come and go."""
+    """Return freed memory to the system: glibc keeps up to a gigabyte where matrices of a few megabytes come and go."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)

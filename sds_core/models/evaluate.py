@@ -1,4 +1,4 @@
-"""A model's losses over held-out windows, block by block."""
+"""Evaluate a model's perplexity on held-out windows, block by block."""
 
 import math
 from collections.abc import Generator
@@ -12,14 +12,15 @@ from sds_core.models.stream import capture, logits
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
 
-ROWS = 256  # logits of this many tokens are turned into float32 losses at a time
+ROWS = 256
+"""Number of tokens whose logits are cast to float32 at a time."""
 
 
 def evaluate(structure: ModelStructure, windows: Tensor, device: torch.device) -> Generator[int, None, Perplexity]:
-    """Perplexity on windows (n, T) of token ids, block by block; yields each block's index when it is done.
+    """Return the perplexity on windows (n, T) of token ids; yield each block's index when it is done.
 
     Raises:
-        SDSError: a loss is not a number.
+        SDSError: a loss is not finite.
     """
     stream = capture(structure, windows, device)
     for block in structure.blocks:

@@ -1,4 +1,4 @@
-"""Layers that the user wants left alone, named by patterns: they stay dense and count as not prunable."""
+"""Layers that the user excludes by name: they stay dense and count as not prunable."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,20 +8,20 @@ from sds_core.errors import SDSError
 from sds_core.models.structure import SHARED, Linear, ModelStructure
 
 SHOWN = 8
-"""So many names are shown where a pattern matches none."""
+"""Number of names shown where a pattern matches none."""
 
 
 def exclude_layers(structure: ModelStructure, patterns: Sequence[str]) -> ModelStructure:
-    """The structure without the linears whose full dotted name fits a pattern, which are listed in its `excluded`.
+    """Return the structure without the linears whose full dotted name matches a pattern; they join its `excluded`.
 
-    Blocks that share a weight share its fate: where the name in one of them fits, none of them is pruned.
+    A weight shared by several blocks is excluded in all of them if its name in one of them matches.
 
     Args:
-        structure: all that could be pruned.
-        patterns: as a shell takes them (`*`, `?`, `[…]`), such as `*.0.*` or `*down_proj`; dots are plain letters.
+        structure: with all prunable linears.
+        patterns: shell patterns (`*`, `?`, `[…]`) such as `*.0.*` or `*down_proj`.
 
     Raises:
-        SDSError: a pattern fits no prunable linear, or nothing is left to prune.
+        SDSError: a pattern matches no prunable linear, or none is left.
     """
     if not patterns:
         return structure
@@ -32,14 +32,14 @@ def exclude_layers(structure: ModelStructure, patterns: Sequence[str]) -> ModelS
             weights[name] = id(structure.model.get_submodule(name).weight)
     by_weight: dict[int, str] = {}
     for pattern in patterns:
-        fitting = [weight for name, weight in weights.items() if fnmatchcase(name, pattern)]
-        if not fitting:
-            raise _nothing_fits(pattern, linears)
-        for weight in fitting:
+        matching = [weight for name, weight in weights.items() if fnmatchcase(name, pattern)]
+        if not matching:
+            raise _no_match(pattern, linears)
+        for weight in matching:
             by_weight.setdefault(weight, pattern)
     excluded_names = {name: by_weight[weight] for name, weight in weights.items() if weight in by_weight}
     if all(linear.name in excluded_names for linear in linears):
-        raise SDSError("every layer that could be pruned is excluded", got=" ".join(patterns), cure="exclude fewer")
+        raise SDSError("every prunable layer is excluded", got=" ".join(patterns), cure="exclude fewer")
     blocks = [
         replace(block, linears=_regrouped([linear for linear in block.linears if linear.name not in excluded_names]))
         for block in structure.blocks
@@ -49,16 +49,16 @@ def exclude_layers(structure: ModelStructure, patterns: Sequence[str]) -> ModelS
 
 
 def _regrouped(linears: list[Linear]) -> tuple[Linear, ...]:
-    """Linears that share an input share the Gram matrix of the first that is left of them."""
+    """Linears that share an input share the Gram matrix of the first of them that is left."""
     heads: dict[str, str] = {}
     return tuple(replace(linear, input=heads.setdefault(linear.input, linear.label)) for linear in linears)
 
 
-def _nothing_fits(pattern: str, linears: list[Linear]) -> SDSError:
+def _no_match(pattern: str, linears: list[Linear]) -> SDSError:
     apart = max(len(linears) // SHOWN, 1)
     names = [linear.name for linear in linears][::apart][:SHOWN]
     return SDSError(
-        "no layer that could be pruned has a name that fits --exclude",
+        "no prunable layer matches --exclude",
         got=pattern,
         allowed=f"such as {', '.join(names)}",
     )

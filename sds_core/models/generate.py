@@ -1,4 +1,4 @@
-"""Text the model writes itself: calibration without any data set (used as the text source `self`)."""
+"""Text that the model writes itself, for calibration without a dataset (the text source `self`)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +11,16 @@ from sds_core.models.calibration import save_self_text, self_text_file
 from sds_core.models.device import pick_device
 from sds_core.models.load import load_model
 
-BATCH = 32  # windows written side by side; part of the recipe, for it decides which random number lands where
+BATCH = 32
+"""Windows written side by side. It decides which random number goes where, so another value gives another text."""
 
 
 def write_windows(model: PreTrainedModel, start: int, count: int, length: int, seed: int) -> Iterator[torch.Tensor]:
     """Sample `count` windows from the model at temperature 1, in batches of up to 32.
 
-    Every window begins with `start` (the beginning-of-text token); after an end-of-text token the model simply
-    goes on with a new text, as in its training data. Batch `b` draws from a generator of its own, so a longer file
-    begins with the same windows as a shorter one whose length is a multiple of 32.
+    Every window begins with the token `start`; after an end-of-text token the model goes on with a new text, as in its
+    training data. Each batch has its own random generator, so a longer file begins with the windows of a shorter one
+    whose length is a multiple of 32.
 
     Yields:
         int64 tensors of shape (batch, length) on the CPU.
@@ -39,13 +40,13 @@ def write_windows(model: PreTrainedModel, start: int, count: int, length: int, s
 
 
 def write_self_text(name: str, count: int, length: int, seed: int, out: str | None) -> Iterator[str]:
-    """Let the named model write its calibration text and store it where the source `self` looks, or at `out`.
+    """Let a model write its calibration text, and store it where the source `self` is read from, or at `out`.
 
     Yields:
-        A line of progress after each batch, last the file's name.
+        A line of progress after each batch, then the file's name.
 
     Raises:
-        SDSError: the numbers are out of range, or the model has no token to begin with.
+        SDSError: the numbers are out of range, or the tokenizer has no token to begin a text with.
     """
     if count < 1 or length < 2:
         raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")

@@ -1,4 +1,4 @@
-"""How a ratio of pruned weights is shared among a model's blocks, from one look at the dense model."""
+"""Share a ratio of pruned weights among a model's blocks by OWL, observing the dense model once."""
 
 from collections.abc import Generator
 from fractions import Fraction
@@ -15,15 +15,15 @@ from sds_core.pruning.owl import outlier_share, owl_ratios
 def owl(
     structure: ModelStructure, windows: Tensor, ratio: Fraction, device: torch.device
 ) -> Generator[int, None, list[Fraction]]:
-    """OWL's ratio for every block; yields each block's index when it was looked at.
+    """Return OWL's ratio for every block; yield each block's index when it has been observed.
 
-    A block in which nothing is pruned plays no part.
+    Blocks without prunable linears do not count.
 
     Args:
         structure: the model, its weights dense.
         windows: calibration token ids (n, T).
         ratio: share of weights to prune in all blocks together.
-        device: where the work is done.
+        device: where to compute.
     """
     stream = capture(structure, windows, device)
     shares, counts = [], []

@@ -1,4 +1,4 @@
-"""Which linears choose: those whose outputs decide a top-k or arg-max, as the routers of mixtures of experts do."""
+"""Find routers: linears whose outputs decide a top-k or arg-max, as in mixtures of experts."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ CHOICES = ("topk", "argmax", "sort", "argsort", "kthvalue", "max.dim")
 CONTRACTIONS = ("mm", "linear", "matmul", "conv", "attention", "dot", "embedding", "baddbmm", "addmv", "mv")
 
 
-class _Choices(TorchDispatchMode):
-    """Follows every marked tensor through elementwise operations to a choice; a contraction with others ends its trail.
+class _ChoiceTracker(TorchDispatchMode):
+    """Track tensors from the linear that made them to a choice, through elementwise operations only.
 
-    What lies between a router's outputs and its choice is a softmax or sigmoid, a bias, a mask: never another product.
+    Between a router's outputs and its choice there are a softmax or sigmoid, a bias, a mask, but never a product.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class _Choices(TorchDispatchMode):
         self.chosen_by: set[nn.Module] = set()
 
     def mark(self, module: nn.Module, result: Any) -> None:
-        """From here on, what is made of a linear's result is the linear's."""
+        """Track a linear's result, and all that is made of it."""
         if isinstance(result, Tensor):
             self.origins[result] = frozenset([module])
 
@@ -46,12 +46,13 @@ class _Choices(TorchDispatchMode):
 
 @contextmanager
 def choosing(linears: list[nn.Module]) -> Iterator[Callable[[], set[nn.Module]]]:
-    """Watch forward passes inside the `with`; the function that is handed out returns the linears that chose."""
-    watch = _Choices()
-    handles = [module.register_forward_hook(lambda module, _, result: watch.mark(module, result)) for module in linears]
+    """Yield a function that returns the linears whose outputs decided a choice in forward passes inside the `with`."""
+    tracker = _ChoiceTracker()
+    mark = lambda module, _, result: tracker.mark(module, result)
+    handles = [module.register_forward_hook(mark) for module in linears]
     try:
-        with torch.inference_mode(), watch:
-            yield lambda: watch.chosen_by
+        with torch.inference_mode(), tracker:
+            yield lambda: tracker.chosen_by
     finally:
         for handle in handles:
             handle.remove()

@@ -1,20 +1,20 @@
-"""A source's rows of text: lines of a file, a column of a table, a column of a hub data set."""
+"""Read a source as one string: the lines of a file, a column of a table, or a column of a hub dataset."""
 
-import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError, first_line
+from sds_core.models.tables import read_column
 from sds_core.models.text_spec import ALLOWED, PYTHON_DOCS, TABLES, file_and_column
 
 HUB_CHARACTERS = 20_000_000
-"""A hub data set is streamed up to this length; C4 has no end. Local files are read whole."""
+"""A hub dataset is streamed up to this length; C4 has no end. Local files are read whole."""
 
 
-def read(source: str) -> str:
-    """A source as one string; rows are stripped of their line end and joined by blank lines.
+def read_text(source: str) -> str:
+    """Return a source as one string; rows are stripped of their line ends and joined by blank lines.
 
     Raises:
         SDSError: it is unknown, out of reach, or holds no text.
@@ -30,11 +30,9 @@ def read(source: str) -> str:
     if path.suffix not in (".txt", *TABLES):
         raise SDSError("unknown text", got=source, allowed=ALLOWED)
     try:
-        with open(path, "rb"):  # before the libraries are asked: they take some names for addresses or patterns
-            pass
         if path.suffix == ".txt":
-            return "\n\n".join(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-        return "\n\n".join(_column(_table(path), column, f"the file {path}"))
+            return "\n\n".join(path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n"))
+        return "\n\n".join(_texts(read_column(path, column), column, f"the file {path}"))
     except FileNotFoundError:
         raise SDSError("there is no such text file", got=source) from None
     except (OSError, ValueError) as error:  # a ValueError: not UTF-8, not a table, or a zero byte in the name
@@ -42,51 +40,46 @@ def read(source: str) -> str:
         raise SDSError(f"the text file {path} cannot be read: {first_line(error)}", allowed=wanted) from error
 
 
-def _table(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a local table, streamed, so that no copy is left in a cache; words such as NA stay words."""
-    from datasets import load_dataset
-
-    options = {"keep_default_na": False} if path.suffix == ".csv" else {}
-    name = glob.escape(str(path.resolve()))
-    try:
-        rows = load_dataset(TABLES[path.suffix], data_files=name, split="train", streaming=True, **options)
-    except StopIteration as error:  # what the library makes of an empty file
-        raise ValueError("it is empty") from error
-    yield from rows
-
-
 def _hub_rows(source: str) -> list[str]:
-    """Rows of a hub data set's column, streamed up to `HUB_CHARACTERS`."""
+    """The rows of a hub dataset's column, streamed up to `HUB_CHARACTERS`."""
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     fields = source.split(":")[1:]
     if len(fields) != 4 or not fields[0]:
         raise SDSError(
-            "not a hub data set", got=source, allowed="hub:ID:CONFIG:SPLIT:COLUMN, such as hub:allenai/c4:en:train:text"
+            "not a hub dataset", got=source, allowed="hub:ID:CONFIG:SPLIT:COLUMN, such as hub:allenai/c4:en:train:text"
         )
     name, config, split, column = fields
     try:
-        taken, total = list[str](), 0
+        texts, total = list[str](), 0
         rows = load_dataset(name, config or None, split=split or "train", streaming=True)
-        for row in _column(rows, column, f"the data set {name}"):
-            taken.append(row)
-            total += len(row)
+        for text in _texts(_cells(rows, column, f"the dataset {name}"), column, f"the dataset {name}"):
+            texts.append(text)
+            total += len(text)
             if total >= HUB_CHARACTERS:
                 break
-        return taken
-    except (OSError, ValueError, ConnectionError) as error:
+        return texts
+    except (OSError, ValueError, TypeError, DatasetsError) as error:  # a TypeError: columns that change their type
         raise SDSError(
-            f"the data set {name} cannot be had: {first_line(error)}",
+            f"the dataset {name} cannot be read: {first_line(error)}",
             cure="check its name and the network, or use self or a local file",
         ) from error
 
 
-def _column(rows: Iterable[dict[str, Any]], column: str, where: str) -> Iterator[str]:
-    """One column's texts without their line ends; an empty cell is an empty row."""
+def _cells(rows: Iterable[dict[str, Any]], column: str, where: str) -> Iterator[Any]:
     for row in rows:
         if column not in row:
             raise SDSError(f"{where} has no column {column!r}", allowed=", ".join(row))
-        text = "" if row[column] is None else row[column]
+        yield row[column]
+
+
+def _texts(cells: Iterable[Any], column: str, where: str) -> Iterator[str]:
+    """A column's texts without their line ends; an empty cell is an empty row."""
+    for number, cell in enumerate(cells, start=1):
+        text = "" if cell is None else cell
         if not isinstance(text, str):
             raise SDSError(f"column {column!r} of {where} holds no text", got=text)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise SDSError(f"row {number} of {where} holds half a character", cure="correct that row or remove it")
         yield text.rstrip("\n")

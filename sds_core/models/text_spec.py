@@ -1,4 +1,4 @@
-"""How texts are named: a source, a part of one, or several blended by weight.
+"""How texts are named: a source, a part of one, or a mixture of several.
 
 `SOURCE`, `SOURCE@0-50%` (of its tokens), `SOURCE@0-40960`, and `SOURCE*2+OTHER@0-50%`.
 """
@@ -16,22 +16,34 @@ if TYPE_CHECKING:
 
 SELF = "self"
 PYTHON_DOCS = "python-docs"
+TABLES = (".jsonl", ".parquet", ".csv")
+"""Name endings of tables."""
 ALLOWED = f"{SELF}, {PYTHON_DOCS}, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or hub:ID:CONFIG:SPLIT:COLUMN"
+_TABLE = "|".join(map(re.escape, TABLES))
+_SOURCE = re.compile(rf"(?s){SELF}|{PYTHON_DOCS}|hub:.*|[^+].*(?:\.txt|(?:{_TABLE})(?::.+)?)")
+_PART = re.compile(r"(?s)(.+?)(?:@(\d{1,12})-(\d{1,12})(%?))?")
+_WEIGHTED = re.compile(r"(?s)(.*?)(?:\*(\d{1,6}))?")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A source and the part of it that is meant."""
+class TextPart:
+    """A source, or a range of its tokens."""
 
     source: str
     start: int = 0
     stop: int | None = None
+    """End of the range, exclusive; None for the whole source."""
     percent: bool = False
+    """Whether the range is in per cent of the tokens, not in tokens."""
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
-        """Read `SOURCE`, `SOURCE@A-B%` or `SOURCE@A-B`."""
-        match = re.fullmatch(r"(?s)(.+?)(?:@(\d{1,12})-(\d{1,12})(%?))?", text.strip())
+    def parse(cls, text: str) -> "TextPart":
+        """Read `SOURCE`, `SOURCE@A-B%` or `SOURCE@A-B`.
+
+        Raises:
+            SDSError: there is no source, or the range is empty or beyond 100 %.
+        """
+        match = _PART.fullmatch(text.strip())
         if not match:
             raise SDSError("no text was named", got=text, allowed=ALLOWED)
         source, start, stop, percent = match.groups()
@@ -42,11 +54,11 @@ class Part:
         return cls(source, int(start), int(stop), bool(percent))
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
+        """The form that `parse` reads."""
         return self.source if self.stop is None else f"{self.source}@{self.start}-{self.stop}{'%' * self.percent}"
 
     def cut(self, tokens: "Tensor") -> "Tensor":
-        """This part of all tokens (n,).
+        """Return this part of all tokens (n,).
 
         Raises:
             SDSError: it reaches beyond the end of the text.
@@ -61,8 +73,8 @@ class Part:
             )
         return tokens[self.start : self.stop]
 
-    def may_overlap(self, other: "Part") -> bool:
-        """Whether both can hold the same token; parts in per cent and in tokens are not compared, so they may."""
+    def may_overlap(self, other: "TextPart") -> bool:
+        """Whether both may hold the same token; a range in per cent and one in tokens are not compared, so they may."""
         if _identity(self.source) != _identity(other.source):
             return False
         if self.stop is None or other.stop is None or self.percent != other.percent:
@@ -71,41 +83,42 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Blend:
-    """Parts of texts, and the weights by which windows are drawn from them; a single text is a blend of one."""
+class TextSpec:
+    """A mixture of texts: its parts, and the weights by which windows are drawn from them. Often there is one part."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TextPart, ...]
     weights: tuple[int, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Blend":
-        """Read parts joined by `+`, each with a whole weight behind `*`, which is 1 where there is none.
+    def parse(cls, text: str) -> "TextSpec":
+        """Read parts joined by `+`, each with a whole weight behind `*`, by default 1.
 
         Raises:
             SDSError: a part or weight is malformed, or two parts overlap.
         """
-        parts, weights = list[Part](), list[int]()
-        for piece in text.split("+"):
-            match = re.fullmatch(r"(?s)(.*?)(?:\*(\d{1,6}))?", piece.strip())
+        parts, weights = list[TextPart](), list[int]()
+        for piece in _split(text):
+            match = _WEIGHTED.fullmatch(piece.strip())
             assert match
             weight = 1 if match[2] is None else int(match[2])
             if weight == 0 or (not match[1] and "+" in text):
-                raise SDSError("not a blend of texts", got=text, allowed="SOURCE*WEIGHT+SOURCE*WEIGHT, weights from 1")
-            part = Part.parse(match[1])
+                raise SDSError(
+                    "not a mixture of texts", got=text, allowed="SOURCE*WEIGHT+SOURCE*WEIGHT with weights from 1"
+                )
+            part = TextPart.parse(match[1])
             if any(part.may_overlap(other) for other in parts):
-                raise SDSError(f"a blend draws from {part.source} twice", got=text, cure="give it a weight: TEXT*2")
+                raise SDSError(f"a mixture names {part.source} twice", got=text, cure="give it a weight: TEXT*2")
             parts.append(part)
             weights.append(weight)
         return cls(tuple(parts), tuple(weights))
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
+        """The form that `parse` reads."""
         pairs = zip(self.parts, self.weights, strict=True)
         return "+".join(f"{part}*{weight}" if weight > 1 else str(part) for part, weight in pairs)
 
     def counts(self, windows: int) -> list[int]:
-        """How many of some windows come from each part: the weights' exact shares rounded down, and what is left over
-        given one each to the largest remainders, of equal ones to the earlier part (Hamilton's method).
+        """Share a number of windows among the parts by largest remainder; of equal remainders the earlier part wins.
 
         Raises:
             SDSError: a part would get none.
@@ -113,10 +126,30 @@ class Blend:
         counts = _apportion(windows, self.weights)
         if 0 in counts:
             raise SDSError(
-                f"{windows} windows are too few for the blend {self}: none comes from {self.parts[counts.index(0)]}",
+                f"{windows} windows are too few for the mixture {self}: none from {self.parts[counts.index(0)]}",
                 cure="ask for more windows, or make the weights more alike",
             )
         return counts
+
+
+def _split(text: str) -> list[str]:
+    """Split a mixture at each `+` that is not part of a path or a column's name."""
+    pieces = list[str]()
+    for piece in text.split("+"):
+        if pieces and pieces[-1].strip() and not _is_source(pieces[-1]):
+            pieces[-1] += f"+{piece}"
+        else:
+            pieces.append(piece)
+    if len(pieces) > 1 and not _is_source(pieces[-1]) and ":" in pieces[-2]:
+        pieces[-2:] = ["+".join(pieces[-2:])]
+    return pieces if all(map(_is_source, pieces)) else text.split("+")
+
+
+def _is_source(piece: str) -> bool:
+    """Whether a piece of a mixture is a source by its form, with its range and weight."""
+    weighted = _WEIGHTED.fullmatch(piece.strip())
+    part = _PART.fullmatch(weighted[1].strip()) if weighted else None
+    return part is not None and _SOURCE.fullmatch(part[1]) is not None
 
 
 def _apportion(count: int, weights: Sequence[int]) -> list[int]:
@@ -128,18 +161,18 @@ def _apportion(count: int, weights: Sequence[int]) -> list[int]:
     return counts
 
 
-def apart(calibration: str, evaluation: str) -> tuple[str, str]:
-    """Both texts as they are used, so that no token is in both.
+def disjoint(calibration: str, evaluation: str) -> tuple[str, str]:
+    """Return both texts as they are used, so that no token is in both.
 
     A source that both name whole is halved: calibration gets its first half (`@0-50%`), evaluation the second.
 
     Raises:
         SDSError: one of them is not a text, or parts that were named overlap.
     """
-    ours, theirs = Blend.parse(calibration), Blend.parse(evaluation)
-    mine, others = list(ours.parts), list(theirs.parts)
-    for i, part in enumerate(ours.parts):
-        for j, other in enumerate(theirs.parts):
+    first, second = TextSpec.parse(calibration), TextSpec.parse(evaluation)
+    first_parts, second_parts = list(first.parts), list(second.parts)
+    for i, part in enumerate(first.parts):
+        for j, other in enumerate(second.parts):
             if not part.may_overlap(other):
                 continue
             if part.stop is not None or other.stop is not None:
@@ -148,13 +181,13 @@ def apart(calibration: str, evaluation: str) -> tuple[str, str]:
                     got=f"{part} and {other}",
                     cure=f"name parts that do not overlap, such as {part.source}@0-50% and {part.source}@50-100%",
                 )
-            mine[i] = replace(part, start=0, stop=50, percent=True)
-            others[j] = replace(other, start=50, stop=100, percent=True)
-    return str(replace(ours, parts=tuple(mine))), str(replace(theirs, parts=tuple(others)))
+            first_parts[i] = replace(part, start=0, stop=50, percent=True)
+            second_parts[j] = replace(other, start=50, stop=100, percent=True)
+    return str(replace(first, parts=tuple(first_parts))), str(replace(second, parts=tuple(second_parts)))
 
 
 def _identity(source: str) -> str:
-    """The same for two names of one text: paths are resolved, and what is left out is filled in."""
+    """One form for all names of a source: paths resolved, defaults filled in."""
     if source in (SELF, PYTHON_DOCS) or "\0" in source:
         return source
     if source.startswith("hub:"):
@@ -164,12 +197,7 @@ def _identity(source: str) -> str:
     return f"{os.path.realpath(os.path.expanduser(path))}:{column}"
 
 
-TABLES = {".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
-"""File endings of tables, and what the data sets library calls their kinds."""
-
-
 def file_and_column(source: str) -> tuple[str, str]:
     """A file's path and the column that holds its text: `FILE:COLUMN`, or `FILE` with the column `text`."""
-    endings = "|".join(map(re.escape, TABLES))
-    match = re.fullmatch(rf"(?s)(.+?(?:{endings})):(.+)", source)
+    match = re.fullmatch(rf"(?s)(.+?(?:{_TABLE})):(.+)", source)
     return (match[1], match[2]) if match else (source, "text")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sds_core.errors import SDSError, raise_together
-from sds_core.models.text_spec import apart
+from sds_core.models.text_spec import disjoint
 from sds_core.options import faults, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
@@ -72,7 +72,7 @@ class RunConfig:
     calibration: str = option(
         "self",
         """Calibration text: self, python-docs, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or
-        hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, several blended by weight as TEXT*2+TEXT.""",
+        hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, a mixture by weight as TEXT*2+TEXT.""",
     )
     samples: int = option(16, "Number of calibration windows.", low=1)
     length: int = option(1024, "Tokens in a calibration window.", low=2)
@@ -202,7 +202,7 @@ class RunConfig:
     @property
     def texts(self) -> tuple[str, str]:
         """Calibration and evaluation text as they are used: no token is in both."""
-        return apart(self.calibration, self.evaluation)
+        return disjoint(self.calibration, self.evaluation)
 
     @property
     def pruner_title(self) -> str:

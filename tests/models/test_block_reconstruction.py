@@ -98,7 +98,7 @@ def error(made: list[Tensor], wanted: list[Tensor]) -> float:
 
 
 @pytest.mark.parametrize(("name", "attention"), CASES)
-def test_every_familys_block_comes_nearer_to_its_dense_output_on_the_same_mask(name: str, attention: str) -> None:
+def test_adjusted_block_is_closer_to_its_dense_output(name: str, attention: str) -> None:
     case = adjusted(name, attention)
     assert case.change.after < case.change.before
     assert error(case.made, case.wanted) == pytest.approx(case.change.after, rel=1e-4)
@@ -109,7 +109,7 @@ def test_every_familys_block_comes_nearer_to_its_dense_output_on_the_same_mask(n
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3])
-def test_what_is_wanted_is_the_dense_blocks_output_in_part_on_the_dense_models_states(beta: float) -> None:
+def test_target_mixes_outputs_on_both_streams(beta: float) -> None:
     case = adjusted("llama", beta=beta)
     dense = build("llama", "sdpa")
     taught = passed(dense, find_blocks(dense), 1)
@@ -126,7 +126,7 @@ def test_what_is_wanted_is_the_dense_blocks_output_in_part_on_the_dense_models_s
         assert torch.allclose(wanted, start + (1 - beta) * increments[0] + beta * increments[1], atol=1e-5)
 
 
-def test_windows_that_are_held_out_judge_and_are_not_seen() -> None:
+def test_held_out_windows_judge_and_do_not_train() -> None:
     case, other = adjusted("llama", held_out=1), adjusted("llama", held_out=1, apart=0.9)
     assert error(case.made[3:], case.wanted[3:]) == pytest.approx(case.change.after, rel=1e-4)
     assert other.change.kept and other.change.before != case.change.before
@@ -135,7 +135,7 @@ def test_windows_that_are_held_out_judge_and_are_not_seen() -> None:
     assert any(not torch.equal(case.found[label].weight, seen.found[label].weight) for label in case.found)
 
 
-def test_a_block_stays_as_it_was_where_adjusting_makes_it_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_is_unchanged_if_adjusting_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sds_core.models.block_reconstruction.RATE", 100.0)
     case = adjusted("llama", epochs=1, held_out=1)
     assert not case.change.kept and case.change.after > case.change.before
@@ -143,7 +143,7 @@ def test_a_block_stays_as_it_was_where_adjusting_makes_it_worse(monkeypatch: pyt
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-def test_a_block_stays_as_it_was_where_steps_lead_out_of_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_is_unchanged_if_steps_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sds_core.models.block_reconstruction.RATE", 1e30)
     case = adjusted("llama", epochs=1)
     assert not case.change.kept and math.isfinite(case.change.after)

@@ -92,9 +92,7 @@ def test_choosing_windows_leaves_the_global_random_numbers_alone(loaded: LoadedM
 
 
 @pytest.mark.parametrize("kind", ["evaluation", "calibration"])
-def test_a_short_text_is_refused_with_tokens_needed_and_available(
-    loaded: LoadedModel, counted: Path, kind: str
-) -> None:
+def test_short_text_is_refused_with_token_counts(loaded: LoadedModel, counted: Path, kind: str) -> None:
     def ask(count: int) -> Tensor:
         if kind == "evaluation":
             return evaluation_windows(loaded, f"{counted}@0-50%", count, 100)
@@ -105,7 +103,7 @@ def test_a_short_text_is_refused_with_tokens_needed_and_available(
         ask(4)
 
 
-def test_lines_are_joined_by_blank_lines_and_stripped_of_their_ends(loaded: LoadedModel, tmp_path: Path) -> None:
+def test_lines_are_joined_by_blank_lines(loaded: LoadedModel, tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_bytes("one\r\ntwo ä\nthree\n".encode())
     expected = loaded.tokenizer("one\n\ntwo ä\n\nthree").input_ids
@@ -113,7 +111,7 @@ def test_lines_are_joined_by_blank_lines_and_stripped_of_their_ends(loaded: Load
 
 
 @pytest.mark.parametrize("source", ["wikitext", "text.md", "/etc/passwd"])
-def test_an_unknown_text_is_refused_with_the_ones_there_are(loaded: LoadedModel, source: str) -> None:
+def test_unknown_text_is_refused_with_known_ones(loaded: LoadedModel, source: str) -> None:
     with pytest.raises(SDSError, match=f"unknown text: got '{source}'; allowed: self, python-docs"):
         evaluation_windows(loaded, source, 1, 8)
 
@@ -151,7 +149,7 @@ def test_python_docs_are_the_topics_of_pythons_own_help(loaded: LoadedModel) -> 
 
 
 @pytest.mark.parametrize("kind", ["calibration", "evaluation"])
-def test_a_tokenizer_that_does_not_fit_its_model_is_refused(loaded: LoadedModel, counted: Path, kind: str) -> None:
+def test_tokenizer_beyond_the_vocabulary_is_refused(loaded: LoadedModel, counted: Path, kind: str) -> None:
     def narrowed(vocabulary: int) -> LoadedModel:
         config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=vocabulary))
         return replace(loaded, model=SimpleNamespace(config=config))
@@ -197,7 +195,7 @@ def test_self_written_text_comes_back_as_it_was_saved(
     assert back.dtype == torch.int64 and torch.equal(back, windows)
 
 
-def test_windows_of_self_written_text_begin_where_its_texts_begin(loaded: LoadedModel, no_self_text: Path) -> None:
+def test_self_written_windows_begin_at_stored_starts(loaded: LoadedModel, no_self_text: Path) -> None:
     windows = torch.arange(6 * 32).view(6, 32)
     save_self_text(no_self_text, windows, {})
     assert torch.equal(evaluation_windows(loaded, "self", 4, 20), windows[:4, :20])
@@ -208,7 +206,7 @@ def test_windows_of_self_written_text_begin_where_its_texts_begin(loaded: Loaded
 
 
 @pytest.mark.parametrize(("count", "length"), [(7, 20), (4, 33)])
-def test_too_little_self_written_text_is_refused_with_what_there_is(
+def test_short_self_written_text_is_refused_with_its_size(
     loaded: LoadedModel, no_self_text: Path, count: int, length: int
 ) -> None:
     save_self_text(no_self_text, torch.zeros(6, 32, dtype=torch.int64), {})
@@ -219,7 +217,7 @@ def test_too_little_self_written_text_is_refused_with_what_there_is(
 def test_self_written_text_has_no_parts_in_tokens(loaded: LoadedModel, no_self_text: Path) -> None:
     save_self_text(no_self_text, torch.zeros(6, 32, dtype=torch.int64), {})
     for ask in (evaluation_windows, lambda *a: calibration_windows(*a, seed=0)):
-        with pytest.raises(SDSError, match="parts in per cent only"):
+        with pytest.raises(SDSError, match="are in per cent only"):
             ask(loaded, "self@0-3", 2, 8)
 
 
@@ -245,13 +243,13 @@ def test_a_broken_self_written_text_is_refused(loaded: LoadedModel, no_self_text
     no_self_text.unlink()
 
 
-def test_every_model_has_a_self_written_text_of_its_own(loaded: LoadedModel, cache: Path) -> None:
+def test_self_written_text_belongs_to_one_model(loaded: LoadedModel, cache: Path) -> None:
     other = replace(loaded, sha256=loaded.sha256 | {"model.safetensors": "0"})
     assert self_text_file(loaded) != self_text_file(other)
     assert self_text_file(loaded).is_relative_to(cache)
 
 
-def test_the_demo_models_self_written_text_is_the_shipped_one(
+def test_demo_uses_the_shipped_self_written_text(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = tmp_path / "shipped.safetensors"
@@ -279,9 +277,7 @@ def from_first(loaded: LoadedModel, windows: Tensor) -> list[bool]:
 
 
 @pytest.mark.parametrize("kind", ["calibration", "evaluation"])
-def test_a_blend_draws_windows_from_every_text_by_its_weight(
-    loaded: LoadedModel, numbers: tuple[Path, Path], kind: str
-) -> None:
+def test_mixture_draws_windows_by_weight(loaded: LoadedModel, numbers: tuple[Path, Path], kind: str) -> None:
     def ask(name: str, count: int) -> Tensor:
         if kind == "evaluation":
             return evaluation_windows(loaded, name, count, 30)
@@ -294,7 +290,7 @@ def test_a_blend_draws_windows_from_every_text_by_its_weight(
     assert from_first(loaded, ask(f"{first}*1+{second}*3", 8)).count(True) == 2
 
 
-def test_a_part_of_a_blend_that_is_too_short_is_named(loaded: LoadedModel, numbers: tuple[Path, Path]) -> None:
+def test_short_part_of_a_mixture_is_named(loaded: LoadedModel, numbers: tuple[Path, Path]) -> None:
     first, second = numbers
     with pytest.raises(
         SDSError,
@@ -303,7 +299,7 @@ def test_a_part_of_a_blend_that_is_too_short_is_named(loaded: LoadedModel, numbe
         calibration_windows(loaded, f"{first}+{second}@0-10%", 6, 30, seed=0)
 
 
-def test_self_written_text_is_blended_with_a_file(
+def test_self_written_text_is_mixed_with_a_file(
     loaded: LoadedModel, numbers: tuple[Path, Path], no_self_text: Path
 ) -> None:
     save_self_text(no_self_text, torch.arange(6 * 32).view(6, 32) % 250, {})

@@ -32,7 +32,7 @@ def test_a_device_is_picked_among_those_that_exist(gpus, count: int, name: str, 
     assert pick_device(name) == torch.device(device)
 
 
-def test_devices_of_two_machines_and_two_gpus_that_are_both_the_first_have_names_of_their_own(monkeypatch) -> None:
+def test_device_names_are_unique_across_machines_and_gpus(monkeypatch) -> None:
     monkeypatch.setattr("platform.node", lambda: "Node_1.local")
     assert device_name(torch.device("cpu")) == "node-1.local-cpu"
     names = set()
@@ -48,7 +48,7 @@ def test_auto_is_the_default(gpus) -> None:
 
 
 @pytest.mark.parametrize(("count", "name"), [(0, "cuda"), (0, "cuda:0"), (2, "cuda:2"), (2, "tpu"), (2, "")])
-def test_a_device_that_does_not_exist_is_refused_with_those_that_do(gpus, count: int, name: str) -> None:
+def test_unknown_device_is_refused_with_available_ones(gpus, count: int, name: str) -> None:
     gpus(count)
     allowed = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(count))])
     with pytest.raises(SDSError, match=f"unknown device: got '{name}'; allowed: {allowed}"):

@@ -52,7 +52,7 @@ def test_the_library_agrees_on_the_loss_of_each_window() -> None:
     assert perplexity.losses == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary() -> None:
+def test_uniform_model_has_the_vocabularys_perplexity() -> None:
     model = build("llama")
     model.lm_head.weight.data.zero_()
     _, perplexity = finish(evaluate(find_blocks(model), texts(), CPU))

@@ -34,7 +34,7 @@ def memoryless(scores: dict[int, float], elsewhere: float = -1e4) -> PreTrainedM
     return model
 
 
-def test_windows_have_the_asked_shape_and_begin_with_the_start_token() -> None:
+def test_windows_have_the_shape_and_start_token() -> None:
     windows = written(build("llama"), 5, 9)
     assert windows.shape == (5, 9) and windows.dtype == torch.int64
     assert (windows[:, 0] == 7).all()
@@ -47,7 +47,7 @@ def test_windows_come_in_batches_of_32() -> None:
     assert [tuple(batch.shape) for batch in batches] == [(32, 3), (32, 3), (6, 3)]
 
 
-def test_the_same_seed_writes_the_same_and_another_seed_something_else() -> None:
+def test_text_depends_on_the_seed_alone() -> None:
     model = build("llama")
     first = written(model, 5, 12, seed=1)
     torch.manual_seed(99)  # global state must not matter
@@ -61,7 +61,7 @@ def test_no_two_windows_of_a_file_are_equal() -> None:
     assert len({tuple(window.tolist()) for window in windows}) == 70
 
 
-def test_a_longer_file_begins_with_the_windows_of_a_shorter_one() -> None:
+def test_longer_file_begins_with_the_shorter_one() -> None:
     model = build("llama")
     assert torch.equal(written(model, 70, 5)[:32], written(model, 32, 5))
 
@@ -73,7 +73,7 @@ def test_writing_leaves_the_global_random_numbers_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_model_that_is_sure_of_one_token_writes_nothing_else() -> None:
+def test_certain_model_writes_its_one_token() -> None:
     windows = written(memoryless({41: 0.0}), 4, 8)
     assert (windows[:, 1:] == 41).all() and (windows[:, 0] == 7).all()
 
@@ -144,7 +144,7 @@ def test_nothing_to_write_is_refused(tiny_folder: Path, count: int, length: int)
 
 
 @pytest.mark.usefixtures("on_cpu")
-def test_a_text_begins_with_the_end_token_where_there_is_no_start_token_and_else_not_at_all(
+def test_end_token_starts_a_text_without_start_token(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_model(str(tiny_folder))

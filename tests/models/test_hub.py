@@ -56,7 +56,7 @@ def news(tmp_path: Path) -> Path:
     return folder
 
 
-def test_model_and_text_come_from_the_hub_and_the_model_stays(tiny_folder: Path, news: Path, tmp_path: Path) -> None:
+def test_hub_model_and_dataset_load_then_work_offline(tiny_folder: Path, news: Path, tmp_path: Path) -> None:
     here = load_model(str(tiny_folder))
     (tmp_path / "local.txt").write_text("\n".join(ROWS))
     expected = evaluation_windows(here, str(tmp_path / "local.txt"), 2, 16).tolist()

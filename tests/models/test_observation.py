@@ -20,7 +20,7 @@ def heads(structure: ModelStructure, block: int) -> list[Linear]:
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "gemma3_text", "falcon"])
-def test_gram_matrices_are_those_of_a_plain_forward_of_the_whole_model(name: str) -> None:
+def test_gram_matrices_equal_those_of_a_plain_forward(name: str) -> None:
     model = build(name)
     windows = texts(3)
     structure = find_blocks(model)
@@ -82,7 +82,7 @@ def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bo
 
 
 @pytest.mark.parametrize("taught", [False, True])
-def test_windows_that_are_held_out_have_gram_matrices_of_their_own(taught: bool) -> None:
+def test_held_out_windows_have_separate_gram_matrices(taught: bool) -> None:
     windows = texts(4)
     streams = [capture(find_blocks(build("llama")), part, CPU) for part in (windows, windows[:3], windows[3:])]
     both, seen, unseen = (
@@ -97,7 +97,7 @@ def test_windows_that_are_held_out_have_gram_matrices_of_their_own(taught: bool)
 
 @pytest.mark.parametrize("name", ["llama", "gptj"])
 @pytest.mark.parametrize("taught", [False, True])
-def test_a_replay_that_stops_at_what_is_seen_sees_the_same_and_moves_nothing(name: str, taught: bool) -> None:
+def test_stopped_replay_observes_the_same_inputs(name: str, taught: bool) -> None:
     structure = find_blocks(build(name))
     stream = capture(structure, texts(3), CPU)
     teacher = stream.fork() if taught else None
@@ -112,7 +112,7 @@ def test_a_replay_that_stops_at_what_is_seen_sees_the_same_and_moves_nothing(nam
     assert stream.position == 0 and (teacher is None or teacher.position == 0)
 
 
-def test_a_replay_that_stops_does_not_run_what_comes_after() -> None:
+def test_stopped_replay_skips_the_rest() -> None:
     structure = find_blocks(build("llama"))
     stream = capture(structure, texts(2), CPU)
     called = []
@@ -126,7 +126,7 @@ def test_a_replay_that_stops_does_not_run_what_comes_after() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_block_observed_on_the_gpu_beside_a_stand_in_teacher_agrees_with_the_cpu() -> None:
+def test_observation_on_the_gpu_agrees_with_the_cpu() -> None:
     windows = texts(2)
     seen = {}
     for device in (CPU, torch.device("cuda:0")):

@@ -12,7 +12,7 @@ WINDOWS = texts(3, 24, seed=5)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_blocks_are_judged_by_what_flows_through_the_dense_model(family):
+def test_outliers_are_counted_in_the_dense_model(family):
     model = build(family)
     structure = find_blocks(model)
     shares, counts = [], []

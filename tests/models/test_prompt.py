@@ -14,7 +14,7 @@ def loaded(tiny_folder):
     return load_model(str(tiny_folder))
 
 
-def test_the_loss_of_a_token_is_minus_the_log_of_its_probability(loaded):
+def test_token_loss_is_minus_log_probability(loaded):
     ids = token_ids(loaded, "The model reads a text.", 5)
     with torch.inference_mode():
         chances = loaded.model(ids[None]).logits[0].double().softmax(-1)
@@ -22,7 +22,7 @@ def test_the_loss_of_a_token_is_minus_the_log_of_its_probability(loaded):
     assert len(ids) > 5 and token_losses(loaded.model, ids) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_text_of_one_token_has_no_loss_and_can_be_gone_on_with(loaded):
+def test_one_token_has_no_loss_and_a_continuation(loaded):
     ids = token_ids(loaded, "x", 3)
     assert len(ids) == 1 and token_losses(loaded.model, ids) == []
     assert len(list(continuation(loaded.model, ids, 3))) == 3

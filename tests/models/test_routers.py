@@ -44,14 +44,14 @@ def routed(choose: Choice) -> PreTrainedModel:
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_a_linear_whose_outputs_decide_a_choice_is_not_pruned(choice: str) -> None:
+def test_router_is_not_pruned(choice: str) -> None:
     structure = find_blocks(routed(CHOICES[choice]))
     routers = {f"model.layers.{i}.mlp.who" for i in range(3)}
     assert structure.excluded == dict.fromkeys(routers, "it is a router: its outputs decide a choice")
     assert {"mlp.narrow", "mlp.wide"} <= {linear.label for linear in structure.blocks[1].linears}
 
 
-def test_a_choice_made_from_a_product_with_others_is_not_a_linears_own() -> None:
+def test_choice_behind_a_product_marks_no_router() -> None:
     first, second = nn.Linear(8, 8), nn.Linear(8, 8)
     with choosing([first, second]) as found:
         hidden = first(torch.randn(3, 8))

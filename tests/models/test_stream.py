@@ -62,7 +62,7 @@ def test_calls_captured_before_pruning_replay_the_pruned_model_exactly(name: str
         ("gpt_neo", {"window_size": 64}),
     ],
 )
-def test_the_texts_of_these_tests_are_longer_than_the_sliding_windows(name: str, wide: dict[str, int]) -> None:
+def test_test_texts_exceed_the_sliding_windows(name: str, wide: dict[str, int]) -> None:
     windows = texts()
     narrow = plain_logits(build(name), windows)
     unlimited = plain_logits(build(name, **wide), windows)
@@ -89,7 +89,7 @@ class TextDependent(torch.nn.Module):
         return cosine * hidden.std(), sine * hidden.std()
 
 
-def test_arguments_that_differ_from_text_to_text_are_replayed_with_their_own_text() -> None:
+def test_arguments_that_depend_on_the_text_are_replayed() -> None:
     model = build("llama")
     model.model.rotary_emb = TextDependent(model.model.rotary_emb)
     windows = texts(12)  # more than are compared with each other
@@ -105,7 +105,7 @@ def test_bfloat16_hidden_states_stay_bfloat16_and_replay_exactly() -> None:
     assert {hidden.dtype for hidden in stream.hidden} == {torch.bfloat16}
 
 
-def test_hidden_states_in_front_of_every_block_are_the_models_own() -> None:
+def test_hidden_states_equal_the_models_own() -> None:
     model = build("gemma3_text", "sdpa")
     windows = texts(3)
     stream = capture(find_blocks(model), windows, CPU)
@@ -117,7 +117,7 @@ def test_hidden_states_in_front_of_every_block_are_the_models_own() -> None:
         stream.advance()
 
 
-def test_capturing_runs_no_block_and_no_head_and_leaves_the_model_as_it_was() -> None:
+def test_capture_runs_no_block_and_changes_nothing() -> None:
     model = build("llama")
     windows = texts()
     before = plain_logits(model, windows)
@@ -133,7 +133,7 @@ def test_capturing_runs_no_block_and_no_head_and_leaves_the_model_as_it_was() ->
     assert torch.equal(plain_logits(model, windows), before)
 
 
-def test_the_model_is_usable_again_after_a_capture_that_failed() -> None:
+def test_failed_capture_leaves_the_model_usable() -> None:
     model = build("llama")
     structure = find_blocks(model)
     with pytest.raises(IndexError):
@@ -187,7 +187,7 @@ class Sharing(torch.nn.Module):
         return self.inner(*args, kept=UserDict(), **kwargs)
 
 
-def test_two_streams_do_not_share_what_blocks_leave_for_later_ones() -> None:
+def test_forked_streams_do_not_share_containers() -> None:
     model = build("llama")
     model.model = Sharing(model.model)
     dense_model = copy.deepcopy(model)
@@ -223,7 +223,7 @@ def tensors_held(stream: Stream) -> set[int]:
 
 
 @pytest.mark.parametrize(("name", "attention"), [("llama", "eager"), ("gemma3_text", "eager"), ("bloom", "eager")])
-def test_arguments_that_repeat_from_window_to_window_are_held_once(name: str, attention: str) -> None:
+def test_repeated_arguments_are_stored_once(name: str, attention: str) -> None:
     structure = find_blocks(build(name, attention))
     one, many = (tensors_held(capture(structure, texts(count), CPU)) for count in (1, 6))
     assert one and len(many) == len(one)

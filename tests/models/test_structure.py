@@ -39,7 +39,7 @@ def test_every_block_and_every_prunable_linear_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_linears_that_share_an_input_name_the_first_one_called(name: str) -> None:
+def test_shared_input_is_named_after_the_first_linear(name: str) -> None:
     for block in find_blocks(build(name)).blocks:
         order = [linear.label for linear in block.linears]
         for linear in block.linears:
@@ -48,7 +48,7 @@ def test_linears_that_share_an_input_name_the_first_one_called(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_read_and_write_see_a_weight_as_outputs_by_inputs(name: str) -> None:
+def test_read_and_write_use_outputs_by_inputs(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     linear = next(x for x in find_blocks(build(name)).blocks[1].linears if x.label in ("mlp.down_proj", "mlp.c_fc"))
     rows, columns = linear.shape
@@ -63,7 +63,7 @@ def test_read_and_write_see_a_weight_as_outputs_by_inputs(name: str) -> None:
     assert torch.allclose(linear.module(inputs), inputs @ weight.T + bias, atol=1e-5)
 
 
-def test_the_weight_of_a_gpt2_layer_is_stored_transposed_and_stays_so() -> None:
+def test_gpt2_weight_stays_transposed() -> None:
     linear = find_blocks(build("gpt2")).blocks[0].linears[0]
     stored = linear.module.weight
     assert linear.label == "attn.c_attn" and stored.shape == (32, 96) and linear.shape == (96, 32)
@@ -73,7 +73,7 @@ def test_the_weight_of_a_gpt2_layer_is_stored_transposed_and_stays_so() -> None:
     assert torch.equal(stored.data, weight.T)
 
 
-def test_what_is_read_is_a_copy_in_float32_and_what_is_written_is_cast_once() -> None:
+def test_read_copies_in_float32_and_write_casts_once() -> None:
     model = build("llama").to(torch.bfloat16)
     linear = find_blocks(model).blocks[0].linears[0]
     before = linear.module.weight.detach().clone()
@@ -137,7 +137,7 @@ def gated() -> PreTrainedModel:
     return model
 
 
-def test_linears_of_one_output_and_linears_that_are_never_called_are_left_alone() -> None:
+def test_one_output_and_uncalled_linears_are_excluded() -> None:
     labels = {linear.label for block in find_blocks(gated()).blocks for linear in block.linears}
     assert labels == {
         "self_attn.q_proj",
@@ -172,7 +172,7 @@ class Deeper(nn.Module):
         return hidden
 
 
-def test_of_several_chains_the_one_with_most_weights_is_the_decoder() -> None:
+def test_largest_of_several_chains_is_the_decoder() -> None:
     model = build("llama")
     model.model.embed_tokens = Deeper(model.model.embed_tokens)
     structure = find_blocks(model)
@@ -198,7 +198,7 @@ class Copies(nn.Module):
         return super().__call__(hidden.clone(), **kwargs)
 
 
-def test_blocks_between_which_hidden_states_are_copied_are_a_chain() -> None:
+def test_copied_hidden_states_still_form_a_chain() -> None:
     model = build("llama")
     model.model.layers = nn.ModuleList(Copies(block) for block in model.model.layers)
     structure = find_blocks(model)
@@ -222,7 +222,7 @@ class SideBySide(PreTrainedModel):
         return CausalLMOutput(logits=sum(branch(hidden) for branch in self.branches))
 
 
-def test_a_list_whose_items_do_not_feed_each_other_is_refused_by_name() -> None:
+def test_list_that_is_no_chain_is_refused_by_name() -> None:
     with pytest.raises(SDSError, match=r"no decoder blocks were found in SideBySide.*branches"):
         find_blocks(SideBySide(LlamaConfig(vocab_size=16)))
 
@@ -263,7 +263,7 @@ class Renamed(nn.Linear):
 
 
 @pytest.mark.parametrize(("kind", "pruned"), [(Doubled, False), (Renamed, True)])
-def test_a_class_derived_from_a_linear_is_pruned_if_it_does_what_a_linear_does(kind: type, pruned: bool) -> None:
+def test_derived_linear_is_pruned_if_it_computes_the_product(kind: type, pruned: bool) -> None:
     model = build("llama")
     model.model.layers[1].self_attn.o_proj = kind(32, 32)
     structure = find_blocks(model)
@@ -271,7 +271,7 @@ def test_a_class_derived_from_a_linear_is_pruned_if_it_does_what_a_linear_does(k
     assert list(structure.excluded) == ([] if pruned else ["model.layers.1.self_attn.o_proj"])
 
 
-def test_all_matrices_of_the_blocks_are_counted_once_whatever_they_are() -> None:
+def test_all_block_matrices_are_counted_once() -> None:
     model = build("llama")
     structure = find_blocks(model)
     assert structure.matrices == structure.prunable

@@ -1,4 +1,4 @@
-"""Rows of files and hub data sets become one string, or a sentence that says what is wrong with them."""
+"""Rows of files and hub datasets become one string, or a sentence that says what is wrong with them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from sds_core.errors import SDSError
 from sds_core.models import text_reader
-from sds_core.models.text_reader import read
+from sds_core.models.text_reader import read_text
 
 ROWS = ["one\n", "", " two ä", "NA", 'with "quotes", and a comma']
 EXPECTED = 'one\n\n\n\n two ä\n\nNA\n\nwith "quotes", and a comma'
@@ -32,40 +32,40 @@ KINDS = ["jsonl", "csv", "parquet"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_a_tables_column_are_joined_by_blank_lines(tmp_path: Path, kind: str) -> None:
-    assert read(str(table(tmp_path / f"a.{kind}"))) == EXPECTED
-    assert read(f"{table(tmp_path / f'b.{kind}', 'body of it')}:body of it") == EXPECTED
+def test_table_rows_are_joined_by_blank_lines(tmp_path: Path, kind: str) -> None:
+    assert read_text(str(table(tmp_path / f"a.{kind}"))) == EXPECTED
+    assert read_text(f"{table(tmp_path / f'b.{kind}', 'body of it')}:body of it") == EXPECTED
 
 
-def test_names_with_signs_that_the_library_reads_as_patterns_are_names(tmp_path: Path) -> None:
+def test_pattern_characters_in_file_names_are_literal(tmp_path: Path) -> None:
     table(tmp_path / "ax.jsonl", values=["another"])
-    assert read(str(table(tmp_path / "a[x].jsonl", values=["the right one"]))) == "the right one"
-    assert read(str(table(tmp_path / "a*.jsonl", values=["this one"]))) == "this one"
+    assert read_text(str(table(tmp_path / "a[x].jsonl", values=["the right one"]))) == "the right one"
+    assert read_text(str(table(tmp_path / "a*.jsonl", values=["this one"]))) == "this one"
 
 
 def test_an_address_is_not_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("the library was asked"))
     for source in ("https://example.org/a.csv", "hf://datasets/a/b/c.parquet", "s3://a/b.jsonl:text"):
         with pytest.raises(SDSError, match="there is no such text file"):
-            read(source)
+            read_text(source)
 
 
 def test_an_empty_cell_is_an_empty_row(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one"}\n{"text": null}\n{"text": "two"}\n')
-    assert read(str(path)) == "one\n\n\n\ntwo"
+    assert read_text(str(path)) == "one\n\n\n\ntwo"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path, kind: str) -> None:
     with pytest.raises(SDSError, match="has no column 'body'; allowed: id, text"):
-        read(f"{table(tmp_path / f'a.{kind}')}:body")
+        read_text(f"{table(tmp_path / f'a.{kind}')}:body")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_column_of_numbers_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(SDSError, match=r"column 'id' of the file .* holds no text"):
-        read(f"{table(tmp_path / f'a.{kind}')}:id")
+        read_text(f"{table(tmp_path / f'a.{kind}')}:id")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,24 +74,35 @@ def test_a_spoiled_table_is_refused_in_a_sentence(tmp_path: Path, kind: str, con
     path = tmp_path / f"a.{kind}"
     path.write_bytes(content)
     with pytest.raises(SDSError, match=rf"a\.{kind}") as caught:
-        read(str(path))
+        read_text(str(path))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("source", ["gone.txt", "gone.csv", "gone.jsonl:body", "~/gone.parquet:text"])
 def test_a_missing_file_is_named(source: str) -> None:
     with pytest.raises(SDSError, match=f"there is no such text file: got '{source}'"):
-        read(source)
+        read_text(source)
 
 
 @pytest.mark.parametrize("source", ["wikitext", "text.md", "a.csv/b", "folder:text", "a\0b.csv", "~no-such-user/a"])
 def test_what_is_not_a_text_is_refused(source: str) -> None:
     with pytest.raises(SDSError):
-        read(source)
+        read_text(source)
+
+
+def test_byte_order_mark_of_a_text_file_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n")
+    assert read_text(str(tmp_path / "a.txt")) == "one\n\ntwo"
+
+
+def test_half_a_character_is_refused_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two \\ud83d"}\n')
+    with pytest.raises(SDSError, match=r"row 2 of the file .*a\.jsonl holds half a character"):
+        read_text(str(tmp_path / "a.jsonl"))
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch, rows: Any) -> list[tuple]:
-    """Data sets of the hub are `rows`; returns the calls that were made."""
+    """Datasets of the hub are `rows`; returns the calls that were made."""
     calls: list[tuple] = []
 
     def load_dataset(name: str, config: str | None, split: str, streaming: bool) -> list[dict[str, Any]]:
@@ -104,14 +115,14 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, rows: Any) -> list[tuple]:
     return calls
 
 
-def test_rows_of_a_hub_data_set_are_joined_by_blank_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_rows_are_joined_by_blank_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_hub(monkeypatch, [{"text": "one\n", "id": 1}, {"text": None, "id": 2}, {"text": " two", "id": 3}])
-    assert read("hub:a/b:c:test:text") == "one\n\n\n\n two"
-    read("hub:a/b:::text")
+    assert read_text("hub:a/b:c:test:text") == "one\n\n\n\n two"
+    read_text("hub:a/b:::text")
     assert calls == [("a/b", "c", "test", True), ("a/b", None, "train", True)]
 
 
-def test_an_endless_hub_data_set_is_read_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_hub_dataset_is_read_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     def endless():
         for _ in range(20):
             yield {"text": "word " * 10}
@@ -119,35 +130,37 @@ def test_an_endless_hub_data_set_is_read_only_as_far_as_needed(monkeypatch: pyte
 
     monkeypatch.setattr(text_reader, "HUB_CHARACTERS", 1000)
     fake_hub(monkeypatch, endless())
-    assert read("hub:a/b:c:train:text") == "\n\n".join(["word " * 10] * 20)
+    assert read_text("hub:a/b:c:train:text") == "\n\n".join(["word " * 10] * 20)
 
 
-def test_a_column_that_a_hub_data_set_lacks_is_refused_with_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_hub_column_is_refused_with_existing_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_hub(monkeypatch, [{"content": "one", "id": 1}])
     with pytest.raises(SDSError, match="has no column 'text'; allowed: content, id"):
-        read("hub:a/b:c:train:text")
+        read_text("hub:a/b:c:train:text")
 
 
 @pytest.mark.parametrize("source", ["hub:", "hub:a/b", "hub:a/b:c:train", "hub::c:train:text", "hub:a:b:c:d:e"])
-def test_a_hub_data_set_with_parts_missing_is_refused_with_an_example(source: str) -> None:
-    with pytest.raises(SDSError, match=r"not a hub data set.*hub:allenai/c4"):
-        read(source)
+def test_incomplete_hub_name_is_refused_with_an_example(source: str) -> None:
+    with pytest.raises(SDSError, match=r"not a hub dataset.*hub:allenai/c4"):
+        read_text(source)
 
 
-@pytest.mark.parametrize("error", [ConnectionError("no route"), OSError("no route"), ValueError("no route\nhere")])
-def test_a_hub_data_set_out_of_reach_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [ConnectionError("no route"), OSError("no route"), ValueError("no route\nhere"), TypeError("no route")]
+)
+def test_unreachable_hub_dataset_is_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     fake_hub(monkeypatch, error)
-    with pytest.raises(SDSError, match=r"^the data set a/b cannot be had: no route\. Check its name"):
-        read("hub:a/b:c:train:text")
+    with pytest.raises(SDSError, match=r"^the dataset a/b cannot be read: no route\. Check its name"):
+        read_text("hub:a/b:c:train:text")
 
 
 def test_a_hub_error_without_a_message_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_hub(monkeypatch, ConnectionError())
-    with pytest.raises(SDSError, match="cannot be had"):
-        read("hub:a/b:c:train:text")
+    with pytest.raises(SDSError, match="cannot be read"):
+        read_text("hub:a/b:c:train:text")
 
 
 def test_a_hub_column_without_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_hub(monkeypatch, [{"text": 3}])
     with pytest.raises(SDSError, match="holds no text"):
-        read("hub:a/b:c:train:text")
+        read_text("hub:a/b:c:train:text")

@@ -4,88 +4,108 @@ import pytest
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.models.text_spec import Blend, Part, apart
+from sds_core.models.text_spec import TextPart, TextSpec, disjoint
 
 
 @pytest.mark.parametrize(
     ("written", "part"),
     [
-        ("self", Part("self")),
-        ("  python-docs ", Part("python-docs")),
-        ("a.txt@0-50%", Part("a.txt", 0, 50, True)),
-        ("a.txt@50-100%", Part("a.txt", 50, 100, True)),
-        ("a.txt@128-40960", Part("a.txt", 128, 40960, False)),
-        ("hub:allenai/c4:en:train:text@0-1000", Part("hub:allenai/c4:en:train:text", 0, 1000, False)),
-        ("me@home.txt", Part("me@home.txt")),
-        ("me@home.txt@1-2%", Part("me@home.txt", 1, 2, True)),
-        ("two\nlines.txt@1-2", Part("two\nlines.txt", 1, 2, False)),
+        ("self", TextPart("self")),
+        ("  python-docs ", TextPart("python-docs")),
+        ("a.txt@0-50%", TextPart("a.txt", 0, 50, True)),
+        ("a.txt@50-100%", TextPart("a.txt", 50, 100, True)),
+        ("a.txt@128-40960", TextPart("a.txt", 128, 40960, False)),
+        ("hub:allenai/c4:en:train:text@0-1000", TextPart("hub:allenai/c4:en:train:text", 0, 1000, False)),
+        ("me@home.txt", TextPart("me@home.txt")),
+        ("me@home.txt@1-2%", TextPart("me@home.txt", 1, 2, True)),
+        ("two\nlines.txt@1-2", TextPart("two\nlines.txt", 1, 2, False)),
     ],
 )
-def test_a_text_and_its_part_are_read(written: str, part: Part) -> None:
-    assert Part.parse(written) == part
+def test_a_text_and_its_part_are_read(written: str, part: TextPart) -> None:
+    assert TextPart.parse(written) == part
 
 
 @pytest.mark.parametrize("written", ["a.txt@5-5", "a.txt@9-3", "a.txt@50-101%", "a.txt@70-30%"])
 def test_an_impossible_part_is_refused(written: str) -> None:
     with pytest.raises(SDSError, match=r"not a part of a text.*allowed"):
-        Part.parse(written)
+        TextPart.parse(written)
 
 
 @pytest.mark.parametrize("written", ["", "   "])
 def test_no_text_is_refused_with_the_ones_there_are(written: str) -> None:
     with pytest.raises(SDSError, match=r"no text was named.*python-docs"):
-        Part.parse(written)
+        TextPart.parse(written)
 
 
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
-        (Part("x"), range(0, 10)),
-        (Part("x", 0, 50, True), range(0, 5)),
-        (Part("x", 50, 100, True), range(5, 10)),
-        (Part("x", 33, 67, True), range(3, 6)),
-        (Part("x", 2, 7), range(2, 7)),
+        (TextPart("x"), range(0, 10)),
+        (TextPart("x", 0, 50, True), range(0, 5)),
+        (TextPart("x", 50, 100, True), range(5, 10)),
+        (TextPart("x", 33, 67, True), range(3, 6)),
+        (TextPart("x", 2, 7), range(2, 7)),
     ],
 )
-def test_parts_are_shares_or_counts_of_tokens(part: Part, expected: range) -> None:
+def test_parts_are_shares_or_counts_of_tokens(part: TextPart, expected: range) -> None:
     assert part.cut(torch.arange(10)).tolist() == list(expected)
 
 
 def test_two_halves_make_the_whole_without_overlap() -> None:
     tokens = torch.arange(101)
-    halves = [Part("x", 0, 50, True).cut(tokens), Part("x", 50, 100, True).cut(tokens)]
+    halves = [TextPart("x", 0, 50, True).cut(tokens), TextPart("x", 50, 100, True).cut(tokens)]
     assert torch.equal(torch.cat(halves), tokens)
 
 
-def test_a_part_beyond_the_end_is_refused_with_the_length() -> None:
+def test_part_beyond_the_end_is_refused() -> None:
     with pytest.raises(SDSError, match=r"no token 99.*10 tokens"):
-        Part("x", 8, 99).cut(torch.arange(10))
+        TextPart("x", 8, 99).cut(torch.arange(10))
 
 
 @pytest.mark.parametrize("written", ["self", "a.txt@0-50%", "a.txt@128-40960", "hub:a/b:c:train:text@0-9"])
 def test_a_part_is_written_as_it_is_read(written: str) -> None:
-    assert str(Part.parse(written)) == written
+    assert str(TextPart.parse(written)) == written
 
 
-def test_a_blend_is_read_and_written() -> None:
-    blend = Blend.parse(" self*2 + news.jsonl:body@0-50% + a*b.txt*10")
-    assert blend.parts == (Part("self"), Part("news.jsonl:body", 0, 50, True), Part("a*b.txt"))
-    assert blend.weights == (2, 1, 10)
-    assert str(blend) == "self*2+news.jsonl:body@0-50%+a*b.txt*10"
-    assert Blend.parse(str(blend)) == blend
+def test_a_mixture_is_read_and_written() -> None:
+    spec = TextSpec.parse(" self*2 + news.jsonl:body@0-50% + a*b.txt*10")
+    assert spec.parts == (TextPart("self"), TextPart("news.jsonl:body", 0, 50, True), TextPart("a*b.txt"))
+    assert spec.weights == (2, 1, 10)
+    assert str(spec) == "self*2+news.jsonl:body@0-50%+a*b.txt*10"
+    assert TextSpec.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("written", "sources", "weights"),
+    [
+        ("R+D.txt", ["R+D.txt"], (1,)),
+        ("notes/C++/a.txt", ["notes/C++/a.txt"], (1,)),
+        ("C++.txt*2+self", ["C++.txt", "self"], (2, 1)),
+        ("self+/data/R+D/b.csv:the text*3", ["self", "/data/R+D/b.csv:the text"], (1, 3)),
+        ("Jack+Jill.txt@0-50%+python-docs", ["Jack+Jill.txt", "python-docs"], (1, 1)),
+        ("a.csv:x+y", ["a.csv:x+y"], (1,)),
+        ("hub:a/b:c:train:x+y", ["hub:a/b:c:train:x+y"], (1,)),
+        ("2*3/a@5-6/b.txt", ["2*3/a@5-6/b.txt"], (1,)),
+        ("a+b.txt+c+d.txt*2", ["a+b.txt", "c+d.txt"], (1, 2)),
+    ],
+)
+def test_signs_of_the_grammar_may_stand_in_paths(written: str, sources: list[str], weights: tuple[int, ...]) -> None:
+    spec = TextSpec.parse(written)
+    assert [part.source for part in spec.parts] == sources and spec.weights == weights
+    assert TextSpec.parse(str(spec)) == spec
 
 
 @pytest.mark.parametrize("written", ["self+", "+self", "self++a.txt", "self*0+a.txt", "self*0", "*2+self"])
-def test_a_malformed_blend_is_refused(written: str) -> None:
-    with pytest.raises(SDSError, match=r"not a blend of texts.*SOURCE\*WEIGHT"):
-        Blend.parse(written)
+def test_a_malformed_mixture_is_refused(written: str) -> None:
+    with pytest.raises(SDSError, match=r"not a mixture of texts.*SOURCE\*WEIGHT"):
+        TextSpec.parse(written)
 
 
 @pytest.mark.parametrize("written", ["a.txt+a.txt", "a.txt*2+./a.txt@0-50%", "a.csv+a.csv:text", "self+a.txt+self"])
-def test_a_blend_of_one_text_twice_is_refused(written: str) -> None:
-    with pytest.raises(SDSError, match=r"a blend draws from .* twice"):
-        Blend.parse(written)
-    Blend.parse("a.txt@0-50%+a.txt@50-100%*2")
+def test_a_mixture_of_one_text_twice_is_refused(written: str) -> None:
+    with pytest.raises(SDSError, match=r"a mixture names .* twice"):
+        TextSpec.parse(written)
+    TextSpec.parse("a.txt@0-50%+a.txt@50-100%*2")
 
 
 @pytest.mark.parametrize(
@@ -104,13 +124,13 @@ def test_a_blend_of_one_text_twice_is_refused(written: str) -> None:
 def test_windows_are_shared_out_by_largest_remainder(
     weights: tuple[int, ...], windows: int, expected: list[int]
 ) -> None:
-    blend = Blend(tuple(Part(f"{i}.txt") for i in range(len(weights))), weights)
-    assert blend.counts(windows) == expected
+    spec = TextSpec(tuple(TextPart(f"{i}.txt") for i in range(len(weights))), weights)
+    assert spec.counts(windows) == expected
 
 
 def test_a_text_that_would_give_no_window_is_named() -> None:
-    with pytest.raises(SDSError, match=r"2 windows are too few .* a\.txt\*9\+b\.txt: none comes from b\.txt"):
-        Blend.parse("a.txt*9+b.txt").counts(2)
+    with pytest.raises(SDSError, match=r"2 windows are too few .* a\.txt\*9\+b\.txt: none from b\.txt"):
+        TextSpec.parse("a.txt*9+b.txt").counts(2)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +151,7 @@ def test_a_text_that_would_give_no_window_is_named() -> None:
     ],
 )
 def test_calibration_and_evaluation_share_no_token(calibration: str, evaluation: str, used: tuple[str, str]) -> None:
-    assert apart(calibration, evaluation) == used
+    assert disjoint(calibration, evaluation) == used
 
 
 @pytest.mark.parametrize(
@@ -145,12 +165,12 @@ def test_calibration_and_evaluation_share_no_token(calibration: str, evaluation:
         ("self+a.txt", "a.txt@0-1%"),
     ],
 )
-def test_parts_that_overlap_are_refused_with_parts_that_do_not(calibration: str, evaluation: str) -> None:
+def test_overlapping_parts_are_refused_with_disjoint_ones(calibration: str, evaluation: str) -> None:
     with pytest.raises(SDSError, match=r"share a part of .*a\.txt@0-50% and (\./)?a\.txt@50-100%"):
-        apart(calibration, evaluation)
+        disjoint(calibration, evaluation)
 
 
 def test_a_link_to_a_text_is_that_text(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
-    assert apart(f"{tmp_path}/a.txt", f"{tmp_path}/b.txt")[1] == f"{tmp_path}/b.txt@50-100%"
+    assert disjoint(f"{tmp_path}/a.txt", f"{tmp_path}/b.txt")[1] == f"{tmp_path}/b.txt@50-100%"

@@ -63,12 +63,6 @@ def test_a_model_on_disk_is_the_model_in_memory(name: str, tmp_path: Path, tiny_
     assert all(tensor.isnan().all() for tensor in at_rest(there).values())
 
 
-@pytest.fixture
-def folder(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model that a test may spoil."""
-    return shutil.copytree(tiny_folder, tmp_path / "copy")
-
-
 def spoil(folder: Path, name: str, value: torch.Tensor | None) -> None:
     weights = load_file(folder / "model.safetensors")
     if value is None:
@@ -79,7 +73,7 @@ def spoil(folder: Path, name: str, value: torch.Tensor | None) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
-def test_a_block_has_its_weights_in_the_models_precision_while_it_is_taken(tiny_folder: Path, dtype: str) -> None:
+def test_resident_block_has_the_models_precision(tiny_folder: Path, dtype: str) -> None:
     expected = load_model(str(tiny_folder), dtype).model.state_dict()
     loaded = load_model(str(tiny_folder), dtype, "disk")
     for block, parameters in stored_blocks(loaded.model):
@@ -90,7 +84,7 @@ def test_a_block_has_its_weights_in_the_models_precision_while_it_is_taken(tiny_
     assert all(tensor.isnan().all() for tensor in at_rest(loaded).values())
 
 
-def test_changes_come_back_whenever_a_block_is_taken_until_they_are_undone(tiny_folder: Path) -> None:
+def test_changes_are_reapplied_until_restored(tiny_folder: Path) -> None:
     loaded = load_model(str(tiny_folder), weights="disk")
     block, parameters = stored_blocks(loaded.model)[1]
     dense = load_file(tiny_folder / "model.safetensors")[UP]
@@ -115,7 +109,7 @@ def test_changes_come_back_whenever_a_block_is_taken_until_they_are_undone(tiny_
     assert torch.equal(seen(), 2 * dense) and at_rest(loaded)[UP].isnan().all()
 
 
-def test_a_shelf_in_memory_restores_what_it_was_told_to_keep(tiny_folder: Path) -> None:
+def test_memory_store_restores_kept_weights(tiny_folder: Path) -> None:
     model = load_model(str(tiny_folder)).model
     weight, store = model.get_parameter(UP), WeightStore()
     dense = weight.data.clone()
@@ -127,29 +121,27 @@ def test_a_shelf_in_memory_restores_what_it_was_told_to_keep(tiny_folder: Path) 
 
 
 @pytest.mark.parametrize("value", [None, torch.zeros(3, 3)])
-def test_a_block_whose_weights_are_not_stored_one_by_one_cannot_rest_on_disk(
-    folder: Path, value: torch.Tensor | None
-) -> None:
+def test_incomplete_block_cannot_rest_on_disk(folder: Path, value: torch.Tensor | None) -> None:
     spoil(folder, UP, value)
     with pytest.raises(SDSError, match=rf"not stored one by one as the model uses them, first {UP}.*--weights memory"):
         load_model(str(folder), weights="disk")
 
 
-def test_a_weight_outside_of_blocks_is_missed_on_disk_too(folder: Path) -> None:
+def test_missing_non_block_weight_is_named_on_disk(folder: Path) -> None:
     spoil(folder, "model.norm.weight", None)
     with pytest.raises(SDSError, match=r"lacks 1 of its weights, first model\.norm\.weight"):
         load_model(str(folder), weights="disk")
 
 
 @pytest.mark.parametrize("name", [UP, "lm_head.weight"])
-def test_a_weight_that_is_not_a_number_is_named_before_anything_is_done(folder: Path, name: str) -> None:
+def test_weight_that_is_not_finite_is_named_on_disk(folder: Path, name: str) -> None:
     spoil(folder, name, torch.full_like(load_file(folder / "model.safetensors")[name], torch.inf))
     with pytest.raises(SDSError, match=f"weight {name} .* has NaN or infinite values"):
         loaded = load_model(str(folder), weights="disk")
         find_blocks(loaded.model, loaded.store)
 
 
-def test_files_that_change_while_they_are_read_from_are_noticed(folder: Path) -> None:
+def test_changed_weight_files_are_noticed(folder: Path) -> None:
     loaded = load_model(str(folder), weights="disk")
     spoil(folder, UP, torch.zeros(48, 32))
     with pytest.raises(SDSError, match=r"model\.safetensors changed while the model was in use"):
@@ -165,9 +157,7 @@ def test_an_index_that_names_files_elsewhere_is_refused(folder: Path) -> None:
         load_model(str(folder), weights="disk")
 
 
-def test_weights_rest_on_disk_where_memory_has_no_room_for_them_and_for_work(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_uses_disk_without_room_for_work(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = load_file(tiny_folder / "model.safetensors")
     whole = sum(tensor.nbytes for tensor in weights.values())
     first = [tensor for name, tensor in weights.items() if ".layers.0." in name]

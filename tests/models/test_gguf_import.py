@@ -1,0 +1,185 @@
+"""A GGUF file becomes the same model in safetensors, once, or is refused without leftovers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sds_core.errors import SDSError
+from sds_core.models import gguf_import
+from sds_core.models.find_model import find_model
+from sds_core.models.gguf_import import convert_gguf
+from sds_core.models.load import load_model
+from tests.models.folders import UP, change_config, change_weights
+from tests.models.gguf_files import write_gguf
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "own"))
+    return tmp_path / "own"
+
+
+def leftovers(cache: Path) -> list[str]:
+    """What lies in the cache beside locks."""
+    return sorted(path.name for path in (cache / "models").iterdir() if path.suffix != ".lock")
+
+
+def test_a_gguf_file_is_the_same_model_and_tokenizer(tiny_folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    loaded = load_model(str(write_gguf(tiny_folder, tmp_path / "tiny.gguf")))
+    original = load_model(str(tiny_folder))
+    expected = original.model.state_dict()
+    assert set(loaded.model.state_dict()) == set(expected)
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.model.state_dict().items())
+    assert loaded.tokenizer("Prunes half of it, ä").input_ids == original.tokenizer("Prunes half of it, ä").input_ids
+    loaded.model.save_pretrained(tmp_path / "again")  # its loader's quantiser is gone
+    assert loaded.folder.is_relative_to(own_cache)
+
+
+def test_a_gguf_file_is_converted_once(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    first = find_model(str(path))
+    assert leftovers(own_cache) == [first.name]
+    monkeypatch.setattr(gguf_import, "_dequantise", lambda *_: pytest.fail("converted twice"))
+    assert find_model(str(path)) == first
+    (tmp_path / "elsewhere").mkdir()
+    assert find_model(str(shutil.copy(path, tmp_path / "elsewhere"))) == first
+
+
+def test_changed_gguf_file_is_converted_anew(tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    first = find_model(str(path))
+    change_weights(folder, lambda weights: weights[UP].mul_(2))
+    second = find_model(str(write_gguf(folder, path)))
+    assert second != first
+    assert torch.equal(load_file(second / "model.safetensors")[UP], 2 * load_file(first / "model.safetensors")[UP])
+
+
+@pytest.mark.parametrize("size", [0, 3, 4, 16, 30, 100, 2000, 5000])
+def test_truncated_gguf_file_is_refused_without_leftovers(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, size: int
+) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(SDSError, match=r"tiny\.gguf is not a GGUF model that transformers can read"):
+        load_model(str(path))
+    assert leftovers(own_cache) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(8, 2**60), (16, 2**60), (16, 2**63), (4, 99), (0, 0)], ids=str
+)  # the number of tensors, of entries, the version, the magic
+def test_a_gguf_header_that_lies_is_refused(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, place: int, value: int
+) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    data = bytearray(path.read_bytes())
+    size = 4 if place < 8 else 8
+    data[place : place + size] = value.to_bytes(size, "little")
+    path.write_bytes(data)
+    with pytest.raises(SDSError, match=r"tiny\.gguf is not a GGUF model that transformers can read"):
+        load_model(str(path))
+    assert leftovers(own_cache) == []
+
+
+def test_gguf_file_of_too_many_blocks_is_refused(
+    tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    change_config(folder, num_hidden_layers=10**9)
+    with pytest.raises(SDSError, match=r"tiny\.gguf: num_hidden_layers: got '1000000000'"):
+        load_model(str(write_gguf(folder, tmp_path / "tiny.gguf")))
+
+
+def test_gguf_weight_that_is_not_finite_is_named(folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    change_weights(folder, lambda weights: weights[UP][3].fill_(float("nan")))
+    with pytest.raises(SDSError, match=f"weight {UP} .* has NaN or infinite values"):
+        load_model(str(write_gguf(folder, tmp_path / "tiny.gguf")))
+    assert leftovers(own_cache) == []
+
+
+def test_code_beside_a_gguf_file_is_not_executed(
+    folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gguf(folder, folder / "tiny.gguf")
+    trap = f"open({str(tmp_path / 'executed')!r}, 'w')\nclass Config: pass\nclass Model: pass\nclass Own: pass\n"
+    (folder / "code.py").write_text(trap)
+    change_config(folder, auto_map={"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"})
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["code.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question on standard input"))
+    try:
+        load_model(str(path))
+    except SDSError as error:
+        assert "custom code" in str(error)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_conversion_that_fails_half_way_leaves_nothing_behind(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path, partial: Path) -> None:
+        partial.mkdir()
+        (partial / "config.json").write_text("{")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(gguf_import, "_dequantise", fail)
+    with pytest.raises(OSError, match="no space left"):
+        convert_gguf(write_gguf(tiny_folder, tmp_path / "tiny.gguf"))
+    assert leftovers(own_cache) == []
+
+
+def test_a_conversion_that_was_cut_off_is_done_again(tiny_folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    target = find_model(str(path))
+    shutil.rmtree(target)
+    partial = target.with_name(f"{target.name}.partial")
+    partial.mkdir()
+    (partial / "stale.json").write_text("{")
+    assert "stale.json" not in load_model(str(path)).sha256
+    assert leftovers(own_cache) == [target.name]
+
+
+def test_a_gguf_file_that_lacks_a_weight_is_refused(tiny_folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf", leave_out=UP)
+    with pytest.raises(SDSError):
+        load_model(str(path))
+
+
+def test_gguf_file_with_mismatched_shapes_is_refused(
+    tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    change_config(folder, hidden_size=64)
+    with pytest.raises(SDSError):
+        load_model(str(write_gguf(folder, tmp_path / "tiny.gguf")))
+
+
+def test_gguf_names_with_dots_do_not_collide(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workplaces = []
+    monkeypatch.setattr(gguf_import, "_dequantise", lambda _, partial: (workplaces.append(partial), partial.mkdir()))
+    for content in (b"one", b"two"):
+        (tmp_path / "model-v0.1.gguf").write_bytes(content)
+        convert_gguf(tmp_path / "model-v0.1.gguf")
+    assert len(set(workplaces)) == 2
+
+
+def test_a_missing_gguf_file_is_named(tmp_path: Path, own_cache: Path) -> None:
+    with pytest.raises(SDSError, match=r"there is no such GGUF file.*gone\.gguf"):
+        find_model(str(tmp_path / "gone.gguf"))
+    assert not own_cache.exists()
+
+
+def test_a_full_disk_is_noticed_before_converting(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    usage = shutil.disk_usage(tmp_path)._replace(free=path.stat().st_size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(SDSError, match=r"converting tiny\.gguf needs \d+ MB .* 0 MB are free.*SDS_CACHE"):
+        find_model(str(path))
+    assert leftovers(own_cache) == []
