@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from sds_core.errors import SDSError
+from sds_core.figures import markup
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
@@ -50,14 +50,14 @@ def routed() -> None:
 
 
 def plain(text: str) -> str:
-    """Somebody's words for a place that knows Markdown, on one line: an image in an imported title would be fetched."""
-    return re.sub(r"([\\`*\[\]<$~:])", r"\\\1", " ".join(text.split()))
+    """Text from elsewhere for a place that knows Markdown: an image in an imported title would be fetched."""
+    return markup.markdown(text)
 
 
 def refuse(error: SDSError | str) -> None:
-    """An error that the user can mend, as a sentence; no link or image is made of what it quotes."""
-    text = str(error).replace("[", r"\[")
-    st.error(text[:1].upper() + text[1:], icon=":material/error:")
+    """An error that the user can mend, as a sentence."""
+    text = str(error)
+    st.error(plain(text[:1].upper() + text[1:]), icon=":material/error:")
 
 
 def load_pruners() -> PrunerRegistry:

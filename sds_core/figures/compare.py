@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from sds_core.figures import style
+from sds_core.figures.markup import plotly
 from sds_core.figures.style import Figure
 from sds_core.pruning.pattern import Unstructured
 from sds_core.pruning.perplexity import Comparison, bounded_exp, format_perplexity, format_ratio
@@ -27,7 +28,7 @@ def forest(rows: list[Row], names: dict[str, str], reference: str) -> Figure | N
         names: what to call each run.
         reference: `dense`, `base` or `control`.
     """
-    paired = {names[row.run]: row.against[reference] for row in rows if reference in row.against}
+    paired = {plotly(names[row.run]): row.against[reference] for row in rows if reference in row.against}
     if not paired:
         return None
     order = list(paired)
@@ -63,7 +64,7 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
     for i, (sweep, name) in enumerate(zip(sweeps, names, strict=True)):
         around = [Comparison(math.log(row.perplexity), row.against["dense"].error) for row in sweep]
         ends += [end for one in around for end in interval(one)]
-        curve = {"x": [ratio(row) for row in sweep], "name": name} | _look(i)
+        curve = {"x": [ratio(row) for row in sweep], "name": plotly(name)} | _look(i)
         data.append(curve | _with_bars("y", around) | {"hovertemplate": "%{x:g} % pruned: perplexity %{y:.2f}"})
     dense = sweeps[0][0].dense.value
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": dense, "y1": dense}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sds_core.figures.markup import plotly
 from sds_core.figures.palette import palette
 
 Figure = dict[str, Any]
@@ -106,6 +107,6 @@ def marked(x0: float, x1: float, y0: float, y1: float) -> list[dict[str, Any]]:
 
 
 def short_names(labels: list[str]) -> list[str]:
-    """The last word of each dotted label, where that tells them apart."""
+    """The last word of each dotted label where that tells them apart, else all of it; escaped for an axis."""
     last = [label.rpartition(".")[2] for label in labels]
-    return last if len(set(last)) == len(labels) else labels
+    return [plotly(label) for label in (last if len(set(last)) == len(labels) else labels)]

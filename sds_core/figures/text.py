@@ -6,9 +6,9 @@ they stand for appear where one points at a token.
 """
 
 from collections.abc import Sequence
-from html import escape
 
 from sds_core.figures import style
+from sds_core.figures.markup import html
 from sds_core.runs.text_query import TextReading, TextResult
 
 FULL = 4.0
@@ -74,7 +74,7 @@ def _differences(pieces: Sequence[str], reading: TextReading, dense: TextReading
 
 def _continuation(reading: TextReading, same: int) -> str:
     shared, own = "".join(reading.continuation[:same]), "".join(reading.continuation[same:])
-    return f'<div style="{BOX}">…<span style="opacity: 0.62">{escape(shared)}</span><span>{escape(own)}</span></div>'
+    return f'<div style="{BOX}">…<span style="opacity: 0.62">{html(shared)}</span><span>{html(own)}</span></div>'
 
 
 def _counted(reading: TextReading) -> str:
@@ -89,25 +89,25 @@ def _shade(above: float) -> tuple[str, float]:
 
 def _token(piece: str, told: str, colour: str = UNEXPECTED, opacity: float = 0.0) -> str:
     """One token; what the eye would not see of it gets a sign: line breaks, tabs, and parts of a character."""
-    shown = escape(piece).replace("\n", "↵\n").replace("\t", "⇥\t") or "·"
+    shown = html(piece).replace("\n", "↵\n").replace("\t", "⇥\t") or "·"
     return _mark(shown, colour, opacity, f"{piece!r}: {told}")
 
 
 def _mark(shown: str, colour: str, opacity: float, title: str = "") -> str:
     """Something on a background; isolated, so that a sign that turns the writing direction ends with its token."""
     look = f"background: {style.see_through(colour, opacity)}; unicode-bidi: isolate"
-    return f'<span title="{escape(title)}" style="{look}">{shown}</span>'
+    return f'<span title="{html(title)}" style="{look}">{shown}</span>'
 
 
 def _text(tokens: list[str], name: str) -> str:
     label = f"The text as read by {name}; the table has the numbers"
-    return f'<div role="img" aria-label="{escape(label)}" style="{BOX}">{"".join(tokens)}</div>'
+    return f'<div role="img" aria-label="{html(label)}" style="{BOX}">{"".join(tokens)}</div>'
 
 
 def _card(name: str, note: str, body: str) -> str:
-    head = f'<div style="font-weight: 600">{escape(name)}</div><div style="opacity: 0.75">{escape(note)}</div>'
+    head = f'<div style="font-weight: 600">{html(name)}</div><div style="opacity: 0.75">{html(note)}</div>'
     style = "border: 1px solid rgba(128, 128, 128, 0.35); border-radius: 0.4rem; padding: 0.75rem"
-    return f'<section aria-label="{escape(name)}" style="{style}">{head}{body}</section>'
+    return f'<section aria-label="{html(name)}" style="{style}">{head}{body}</section>'
 
 
 def _grid(cards: list[str]) -> str:

@@ -1,12 +1,12 @@
 """The Walk on one printed page: every question with its answer, as one HTML file that needs nothing else."""
 
 from collections.abc import Callable
-from html import escape
 
 import pandas as pd
 
 from sds_core.errors import SDSError
 from sds_core.figures.layer import HEADROOM, SHOWN, centres, density, zeros
+from sds_core.figures.markup import html
 from sds_core.figures.style import STAGE_COLOURS, STAGE_NAMES
 from sds_core.lesson.findings import Evidence, of_layer
 from sds_core.lesson.glossary import GLOSSARY
@@ -43,7 +43,7 @@ def handout(read: Callable[..., Evidence]) -> str:
         picture = _picture(read(PICTURED).layer(PICTURED))
     except SDSError:
         picture = ""  # the steps that look at this run have said why
-    words = " ".join(f"<b>{escape(word)}</b>: {escape(GLOSSARY[word])}" for word in WORDS)
+    words = " ".join(f"<b>{html(word)}</b>: {html(GLOSSARY[word])}" for word in WORDS)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -58,10 +58,10 @@ def handout(read: Callable[..., Evidence]) -> str:
 def _step(number: int, step: Step, read: Callable[..., Evidence]) -> str:
     try:
         found = step.find(read(*step.runs))
-        answer = f"<b>{escape(step.options[found.right])}.</b> {escape(found.said)}</p><p>{escape(step.why)}"
+        answer = f"<b>{html(step.options[found.right])}.</b> {html(found.said)}</p><p>{html(step.why)}"
     except SDSError as error:
-        answer = f"<b>No answer here:</b> {escape(str(error))}"
-    asked = f"<h2>{number} · {escape(step.title)}</h2><p>{escape(step.before)} <i>{escape(step.question)}</i></p>"
+        answer = f"<b>No answer here:</b> {html(str(error))}"
+    asked = f"<h2>{number} · {html(step.title)}</h2><p>{html(step.before)} <i>{html(step.question)}</i></p>"
     return f"<section>{asked}<p>{answer}</p></section>\n"
 
 
@@ -73,7 +73,7 @@ def _picture(layer: pd.DataFrame) -> str:
     drawn = [_curve(i, stage, row, top) for i, (stage, row) in enumerate(curves.items())]
     return (
         f'<svg viewBox="0 0 {WIDTH} {ROW * len(drawn)}" role="img" aria-label="Histograms of one layer by stage">'
-        f'{"".join(drawn)}</svg>\n<p class="small">The weights of {escape(of_layer(layer))}, SDS with memory, from '
+        f'{"".join(drawn)}</svg>\n<p class="small">The weights of {html(of_layer(layer))}, SDS with memory, from '
         f"−{SHOWN:g} to {SHOWN:g} standard deviations; exact zeros are in the label, peaks are cut at the top.</p>"
     )
 

@@ -6,7 +6,6 @@ Beside it lie its numbers: the statistics of every layer as CSV, the whole recor
 import json
 import math
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 from sds_core.errors import SDSError
 from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
+from sds_core.figures.markup import html
 from sds_core.figures.style import STAGE_NAMES, Figure
 from sds_core.pruning.methods import METHODS
 from sds_core.runs import layer_stats, note
@@ -111,9 +111,9 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
     what = f"{METHODS[config.method].title} · {config.pruner_title} · {config.pattern} · {config.model}"
     drawn = _pictures(layers)
     body = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(what)}. {_sentence(result)}</p>",
-        *(f'<p class="note">{escape(text)}</p>' for text in [note.read(run)] if text),
+        f"<h1>{html(title)}</h1>",
+        f"<p>{html(what)}. {_sentence(result)}</p>",
+        *(f'<p class="note">{html(text)}</p>' for text in [note.read(run)] if text),
         "<h2>Perplexity</h2>",
         _perplexities(result),
         *(_figure(number, caption) for number, (_, caption) in enumerate(drawn)),
@@ -123,17 +123,17 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
         "<h2>Texts and files</h2>",
         _pairs(_identity(result, model)),
         "<h2>To repeat it</h2>",
-        f"<pre>{escape(result['command'])}</pre>",
+        f"<pre>{html(result['command'])}</pre>",
         _pairs((name, result.get(name, "")) for name in ("version", "python", "torch", "transformers", "machine")),
         "<h2>To cite it</h2>",
         f"<p>Sparse-Dense-Sparse: Li et al., COLING 2025, arXiv 2408.10473. Made with SDS Studio "
-        f"{escape(str(result['version']))}, run <code>{escape(run.id)}</code>.</p>",
+        f"{html(str(result['version']))}, run <code>{html(run.id)}</code>.</p>",
     ]
     library = f"<script>{get_plotlyjs()}</script>" if drawn else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{html(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + f"\n{library}\n{_script([figure for figure, _ in drawn])}\n</body>\n</html>\n"
     )
@@ -164,7 +164,7 @@ def _pictures(layers: pd.DataFrame) -> list[tuple[Figure, str]]:
     worst = of_stage.loc[of_stage["loss"].idxmax()]
     cell = (int(worst["block"]), str(worst["linear"]))
     layer = layers[(layers["block"] == cell[0]) & (layers["linear"] == cell[1])]
-    name = escape(f"block {cell[0]}, {cell[1]}")
+    name = html(f"block {cell[0]}, {cell[1]}")
     return [
         (
             error_map(of_stage, cell),
@@ -203,8 +203,8 @@ def _pairs(pairs: Iterable[tuple[str, Any]]) -> str:
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:
     """Cells are escaped: titles, names and paths are the user's."""
-    lines = [f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows]
-    first = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>" if head else ""
+    lines = [f"<tr>{''.join(f'<td>{html(str(cell))}</td>' for cell in row)}</tr>" for row in rows]
+    first = f"<tr>{''.join(f'<th>{html(cell)}</th>' for cell in head)}</tr>" if head else ""
     return f"<table>{first}{''.join(lines)}</table>"
 
 

@@ -45,6 +45,14 @@ def test_verdicts_differ_in_name_colour_and_symbol():
     assert [found[name]["y"] for name in ("surely better", "not sure", "surely worse")] == [[0], [1], [2]]
 
 
+def test_names_are_no_markup():
+    names = {"a": "<a href='https://example.org'>A</a>"}
+    (label,) = figures.forest([SURE], names, "base")["layout"]["yaxis"]["ticktext"]
+    sweep = [row("a", "30%", 2.5, dense=(0.5, 0.1)), row("b", "0.7", 4.0, dense=(2.0, 0.2))]
+    (curve,) = figures.sparsity_curves([sweep], [names["a"]])["data"]
+    assert label.startswith("&lt;a href") and curve["name"].startswith("&lt;a href")
+
+
 def test_the_axis_holds_one_and_every_bar():
     low, high = figures.forest([WORSE], NAMES, "base")["layout"]["xaxis"]["range"]
     assert low < 0 and high > math.log10(math.exp(0.4))

@@ -82,6 +82,10 @@ def test_a_colour_is_given_an_opacity():
     assert style.see_through("#E07B00", 0.25) == "rgba(224, 123, 0, 0.25)"
 
 
+def test_short_names_are_no_markup():
+    assert style.short_names(["attn.<b>q", "attn.&k"]) == ["&lt;b&gt;q", "&amp;k"]
+
+
 @pytest.mark.parametrize(
     ("labels", "short"),
     [(["attn.q", "mlp.up"], ["q", "up"]), (["self.q", "cross.q"], ["self.q", "cross.q"]), (["q"], ["q"])],

@@ -164,7 +164,7 @@ def test_a_broken_answer_is_a_sentence(own, job, app):
         ({"tokens": "1000"}, "“tokens=1000” in the address is no whole number from 1 to 200"),
         ({"runs": ""}, "The number of runs is out of range"),
         ({"runs": "../x"}, "There is no finished run with weights “../x”"),
-        ({"runs": "<script>" * 50}, "There is no finished run with weights “<script>"),
+        ({"runs": "<script>" * 50}, "There is no finished run with weights “\\<script>"),
     ],
 )
 def test_a_wrong_address_is_a_sentence(own, app, started, more, sentence):
