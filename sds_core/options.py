@@ -31,23 +31,25 @@ class Option:
         return "--" + self.name.replace("_", "-")
 
     @property
-    def limits(self) -> str:
-        """The range of a number, in words."""
+    def allowed(self) -> str:
+        """The allowed values in words; empty where any value of its type is allowed."""
+        if self.low is None:
+            return ", ".join(self.choices)
         return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
 
     def fault(self, value: object) -> SDSError | None:
         """The error that a value deserves; None for an allowed one."""
         kind, name = type(self.default), self.flag.removeprefix("--")
         if self.choices and value not in self.choices:
-            return SDSError(f"unknown value of option {name}", got=value, allowed=", ".join(self.choices))
+            return SDSError(f"unknown value of option {name}", got=value, allowed=self.allowed)
         if kind is bool:
             return None if type(value) is bool else SDSError(f"option {name} is yes or no", got=value)
         if kind is str or self.low is None:
             return None
         if type(value) is not int and (kind is int or type(value) is not float):
-            return SDSError(f"option {name} is a {'whole ' * (kind is int)}number", got=value, allowed=self.limits)
+            return SDSError(f"option {name} is a {'whole ' * (kind is int)}number", got=value, allowed=self.allowed)
         if not self.low <= value <= (float("inf") if self.high is None else self.high):
-            return SDSError(f"option {name} out of range", got=value, allowed=self.limits)
+            return SDSError(f"option {name} out of range", got=value, allowed=self.allowed)
         return None
 
 

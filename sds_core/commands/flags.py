@@ -14,16 +14,21 @@ def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) ->
     parser.add_argument("--preset", choices=PRESETS, help="a named set of options; explicit flags override it")
     for name, option in options_of(RunConfig).items():
         if name not in without:
-            _add_flag(parser, option, f" (default: {option.default})")
+            _add_flag(parser, option, str(option.default) or "none")
     group = parser.add_argument_group("options of the methods")
     for name in _method_options():
         takers = {method: options[name] for method, cls in METHODS.items() if name in (options := options_of(cls))}
-        defaults = "".join(f" [{method}: {option.default}]" for method, option in takers.items())
+        by_default: dict[object, list[str]] = {}
+        for method, option in takers.items():
+            by_default.setdefault(option.default, []).append(method)
+        defaults = "; ".join(f"{default} for {', '.join(methods)}" for default, methods in by_default.items())
         _add_flag(group, next(iter(takers.values())), defaults)
 
 
 def _add_flag(parser: argparse._ActionsContainer, option: Option, defaults: str) -> None:
-    help = (option.doc + defaults).replace("%", "%%")
+    """Add an option's flag, its documentation followed by the allowed values and the defaults."""
+    allowed = f"{option.allowed}; " if option.allowed else ""
+    help = f"{option.doc} ({allowed}default: {defaults})".replace("%", "%%")
     shape: dict[str, Any] = {"type": type(option.default), "metavar": "…"}
     if type(option.default) is bool:
         shape = {"action": argparse.BooleanOptionalAction}

@@ -15,8 +15,8 @@ def beta(default: float = 0.0) -> float:
 
 
 def sequential(default: bool = False) -> bool:
-    doc = """Whether a layer sees the layers before it in its own block as they have become, not as they were; costs
-    up to two forward passes more."""
+    doc = """Whether a layer is observed behind the solved layers before it in its own block; where memory is short,
+    this costs up to two more forward passes."""
     return option(default, doc)
 
 

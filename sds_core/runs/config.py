@@ -63,7 +63,7 @@ class RunConfig:
     )
     schedule: str = option(
         "fused",
-        "fused (one pass, each block through all phases) or staged (each phase over the whole model).",
+        "fused: one pass, each block through all phases; staged: each phase over the whole model.",
         choices=("fused", "staged"),
     )
     phase: int = option(
@@ -94,8 +94,8 @@ class RunConfig:
     threads: int = option(0, "CPU threads; 0 for all cores.", low=0)
     weights: str = option(
         "auto",
-        """Where weights and hidden states lie between uses: memory, disk (for models larger than memory), or auto
-        (memory where there is room).""",
+        """Where weights and hidden states lie between uses: disk is for models larger than memory; auto takes memory
+        where there is room.""",
         choices=("auto", "memory", "disk"),
     )
     keep_weights: bool = option(
