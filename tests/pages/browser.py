@@ -55,10 +55,10 @@ def _wait_for(address: str, process: subprocess.Popen) -> None:
 class Visitor:
     """A page of the browser that notes every request leaving this machine and every error."""
 
-    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light"):
+    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light", **how: Any):
         self.address, self.left, self.errors = address, list[str](), list[str]()
         context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, accept_downloads=True
+            viewport={"width": width, "height": 800}, color_scheme=scheme, accept_downloads=True, **how
         )
         context.route("**/*", self._gate)
         self.page = context.new_page()

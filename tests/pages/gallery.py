@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.pictures import compare, details, studio
+from pages.ui.pictures import compare, details, start, studio
 
 PAYLOADS = Path(__file__).parent / "payloads"
 PAGE = """<style>
@@ -33,12 +33,16 @@ class Shown:
     mount: Callable[..., None]
     above: int = 0
     """Height of what stands above it on its page, besides the navigation."""
+    beside: int = 0
+    """Width of what stands on its left on a wide page."""
     events: tuple[str, ...] = ()
+    picked: bool = True
 
 
 KINDS = {
     "compare": Shown(compare.Compare, compare.mount, events=("open",)),
     "details": Shown(details.Details, details.mount),
+    "start": Shown(start.Start, start.mount, beside=460, picked=False),
     "studio": Shown(studio.Studio, studio.mount, above=62, events=("details",)),
 }
 """By the first part of a payload's name."""
@@ -79,9 +83,10 @@ def gallery() -> None:
 
     if "pick" in st.query_params:
         data = replace(data, view=load(type(data.view), json.loads(st.query_params["pick"])))
-    st.html(f"<div style='height:{shown.above}px'></div>")
-    calls = {f"on_{event}": note(event) for event in shown.events}
-    shown.mount(replace(data, present="present" in st.query_params), key=name, on_pick=note("pick"), **calls)
+    beside = f"@media (min-width: 901px) {{ .st-key-{name} {{ padding-left: {shown.beside}px; }} }}"
+    st.html(f"<style>{beside}</style><div style='height:{shown.above}px'></div>")
+    calls = {f"on_{event}": note(event) for event in (*shown.events, *["pick"] * shown.picked)}
+    shown.mount(replace(data, present="present" in st.query_params), key=name, **calls)
 
 
 if __name__ == "__main__":

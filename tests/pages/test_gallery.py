@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -34,11 +35,16 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Vi
         assert [one.errors + one.left for one in came] == [[]] * len(came)
 
 
-def picked(visitor: Visitor, what: str = "pick") -> dict[str, Any]:
-    """What the last pick, or event, wrote into the address."""
-    visitor.idle()
-    (value,) = parse_qs(urlsplit(visitor.page.url).query)[what]
-    return json.loads(value)
+def picked(visitor: Visitor, what: str = "pick", **expected: Any) -> None:
+    """Wait until the pick, or event, that the page has written into the address holds what is expected."""
+    deadline = time.monotonic() + 30
+    while True:
+        visitor.idle()
+        (value,) = parse_qs(urlsplit(visitor.page.url).query).get(what, ["{}"])
+        found = json.loads(value)
+        if found | expected == found:
+            return
+        assert time.monotonic() < deadline, f"{what}: {found}"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -70,7 +76,7 @@ def test_a_layer_is_picked_with_the_keyboard(visit):
     board.focus()
     for key in ("ArrowDown", "ArrowRight", "Enter"):
         visitor.page.keyboard.press(key)
-    assert picked(visitor) | {"at": 13, "follow": False} == picked(visitor)
+    picked(visitor, at=13, follow=False)
     assert board.get_attribute("aria-activedescendant") == "layer-13"
     assert visitor.page.locator("#layer-13").get_attribute("aria-selected") == "true"
 
@@ -81,7 +87,7 @@ def test_a_cell_is_picked_and_the_answer_does_not_undo_the_next(visit):
     cells.nth(0).click()
     cells.nth(1).focus()
     visitor.page.keyboard.press("Enter")
-    assert (picked(visitor)["run"], picked(visitor)["stage"]) == ("sparsegpt", "sparse")
+    picked(visitor, run="sparsegpt", stage="sparse")
     assert cells.nth(1).get_attribute("aria-pressed") == "true"
     assert cells.nth(0).get_attribute("aria-pressed") == "false"
 
@@ -99,13 +105,14 @@ def test_the_scrubber_turns_distribution_map_and_numbers_together(visit):
     visitor.page.keyboard.press("ArrowLeft")
     after = main.evaluate(look)
     assert all(before[part] != after[part] for part in before), json.dumps(after)
-    assert picked(visitor)["round"] == 8 and slider.get_attribute("aria-valuetext") == "round 8"
+    assert slider.get_attribute("aria-valuetext") == "round 8"
+    picked(visitor, round=8)
 
 
 def test_another_quantity_is_asked_for(visit):
     visitor = visit("studio-four")
     visitor.page.get_by_label("Colour shows").select_option("mask_changed")
-    assert picked(visitor)["quantity"] == "mask_changed"
+    picked(visitor, quantity="mask_changed")
 
 
 def test_a_poll_keeps_nodes_and_focus(visit):
@@ -115,7 +122,7 @@ def test_a_poll_keeps_nodes_and_focus(visit):
     board.focus()
     visitor.page.keyboard.press("ArrowDown")
     visitor.page.keyboard.press("Enter")
-    picked(visitor)
+    picked(visitor, at=12)
     fresh = main.evaluate("main => [...main.querySelectorAll('*')].filter((node) => node.stamp === undefined).length")
     assert fresh == 0
     assert board.evaluate("board => board.getRootNode().activeElement === board")
@@ -152,7 +159,7 @@ def test_details_are_picked_with_the_keyboard(visit):
         visitor.page.get_by_role("group", name=role).get_by_role("button", name=name, exact=True).focus()
         visitor.page.keyboard.press("Enter")
     visitor.page.get_by_label("Block").select_option("3")
-    assert picked(visitor) | {"corner": "weights", "stage": "sparse", "run": "wanda", "at": 23} == picked(visitor)
+    picked(visitor, corner="weights", stage="sparse", run="wanda", at=23)
 
 
 def test_a_round_turns_the_mask_of_the_corner(visit):
@@ -171,7 +178,7 @@ def test_compare_pins_a_reference_and_clicks_a_row_by_keyboard(visit):
     visitor.page.keyboard.press("Enter")
     visitor.page.locator("button.who").filter(has_text="Wanda").last.focus()
     visitor.page.keyboard.press("Enter")
-    assert (picked(visitor)["ref"], picked(visitor)["a"]) == ("sparsegpt", "wanda")
+    picked(visitor, ref="sparsegpt", a="wanda")
     said = visitor.page.locator("main.picture").inner_text()
     assert "Is it better than SparseGPT on the same windows?" in said
     lower = gallery.read("compare-four").pairs["wanda"]["sparsegpt"].lower
@@ -183,12 +190,11 @@ def test_compare_opens_a_layer_of_its_map(visit):
     board = visitor.page.get_by_role("application", name="Layers")
     board.focus()
     visitor.page.keyboard.press("ArrowLeft")
-    at = int(visitor.page.evaluate("document.activeElement.shadowRoot.querySelector('rect.chosen').getAttribute('x')"))
+    block, row = (int(visitor.page.locator("rect.chosen").get_attribute(side)) for side in "xy")
     visitor.page.keyboard.press("Enter")
-    opened = picked(visitor, "open")
-    assert opened["run"] == "sds-admm" and opened["at"] // 7 == at
+    picked(visitor, "open", run="sds-admm", at=7 * block + row)
     board.locator("rect").nth(8).click()
-    assert picked(visitor, "open") == {"run": "sds-admm", "at": 8}
+    picked(visitor, "open", run="sds-admm", at=8)
 
 
 def test_compare_reads_windows_by_keyboard(visit):
@@ -201,4 +207,26 @@ def test_compare_reads_windows_by_keyboard(visit):
 def test_compare_leaves_a_run_out(visit):
     visitor = visit("compare-four")
     visitor.page.locator(".choice button").first.click()
-    assert picked(visitor)["runs"] == ["sparsegpt", "sds", "sds-admm"]
+    picked(visitor, runs=["sparsegpt", "sds", "sds-admm"])
+
+
+def test_start_goes_to_a_stage_and_rests_there(visit):
+    visitor = visit("start-sds")
+    visitor.page.get_by_role("button", name="re-dense").focus()
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_timeout(2500)
+    assert visitor.page.locator(".now h2").inner_text() == "re-dense"
+    assert visitor.page.locator(".count").inner_text() == "no zeros"
+    assert visitor.page.get_by_role("button", name="Play").is_visible()
+
+
+def test_start_says_no_number_while_it_moves(visit):
+    visitor = visit("start-sds")
+    visitor.page.get_by_role("button", name="sparse").first.click()
+    assert visitor.page.locator(".count").inner_text() == ""
+
+
+def test_start_stands_still_where_motion_is_reduced(visit):
+    visitor = visit("start-sds", reduced_motion="reduce")
+    assert visitor.page.locator(".ridge").count() == 4
+    assert visitor.page.get_by_role("button", name="Play").count() == 0

@@ -9,16 +9,13 @@ import { h } from "./render.js";
 const KEYS = { ArrowLeft: -1, ArrowRight: 1 };
 
 export function windows(shown) {
-  const { state, data, a, ref, pair } = shown;
+  const { state, data, a, ref } = shown;
   const [mine, its, dense] = [a.losses, ref.losses, data.dense.losses].map(values);
   const order = its.map((_, i) => i).sort((i, j) => dense[i] - dense[j]);
   const many = order.length;
   const at = state.window === undefined ? -1 : order[state.window];
   const all = { ...shown, mine, its, order, many, at, x: (i) => `${(100 * (i + 0.5)) / many}%` };
-  const read =
-    at < 0
-      ? `lower on ${pair.lower} of ${many}; how hard the text is cancels.`
-      : `window ${at + 1}, ${perplexity(Math.exp(mine[at]))} against ${perplexity(Math.exp(its[at]))}, ${times(Math.exp(mine[at] - its[at]))}.`;
+  const read = at < 0 ? summary(all) : reading(all);
   return h(
     "section",
     { class: "windows", style: `--run:var(--${a.color});--dot:${many > 40 ? 5 : many > 24 ? 7 : 9}px` },
@@ -36,6 +33,16 @@ export function windows(shown) {
     ),
     h("div", { class: "panels" }, measured(all, read), shifts(all), errors(all)),
   );
+}
+
+function summary({ a, ref, pair, many }) {
+  const short = a.label === a.name && ref.label === ref.name;
+  return `lower on ${pair.lower} of ${many}${short ? ". Both read the same text: its difficulty cancels" : ""}.`;
+}
+
+function reading({ mine, its, at }) {
+  const [here, there] = [mine[at], its[at]].map((loss) => perplexity(Math.exp(loss)));
+  return `window ${at + 1}, ${here} against ${there}, ${times(Math.exp(mine[at] - its[at]))}.`;
 }
 
 function turn(state, window) {
