@@ -160,12 +160,12 @@ class BlockPass:
     def _observed(
         self, block: Block, dense_block: nn.Module | None, pass_through: bool
     ) -> Iterator[tuple[tuple[Linear, ...], dict[str, Observed]]]:
-        """Groups of a block's linears to be solved, with their observations; then the stream stands behind the block.
+        """Yield groups of a block's linears with their observations; the caller solves each before the next.
 
         Args:
-            block: in front of the stream.
-            dense_block: a copy for the teacher, where it needs one.
-            pass_through: whether the solved block is to be passed; the caller does it otherwise, if at all.
+            block: the block that the stream stands in front of.
+            dense_block: a dense copy for the teacher, if it needs one.
+            pass_through: whether to send the data through the solved block at the end.
         """
         if self.plan.sequential:
             seen_groups = observe_groups(
@@ -175,6 +175,7 @@ class BlockPass:
             return
         seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out)
         yield block.linears, seen
+        del seen  # its factorisations would stay in memory while the data goes through the block
         if self.plan.propagate == "prior":
             self.stream.move_on(outputs)
         elif pass_through:

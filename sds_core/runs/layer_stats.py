@@ -18,7 +18,7 @@ NOTHING = float("nan")
 
 
 def rows(solved: "LayerResult") -> list[dict[str, Any]]:
-    """One row a stage of a layer, and one or two a round of phase 2 (`redense`, and `pruned`: what its prune keeps).
+    """Return a row for each stage of a layer, and two for each recorded round of phase 2: `redense`, and `pruned`.
 
     Columns besides histogram and statistics, NaN where they mean nothing:
         loss: output error relative to the dense output's energy, on the calibration windows.
