@@ -119,22 +119,6 @@ def load(path: Path, data: bytes) -> PluginFile:
     return PluginFile(path, sha256, cls, lines[cls.__name__])
 
 
-def check(path: Path, data: bytes) -> None:
-    """Run the conformance suite on a file with the given content.
-
-    Raises:
-        SDSError: `load` raises it, or the pruner fails a check.
-    """
-    plugin = load(path, data)
-    if failures := [outcome for outcome in outcomes(plugin) if outcome.actual]:
-        more = f" ({len(failures) - 1} more checks fail)" if len(failures) > 1 else ""
-        raise SDSError(
-            f"{path.name}, line {plugin.line}: {plugin.cls.__name__} fails the check “{failures[0].check}”: "
-            f"{failures[0].message.rstrip('.')}{more}",
-            cure=f"see all checks: python -m sds_core check-pruner {path}",
-        )
-
-
 def outcomes(plugin: PluginFile, device: torch.device = conformance.CPU) -> Iterator[conformance.Outcome]:
     """Yield the outcome of every check, exceptions with the line of the file that raised them."""
     for outcome in conformance.outcomes(plugin.cls(), device):
@@ -157,7 +141,7 @@ def _located_errors(path: Path) -> Iterator[None]:
         yield
     except PASSED_ON:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SDSError(located(path, error)) from error
 
 

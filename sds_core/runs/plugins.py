@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import RESERVED, PrunerRegistry
-from sds_core.runs.plugin_file import PluginFile, check, content, load
+from sds_core.runs.plugin_check import accept
+from sds_core.runs.plugin_file import PluginFile, content, load
 
 VARIABLE = "SDS_PRUNERS"
 
@@ -79,9 +80,10 @@ def _load(path: Path, folder: Path, accepted: Collection[str]) -> PluginFile | S
         return error
     sha256 = hashlib.sha256(data).hexdigest()
     if (path, sha256) not in _loaded:
+        known = {file.sha256 for file in _loaded.values() if isinstance(file, PluginFile)}
         try:
-            if sha256 not in accepted:
-                check(path, data)
+            if sha256 not in accepted and sha256 not in known:
+                accept(path, data)
             _loaded[path, sha256] = load(path, data)
         except SDSError as error:
             _loaded[path, sha256] = error

@@ -12,7 +12,7 @@ from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN, PRUNERS
 from sds_core.reports import report
-from sds_core.runs import plugins
+from sds_core.runs import plugin_check, plugins
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.compare import names, side_by_side
 from sds_core.runs.config import RunConfig
@@ -76,9 +76,18 @@ def test_only_named_plugins_are_loaded(mine, plugin_folder):
 
 
 def test_accepted_file_is_not_checked_again(plugin_folder):
-    source = SOUND.replace("* mask, mask", ", mask")
+    source = SOUND.replace("* mask, mask", ", mask, ")
     written(plugin_folder, source)
     assert "mine" in load_registry(accepted=[hashlib.sha256(source.encode()).hexdigest()]).names
+
+
+def test_hanging_file_is_rejected_once(plugin_folder, monkeypatch):
+    monkeypatch.setattr(plugin_check, "TIME_LIMIT", 1)
+    written(plugin_folder, "while True: pass")
+    reason = "mine.py, line 1: the import did not end within 1 s. Look for an endless loop"
+    assert str(load_registry().rejected["mine"]).startswith(reason)
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("checked again"))
+    assert "mine" in load_registry().rejected
 
 
 def test_registry_without_folder_is_the_built_in_one(mine, monkeypatch):
