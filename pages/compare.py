@@ -9,13 +9,14 @@ import streamlit as st
 from pages.ui import cached, charts, chooser, layout, maps, progress
 
 if TYPE_CHECKING:
-    from sds_core.pruning.perplexity import Comparison
-    from sds_core.runs.compare import Row, Verdict
+    from sds_core.runs.compare import Row
+    from sds_core.runs.outcomes import Outcome
+    from sds_core.runs.references import Role
     from sds_core.runs.run_folder import Run
 
 layout.routed()
 
-REFERENCES = {
+REFERENCES: dict[Role, tuple[str, str]] = {
     "base": ("Against the base pruner alone", "Below 1, the method is better than the pruner that it starts from."),
     "control": (
         "Against the weights-only control",
@@ -48,46 +49,18 @@ def wait(states: dict[str, str]) -> None:
         st.rerun()
 
 
-def said(paired: Comparison) -> str:
-    """A ratio with its paired standard error."""
-    return charts.ratio({"log_ratio": paired.log_ratio, "error": paired.error}).replace("× ", "ratio ")
-
-
-def listed(words: list[str]) -> str:
-    """Words as a sentence lists them."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def sentence(verdict: Verdict, names: dict[str, str]) -> str:
-    """Which run is best at a pattern, and against which others that is sure."""
-    best = f"At {verdict.pattern}, **{names[verdict.best.run]}**"
-    own = charts.number(verdict.best.perplexity)
-    doubtful = [(row, paired) for row, paired in verdict.others if not paired.sure]
-    beaten = [(row, paired) for row, paired in verdict.others if paired.sure]
-    if not doubtful:
-        row, paired = beaten[0]
-        more = len(beaten) - 1
-        others = f", and so it is against the other{f' {more}' if more > 1 else ''}" if more else ""
-        return (
-            f"{best} is better than **{names[row.run]}**, the next best: perplexity {own} against "
-            f"{charts.number(row.perplexity)}, {said(paired)}. **That is sure**{others}: the difference is more than "
-            "two standard errors."
-        )
-    against = " or ".join(f"**{names[row.run]}** ({said(paired)})" for row, paired in doubtful)
-    surely = f" It is surely better than {listed([names[row.run] for row, _ in beaten])}." if beaten else ""
-    return (
-        f"{best} has the lowest perplexity, {own}, but it is **not sure** that it is better than {against}: the "
-        f"difference is within two standard errors. More evaluation windows would tell.{surely}"
-    )
-
-
-def say_which(rows: list[Row], names: dict[str, str]) -> None:
+def say_which(rows: list[Row], known: list[Outcome]) -> None:
     """The answer in words."""
-    from sds_core.runs.compare import verdicts
+    from sds_core.runs.ranking import answer, rank
 
-    found = verdicts(rows)
-    for verdict in found:
-        st.markdown(f"{'##### ' if len(found) == 1 else '- '}{sentence(verdict, names)}")
+    found = rank([row.outcome for row in rows], known)
+    for ranking in found:
+        first, *more = answer(ranking, lambda name: f"**{layout.plain(name)}**")
+        if len(found) == 1:
+            st.markdown(f"##### {first}")
+            st.markdown(" ".join(more))
+        else:
+            st.markdown(f"- {' '.join([first, *more])}")
     if not found:
         st.info(
             "Choose two or more finished runs with the same pattern to see which is better: "
@@ -97,24 +70,30 @@ def say_which(rows: list[Row], names: dict[str, str]) -> None:
     else:
         asked = rows[0].config  # what is paired was measured on the same
         st.caption(
-            f"Measured on {layout.plain(asked.texts[1])}, {asked.eval_windows} windows of {asked.eval_length} tokens; "
-            "± is the paired standard error over them. Another text, another seed or another model may decide "
-            "otherwise. Runs with different patterns are not ranked."
+            f"Measured on {layout.plain(asked.texts[1])}, {asked.eval_windows} windows of {asked.eval_length} tokens. "
+            "± is the paired standard error over these windows, then the standard deviation over calibration seeds: of "
+            "runs that differ in the seed alone, else of the shipped study. Sure is what lies beyond two standard "
+            "errors of both together. Another text or another model may decide otherwise. Runs with different patterns "
+            "are not ranked."
         )
 
 
 def ratios(rows: list[Row], names: dict[str, str]) -> None:
     """A forest plot a reference."""
     from sds_core.figures import compare as figures
+    from sds_core.runs.compare import reference_lines
 
     for reference, (title, meaning) in REFERENCES.items():
         if figure := figures.forest(rows, names, reference):
             st.subheader(title, anchor=False)
             charts.show(figure, f"forest_{reference}", f"Ratios of perplexity with their intervals. {title}")
             st.caption(f"{meaning} Bars and brackets reach two standard errors to either side.")
+    for line in reference_lines(rows):
+        st.caption(layout.plain(line))
     if not any("base" in row.against for row in rows):
         st.caption(
-            "To see ratios to the base pruner, choose its run too: the same pruner, pattern and calibration text."
+            "To see ratios to the base pruner, make its run too: the same pruner, pattern and calibration text. It "
+            "need not be chosen above."
         )
 
 
@@ -128,11 +107,17 @@ def numbers(rows: list[Row], names: dict[str, str]) -> None:
     shown = pd.DataFrame({"run": [names[row.run] for row in rows], "perplexity": frame_of_all["perplexity"]})
     shown["pruned"] = 100 * frame_of_all["sparsity"]
     for name in ("dense", "base", "control"):
-        ratio = pd.to_numeric(frame_of_all[f"ratio_{name}"])
-        shown[f"× {name}"], shown[f"± {name}"] = ratio, ratio * pd.to_numeric(frame_of_all[f"error_{name}"])
+        ratio, windows, seeds = (
+            pd.to_numeric(frame_of_all[f"{column}_{name}"]) for column in ("ratio", "window_error", "seed_error")
+        )
+        shown[f"× {name}"], shown[f"± {name}, windows"], shown[f"± {name}, seeds"] = (
+            ratio,
+            ratio * windows,
+            ratio * seeds,
+        )
     shown["id"] = frame_of_all["run"]
     st.subheader("The same in numbers", anchor=False)
-    formats = {"perplexity": "%.2f", "pruned": "%.2f %%"} | {c: "%.4f" for c in shown if c[0] in "×±"}
+    formats = {"perplexity": "%.2f", "pruned": "%.2f %%"} | {c: "%.3f" for c in shown if c[0] in "×±"}
     st.dataframe(
         shown.dropna(axis="columns", how="all"),  # without a control among the runs it would be a column of nothing
         placeholder="–",
@@ -157,7 +142,8 @@ def curve(rows: list[Row]) -> None:
     import dataclasses
 
     from sds_core.figures import compare as figures
-    from sds_core.runs.compare import names, sweeps
+    from sds_core.runs.compare import sweeps
+    from sds_core.runs.names import called
 
     st.subheader("Perplexity against sparsity", anchor=False)
     found = sweeps(rows)
@@ -167,9 +153,8 @@ def curve(rows: list[Row]) -> None:
             "`--pattern 30%`, `--pattern 50%` and so on makes one."
         )
         return
-    alike = [dataclasses.replace(s[0], config=dataclasses.replace(s[0].config, pattern="50%")) for s in found]
-    called = names(alike)
-    figure = figures.sparsity_curves(found, [called[row.run] for row in alike])
+    names = called({sweep[0].run: dataclasses.replace(sweep[0].config, pattern="50%") for sweep in found})
+    figure = figures.sparsity_curves(found, [names[sweep[0].run] for sweep in found])
     charts.show(figure, "curve", "Perplexity against the share of pruned weights, a curve a method")
     st.caption("Bars are two standard errors of the ratio to the dense model. The scale is logarithmic.")
 
@@ -185,22 +170,25 @@ def together(runs: list[Run]) -> None:
     """Everything about the chosen runs."""
     from sds_core.runs.compare import names, side_by_side, sort_out
     from sds_core.runs.lineup import commands
+    from sds_core.runs.outcomes import finished_outcomes
 
     kept, reasons = sort_out(runs)
     excluded(reasons)
-    rows = sorted(side_by_side(kept), key=lambda row: (row.sparsity, row.config.pattern, row.perplexity))
+    known = finished_outcomes()
+    rows = side_by_side(kept, known)
+    rows.sort(key=lambda row: (row.outcome.sparsity, row.config.pattern, row.perplexity))
     if not rows:
         st.info("None of the chosen runs is finished. Their results appear here.", icon=":material/info:")
         return
     called = names(rows)
-    say_which(rows, {run: layout.plain(name) for run, name in called.items()})
+    say_which(rows, known)
     ratios(rows, called)
     numbers(rows, called)
     st.markdown("The same runs on the command line:")
     st.code("\n".join(commands([row.config for row in rows])), language="bash", wrap_lines=True)
     curve(rows)
     if len(rows) > 1:
-        maps.show(rows, called)
+        maps.show(rows, called, known)
 
 
 st.title("Which is better here, and is it sure?", anchor=False)

@@ -9,6 +9,7 @@ import streamlit as st
 from pages.ui import charts, glossary_box, layout, url_state
 from sds_core.errors import SDSError
 from sds_core.lesson.glossary import GLOSSARY
+from sds_core.pruning.titles import pruner_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def choose(pruners: PrunerRegistry) -> tuple[str, str, int, str, bool]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control("Memory", ("on", "off"), required=True, **tied("memory", "memory"))
         st.selectbox(
-            "Base pruner", list(pruners.names), format_func=glossary_box.pruner, width=150, **tied("pruner", "pruner")
+            "Base pruner", list(pruners.names), format_func=pruner_title, width=150, **tied("pruner", "pruner")
         )
         st.selectbox("Pattern", PATTERNS, width=110, **tied("pattern", "pattern"))
         st.slider("Rounds", 1, MOST_ROUNDS, width=190, **tied("rounds", "round"))

@@ -11,6 +11,7 @@ import streamlit as st
 from pages.ui import glossary_box, layout, micro_steps, url_state
 from sds_core.errors import SDSError
 from sds_core.lesson.glossary import GLOSSARY
+from sds_core.pruning.titles import pruner_title
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
@@ -49,7 +50,7 @@ def choose(pruners: PrunerRegistry) -> tuple[str, int, str]:
             list(pruners.names),
             key="micro-pruner",
             required=True,
-            format_func=glossary_box.pruner,
+            format_func=pruner_title,
             on_change=url_state.write,
             args=("pruner", "micro-pruner"),
             help=GLOSSARY["pruner"],

@@ -45,7 +45,7 @@ def nothing_to_ask() -> None:
 
 def choose(runs: list[Run]) -> TextQuery | None:
     """Runs, text and number of tokens, in widgets and in the address; None, with the reason, if that is no query."""
-    from sds_core.runs.compare import called
+    from sds_core.runs.names import called
     from sds_core.runs.text_query import MOST_CHARACTERS, MOST_FOLLOWING, MOST_RUNS, TextQuery
 
     names = called({run.id: run.config for run in runs})

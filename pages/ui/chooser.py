@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.ui import layout
+from sds_core.errors import SDSError
 
 OFFERED = 12
 """Most runs that are chosen where the address names none."""
@@ -55,8 +56,19 @@ def key_of(names: list[str]) -> str:
 def _about(line: dict[str, Any]) -> dict[str, Any]:
     """What the list says of a run."""
     known = {"state": line["state"], "perplexity": line["value"], "title": line["asked"].get("title", "")}
-    asked = {name: line["asked"].get(name, "") for name in ("method", "pruner", "pattern", "model")}
-    return known | asked | {"note": line["note"]}
+    asked = {name: line["asked"].get(name, "") for name in ("pattern", "seed", "model")}
+    return known | {"made by": _name(line["asked"])} | asked | {"note": line["note"]}
+
+
+def _name(asked: dict[str, Any]) -> str:
+    """What a run is called; empty where its configuration is broken."""
+    from sds_core.runs.config import RunConfig
+    from sds_core.runs.names import name_of
+
+    try:
+        return name_of(RunConfig.from_dict(asked))
+    except SDSError:
+        return ""
 
 
 def _asked_for(names: list[str], lines: dict[str, dict[str, Any]]) -> list[str]:

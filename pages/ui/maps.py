@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sds_core.runs.compare import Row
+    from sds_core.runs.outcomes import Outcome
 
 
 def _turn_to_pair() -> None:
@@ -21,14 +22,15 @@ def _turn_to_pair() -> None:
         st.query_params[letter] = st.session_state[f"map-{letter}"]
 
 
-def show(rows: list[Row], names: dict[str, str]) -> None:
-    """Where two runs differ: output errors of all layers on one scale."""
-    from sds_core.runs.compare import verdicts
+def show(rows: list[Row], names: dict[str, str], known: list[Outcome]) -> None:
+    """Where two runs differ: output errors of all layers on one scale. At first the best run and the next best."""
+    from sds_core.runs.ranking import rank
 
     st.subheader("Where in the model they differ", anchor=False)
     ordered = [row.run for row in rows]
-    ranked = max(verdicts(rows), key=lambda verdict: len(verdict.others), default=None)
-    pair = (ranked.best.run, ranked.others[0][0].run) if ranked else ordered[:2]
+    ranked = max(rank([row.outcome for row in rows], known), key=lambda ranking: len(ranking.groups), default=None)
+    best = [group.outcomes[0].run for group in ranked.groups] if ranked else []
+    pair = best[:2] if len(best) > 1 else ordered[:2]
     by_default = dict(zip("ab", pair, strict=True))
     with st.container(horizontal=True):
         for letter, default in by_default.items():

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.ui import charts, glossary_box, url_state
+from pages.ui import charts, url_state
 from sds_core.lesson.glossary import GLOSSARY
+from sds_core.pruning.titles import pruner_title
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,7 @@ def predict(pruner: str, pruners: PrunerRegistry, seed: int, problem: LayerProbl
         f"A layer so small that one can follow it: {problem.weight.shape[1]} inputs (columns), "
         f"{problem.weight.shape[0]} outputs (rows), a weight where they cross. The pattern {PATTERN} keeps two of "
         f"every four weights side by side and sets the others to zero. **Which weights of the framed row {row + 1} "
-        f"does {glossary_box.pruner(pruner)} keep?** {looks_at(pruner, pruners)}"
+        f"does {pruner_title(pruner)} keep?** {looks_at(pruner, pruners)}"
     )
     with st.container(horizontal=True):
         with st.container(width=WIDE, gap=None):
@@ -131,9 +132,7 @@ def prune(pruner: str, pruners: PrunerRegistry, seed: int, problem: LayerProblem
 
     compared = dict.fromkeys([*PRUNERS, pruner])
     errors = {name: problem.loss(pruners.make(name).solve(problem, micro.PATTERN).weight) for name in compared}
-    others = " and with ".join(
-        f"{glossary_box.pruner(n)} it would be {per_cent(e)}" for n, e in errors.items() if n != pruner
-    )
+    others = " and with ".join(f"{pruner_title(n)} it would be {per_cent(e)}" for n, e in errors.items() if n != pruner)
     st.markdown(
         f"{verdict(pruner, seed, first.mask, row)} The layer’s output is now **{per_cent(errors[pruner])} off**; "
         f"with {others}.",

@@ -35,9 +35,9 @@ def forecast(config: RunConfig) -> str:
 
 def about(config: RunConfig) -> str:
     """What a run does to which model, in a line."""
-    from sds_core.pruning.methods import METHODS
+    from sds_core.runs.names import name_of
 
-    return f"{METHODS[config.method].title} · {config.pruner_title} · {config.pattern} · {layout.plain(config.model)}"
+    return f"{name_of(config)} · {config.pattern} · {layout.plain(config.model)}"
 
 
 def edit_note(run: Run) -> None:

@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.pruning.perplexity import format_perplexity
 from sds_core.reports.report import report
 from sds_core.runs import note
 from sds_core.runs.archive import pack, unpack
+from sds_core.runs.names import name_of
 from sds_core.runs.run_folder import ids, open_run
 
 
@@ -48,11 +50,13 @@ def _list(options: argparse.Namespace) -> int:
     for run in map(open_run, ids()):
         try:
             result, state, written = run.result(), run.state(), note.read(run).partition("\n")[0]
+            name = name_of(run.config)
         except SDSError as error:
             print(f"{run.id:<50} broken: {error}")
             continue
-        value = f"perplexity {result['perplexity'][result['last']]['value']:.2f}" if result else ""
-        print(f"{run.id:<50} {state:<12} {value:<20} {written}".rstrip())
+        perplexity = format_perplexity(result["perplexity"][result["last"]]["value"]) if result else ""
+        value = f"perplexity {perplexity}" if result else ""
+        print(f"{run.id:<50} {name:<30} {state:<12} {value:<20} {written}".rstrip())
     return 0
 
 

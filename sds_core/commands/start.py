@@ -10,7 +10,9 @@ from sds_core.errors import SDSError
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig
 from sds_core.runs.lineup import COMPARED, DEMO, lineup
+from sds_core.runs.outcomes import finished_outcomes
 from sds_core.runs.plugins import load_registry
+from sds_core.runs.ranking import answer, rank
 from sds_core.runs.run_folder import Run, create, open_run
 from sds_core.runs.sweep import grid, slurm_array
 
@@ -164,5 +166,9 @@ def _run_together(configs: list[RunConfig]) -> int:
 
 
 def _print_table(runs: list[Run]) -> None:
-    if rows := side_by_side(runs):
+    """Print the runs beside each other, and which is best."""
+    known = finished_outcomes()
+    if rows := side_by_side(runs, known):
         print(table(rows))
+        for ranking in rank([row.outcome for row in rows], known):
+            print("\n".join(answer(ranking)))

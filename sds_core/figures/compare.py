@@ -1,50 +1,57 @@
 """Figures of several runs: their paired ratios of perplexity, and perplexity against sparsity."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sds_core.figures import style
 from sds_core.figures.markup import plotly
 from sds_core.figures.style import Figure
 from sds_core.pruning.pattern import Unstructured
-from sds_core.pruning.perplexity import Comparison, bounded_exp, format_perplexity, format_ratio
+from sds_core.pruning.perplexity import Comparison, format_perplexity, format_ratio
+from sds_core.runs.claims import Claim, Verdict
 from sds_core.runs.compare import Row
+from sds_core.runs.references import Role
 
 VERDICTS = {
-    "surely better": (style.BETTER, "circle"),
-    "surely worse": (style.WORSE, "diamond"),
-    "not sure": (style.QUIET, "circle-open"),
+    Verdict.BETTER: (style.BETTER, "circle"),
+    Verdict.WORSE: (style.WORSE, "diamond"),
+    Verdict.UNSURE: (style.QUIET, "circle-open"),
 }
-"""Colour and symbol of a ratio by what its interval of two standard errors says."""
+"""Colour and symbol of a ratio by its verdict."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
 
 
-def forest(rows: list[Row], names: dict[str, str], reference: str) -> Figure | None:
-    """Paired ratios of perplexity, each with two standard errors to either side; None if no run has the reference.
+def forest(rows: list[Row], names: dict[str, str], reference: Role) -> Figure | None:
+    """Paired ratios of perplexity, two standard errors to either side of each; None if no run has the reference.
+
+    The errors are those over windows and over calibration seeds together, as far as they are known.
 
     Args:
         rows: runs, from top to bottom.
         names: what to call each run.
         reference: `dense`, `base` or `control`.
     """
-    paired = {plotly(names[row.run]): row.against[reference] for row in rows if reference in row.against}
-    if not paired:
+    against = {plotly(names[row.run]): row.against[reference] for row in rows if reference in row.against}
+    if not against:
         return None
-    order = list(paired)
+    claims = {name: one.claim for name, one in against.items()}
+    of = {name: "" if reference == "dense" else f"<br>of {plotly(one.name)}" for name, one in against.items()}
+    order = list(claims)
     data = []
     for verdict in VERDICTS:
-        found = {name: one for name, one in paired.items() if _verdict(one) == verdict}
+        found = {name: one for name, one in claims.items() if one.verdict is verdict}
         if found:
             data.append(_intervals(verdict, found, order))
-    ends = [1.0, *(end for one in paired.values() for end in interval(one))]
+    ends = [1.0, *(end for one in claims.values() for end in one.interval)]
     return style.figure(
         data,
-        height=120 + 46 * len(order),
+        height=120 + 60 * len(order),
         xaxis=_log_axis("ratio of perplexities, below 1 is better", min(ends) / 1.05, max(ends) * 1.05),
         yaxis={
             "tickvals": list(range(len(order))),
-            "ticktext": [f"{name}<br>{_written(one)}" for name, one in paired.items()],
+            "ticktext": [f"{name}<br>{_written(one)}{of[name]}" for name, one in claims.items()],
             "range": [len(order) - 0.5, -0.5],
             "fixedrange": True,
         },
@@ -62,11 +69,11 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
     """
     data, ends = [], []
     for i, (sweep, name) in enumerate(zip(sweeps, names, strict=True)):
-        around = [Comparison(math.log(row.perplexity), row.against["dense"].error) for row in sweep]
-        ends += [end for one in around for end in interval(one)]
+        around = [Comparison(math.log(row.perplexity), row.against["dense"].claim.window_error) for row in sweep]
+        ends += [end for one in around for end in one.interval]
         curve = {"x": [ratio(row) for row in sweep], "name": plotly(name)} | _look(i)
         data.append(curve | _with_bars("y", around) | {"hovertemplate": "%{x:g} % pruned: perplexity %{y:.2f}"})
-    dense = sweeps[0][0].dense.value
+    dense = sweeps[0][0].outcome.dense.value
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": dense, "y1": dense}
     note = {
         "text": f"dense {format_perplexity(dense)}",
@@ -84,11 +91,6 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
         annotations=[note | {"y": math.log10(dense)}],  # on a log axis, an annotation is placed by its logarithm
         showlegend=True,
     )
-
-
-def interval(paired: Comparison) -> tuple[float, float]:
-    """A ratio two standard errors below and above."""
-    return bounded_exp(paired.log_ratio - 2 * paired.error), bounded_exp(paired.log_ratio + 2 * paired.error)
 
 
 def ratio(row: Row) -> float:
@@ -114,29 +116,23 @@ def ticks(low: float, high: float) -> list[float]:
     return [value for value in candidates if low <= value <= high]
 
 
-def _written(paired: Comparison) -> str:
+def _written(claim: Claim) -> str:
     """A ratio with the ends of its interval."""
-    middle, low, high = (format_ratio(paired.log_ratio + errors * paired.error) for errors in (0, -2, 2))
+    middle, low, high = (format_ratio(claim.log_ratio + errors * claim.error) for errors in (0, -2, 2))
     return f"{middle} [{low}, {high}]"
 
 
-def _verdict(paired: Comparison) -> str:
-    if not paired.sure:
-        return "not sure"
-    return "surely better" if paired.log_ratio < 0 else "surely worse"
-
-
-def _intervals(verdict: str, paired: dict[str, Comparison], order: list[str]) -> dict[str, Any]:
+def _intervals(verdict: Verdict, claims: dict[str, Claim], order: list[str]) -> dict[str, Any]:
     colour, symbol = VERDICTS[verdict]
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": verdict,
-        "y": [order.index(name) for name in paired],
+        "name": str(verdict),
+        "y": [order.index(name) for name in claims],
         "marker": {"color": colour, "symbol": symbol, "size": 12, "line": {"width": 2, "color": colour}},
-        "text": list(paired),
-        "hovertemplate": "%{text}<br>ratio %{x:.4f}<extra>%{fullData.name}</extra>",
-        **_with_bars("x", list(paired.values()), colour),
+        "text": list(claims),
+        "hovertemplate": "%{text}<br>ratio %{x:.3f}<extra>%{fullData.name}</extra>",
+        **_with_bars("x", list(claims.values()), colour),
     }
 
 
@@ -147,10 +143,10 @@ def _look(i: int) -> dict[str, Any]:
     return {"type": "scatter", "mode": "lines+markers", "line": line, "marker": {"symbol": symbol, "size": 10}}
 
 
-def _with_bars(axis: str, paired: list[Comparison], colour: str | None = None) -> dict[str, Any]:
+def _with_bars(axis: str, ratios: Sequence[Comparison | Claim], colour: str | None = None) -> dict[str, Any]:
     """Ratios along an axis, with bars from the lower to the upper end of their intervals."""
-    middles = [one.ratio for one in paired]
-    reach = [interval(one) for one in paired]
+    middles = [one.ratio for one in ratios]
+    reach = [one.interval for one in ratios]
     bars = {
         "type": "data",
         "symmetric": False,

@@ -14,10 +14,12 @@ from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.style import Figure, per_cent
 from sds_core.lesson.pictures import beside_dense, corner, from_its_end, low, near_zero_marked
-from sds_core.pruning.perplexity import Comparison, compare
-from sds_core.runs import compare as paired
+from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.runs import examples
-from sds_core.runs.compare import Row
+from sds_core.runs.claims import Claim, Verdict, words
+from sds_core.runs.compare import Row, side_by_side
+from sds_core.runs.outcomes import outcomes_of
+from sds_core.runs.references import claim
 from sds_core.runs.run_folder import Run
 
 CALLED = {
@@ -58,12 +60,16 @@ class Evidence:
         return float((rows[column] * sizes).sum() / sizes.sum())
 
     def rows(self, *names: str) -> list[Row]:
-        """The runs as rows of a comparison.
+        """The runs as rows of a comparison, with references among the examples alone.
 
         Raises:
             SDSError: they were not measured on the same windows of one text.
         """
-        return paired.side_by_side([self.runs[name] for name in names])
+        return side_by_side([self.runs[name] for name in names], outcomes_of(self.runs.values()))
+
+    def claim(self, mine: Row, reference: Row) -> Claim:
+        """How one example compares to another."""
+        return claim([mine.outcome], [reference.outcome], outcomes_of(self.runs.values()))
 
 
 @dataclass(frozen=True)
@@ -96,9 +102,9 @@ def open_runs(*names: str) -> dict[str, Run]:
     return {name: examples.example(name) for name in names}
 
 
-def times(one: Comparison) -> str:
-    """A ratio of perplexities with its paired standard error."""
-    return f"{one.ratio:.2f} ±\N{NO-BREAK SPACE}{one.ratio * one.error:.2f}"
+def times(one: Claim) -> str:
+    """A ratio of perplexities with its standard error from windows and seeds together."""
+    return format_ratio(one.log_ratio, one.error).replace("± ", "±\N{NO-BREAK SPACE}")
 
 
 def between(value: float, *edges: float) -> int:
@@ -158,10 +164,10 @@ def cost(found: Evidence) -> Finding:
     record = found.records["base-wanda"]
     sparse = record[(record["stage"] == "sparse") & (record["round"] == 0)].sort_values("block", kind="stable")
     return Finding(
-        between(row.against["dense"].ratio, 2, 5),
-        f"The perplexity goes from {row.dense.value:,.1f} to {row.perplexity:,.1f}: "
-        f"{times(row.against['dense'])} times the dense model’s. (After ±, here and below: one standard error, about "
-        "as much as chance moves such a number.)",
+        between(row.against["dense"].claim.ratio, 2, 5),
+        f"The perplexity goes from {format_perplexity(row.outcome.dense.value)} to "
+        f"{format_perplexity(row.perplexity)}: {times(row.against['dense'].claim)} times the dense "
+        "model’s. (After ±, here and below: one standard error, about as much as chance moves such a number.)",
         low(error_map(sparse)),
         "Output error of every layer after Wanda: a row a block, a column each of its layers",
         f"How far off the output of every layer is: {sparse['block'].nunique()} blocks from the first above to the "
@@ -172,13 +178,14 @@ def cost(found: Evidence) -> Finding:
 
 def repair(found: Evidence) -> Finding:
     wanda, sparsegpt = found.rows("base-wanda", "base-sparsegpt")
-    gain = compare(sparsegpt.measured, wanda.measured)
+    gain = found.claim(sparsegpt, wanda)
     layer = found.layer("base-sparsegpt")
     joint = found.stage("base-sparsegpt", "sparse")["joint"]
-    right = 1 if not gain.sure else 2 if gain.log_ratio < 0 else 0
+    right = {Verdict.WORSE: 0, Verdict.BETTER: 2}.get(gain.verdict, 1)
     return Finding(
         right,
-        f"SparseGPT’s perplexity is {sparsegpt.perplexity:,.1f}, Wanda’s {wanda.perplexity:,.1f}: "
+        f"SparseGPT’s perplexity is {format_perplexity(sparsegpt.perplexity)}, Wanda’s "
+        f"{format_perplexity(wanda.perplexity)}: "
         f"{times(gain)} times as much, with as many zeros.",
         low(change_figures.before_and_after(list(joint), "sparse")),
         "Weights before and after SparseGPT: most have moved off the diagonal",
@@ -238,20 +245,21 @@ def better(found: Evidence) -> Finding:
     rows = found.rows(*RUNS)
     best, *others = sorted(rows, key=lambda row: row.perplexity)
     called = {row.run: CALLED[name] for row, name in zip(rows, RUNS, strict=True)}
-    ahead = compare(best.measured, others[0].measured)
-    whose = "" if ahead.sure else f", of {called[best.run]}"  # else the right option has just named it
+    ahead = found.claim(best, others[0])
+    sure = ahead.verdict is Verdict.BETTER
+    whose = "" if sure else f", of {called[best.run]}"  # else the right option has just named it
     versus = ""
     if base := best.against.get("base"):
-        versus = f" Beside the pruner that it starts from, its perplexity is {times(base)} times as high."
+        versus = f" Beside the pruner that it starts from, its perplexity is {times(base.claim)} times as high."
     figure = compare_figures.forest(rows, called, "dense")
     assert figure is not None, "every run is paired with its dense model"
     return Finding(
-        rows.index(best) if ahead.sure else len(rows),
-        f"The lowest perplexity is {best.perplexity:,.1f}{whose} (dense: {best.dense.value:,.1f}), the next "
-        f"{others[0].perplexity:,.1f}, of {called[others[0].run]}. The gap is "
-        f"{'more than two standard errors, so hardly chance' if ahead.sure else 'within two standard errors'}.{versus}",
+        rows.index(best) if sure else len(rows),
+        f"The lowest perplexity is {format_perplexity(best.perplexity)}{whose} (dense: "
+        f"{format_perplexity(best.outcome.dense.value)}), the next {format_perplexity(others[0].perplexity)}, of "
+        f"{called[others[0].run]}. {words(ahead, called[best.run], called[others[0].run])}{versus}",
         beside_dense(figure),
         "Each run’s perplexity as a multiple of the dense model’s, with its interval",
         "Further left is better; 1 would be no loss at all. The bars, in brackets beside the names, reach two standard "
-        "errors to either side.",
+        "errors, over windows and seeds together, to either side.",
     )

@@ -43,9 +43,9 @@ class Comparison:
         return bounded_exp(self.log_ratio)
 
     @property
-    def sure(self) -> bool:
-        """Whether the difference is more than two standard errors, so that chance windows hardly explain it."""
-        return abs(self.log_ratio) > 2 * self.error
+    def interval(self) -> tuple[float, float]:
+        """The ratio two standard errors below and above."""
+        return bounded_exp(self.log_ratio - 2 * self.error), bounded_exp(self.log_ratio + 2 * self.error)
 
 
 def compare(model: Perplexity, reference: Perplexity) -> Comparison:

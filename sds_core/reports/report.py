@@ -6,6 +6,7 @@ Beside it lie its numbers: the statistics of every layer as CSV, the whole recor
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.markup import html
 from sds_core.figures.style import STAGE_NAMES, Figure
-from sds_core.pruning.methods import METHODS
+from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.runs import layer_stats, note
+from sds_core.runs.claims import words
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 from sds_core.runs.files import require_space, write_text
+from sds_core.runs.names import name_of
+from sds_core.runs.references import claims_about
 from sds_core.runs.run_folder import Run
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -90,6 +94,7 @@ def _json(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
         "note": note.read(run),
         "config": run.config.to_dict(),
         "result": result,
+        "claims": {role: asdict(against) for role, against in claims_about(run).items()},
         "model": model,
         "layers": rows,
     }
@@ -108,7 +113,7 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
 
     config = run.config
     title = config.title or run.id
-    what = f"{METHODS[config.method].title} · {config.pruner_title} · {config.pattern} · {config.model}"
+    what = f"{name_of(config)} · {config.pattern} · {config.model}"
     drawn = _pictures(layers)
     body = [
         f"<h1>{html(title)}</h1>",
@@ -116,6 +121,7 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
         *(f'<p class="note">{html(text)}</p>' for text in [note.read(run)] if text),
         "<h2>Perplexity</h2>",
         _perplexities(result),
+        *_compared(run),
         *(_figure(number, caption) for number, (_, caption) in enumerate(drawn)),
         *_left_as_they_are(excluded_layers([model] if model else [])),
         "<h2>What was asked for</h2>",
@@ -149,10 +155,16 @@ def _perplexities(result: dict[str, Any]) -> str:
     rows = []
     for stage in STAGE_NAMES:
         if measured := result["perplexity"].get(stage):
-            ratio = math.exp(min(measured.get("log_ratio", 0.0), 600.0))
-            paired = "" if stage == "dense" else f"{ratio:.4g} ± {ratio * measured['error']:.2g}"
-            rows.append([STAGE_NAMES[stage], f"{measured['value']:.6g}", paired, len(measured["losses"])])
+            paired = "" if stage == "dense" else format_ratio(measured["log_ratio"], measured["error"])
+            rows.append([STAGE_NAMES[stage], format_perplexity(measured["value"]), paired, len(measured["losses"])])
     return _table(["weights", "perplexity", "ratio to dense ± standard error", "windows"], rows)
+
+
+def _compared(run: Run) -> list[str]:
+    """What may be said of the run against its base pruner and its control, as far as these have been run."""
+    name = name_of(run.config)
+    found = [words(one.claim, name, one.name) for role, one in claims_about(run).items() if role != "dense"]
+    return ["<h2>Compared</h2>", *(f"<p>{html(sentence)}</p>" for sentence in found)] if found else []
 
 
 def _pictures(layers: pd.DataFrame) -> list[tuple[Figure, str]]:

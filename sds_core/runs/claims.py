@@ -148,6 +148,8 @@ def words(claim: Claim, name: str, reference: str) -> str:
                 f"It is not sure whether {name} or {reference} is better: ratio {numbers(claim)}, within two standard "
                 "errors of both together."
             )
+        case Verdict.NOISE if claim.log_ratio == claim.window_error == 0:
+            return f"{name} and {reference} are the same configuration and measured the same, to the last digit."
         case Verdict.NOISE:
             return (
                 f"{name} and {reference} are the same configuration: ratio {numbers(claim)} is the noise floor, made "

@@ -13,6 +13,7 @@ from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
 from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
+from sds_core.pruning.titles import pruner_title
 from sds_core.runs.plugins import folder_flag
 
 ALLOCATIONS = ("uniform", "owl")
@@ -207,7 +208,7 @@ class RunConfig:
     @property
     def pruner_title(self) -> str:
         """The base pruner's name; a plugin's with the start of its SHA-256, as versions of its file differ."""
-        return f"{self.pruner} (plugin, {self.pruner_sha256[:8]})" if self.pruner_sha256 else self.pruner
+        return f"{self.pruner} (plugin, {self.pruner_sha256[:8]})" if self.pruner_sha256 else pruner_title(self.pruner)
 
     def parsed_pattern(self) -> Pattern:
         return parse_pattern(self.pattern)

@@ -13,9 +13,13 @@ from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import Block, find_blocks
 from sds_core.pruning.methods import METHODS
+from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.claims import short
 from sds_core.runs.external import FILES
 from sds_core.runs.files import disk_error, require_space
+from sds_core.runs.names import last_stage, made_by, name_of
+from sds_core.runs.references import claims_about
 from sds_core.runs.run_folder import Run
 
 
@@ -101,15 +105,13 @@ def _card(run: Run) -> ModelCard:
     """What was done to the model, and what came of it, from the record."""
     result, config = run.result(), run.config
     assert result is not None
-    title = f"{METHODS[config.method].title} ({config.pruner_title}, {config.pattern}) of {config.model}"
-    if config.phase:
-        title += f", {result['last']} weights of phase {config.phase}"
+    made = made_by(config, last_stage(config))
+    name, method = name_of(config), METHODS[made.method]
     lines = [
-        f"# {title}",
+        f"# {name}, {config.pattern}, of {config.model}",
         "",
-        f"Pruned without training by {METHODS[config.method].title} (Sparse-Dense-Sparse: Li et al., arXiv 2408.10473)"
-        if METHODS[config.method].redenses
-        else f"Pruned without training by {config.pruner_title}, {METHODS[config.method].title}.",
+        f"Pruned without training by {name}"
+        + (" (Sparse-Dense-Sparse: Li et al., arXiv 2408.10473)." if method.redenses else "."),
         "",
         "| | |",
         "|---|---|",
@@ -117,7 +119,10 @@ def _card(run: Run) -> ModelCard:
         f"| of all weights | {result['model_sparsity']:.4%} of {result['total']:,} |",
     ]
     for stage, measured in result["perplexity"].items():
-        lines.append(f"| perplexity, {stage} | {measured['value']:.3f} |")
+        lines.append(f"| perplexity, {stage} | {format_perplexity(measured['value'])} |")
+    for role, against in claims_about(run).items():
+        verdict = "" if role == "dense" else f", {against.claim.verdict}"
+        lines.append(f"| × {against.name}, ± windows ± seeds | {short(against.claim)}{verdict} |")
     lines += [
         f"| measured on | {config.texts[1]}, {config.eval_windows} windows of {config.eval_length} tokens |",
         f"| calibrated on | {config.texts[0]}, {config.samples} windows of {config.length} tokens |",

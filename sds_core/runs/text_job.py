@@ -27,10 +27,10 @@ from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
 from sds_core.models.structure import find_blocks
 from sds_core.runs import lock
-from sds_core.runs.compare import called
 from sds_core.runs.export import take_weights
 from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.names import called
 from sds_core.runs.run_folder import Run, ids, open_run, root
 from sds_core.runs.text_query import TextQuery, TextReading, TextResult
 from sds_core.runs.worker import attempt, device_to_itself, start_process

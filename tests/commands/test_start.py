@@ -48,7 +48,7 @@ def test_phase_by_phase(small, runs_root, capsys):
 def test_compare_prints_one_row_per_method(small, capsys, runs_root):
     assert main(["compare", *small("--rounds", "3"), "--methods", "base:magnitude", "sds-admm"]) == 0
     table = capsys.readouterr().out.rsplit("method ", 1)[1]
-    assert "magnitude" in table
+    assert "Magnitude" in table
     assert table.count("50.0000%") == 2
     assert len(list(runs_root.iterdir())) == 2
 

@@ -7,15 +7,32 @@ import pytest
 
 from sds_core.figures import compare as figures
 from sds_core.pruning.perplexity import Comparison, Perplexity
+from sds_core.runs.claims import judge
 from sds_core.runs.compare import Row
 from sds_core.runs.config import RunConfig
+from sds_core.runs.outcomes import Outcome
+from sds_core.runs.references import Against
 
 
 def row(run: str, pattern: str = "50%", loss: float = 3.0, **against: tuple[float, float]) -> Row:
-    """A run with a mean loss and some comparisons, each a log ratio and its error."""
-    paired = {name: Comparison(*numbers) for name, numbers in against.items()}
-    config = RunConfig(method="base", pattern=pattern)
-    return Row(run, config, 0.5, 0.4, Perplexity((loss,), 9), Perplexity((2.0,), 9), paired)
+    """A run with a mean loss and some claims, each a log ratio and its error over windows and over seeds together."""
+    claims = {
+        role: Against("R", "r", judge(Comparison(log_ratio, 0.6 * error), 0.8 * error, "seeds 0, 1 and 2"))
+        for role, (log_ratio, error) in against.items()
+    }
+    outcome = Outcome(
+        run=run,
+        config=RunConfig(method="base", pattern=pattern),
+        stage="sparse",
+        sparsity=0.5,
+        model_sparsity=0.4,
+        measured=Perplexity((loss,), 9),
+        dense=Perplexity((2.0,), 9),
+        evaluation_sha256="x",
+        calibration_sha256="y",
+        total=100,
+    )
+    return Row(outcome, claims)
 
 
 SURE, DOUBTFUL, WORSE = row("a", base=(-0.4, 0.1)), row("b", base=(-0.1, 0.06)), row("c", base=(0.3, 0.05))
@@ -28,7 +45,7 @@ def test_bars_reach_two_errors_to_either_side():
     assert trace["x"] == [pytest.approx(math.exp(-0.4))]
     assert trace["x"][0] + trace["error_x"]["array"][0] == pytest.approx(math.exp(-0.2))
     assert trace["x"][0] - trace["error_x"]["arrayminus"][0] == pytest.approx(math.exp(-0.6))
-    assert figure["layout"]["yaxis"]["ticktext"] == ["A<br>0.670 [0.549, 0.819]"]
+    assert figure["layout"]["yaxis"]["ticktext"] == ["A<br>0.670 [0.549, 0.819]<br>of R"]
 
 
 def test_verdicts_differ_in_name_colour_and_symbol():
@@ -72,7 +89,7 @@ def test_an_exploded_perplexity_is_drawn():
 
 
 def test_a_curve_is_perplexity_by_ratio_with_errors():
-    sweep = [row("a", "30%", 2.5, dense=(0.5, 0.1)), row("b", "0.7", 4.0, dense=(2.0, 0.2))]
+    sweep = [row("a", "30%", 2.5, dense=(0.5, 0.1)), row("b", "0.7", 4.0, dense=(2.0, 0.2 / 0.6))]
     figure = figures.sparsity_curves([sweep, [row("c", "30%", 2.4, dense=(0.4, 0.1))]], ["one", "two"])
     curve = figure["data"][0]
     assert curve["x"] == [30, 70] and curve["y"] == [pytest.approx(math.exp(2.5)), pytest.approx(math.exp(4.0))]

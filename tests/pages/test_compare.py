@@ -1,6 +1,5 @@
 """The Compare page: what it says of runs whose losses are written by hand, and the ways an address can be wrong."""
 
-import json
 import math
 
 import numpy as np
@@ -8,10 +7,12 @@ import pytest
 
 from pages.ui import chooser
 from sds_core.runs import layer_stats
-from sds_core.runs.config import RunConfig
-from sds_core.runs.run_folder import Run, create, ids
+from sds_core.runs.config import Parent
+from sds_core.runs.run_folder import Run, ids
+from sds_core.runs.study import SPREAD
 from tests.pages.test_layer import figure, keys
 from tests.pages.test_run import MODEL, address, texts
+from tests.runs import by_hand
 
 PAGE = "pages/compare.py"
 DENSE = (2.0, 2.5, 3.0, 2.2)
@@ -24,15 +25,10 @@ ERRORS = {(0, "attn.q"): 0.10, (0, "mlp.up"): 0.20, (1, "attn.q"): 0.30, (1, "ml
 def outcome(runs):
     """A finished run with these losses, and with these output errors if any are given."""
 
-    def make(losses, errors=None, evaluation_sha256="x", dense=DENSE, **options) -> Run:
-        run = create(RunConfig(**{"model": "somewhere", "method": "base", **options}))
-        last = run.config.written_by(run.config.phases[-1])
-        measured = {name: {"losses": list(values), "tokens": 31} for name, values in ((last, losses), ("dense", dense))}
-        for one in measured.values():
-            one["value"] = math.exp(np.mean(one["losses"]))
-        result = {"last": last, "perplexity": measured, "sparsity": 0.5, "model_sparsity": 0.4, "total": 100}
-        (run.folder / "result.json").write_text(json.dumps(result | {"evaluation_sha256": evaluation_sha256}))
+    def make(losses, errors=None, dense=DENSE, **options) -> Run:
+        run = by_hand.made(losses, dense, **options)
         if errors:
+            last = run.result()["last"]
             rows = [{"block": b, "linear": c, "stage": last, "round": 0, "loss": e} for (b, c), e in errors.items()]
             layer_stats.save(run.folder / "distributions" / "fused-000.parquet", rows)
         return run
@@ -44,6 +40,11 @@ def compared(app, *runs: Run, **more: str):
     at = app(PAGE, runs=",".join(run.id for run in runs), **more)
     assert not at.exception
     return at
+
+
+def headlines(at):
+    """The sentences that answer the page's question, where all runs have one pattern."""
+    return [m.value for m in at.markdown if m.value.startswith("##### ")]
 
 
 def numbers(at):
@@ -59,35 +60,70 @@ def test_without_runs_it_says_where_to_make_some(runs, app):
 
 def test_real_runs_are_compared(finished, app):
     at = compared(app, *finished.values())
-    assert "At 2:4, " in texts(at) and "standard errors" in texts(at)
-    assert keys(at) == ["forest_dense", "maps"]
+    assert "At 2:4: " in texts(at) and "standard errors" in texts(at)
+    assert keys(at) == ["forest_base", "forest_dense", "maps"], "the staged run has its own phase 1"
     assert len(at.get("download_button")) == 1 and len(numbers(at)) == 3
 
 
-def test_the_better_run_is_named_and_that_it_is_sure(outcome, app):
+def test_the_better_run_is_named_with_both_errors(outcome, app):
     at = compared(app, outcome(BASE), outcome(SDS, method="sds"))
     differences = np.subtract(SDS, BASE)
     ratio, error = math.exp(differences.mean()), differences.std(ddof=1) / 2
-    (said,) = [m.value for m in at.markdown if m.value.startswith("##### ")]
-    assert "**SDS · wanda** is better than **base pruner · wanda**" in said
-    assert f"ratio {ratio:.3f} ±\N{NO-BREAK SPACE}{ratio * error:.3f}" in said
-    assert "**That is sure**" in said and "not sure" not in said
+    (said,) = headlines(at)
+    assert "**SDS · Wanda** is surely better than **Wanda**" in said
+    assert (
+        f"ratio {ratio:.3f} ± {ratio * error:.3f} (windows) ± {ratio * 0.034:.3f} (seeds of the shipped study)" in said
+    )
+    assert SPREAD["sds:wanda", "base:wanda"] == 0.034
 
 
 def test_what_is_not_sure_is_called_so(outcome, app):
     at = compared(app, outcome(BASE), outcome((3.3, 3.2, 4.3, 2.9), method="sds"))
-    (said,) = [m.value for m in at.markdown if m.value.startswith("##### ")]
-    assert "**SDS · wanda** has the lowest perplexity" in said
-    assert "**not sure** that it is better than **base pruner · wanda**" in said and "That is sure" not in said
+    (said,) = headlines(at)
+    assert "It is not sure whether **SDS · Wanda** or **Wanda** is better" in said and "surely" not in said
 
 
 def test_of_three_both_the_sure_and_the_doubtful_are_named(outcome, app):
     losing = outcome(np.add(SDS, 2.0), method="adjusted")
     near = outcome(np.add(SDS, (0.1, -0.08, 0.1, -0.1)), method="sds-admm")
     at = compared(app, outcome(SDS, method="sds"), near, losing)
-    (said,) = [m.value for m in at.markdown if m.value.startswith("##### ")]
-    assert "not sure** that it is better than **SDS with memory · wanda**" in said
-    assert "surely better than base + adjustment · wanda" in said
+    (said,) = headlines(at)
+    assert "not sure whether **SDS · Wanda** or **SDS-ADMM · Wanda** is better" in said
+    assert "Against **base + adjustment · Wanda** (" in texts(at) and "it is surely better" in texts(at)
+
+
+def test_one_command_run_twice_is_the_noise_floor(outcome, app):
+    at = compared(app, outcome(BASE), outcome(np.add(BASE, 0.03), machine=by_hand.EPYC))
+    (said,) = headlines(at)
+    assert "noise floor, made by another processor" in said and "better" not in said
+    assert "forest_base" not in keys(at)
+
+
+def test_a_redense_model_is_ranked_nowhere(outcome, app):
+    redense = outcome(DENSE, method="sds", schedule="staged", phase=2, parent=Parent("x", 1, "0"))
+    base, sds = outcome(BASE), outcome(SDS, method="sds")
+    at = compared(app, base, sds, redense)
+    assert "re-dense model" in texts(at) and sorted(numbers(at)["id"]) == sorted([base.id, sds.id])
+    labels = figure(at, "forest_base")["layout"]["yaxis"]["ticktext"]
+    assert len(labels) == 1 and labels[0].startswith("SDS · Wanda<br>")
+
+
+def test_a_phase_1_run_is_called_its_base_pruner(outcome, app):
+    phase1 = outcome(BASE, method="sds", schedule="staged", phase=1)
+    at = compared(app, phase1, outcome(SDS, method="sds"))
+    assert "surely better than **Wanda**" in headlines(at)[0]
+    assert set(at.dataframe[0].value["made by"]) == {"Wanda", "SDS · Wanda"}
+
+
+def test_the_base_of_a_ratio_is_named_and_does_not_change_with_the_choice(outcome, app):
+    base, again, sds = outcome(BASE), outcome(np.add(BASE, 0.2)), outcome(SDS, method="sds")
+    for shown in ([sds], [again, sds], [base, again, sds]):
+        at = compared(app, *shown)
+        captions = [caption.value.replace("\\", "") for caption in at.caption]
+        assert f"× base of SDS · Wanda: Wanda · {base.id[-6:]} ({base.id})" in captions
+        label = figure(at, "forest_base")["layout"]["yaxis"]["ticktext"][0]
+        assert label.startswith(f"SDS · Wanda<br>{math.exp(np.mean(np.subtract(SDS, BASE))):.3f} [")
+        assert label.endswith(f"<br>of Wanda · {base.id[-6:]}")
 
 
 def test_different_patterns_are_not_ranked(outcome, app):
@@ -100,15 +136,15 @@ def test_forest_plots_of_every_reference_that_is_there(outcome, app):
     at = compared(app, outcome(BASE), outcome(np.subtract(BASE, 0.1), method="adjusted"), outcome(SDS, method="sds"))
     assert keys(at)[:3] == ["forest_base", "forest_control", "forest_dense"]
     names = [label.partition("<br>")[0] for label in figure(at, "forest_base")["layout"]["yaxis"]["ticktext"]]
-    assert names == ["SDS · wanda", "base + adjustment · wanda"]
-    assert "choose its run too" not in texts(at)
+    assert names == ["SDS · Wanda", "base + adjustment · Wanda"]
+    assert "make its run too" not in texts(at)
     alone = compared(app, outcome(SDS, method="sds", pruner="sparsegpt"))
-    assert "forest_base" not in keys(alone) and "choose its run too" in texts(alone)
+    assert "forest_base" not in keys(alone) and "make its run too" in texts(alone)
 
 
 def test_runs_that_cannot_be_paired_are_named_with_the_reason_and_the_rest_is_shown(outcome, app, made):
     fine = [outcome(BASE), outcome(SDS, method="sds")]
-    text = outcome(SDS, evaluation_sha256="y")
+    text = outcome(SDS, evaluation="python-docs.txt")
     model = outcome(SDS, dense=np.add(DENSE, 1.0))
     begun = made(MODEL, {"kind": "cancelled", "message": "cancelled"})
     at = compared(app, *fine, text, model, begun)
@@ -117,7 +153,7 @@ def test_runs_that_cannot_be_paired_are_named_with_the_reason_and_the_rest_is_sh
         assert any(reason in line for line in told)
     named = {link.proto.query_string for link in at.get("page_link")}
     assert {f"run={run.id}" for run in (text, model, begun)} <= named
-    assert "**SDS · wanda** is better" in texts(at)
+    assert "**SDS · Wanda** is surely better" in texts(at)
     assert sorted(numbers(at)["id"]) == sorted(run.id for run in fine)
 
 
@@ -133,7 +169,8 @@ def test_the_table_holds_the_numbers(outcome, app):
         differences = np.subtract(SDS, reference)
         assert table.loc[sds.id, f"× {name}"] == pytest.approx(math.exp(differences.mean()))
         error = math.exp(differences.mean()) * differences.std(ddof=1) / 2
-        assert table.loc[sds.id, f"± {name}"] == pytest.approx(error)
+        assert table.loc[sds.id, f"± {name}, windows"] == pytest.approx(error)
+    assert table.loc[sds.id, "± base, seeds"] == pytest.approx(table.loc[sds.id, "× base"] * 0.034)
     assert math.isnan(table.loc[base.id, "× base"]) and table.loc[base.id, "pruned"] == 50
 
 
@@ -179,7 +216,7 @@ def test_a_run_that_is_none_is_refused_and_the_others_are_shown(outcome, app, na
     at = app(PAGE, runs=f"{base.id},{name},{sds.id}")
     assert not at.exception
     assert "There is no run" in at.error[0].value and len(at.error[0].value) < 200
-    assert "**SDS · wanda** is better" in texts(at)
+    assert "**SDS · Wanda** is surely better" in texts(at)
 
 
 def test_a_broken_result_is_a_reason(outcome, app):
@@ -220,7 +257,7 @@ def test_a_sweep_is_a_curve(outcome, app):
     sweep = [outcome(np.add(BASE, i), pattern=pattern) for i, pattern in enumerate(("30%", "0.5", "70%"))]
     at = compared(app, *sweep, outcome(SDS))
     (curve,) = figure(at, "curve")["data"]
-    assert curve["name"] == "base pruner · wanda"
+    assert curve["name"] == "Wanda"
     assert curve["x"] == [30, 50, 70] and curve["y"] == [pytest.approx(math.exp(np.mean(BASE) + i)) for i in range(3)]
 
 

@@ -23,7 +23,7 @@ ANSWER = TextResult(
     pieces=("a ", "<b>bold</b>", " text"),
     readings=(
         TextReading(name="dense", weights="", losses=(1.0, 2.0), continuation=("and", " so")),
-        TextReading(name="SDS · wanda", weights="x", losses=(3.0, 1.5), continuation=("and", " <i>")),
+        TextReading(name="SDS · Wanda", weights="x", losses=(3.0, 1.5), continuation=("and", " <i>")),
     ),
 )
 
@@ -144,7 +144,7 @@ def test_an_answer_is_shown_at_once_and_nothing_of_it_is_markup(own, job, app, s
     assert "&lt;b&gt;bold&lt;/b&gt;" in drawn(at) and "&lt;i&gt;" in drawn(at) and started == []
     table = at.dataframe[0].value
     assert list(table["token"]) == list(ANSWER.pieces)
-    assert list(table["SDS · wanda − dense"])[1:] == [2.0, -0.5]
+    assert list(table["SDS · Wanda − dense"])[1:] == [2.0, -0.5]
     at.button(key="ask").click().run()
     assert started == []
 

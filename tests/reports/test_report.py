@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sds_core.errors import SDSError
+from sds_core.pruning.perplexity import format_perplexity
 from sds_core.reports.report import report
 from sds_core.runs import layer_stats
 from sds_core.runs.run_folder import Run
@@ -86,7 +87,7 @@ def test_the_numbers_are_those_of_the_record(page: Reader, finished: Run) -> Non
     result, config = finished.result(), finished.config
     for stage in ("dense", "sparse", "final"):
         if stage in result["perplexity"]:
-            assert f"{result['perplexity'][stage]['value']:.6g}" in page.text
+            assert format_perplexity(result["perplexity"][stage]["value"]) in page.text
     assert f"{result['pruned']:,} of {result['prunable']:,}" in page.text
     model = next(event for event in finished.log.read() if event["kind"] == "model")
     for text in [

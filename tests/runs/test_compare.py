@@ -1,33 +1,13 @@
-import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs.compare import names, records, side_by_side, sort_out, sweeps, table, verdicts
+from sds_core.runs.compare import records, reference_lines, side_by_side, sort_out, sweeps, table
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.run_folder import create
-
-
-def made(losses, dense=(2.0, 2.5, 3.0), **changes):
-    """A finished run by hand."""
-    run = create(RunConfig(**{"method": "base", **changes}))
-    stage = run.config.written_by(run.config.phases[-1])
-    result = {
-        "last": stage,
-        "perplexity": {
-            stage: {"losses": list(losses), "tokens": 31},
-            "dense": {"losses": list(dense), "tokens": 31},
-        },
-        "sparsity": 0.5,
-        "model_sparsity": 0.39,
-        "evaluation_sha256": changes.get("evaluation", "x"),
-        "total": 100,
-    }
-    (run.folder / "result.json").write_text(json.dumps(result))
-    return run
+from tests.runs.by_hand import made
 
 
 def test_runs_are_paired_with_dense_base_and_control():
@@ -36,25 +16,10 @@ def test_runs_are_paired_with_dense_base_and_control():
     assert [set(row.against) for row in rows] == [{"dense"}, {"dense", "base"}, {"dense", "base", "control"}]
     for name, reference in {"dense": (2.0, 2.5, 3.0), "base": base, "control": control}.items():
         differences = np.subtract(sds, reference)
-        paired = rows[2].against[name]
-        assert paired.ratio == pytest.approx(math.exp(differences.mean()))
-        assert paired.error == pytest.approx(differences.std(ddof=1) / math.sqrt(3))
+        claim = rows[2].against[name].claim
+        assert claim.ratio == pytest.approx(math.exp(differences.mean()))
+        assert claim.window_error == pytest.approx(differences.std(ddof=1) / math.sqrt(3))
     assert rows[2].perplexity == pytest.approx(math.exp(np.mean(sds)))
-
-
-def test_a_base_of_another_pruner_or_pattern_is_no_reference():
-    runs = [made((3, 3, 3), pruner="magnitude"), made((3, 3, 3), pattern="50%"), made((2, 2, 2), method="sds")]
-    assert set(side_by_side(runs)[2].against) == {"dense"}
-
-
-def test_a_control_with_another_share_of_the_teacher_is_no_reference():
-    runs = [made((3, 3, 3), method="adjusted"), made((2, 2, 2), method="sds-admm", options={"beta": 0.3})]
-    assert "control" not in side_by_side(runs)[1].against
-    for sequential in (False, True):  # it has to see what the other one saw, too
-        runs = [made((3, 3, 3), method="adjusted", options={"beta": 0.3, "sequential": sequential}), runs[1]]
-        assert ("control" in side_by_side(runs)[1].against) == sequential
-    runs[0] = made((3, 3, 3), method="adjusted", options={"beta": 0.3, "sequential": True, "block_epochs": 2})
-    assert "control" not in side_by_side(runs)[1].against
 
 
 def test_what_cannot_be_paired_is_refused_and_what_is_unfinished_left_out():
@@ -64,9 +29,28 @@ def test_what_cannot_be_paired_is_refused_and_what_is_unfinished_left_out():
         side_by_side([first, made((3, 3, 3), evaluation="python-docs")])
 
 
-def test_the_table_shows_the_ratio_with_its_error():
-    told = table(side_by_side([made((3.0, 3.6, 4.1)), made((2.6, 3.2, 3.5), method="sds")]))
-    assert "0.6271 ± 0.0418" in told.splitlines()[2]
+def test_the_table_shows_ratios_with_both_errors_and_their_references():
+    base, sds = made((3.0, 3.6, 4.1)), made((2.6, 3.2, 3.5), method="sds")
+    lines = table(side_by_side([base, sds])).splitlines()
+    assert lines[1].startswith("Wanda") and "0.627 ± 0.042 ± 0.021" in lines[2]
+    assert lines[3] == f"× base of SDS · Wanda: Wanda · {base.id[-6:]} ({base.id})"
+
+
+def test_the_base_stays_the_same_whatever_is_shown():
+    first, second, sds = made((3, 3.5, 4)), made((3.2, 3.4, 4.1)), made((2.6, 3.2, 3.5), method="sds")
+    for shown in ([sds], [second, sds], [first, second, sds]):
+        (row,) = (row for row in side_by_side(shown) if row.run == sds.id)
+        assert row.against["base"].run == first.id
+    assert len(reference_lines(side_by_side([first, second, sds]))) == 1
+
+
+def test_a_redense_model_is_no_row():
+    phase2 = made((1, 1, 1.1), method="sds", schedule="staged", phase=2, parent=Parent("x", 1, "0"))
+    base = made((3, 3, 3))
+    kept, reasons = sort_out([base, phase2])
+    assert kept == [base] and "re-dense" in reasons[phase2.id]
+    assert [row.run for row in side_by_side([base, phase2])] == [base.id]
+    assert reference_lines(side_by_side([base, phase2])) == []
 
 
 def test_a_model_of_the_same_size_is_another_one_by_its_dense_losses():
@@ -93,29 +77,6 @@ def test_unfinished_and_broken_runs_are_sorted_out_with_their_reason():
     assert kept == [] and "not finished: new" in reasons[begun.id] and "broken" in reasons[broken.id]
 
 
-def test_a_verdict_is_paired_between_the_best_and_each_other_by_pattern():
-    best, near, far = (2.6, 3.2, 3.5), (2.7, 3.1, 3.6), (3.0, 3.6, 4.1)
-    runs = [made(far), made(best, method="sds"), made(near, method="adjusted")]
-    (found,) = verdicts(side_by_side([*runs, made(far, pattern="50%")]))
-    assert found.pattern == "2:4" and found.best.run == runs[1].id
-    assert [row.run for row, _ in found.others] == [runs[2].id, runs[0].id]
-    for (_, paired), losses, sure in zip(found.others, (near, far), (False, True), strict=True):
-        differences = np.subtract(best, losses)
-        assert paired.log_ratio == pytest.approx(differences.mean())
-        assert paired.sure is sure is bool(abs(differences.mean()) > 2 * differences.std(ddof=1) / math.sqrt(3))
-
-
-def test_equal_ratios_are_one_pattern_however_they_are_written():
-    (found,) = verdicts(side_by_side([made((3, 3, 3.1), pattern="0.5"), made((2, 2, 2.2), pattern="50%")]))
-    assert found.pattern == "50%"
-
-
-def test_a_run_that_ends_dense_again_is_no_winner():
-    rows = side_by_side([made((3, 3, 3)), made((2, 2, 2.1), method="sds")])
-    phase2 = RunConfig(method="sds", schedule="staged", phase=2, parent=Parent("x", 1, "0"))
-    assert verdicts([rows[0], replace(rows[1], config=phase2)]) == []
-
-
 def test_a_sweep_differs_in_its_ratio_only():
     ratios = [made((3, 3, 3), pattern=p, threads=t) for p, t in (("70%", 0), ("0.3", 2), ("50%", 1))]
     others = [made((3, 3, 3), pattern="50%", method="sds"), made((3, 3, 3)), made((3, 3, 3), pattern="30%", seed=1)]
@@ -124,34 +85,19 @@ def test_a_sweep_differs_in_its_ratio_only():
     assert sweeps(side_by_side([ratios[0], ratios[0]])) == []
 
 
-def test_names_tell_runs_apart():
-    rows = side_by_side([made((3, 3, 3)), made((3, 3, 3), method="sds"), made((2, 2, 2), method="sds")])
-    called = names(rows)
-    assert called[rows[0].run] == "base pruner · wanda"
-    assert len(set(called.values())) == 3 and called[rows[1].run] == f"SDS · wanda · {rows[1].run[-6:]}"
-    assert set(names(side_by_side([made((3, 3, 3)), made((3, 3, 3), pattern="0.5")])).values()) == {
-        "base pruner · wanda · 2:4",
-        "base pruner · wanda · 50%",
-    }
-
-
-def test_names_say_which_options_set_runs_apart():
-    changes = [{}, {"block_epochs": 2}, {"sequential": True}]
-    rows = side_by_side([made((3, 3, 3), method="adjusted", options=options) for options in changes])
-    assert [names(rows)[row.run] for row in rows] == [
-        "base + adjustment · wanda · sequential no · block epochs 0",
-        "base + adjustment · wanda · sequential no · block epochs 2",
-        "base + adjustment · wanda · sequential yes · block epochs 0",
-    ]
-    seeds = side_by_side([made((3, 3, 3), seed=seed) for seed in (0, 1)])
-    assert list(names(seeds).values()) == ["base pruner · wanda · seed 0", "base pruner · wanda · seed 1"]
-
-
 def test_records_are_the_paired_numbers_at_full_precision():
     base, sds = (3.0, 3.6, 4.1), (2.6, 3.2, 3.5)
-    _, found = records(side_by_side([made(base), made(sds, method="sds", title="mine")]))
+    first, mine = made(base), made(sds, method="sds", title="mine")
+    _, found = records(side_by_side([first, mine]))
     differences = np.subtract(sds, base)
     assert found["log_ratio_base"] == pytest.approx(differences.mean(), rel=1e-12)
-    assert found["error_base"] == pytest.approx(differences.std(ddof=1) / math.sqrt(3), rel=1e-12)
-    assert found["ratio_control"] is None and found["title"] == "mine"
+    assert found["window_error_base"] == pytest.approx(differences.std(ddof=1) / math.sqrt(3), rel=1e-12)
+    assert (found["seed_error_base"], found["verdict_base"]) == (0.034, "surely better")
+    assert (found["reference_base"], found["reference_dense"]) == (first.id, "dense")
+    assert found["ratio_control"] is None and found["title"] == "mine" and found["name"] == "SDS · Wanda"
     assert (found["windows"], found["tokens"], found["sparsity"]) == (3, 31, 0.5)
+
+
+def test_a_phase_1_run_is_recorded_as_its_base_pruner():
+    (found,) = records(side_by_side([made((3, 3, 3.1), method="sds", schedule="staged", phase=1)]))
+    assert (found["name"], found["method"]) == ("Wanda", "base")

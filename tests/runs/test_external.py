@@ -13,10 +13,11 @@ from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.reports.report import rendered
 from sds_core.runs import external, layer_stats
-from sds_core.runs.compare import side_by_side, verdicts
 from sds_core.runs.config import RunConfig
 from sds_core.runs.export import export, pruned_model
 from sds_core.runs.external import external_config
+from sds_core.runs.outcomes import outcome_of
+from sds_core.runs.ranking import rank
 from sds_core.runs.run_folder import create, open_run
 from tests.small_runs import config, finish, work_here
 
@@ -66,8 +67,8 @@ def test_what_one_exported_is_found_again(pruned, tiny_folder):
     assert all(
         torch.equal(p, q) for p, q in zip(model.parameters(), pruned_model(made).model.parameters(), strict=True)
     )
-    (verdict,) = verdicts(side_by_side([made, run]))
-    assert verdict.pattern == "2:4" and verdict.others[0][1].log_ratio == 0
+    (ranking,) = rank([outcome_of(made), outcome_of(run)], [])
+    assert ranking.pattern == "2:4" and ranking.claims[0].log_ratio == 0
     assert "existing checkpoint" in rendered(run)[".html"]
 
 

@@ -117,7 +117,7 @@ def test_record_report_and_comparison_name_the_plugin(made):
     assert made.config.pruner_sha256 == json.loads((made.folder / "config.json").read_text())["pruner_sha256"] == SHA256
     assert made.result()["pruned"] * 2 == made.result()["prunable"]
     title = f"mine (plugin, {SHA256[:8]})"
-    assert names(side_by_side([made])) == {made.id: f"base pruner · {title}"}
+    assert names(side_by_side([made])) == {made.id: title}
     page = report.rendered(made)[".html"]
     assert title in page and f"<td>pruner sha256</td><td>{SHA256}</td>" in page
 

@@ -19,6 +19,7 @@ from sds_core.models.block_reconstruction import BlockChange
 from sds_core.models.calibration import digest, evaluation_windows
 from sds_core.models.device import device_name
 from sds_core.models.load import load_model
+from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs import checkpoint, layer_stats, lock, run_job
 from sds_core.runs.compare import side_by_side
 from sds_core.runs.config import Parent
@@ -64,7 +65,7 @@ def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(f
     assert zeros >= finished.result()["pruned"] == finished.result()["prunable"] // 2
     card = (folder / "README.md").read_text()
     assert finished.config.command() in card
-    assert f"{told['value']:.3f}" in card
+    assert format_perplexity(told["value"]) in card
 
 
 def test_a_text_named_for_both_is_halved_and_the_record_says_how(tiny_folder):

@@ -79,8 +79,8 @@ def test_every_reading_is_what_the_plain_model_says(runs, here, tiny_folder):
     result = answered(asked(runs))
     assert [reading.name for reading in result.readings] == [
         "dense",
-        "base pruner · magnitude",
-        "SDS with memory · wanda",
+        "Magnitude",
+        "SDS-ADMM · Wanda",
     ]
     assert "".join(result.pieces) == PROMPT
     for reading, loaded in zip(result.readings, [load_model(str(tiny_folder)), *map(pruned_model, runs)], strict=True):
@@ -222,7 +222,7 @@ def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(
     out = runs[0].folder.parent / "result.json"
     words = ["text", *(run.id for run in runs), "--prompt", PROMPT, "--tokens", "6", "--out", str(out)]
     assert main(words) == 0
-    assert job.state() == "finished" and "base pruner · magnitude goes on, greedily:" in capsys.readouterr().out
+    assert job.state() == "finished" and "Magnitude goes on, greedily:" in capsys.readouterr().out
     assert json.loads(out.read_text()) == json.loads((job.folder / "result.json").read_text())
 
 

@@ -71,12 +71,12 @@ def test_a_single_token_has_a_table_too():
 
 
 def test_the_example_that_comes_along_is_of_the_demos_models():
-    from sds_core.runs.compare import called
+    from sds_core.runs.names import called
 
     result = TextResult.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
     configs = {str(i): config for i, config in enumerate(lineup(DEMO))}
     dense, *others = [reading.name for reading in result.readings]
-    assert dense == "dense" and {"base pruner · wanda", "SDS · wanda"} <= set(others) <= set(called(configs).values())
+    assert dense == "dense" and {"Wanda", "SDS · Wanda"} <= set(others) <= set(called(configs).values())
     assert result.model == "demo" and "".join(result.pieces) == result.prompt
     for reading in result.readings:
         assert len(reading.losses) == len(result.pieces) - 1 and 0 < len(reading.continuation) <= result.tokens

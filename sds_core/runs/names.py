@@ -1,0 +1,70 @@
+"""What a run is called: after what made its last weights, not after the method that it was started for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from sds_core.pruning.methods import METHODS, option_names
+from sds_core.pruning.stages import Stage
+from sds_core.runs.config import CALIBRATED, RunConfig
+
+
+def last_stage(config: RunConfig) -> Stage:
+    """Return the stage of the weights that a run ends with."""
+    return config.written_by(config.phases[-1])
+
+
+def made_by(config: RunConfig, stage: Stage) -> RunConfig:
+    """Return the configuration of one whole run that makes the weights of a run's stage.
+
+    Sparse weights are the base pruner's alone, whatever method the run was started for. Phase 3 of a run in single
+    phases is its method, staged. Re-dense weights are the end of no whole run: their configuration stays as it is.
+    """
+    if stage == "sparse" and not config.checkpoint:
+        return replace(config, method="base", options={}, schedule="fused", phase=0, parent=None)
+    if stage == "final":
+        return replace(config, phase=0, parent=None)
+    return config
+
+
+def name_of(config: RunConfig) -> str:
+    """Return the name of what a run ends with: Wanda, SDS · Wanda, or SDS · Wanda, re-dense."""
+    if config.checkpoint:
+        return METHODS[config.method].title
+    stage = last_stage(config)
+    if stage == "sparse":
+        return config.pruner_title
+    name = f"{METHODS[config.method].title} · {config.pruner_title}"
+    return f"{name}, re-dense" if stage == "redense" else name
+
+
+def pattern_of(config: RunConfig) -> str:
+    """Return how many weights are pruned, and of which layers."""
+    return str(config.parsed_pattern()) + (f" without {config.exclude}" if config.exclude else "")
+
+
+def called(runs: Mapping[str, RunConfig]) -> dict[str, str]:
+    """Return a name for each run that no other has: `name_of`, and what sets it apart from those of the same name.
+
+    Args:
+        runs: configurations by run id.
+    """
+    several = len({pattern_of(config) for config in runs.values()}) > 1
+    short = {run: name_of(c) + (f" · {pattern_of(c)}" if several else "") for run, c in runs.items()}
+    alike = {name: [runs[run] for run in runs if short[run] == name] for name in short.values()}
+    full = {run: " · ".join([name, *_apart(runs[run], alike[name])]) for run, name in short.items()}
+    known = list(full.values())
+    return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in full.items()}
+
+
+def _apart(config: RunConfig, others: list[RunConfig]) -> Iterator[str]:
+    """Yield the settings and options of a run that are not the same in all of the others, in words."""
+    made = [made_by(other, last_stage(other)) for other in others]
+    mine = made_by(config, last_stage(config))
+    for name in ("model", "checkpoint", "schedule", "allocation", *CALIBRATED):
+        if len({getattr(other, name) for other in made}) > 1:
+            yield f"{name} {getattr(mine, name)}"
+    for name in option_names(mine.method):
+        if len({getattr(other.made_method(), name) for other in made}) > 1:
+            value = getattr(mine.made_method(), name)
+            said = ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}"
+            yield f"{name.replace('_', ' ')} {said}"

@@ -1,0 +1,138 @@
+"""What finished runs measured, and whether two of them measured the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.pruning.perplexity import Perplexity
+from sds_core.pruning.stages import Stage
+from sds_core.runs.config import MEASURED, RunConfig
+from sds_core.runs.names import last_stage, made_by
+from sds_core.runs.run_folder import Run, ids, open_run
+
+SAME_DENSE = 0.05
+"""Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,
+less than another model of the same size."""
+INCIDENTAL = ("seed", "model", "title", "dtype", "device", "threads", "weights", "keep_weights", "partial", *MEASURED)
+"""Options that make no other configuration: the seed, names, where and how precisely it is computed, and what is
+measured (whether model and windows are the same shows in what was measured)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run measured at one stage."""
+
+    run: str
+    config: RunConfig
+    stage: Stage
+    sparsity: float
+    """Share of pruned weights among the prunable ones."""
+    model_sparsity: float
+    """Share of pruned weights among all."""
+    measured: Perplexity
+    dense: Perplexity
+    evaluation_sha256: str
+    calibration_sha256: str
+    total: int
+    """Weights of the model."""
+    earlier_options: tuple[Any, ...] = ()
+    """What phase 2 was run with, where that is not what phase 3 was run with."""
+
+    @property
+    def made(self) -> RunConfig:
+        """The configuration of one whole run that makes these weights."""
+        return made_by(self.config, self.stage)
+
+    @property
+    def perplexity(self) -> float:
+        return self.measured.value
+
+    @property
+    def configuration(self) -> str:
+        """Equal for runs that differ in nothing but the seed and what changes no outcome."""
+        return configuration_of(self.made) + (repr(self.earlier_options) if self.earlier_options else "")
+
+
+def configuration_of(config: RunConfig) -> str:
+    """Return all of a configuration that makes its outcome, except the seed."""
+    values = config.to_dict() | {"pattern": str(config.parsed_pattern()), "options": vars(config.made_method())}
+    return repr(sorted((name, value) for name, value in values.items() if name not in INCIDENTAL))
+
+
+def outcome_of(run: Run, stage: Stage | None = None) -> Outcome | None:
+    """Return what a finished run measured at a stage, by default its last; None if it did not measure that.
+
+    Raises:
+        SDSError: the run's configuration or result is broken.
+    """
+    config, result = run.config, run.result()
+    stage = stage or last_stage(config)
+    if result is None or stage not in result["perplexity"]:
+        return None
+    return Outcome(
+        run=run.id,
+        config=config,
+        stage=stage,
+        sparsity=result["sparsity"],
+        model_sparsity=result["model_sparsity"],
+        measured=_perplexity(result, stage),
+        dense=_perplexity(result, "dense"),
+        evaluation_sha256=result["evaluation_sha256"],
+        calibration_sha256=result["calibration_sha256"],
+        total=result["total"],
+        earlier_options=_earlier_options(config),
+    )
+
+
+def finished_outcomes() -> list[Outcome]:
+    """Return what all finished runs of the folder measured, the oldest first."""
+    return outcomes_of(map(open_run, reversed(ids())))
+
+
+def outcomes_of(runs: Iterable[Run]) -> list[Outcome]:
+    """Return what those of some runs measured that are finished.
+
+    A run that measured its sparse weights on the way to others counts for these, too: they are its base pruner's.
+    Re-dense models and broken runs are left out.
+    """
+    found = []
+    for run in runs:
+        try:
+            last = outcome_of(run)
+            if last is None or last.stage == "redense":
+                continue
+            first = outcome_of(run, "sparse") if last.stage == "final" else None
+        except SDSError:
+            continue
+        found += [one for one in (first, last) if one]
+    return found
+
+
+def mismatch(one: Outcome, other: Outcome) -> str | None:
+    """Return what keeps two outcomes from being paired window by window, in words; None if nothing does."""
+    if one.evaluation_sha256 != other.evaluation_sha256:
+        return "another evaluation text, or other windows of it"
+    losses = zip(one.dense.losses, other.dense.losses, strict=True)
+    if one.total != other.total or any(abs(mine - its) > SAME_DENSE for mine, its in losses):
+        return "another model"
+    return None
+
+
+def _perplexity(result: dict[str, Any], stage: str) -> Perplexity:
+    found = result["perplexity"][stage]
+    return Perplexity(tuple(found["losses"]), found["tokens"])
+
+
+def _earlier_options(config: RunConfig) -> tuple[Any, ...]:
+    """Return the options of the run that phase 3 continued from, where they differ; its id where it is gone."""
+    if config.phase != 3 or config.parent is None:
+        return ()
+    try:
+        before = open_run(config.parent.run).config
+    except SDSError:
+        return (config.parent.run,)
+    same = before.made_method() == config.made_method()
+    return () if same else tuple(sorted(vars(before.made_method()).items()))

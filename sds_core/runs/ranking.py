@@ -1,0 +1,126 @@
+"""Which configuration is best at a pattern, and whether that is sure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sds_core.pruning.perplexity import format_perplexity, mean_over_runs
+from sds_core.runs.claims import Claim, Verdict, listed, short, words
+from sds_core.runs.names import called, name_of, pattern_of
+from sds_core.runs.outcomes import Outcome
+from sds_core.runs.references import by_seed, claim
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one configuration, one a seed."""
+
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(outcome.made.seed for outcome in self.outcomes)
+
+    @property
+    def perplexity(self) -> float:
+        """The geometric mean over seeds."""
+        return mean_over_runs([outcome.measured for outcome in self.outcomes]).value
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Two runs of one configuration and one seed."""
+
+    later: Outcome
+    first: Outcome
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The configurations of one pattern, the best first."""
+
+    pattern: str
+    groups: list[Group]
+    claims: list[Claim]
+    """The best configuration's claims against each other one, in their order."""
+    repetitions: list[Repetition]
+
+
+def rank(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> list[Ranking]:
+    """Return a ranking for each pattern that two or more runs share; patterns that prune less come first.
+
+    Args:
+        outcomes: of pruned weights of one model, measured on the same windows.
+        known: what all finished runs measured, the oldest first.
+    """
+    patterns: dict[str, list[Outcome]] = {}
+    for one in sorted(outcomes, key=lambda one: one.sparsity):
+        patterns.setdefault(pattern_of(one.config), []).append(one)
+    return [_ranking(pattern, found, known) for pattern, found in patterns.items() if len(found) > 1]
+
+
+def _ranking(pattern: str, outcomes: list[Outcome], known: Sequence[Outcome]) -> Ranking:
+    age = {one.run: place for place, one in enumerate(known)}
+    configurations: dict[str, list[Outcome]] = {}
+    for one in sorted(outcomes, key=lambda one: age.get(one.run, len(age))):
+        configurations.setdefault(one.configuration, []).append(one)
+    first = {configuration: by_seed(found, []) for configuration, found in configurations.items()}
+    groups = [Group(tuple(seeds.values())) for seeds in first.values()]
+    best, *others = sorted(groups, key=lambda group: group.perplexity)
+    repetitions = [
+        Repetition(one, first[configuration][one.made.seed], claim([one], [first[configuration][one.made.seed]], known))
+        for configuration, found in configurations.items()
+        for one in found
+        if first[configuration][one.made.seed] is not one
+    ]
+    return Ranking(pattern, [best, *others], [_claim(best, other, known) for other in others], repetitions)
+
+
+def _claim(best: Group, other: Group, known: Sequence[Outcome]) -> Claim:
+    """Return the claim on the seeds that both have; on all of each where they share none."""
+    shared = set(best.seeds) & set(other.seeds)
+    mine, its = ([o for o in group.outcomes if not shared or o.made.seed in shared] for group in (best, other))
+    return claim(mine, its, known)
+
+
+def answer(ranking: Ranking, mark: Callable[[str], str] = str) -> list[str]:
+    """Return what a ranking says, a sentence an item.
+
+    Args:
+        mark: applied to every name, to set it in bold.
+    """
+    titles = [mark(title) for title in _titles(ranking.groups)]
+    best, *others = ranking.groups
+    said = []
+    if others:
+        first = words(ranking.claims[0], titles[0], titles[1])
+        numbers = [format_perplexity(group.perplexity) for group in (best, others[0])]
+        said.append(f"At {ranking.pattern}: {first} Perplexity {numbers[0]} against {numbers[1]}.")
+    for verdict in (Verdict.BETTER, Verdict.UNSURE):
+        rest = [
+            f"{title} ({short(found)})"
+            for title, found in zip(titles[2:], ranking.claims[1:], strict=True)
+            if found.verdict is verdict
+        ]
+        if rest:
+            said.append(f"Against {listed(rest)} it is {verdict}.")
+    for one in ranking.repetitions:
+        pair = [mark(f"{name_of(o.made)} · {o.run[-6:]}") for o in (one.later, one.first)]
+        said.append(words(one.claim, *pair))
+    if not others and len(best.seeds) > 1:
+        said.append(f"{titles[0]} is one configuration: its seeds are not ranked against each other.")
+    return said
+
+
+def _titles(groups: list[Group]) -> list[str]:
+    """Return a name for each group, with its seeds where these are several or not the same in all."""
+    first = [group.outcomes[0] for group in groups]
+    names = called({one.run: replace(one.config, seed=0) for one in first})
+    seeds = [group.seeds for group in groups]
+    if all(len(own) == 1 and own == seeds[0] for own in seeds):
+        return [names[one.run] for one in first]
+    return [f"{names[one.run]} ({_seeds(own)})" for one, own in zip(first, seeds, strict=True)]
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"mean over seeds {listed(list(map(str, seeds)))}"

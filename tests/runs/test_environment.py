@@ -1,0 +1,34 @@
+"""Where runs were computed, from their records."""
+
+from sds_core.runs.environment import differences, environment
+from tests.runs.by_hand import EPYC, XEON, made
+
+
+def test_processor_threads_and_precision_come_from_the_record():
+    found = environment(made((3, 3, 3), machine=EPYC, threads=1))
+    assert (found.processor, found.threads, found.dtype, found.torch) == ("x86_64, AMD EPYC", "1", "float32", "2.13.0")
+
+
+def test_what_differs_is_said_with_both_values():
+    one, other = (environment(made((3, 3, 3), machine=m, threads=t)) for m, t in ((EPYC, 1), (XEON, 2)))
+    assert list(differences(one, other)) == [
+        "another processor (x86_64, AMD EPYC; x86_64, Intel(R) Xeon(R))",
+        "another number of threads (1; 2)",
+    ]
+    assert list(differences(one, one)) == []
+
+
+def test_another_kernel_or_number_of_cores_is_the_same_processor():
+    one, other = (
+        environment(made((3, 3, 3), machine=f"x86_64, AMD EPYC, {rest}"))
+        for rest in ("2 cores, Linux 5", "8 cores, Linux 6")
+    )
+    assert one == other
+
+
+def test_on_a_gpu_the_gpu_is_the_processor():
+    run = made((3, 3, 3), machine="x86_64, AMD EPYC, 2 cores, NVIDIA H200, Linux 6.1")
+    assert environment(run).processor == "x86_64, AMD EPYC"
+    log = run.folder / "events.jsonl"
+    log.write_text(log.read_text().replace('"device": "cpu"', '"device": "cuda:0"'))
+    assert environment(run).processor == "NVIDIA H200"

@@ -1,0 +1,98 @@
+"""Which runs are one configuration, and which measured the same."""
+
+import json
+
+import pytest
+
+from sds_core.runs.config import Parent
+from sds_core.runs.outcomes import finished_outcomes, mismatch, outcome_of
+from sds_core.runs.run_folder import create
+from tests.runs.by_hand import made
+
+
+def configuration(**changes) -> str:
+    return outcome_of(made((3, 3, 3), **changes)).configuration
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"threads": 4},
+        {"title": "mine"},
+        {"weights": "disk"},
+        {"dtype": "float32"},
+        {"method": "sds", "schedule": "staged", "phase": 1},
+        {"schedule": "staged"},
+    ],
+)
+def test_what_makes_no_other_outcome_makes_no_other_configuration(changes):
+    assert configuration(**changes) == configuration()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pruner": "sparsegpt"},
+        {"method": "sds"},
+        {"pattern": "50%"},
+        {"samples": 8},
+        {"calibration": "python-docs"},
+        {"exclude": "*.0.*"},
+    ],
+)
+def test_what_makes_another_outcome_makes_another_configuration(changes):
+    assert configuration(**changes) != configuration()
+
+
+def test_options_at_their_default_are_no_other_configuration():
+    assert configuration(method="sds", options={"l2": 0.001}) == configuration(method="sds")
+    assert configuration(method="sds", options={"l2": 0.1}) != configuration(method="sds")
+
+
+def test_patterns_are_compared_by_what_they_mean():
+    assert configuration(pattern="0.5") == configuration(pattern="50%")
+
+
+def test_phase_3_with_other_options_than_its_phase_2_is_another_configuration():
+    staged = {"method": "sds", "schedule": "staged"}
+    first = made((3, 3, 3), phase=1, **staged)
+    second = made((3, 3, 3), phase=2, parent=Parent(first.id, 1, "0"), **staged)
+    third = {"phase": 3, "parent": Parent(second.id, 2, "0"), **staged}
+    assert configuration(**third) == configuration(**staged)
+    changed = {**third, "options": {"iterations": 5}}
+    assert configuration(**changed) != configuration(**staged, options={"iterations": 5})
+
+
+def test_the_sparse_weights_of_a_staged_run_count_for_the_base_pruner():
+    run = made((2, 2, 2), method="sds", schedule="staged", stages={"sparse": (3, 3, 3), "redense": (1, 1, 1)})
+    found = finished_outcomes()
+    assert [(one.run, one.stage, one.measured.losses[0]) for one in found] == [
+        (run.id, "sparse", 3),
+        (run.id, "final", 2),
+    ]
+    assert found[0].configuration == configuration()
+
+
+def test_redense_unfinished_and_broken_runs_are_left_out():
+    made((1, 1, 1), method="sds", schedule="staged", phase=2, parent=Parent("x", 1, "0"))
+    create(outcome_of(made((3, 3, 3))).config)
+    broken = made((3, 3, 3))
+    (broken.folder / "result.json").write_text("{")
+    assert len(finished_outcomes()) == 1
+
+
+def test_models_and_windows_are_told_apart_by_what_they_measured():
+    first = outcome_of(made((3, 3, 3)))
+    assert mismatch(first, outcome_of(made((3, 3, 3), dense=(2.01, 2.5, 3.0)))) is None, "a hundredth is precision"
+    assert mismatch(first, outcome_of(made((3, 3, 3), dense=(2.0, 2.5, 3.2)))) == "another model"
+    text = outcome_of(made((3, 3, 3), evaluation="python-docs.txt"))
+    assert mismatch(first, text) == "another evaluation text, or other windows of it"
+
+
+def test_an_outcome_holds_what_the_result_says():
+    run = made((3.0, 3.6, 4.1))
+    outcome, result = outcome_of(run), json.loads((run.folder / "result.json").read_text())
+    assert outcome.measured.losses == (3.0, 3.6, 4.1) and outcome.dense.tokens == 31
+    assert (outcome.sparsity, outcome.model_sparsity, outcome.total) == (0.5, 0.39, 100)
+    assert outcome.calibration_sha256 == result["calibration_sha256"]

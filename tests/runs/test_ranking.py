@@ -1,0 +1,77 @@
+"""Rankings are of configurations, by pattern; the same configuration twice is no winner."""
+
+import numpy as np
+import pytest
+
+from sds_core.runs.claims import Verdict
+from sds_core.runs.outcomes import finished_outcomes, outcome_of
+from sds_core.runs.ranking import answer, rank
+from tests.runs.by_hand import EPYC, made
+
+BEST, NEAR, FAR = (2.6, 3.2, 3.5), (2.65, 3.1, 3.65), (3.0, 3.6, 4.1)
+
+
+def ranked(*runs):
+    return rank([outcome_of(run) for run in runs], finished_outcomes())
+
+
+def test_the_best_is_compared_to_each_other_configuration_of_its_pattern():
+    far, best, near = made(FAR), made(BEST, method="sds"), made(NEAR, method="adjusted")
+    (found,) = ranked(far, best, near, made(FAR, pattern="50%"))
+    assert found.pattern == "2:4"
+    assert [group.outcomes[0].run for group in found.groups] == [best.id, near.id, far.id]
+    assert [claim.verdict for claim in found.claims] == [Verdict.UNSURE, Verdict.BETTER]
+    first, second = answer(found)
+    assert first.startswith("At 2:4: It is not sure whether SDS · Wanda or base + adjustment · Wanda is better")
+    ratio, windows = np.exp(np.mean(np.subtract(BEST, FAR))), np.std(np.subtract(BEST, FAR), ddof=1) / np.sqrt(3)
+    assert second == (f"Against Wanda ({ratio:.3f} ± {ratio * windows:.3f} ± {ratio * 0.034:.3f}) it is surely better.")
+
+
+def test_a_sure_winner_is_named_with_both_errors():
+    (found,) = ranked(made(FAR), made(BEST, method="sds"))
+    differences = np.subtract(BEST, FAR)
+    ratio = np.exp(differences.mean())
+    windows = ratio * differences.std(ddof=1) / np.sqrt(3)
+    assert answer(found, lambda name: f"**{name}**") == [
+        f"At 2:4: **SDS · Wanda** is surely better than **Wanda**: ratio {ratio:.3f} ± {windows:.3f} (windows) ± "
+        f"{ratio * 0.034:.3f} (seeds of the shipped study), beyond two standard errors of both together. Perplexity "
+        f"{np.exp(np.mean(BEST)):.2f} against {np.exp(np.mean(FAR)):.2f}."
+    ]
+
+
+def test_equal_ratios_are_one_pattern_however_they_are_written():
+    (found,) = ranked(made(FAR, pattern="0.5"), made(BEST, pattern="50%", method="sds"))
+    assert found.pattern == "50%"
+
+
+def test_the_same_configuration_twice_has_no_winner():
+    (found,) = ranked(made(FAR), made(BEST, machine=EPYC))
+    assert len(found.groups) == 1 and found.claims == []
+    (said,) = answer(found)
+    assert "noise floor" in said and "another processor" in said and "better" not in said
+
+
+def test_seeds_are_averaged_and_not_ranked_against_each_other():
+    bases = [made(np.add(FAR, shift), seed=seed) for seed, shift in enumerate((0.0, 0.2, 0.1))]
+    mine = [made(np.add(BEST, shift), method="sds", seed=seed) for seed, shift in enumerate((0.1, 0.0))]
+    (found,) = ranked(*bases, *mine)
+    assert [group.seeds for group in found.groups] == [[0, 1], [0, 1, 2]]
+    shared = np.mean(BEST) + 0.05 - np.mean(FAR) - 0.1
+    assert found.claims[0].log_ratio == pytest.approx(shared)
+    assert found.groups[1].perplexity == pytest.approx(np.exp(np.mean(FAR) + 0.1))
+    assert "Wanda (mean over seeds 0, 1 and 2)" in answer(found)[0]
+    (alone,) = ranked(*bases)
+    assert answer(alone) == [
+        "Wanda (mean over seeds 0, 1 and 2) is one configuration: its seeds are not ranked against each other."
+    ]
+
+
+def test_a_repeated_run_stays_beside_the_ranking():
+    (found,) = ranked(made(FAR), made(np.add(FAR, 0.03), machine=EPYC), made(BEST, method="sds"))
+    assert len(found.groups) == 2 and len(found.repetitions) == 1
+    assert "surely better" in answer(found)[0] and "noise floor" in answer(found)[1]
+
+
+def test_different_seeds_of_two_methods_are_said():
+    (found,) = ranked(made(FAR), made(BEST, method="sds", seed=1))
+    assert "SDS · Wanda (seed 1) is surely better than Wanda (seed 0)" in answer(found)[0]

@@ -1,0 +1,164 @@
+"""Bases and controls are chosen by configuration, and claims against them hold both errors."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sds_core.runs.claims import TWO_SEEDS, Verdict, words
+from sds_core.runs.config import Parent
+from sds_core.runs.outcomes import finished_outcomes, outcome_of
+from sds_core.runs.references import claim, claims_about, find_reference
+from sds_core.runs.study import SPREAD
+from tests.runs.by_hand import EPYC, XEON, made
+
+BASE, SDS = (3.0, 3.6, 4.1), (2.6, 3.2, 3.5)
+OTHER = {"model": "other"}
+"""A model that the shipped study does not know."""
+
+
+def between(mine, reference):
+    """The claim about two runs, by what all runs of the folder say."""
+    return claim([outcome_of(mine)], [outcome_of(reference)], finished_outcomes())
+
+
+def reference(run, role="base"):
+    found = find_reference(outcome_of(run), role, finished_outcomes())
+    return found and (found.run, found.stage)
+
+
+def test_one_seed_takes_the_spread_of_the_shipped_study():
+    base, sds = made(BASE), made(SDS, method="sds")
+    found = between(sds, base)
+    differences = np.subtract(SDS, BASE)
+    assert found.log_ratio == pytest.approx(differences.mean())
+    assert found.window_error == pytest.approx(differences.std(ddof=1) / np.sqrt(3))
+    assert found.seed_error == SPREAD["sds:wanda", "base:wanda"] and found.seed_source == "seeds of the shipped study"
+    assert found.verdict is Verdict.BETTER
+
+
+def test_one_seed_of_a_model_outside_the_study_is_never_sure():
+    found = between(made(SDS, method="sds", **OTHER), made(np.add(BASE, 3), **OTHER))
+    assert found.seed_error is None and found.verdict is Verdict.UNSURE
+
+
+def test_two_seeds_are_found_in_the_folder():
+    shifts = {0: (0.0, 0.0), 1: (0.3, -0.1)}
+    bases = [made(np.add(BASE, base), seed=seed, **OTHER) for seed, (base, _) in shifts.items()]
+    mine = [made(np.add(SDS, own), method="sds", seed=seed, **OTHER) for seed, (_, own) in shifts.items()]
+    ratios = [np.mean(np.add(SDS, own)) - np.mean(np.add(BASE, base)) for base, own in shifts.values()]
+    for one, base, log_ratio in zip(mine, bases, ratios, strict=True):
+        found = between(one, base)
+        assert found.log_ratio == pytest.approx(log_ratio)
+        assert found.seed_error == pytest.approx(TWO_SEEDS * np.std(ratios, ddof=1))
+        assert found.seed_source == "seeds 0 and 1"
+
+
+def test_three_seeds_decide_what_windows_alone_would_call_sure():
+    near = np.subtract(BASE, (0.10, 0.11, 0.12))
+    for seed, shift in enumerate((0.0, 0.15, -0.12)):
+        made(BASE, seed=seed, **OTHER)
+        made(np.add(near, shift), method="sds", seed=seed, **OTHER)
+    runs = {(o.made.method, o.made.seed): o for o in finished_outcomes()}
+    found = claim([runs["sds", 0]], [runs["base", 0]], finished_outcomes())
+    assert abs(found.log_ratio) > 2 * found.window_error
+    assert found.seed_error == pytest.approx(np.std((0.0, 0.15, -0.12), ddof=1)) and found.verdict is Verdict.UNSURE
+
+
+def test_a_mean_over_seeds_is_paired_window_by_window():
+    bases = [outcome_of(made(np.add(BASE, s / 10), seed=s)) for s in range(3)]
+    mine = [outcome_of(made(np.add(SDS, (s / 20, 0, s / 7)), method="sds", seed=s)) for s in range(3)]
+    found = claim(mine, bases, finished_outcomes())
+    windows = np.mean([np.subtract(m.measured.losses, b.measured.losses) for m, b in zip(mine, bases, strict=True)], 0)
+    assert found.log_ratio == pytest.approx(windows.mean())
+    assert found.window_error == pytest.approx(windows.std(ddof=1) / math.sqrt(3))
+
+
+def test_one_command_on_two_processors_is_the_noise_floor():
+    losses = np.log(83.88) + np.array([0.31, -0.22, 0.14, -0.23])
+    other = losses + np.log(81.45 / 83.88) + np.array([0.012, -0.011, 0.008, -0.009])
+    runs = [made(losses, dense=(2,) * 4, machine=XEON), made(other, dense=(2,) * 4, machine=EPYC)]
+    found = between(runs[1], runs[0])
+    assert found.log_ratio == pytest.approx(math.log(81.45 / 83.88))
+    assert abs(found.log_ratio) > 2 * found.window_error, "by windows alone it would be sure"
+    assert found.verdict is Verdict.NOISE
+    assert found.reason == "another processor (x86_64, AMD EPYC; x86_64, Intel(R) Xeon(R))"
+
+
+def test_the_same_twice_on_one_machine_is_the_noise_floor_too():
+    assert "the same, to the last digit" in words(between(made(BASE), made(BASE)), "A", "B")
+    found = between(made(BASE), made(np.add(BASE, 0.01)))
+    assert found.verdict is Verdict.NOISE and found.reason == "nothing that their records tell"
+
+
+def test_another_seed_or_text_of_one_configuration_is_the_noise_floor():
+    assert "another calibration seed (1; 0)" in between(made(SDS, seed=1), made(BASE)).reason
+    other = made(SDS, calibration_sha256="of other words")
+    assert "another calibration text under the same name" in between(other, made(BASE)).reason
+
+
+def test_phase_1_of_a_method_is_its_base_pruner_run_twice():
+    phase1 = made(SDS, method="sds", schedule="staged", phase=1)
+    assert between(phase1, made(BASE)).verdict is Verdict.NOISE
+    assert set(claims_about(phase1)) == {"dense"}
+
+
+def test_other_patterns_models_texts_and_redense_models_are_not_compared():
+    base = made(BASE)
+    for other, reason in (
+        (made(BASE, pattern="50%"), "they prune differently: 50% and 2:4"),
+        (made(BASE, dense=(4, 4, 4)), "it is another model"),
+        (made(BASE, evaluation="python-docs.txt"), "it was measured on another evaluation text"),
+        (made(BASE, method="sds", schedule="staged", phase=2, parent=Parent("x", 1, "0")), "a re-dense model"),
+    ):
+        found = between(other, base)
+        assert found.verdict is Verdict.INCOMPARABLE and found.reason.startswith(reason)
+
+
+def test_a_base_has_the_same_pruner_pattern_and_calibration():
+    run = made(SDS, method="sds")
+    for changes in ({"pruner": "magnitude"}, {"pattern": "50%"}, {"samples": 3}, {"exclude": "*.0.*"}):
+        made(BASE, **changes)
+    assert reference(run) is None
+    base = made(BASE, threads=1)
+    assert reference(run) == (base.id, "sparse") and reference(base) is None
+
+
+def test_a_control_has_the_same_aim():
+    mine = made(SDS, method="sds-admm", options={"beta": 0.3})
+    for options in ({}, {"beta": 0.3}, {"beta": 0.3, "sequential": True, "block_epochs": 2}):
+        made(BASE, method="adjusted", options=options)
+    assert reference(mine, "control") is None
+    control = made(BASE, method="adjusted", options={"beta": 0.3, "sequential": True})
+    assert reference(mine, "control") == (control.id, "final") and reference(control, "control") is None
+
+
+def test_the_reference_with_the_same_seed_is_preferred_then_the_oldest():
+    other, first, _ = made(BASE, seed=5), made(BASE, seed=1), made(BASE, seed=1)
+    assert reference(made(SDS, method="sds", seed=1)) == (first.id, "sparse")
+    assert reference(made(SDS, method="sds", seed=7)) == (other.id, "sparse")
+
+
+def test_a_staged_run_is_compared_to_its_own_phase_1():
+    made(BASE)
+    mine = made(SDS, method="sds", schedule="staged", stages={"sparse": np.add(BASE, 0.1)})
+    assert reference(mine) == (mine.id, "sparse")
+    against = claims_about(mine)["base"]
+    assert against.name == "Wanda · phase 1 of the same run"
+    assert against.claim.log_ratio == pytest.approx(np.mean(SDS) - np.mean(BASE) - 0.1)
+
+
+def test_a_run_in_phases_is_compared_to_the_phase_1_it_continued_from():
+    made(BASE)
+    staged = {"method": "sds", "schedule": "staged"}
+    first = made(BASE, phase=1, **staged)
+    second = made(BASE, phase=2, parent=Parent(first.id, 1, "0"), **staged)
+    third = made(SDS, phase=3, parent=Parent(second.id, 2, "0"), **staged)
+    assert reference(third) == (first.id, "sparse")
+
+
+def test_references_are_named_with_their_run():
+    base = made(BASE)
+    against = claims_about(made(SDS, method="sds"))
+    assert against["base"].name == f"Wanda · {base.id[-6:]}" and against["base"].run == base.id
+    assert (against["dense"].name, against["dense"].run) == ("the dense model", "")
