@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sds_core.pruning.perplexity import Comparison, bounded_exp, format_ratio, ratio_parts
+from sds_core.runs.study import StudySpread
 
 TWO_SEEDS = 4.5
 """Widening of a standard deviation over two seeds: Student's t with one degree of freedom, 12.7, over 2√2."""
@@ -86,19 +87,19 @@ def incomparable(reason: str) -> Claim:
     return Claim(log_ratio=math.nan, window_error=math.nan, verdict=Verdict.INCOMPARABLE, reason=reason)
 
 
-def seed_error(log_ratios: Mapping[int, float], study: float | None) -> tuple[float | None, str]:
+def seed_error(log_ratios: Mapping[int, float], study: StudySpread | None) -> tuple[float | None, str]:
     """Standard deviation of a log ratio over calibration seeds, and its source in words.
 
     Args:
         log_ratios: by seed, from the runs that are there.
-        study: standard deviation of the same log ratio in the shipped study; None where it has none.
+        study: the same in the shipped study; None where it says nothing.
     """
     own = statistics.stdev(log_ratios.values()) if len(log_ratios) > 1 else 0.0
     seeds = f"seeds {listed(sorted(map(str, log_ratios), key=int))}"
     if len(log_ratios) > 2:
         return own, seeds
-    if study is not None and study >= own:
-        return study, "seeds of the shipped study"
+    if study is not None and study.value >= own:
+        return study
     if len(log_ratios) == 2:
         return own * (1.0 if study is not None else TWO_SEEDS), seeds
     return None, ""

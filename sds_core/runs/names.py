@@ -1,5 +1,6 @@
 """What a run is called: after what made its last weights, not after the method that it was started for."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -35,6 +36,14 @@ def name_of(config: RunConfig) -> str:
         return config.pruner_title
     name = f"{METHODS[config.method].title} · {config.pruner_title}"
     return f"{name}, re-dense" if stage == "redense" else name
+
+
+def id_prefix(config: RunConfig) -> str:
+    """Return the beginning of a run's id, made of the same words as its name: sds-wanda-2-4."""
+    stage = last_stage(config)
+    kind = f"{config.method}-redense" if stage == "redense" else made_by(config, stage).method
+    words = f"{kind}-{config.pruner}-{config.pattern}".lower().replace(":", "-").replace("%", "pc")
+    return re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:50]
 
 
 def pattern_of(config: RunConfig) -> str:

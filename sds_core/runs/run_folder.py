@@ -77,13 +77,12 @@ def create(config: RunConfig, pruners: PrunerRegistry | None = None) -> Run:
         SDSError: the pruner is not available, the parent is gone, or the disk is full.
     """
     from sds_core.pruning.registry import BUILT_IN
+    from sds_core.runs.names import id_prefix
 
     pruners = BUILT_IN if pruners is None else pruners
     pruners.require(config.pruner, config.pruner_sha256)
     config = dataclasses.replace(config, pruner_sha256=pruners.sha256(config.pruner))
-    words = f"{config.method}-{config.pruner}-{config.pattern}".lower().replace(":", "-").replace("%", "pc")
-    name = re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:50]
-    folder = root() / f"{name}-{secrets.token_hex(3)}"
+    folder = root() / f"{id_prefix(config)}-{secrets.token_hex(3)}"
     try:
         folder.mkdir(parents=True)
     except OSError as error:

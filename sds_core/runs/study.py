@@ -1,5 +1,7 @@
 """How far a calibration seed moves a ratio of perplexities, as measured by the study that ships with the product."""
 
+from typing import NamedTuple
+
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.pattern import NM, parse_pattern
 from sds_core.runs.config import RunConfig
@@ -28,10 +30,17 @@ bracketed deviation over its ratio for the others. At 50 % the study has one see
 WIDEST = max(SPREAD.values())
 
 
-def study_spread(config: RunConfig, reference: RunConfig | None) -> float | None:
-    """Standard deviation over seeds of the log ratio of two configurations; None where the study has none.
+class StudySpread(NamedTuple):
+    """Standard deviation over seeds of a log ratio, and where it comes from, in words."""
 
-    For pairs that the study did not run with three seeds it is the widest of those that it did.
+    value: float
+    source: str
+
+
+def study_spread(config: RunConfig, reference: RunConfig | None) -> StudySpread | None:
+    """Return how far seeds move the log ratio of two configurations; None where the study says nothing.
+
+    For a pair that the study did not run with three seeds it is the widest of those that it did.
 
     Args:
         config, reference: what the two runs amount to; None stands for the dense model.
@@ -39,7 +48,10 @@ def study_spread(config: RunConfig, reference: RunConfig | None) -> float | None
     if not all(_as_in_study(one) for one in (config, reference) if one):
         return None
     pair = _name(config), _name(reference) if reference else DENSE
-    return SPREAD.get(pair, SPREAD.get(pair[::-1], WIDEST))
+    value = SPREAD.get(pair, SPREAD.get(pair[::-1]))
+    if value is None:
+        return StudySpread(WIDEST, "seeds, the widest of the shipped study")
+    return StudySpread(value, "seeds of the shipped study")
 
 
 def _as_in_study(config: RunConfig) -> bool:

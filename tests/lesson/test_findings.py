@@ -15,6 +15,7 @@ from sds_core.pruning.distribution import histogram
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs import examples, references
+from sds_core.runs.study import StudySpread
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
@@ -71,7 +72,7 @@ def sure(differences: np.ndarray) -> bool:
 @pytest.fixture
 def known_seeds(monkeypatch):
     """Let the shipped study know how far seeds move the tiny model's ratios."""
-    monkeypatch.setattr(references, "study_spread", lambda *_: 0.05)
+    monkeypatch.setattr(references, "study_spread", lambda *_: StudySpread(0.05, "a study"))
 
 
 def losses(evidence) -> dict[str, np.ndarray]:

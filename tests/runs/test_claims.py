@@ -7,7 +7,9 @@ import pytest
 
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.runs.claims import TWO_SEEDS, Verdict, incomparable, judge, noise_floor, numbers, seed_error, short, words
+from sds_core.runs.study import StudySpread
 
+STUDY = StudySpread(0.04, "seeds of the shipped study")
 GENERATOR = np.random.default_rng(0)
 REFERENCE = GENERATOR.normal(4, 0.3, 16)
 
@@ -52,7 +54,7 @@ def test_an_error_over_one_window_leaves_nothing_sure():
 
 def test_three_seeds_speak_for_themselves():
     ratios = {0: -0.80, 1: -0.70, 2: -0.74}
-    value, source = seed_error(ratios, study=0.5)
+    value, source = seed_error(ratios, study=StudySpread(0.5, ""))
     assert value == pytest.approx(np.std(list(ratios.values()), ddof=1)) and source == "seeds 0, 1 and 2"
 
 
@@ -64,12 +66,12 @@ def test_two_seeds_are_widened_by_students_t():
 
 
 def test_two_seeds_count_as_little_as_the_study_at_least():
-    assert seed_error({0: -0.80, 1: -0.79}, study=0.04) == (0.04, "seeds of the shipped study")
-    assert seed_error({0: -0.80, 1: -0.70}, study=0.04)[0] == pytest.approx(0.1 / math.sqrt(2))
+    assert seed_error({0: -0.80, 1: -0.79}, study=STUDY) == STUDY
+    assert seed_error({0: -0.80, 1: -0.70}, study=STUDY)[0] == pytest.approx(0.1 / math.sqrt(2))
 
 
 def test_one_seed_takes_the_study_where_there_is_one():
-    assert seed_error({0: -0.8}, study=0.04) == (0.04, "seeds of the shipped study")
+    assert seed_error({0: -0.8}, study=STUDY) == STUDY
     assert seed_error({0: -0.8}, study=None) == (None, "")
     assert seed_error({}, study=None) == (None, "")
 

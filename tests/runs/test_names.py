@@ -3,7 +3,7 @@
 import pytest
 
 from sds_core.runs.config import Parent, RunConfig
-from sds_core.runs.names import called, made_by, name_of
+from sds_core.runs.names import called, id_prefix, made_by, name_of
 
 PARENT = {2: Parent("one", 1, "0"), 3: Parent("two", 2, "0")}
 
@@ -30,6 +30,19 @@ def phase(number: int, **changes) -> RunConfig:
 )
 def test_a_run_is_called_after_its_last_weights(config, name):
     assert name_of(config) == name
+
+
+@pytest.mark.parametrize(
+    ("config", "prefix"),
+    [
+        (phase(1), "base-wanda-2-4"),
+        (phase(2), "sds-redense-wanda-2-4"),
+        (phase(3), "sds-wanda-2-4"),
+        (RunConfig(method="sds-admm", pattern="50%"), "sds-admm-wanda-50pc"),
+    ],
+)
+def test_an_id_begins_with_what_the_run_ends_with(config, prefix):
+    assert id_prefix(config) == prefix
 
 
 def test_phase_1_of_any_method_is_the_base_pruner_alone():
