@@ -1,14 +1,13 @@
-"""Micro: what each pruner looks at, on an 8×8 layer that can be followed by hand."""
+"""Micro: what each pruner compares, on an 8×8 layer that can be followed by hand."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import glossary_box, layout, micro_steps, url_state
+from pages.ui import glossary_box, layout, url_state
 from sds_core.errors import SDSError
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.pruning.titles import pruner_title
@@ -17,21 +16,30 @@ if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
 
 layout.routed()
+st.title("What does each pruner look at?", anchor=False)
+with st.spinner("Loading the engine …"):  # torch takes seconds the first time: the title need not wait for it
+    import torch
+
+    from pages.ui import micro_dense, micro_prune
+    from pages.ui.micro_parts import Example
+    from sds_core.lesson.micro import SEEDS
+
+    pruners = layout.load_pruners()
 
 FIRST_EXAMPLE = 10
-"""One in which the pruners disagree, the dense phase changes the mask, and the error falls."""
+"""In this one the pruners disagree, the dense phase changes the mask, and the error falls."""
 STEPS = {
-    "predict": "1 · Predict",
-    "prune": "2 · Prune",
-    "columns": "Column by column",
-    "dense": "3 · Dense again",
-    "again": "4 · Prune again",
+    "predict": ("1 · Predict", micro_prune.predict),
+    "prune": ("2 · Prune", micro_prune.prune),
+    "columns": ("Column by column", micro_prune.columns),
+    "dense": ("3 · Re-dense", micro_dense.dense),
+    "again": ("4 · Prune again", micro_dense.again),
 }
+"""Label and content of every step by its name in the address."""
 
 
 def choose(pruners: PrunerRegistry) -> tuple[str, int, str]:
     """Pruner, number of the example, and step: shown by widgets, kept in the address."""
-    from sds_core.lesson.micro import SEEDS
 
     def another() -> None:
         st.query_params["seed"] = str(random.randint(0, SEEDS))
@@ -64,7 +72,7 @@ def choose(pruners: PrunerRegistry) -> tuple[str, int, str]:
             on_change=url_state.write,
             args=("seed", "micro-seed"),
             width=130,
-            help="The same number is the same example, for everyone; it is in the address of this page.",
+            help="The same number gives everyone the same example; it is in the address of this page.",
         )
         st.button("Another example", key="micro-another", icon=":material/casino:", on_click=another)
     st.segmented_control(
@@ -72,7 +80,7 @@ def choose(pruners: PrunerRegistry) -> tuple[str, int, str]:
         steps,
         key="micro-step",
         required=True,
-        format_func=STEPS.__getitem__,
+        format_func=lambda name: STEPS[name][0],
         on_change=url_state.write,
         args=("step", "micro-step"),
         label_visibility="collapsed",
@@ -80,35 +88,10 @@ def choose(pruners: PrunerRegistry) -> tuple[str, int, str]:
     return pruner, seed, step
 
 
-def body(pruners: PrunerRegistry, pruner: str, seed: int, step: str) -> None:
-    """The chosen step on the chosen example."""
-    import torch
-
-    from sds_core.lesson import micro
-    from sds_core.pruning.methods import SDSAdmm
-
-    torch.set_num_threads(1)  # more only get into each other's way on matrices this small
-    problem = micro.example(seed)
-    solver = pruners.make(pruner)
-    first = solver.solve(problem, micro.PATTERN)
-    row = micro.telling_row(problem)
-    rounds = list(micro.rounds(problem, first, SDSAdmm())) if step in ("dense", "again") else []
-    draw: dict[str, Callable[[], None]] = {
-        "predict": lambda: micro_steps.predict(pruner, pruners, seed, problem, row),
-        "prune": lambda: micro_steps.prune(pruner, pruners, seed, problem, first, row),
-        "columns": lambda: micro_steps.columns(problem),
-        "dense": lambda: micro_steps.dense(problem, first, rounds),
-        "again": lambda: micro_steps.again(solver, problem, first, rounds),
-    }
-    draw[step]()
-
-
-st.title("What does each pruner look at?", anchor=False)
-with st.spinner("Loading the engine …"):
-    pruners = layout.load_pruners()
-    chosen = choose(pruners)
+torch.set_num_threads(1)  # more threads only get in each other's way on matrices this small
+pruner, seed, step = choose(pruners)
 try:
-    body(pruners, *chosen)
+    STEPS[step][1](Example(pruner, pruners, seed))
 except SDSError as error:
     layout.refuse(error)
 glossary_box.explain(

@@ -33,7 +33,7 @@ def test_paths_name_pages_and_parameters_that_exist():
         "walk": {"step": {str(number) for number in range(1, len(STEPS) + 1)}},
         "micro": {"pruner": set(PRUNERS), "seed": {str(seed) for seed in range(micro.SEEDS + 1)}}
         | {"step": {"columns"}, "column": {str(column) for column in range(micro.SIZE + 1)}},
-        "lab": {"memory": {"on", "off"}},
+        "lab": {"dual": {"on", "off"}},
     }
     for *_, address, _, _ in ROWS:
         parts = urlsplit(address)

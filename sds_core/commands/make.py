@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
-from sds_core.lesson.lab import ASSET, LINEAR, write_lab_layer
+from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
 from sds_core.options import options_of
 from sds_core.runs import examples
 from sds_core.runs.config import RunConfig

@@ -1,4 +1,4 @@
-"""An 8×8 layer on which every number of pruning can be followed by hand. All of it is what the engine itself does."""
+"""An 8×8 layer on which every number of pruning can be followed by hand. The engine itself computes all of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,8 +25,8 @@ SEEDS = 9999
 def example(seed: int) -> LayerProblem:
     """A layer of 8 outputs and 8 inputs in float64, the same for the same seed.
 
-    Weights have two decimals, and the inputs' norms √H_jj one, so that products can be checked in one's head. Inputs
-    share sources with each other, as those of a language model do; without that there is nothing to repair.
+    Weights have two decimals and the inputs' norms √H_jj one, so that products can be checked in one's head. Inputs
+    are correlated, as those of a language model are; otherwise there would be nothing to repair.
     """
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -44,7 +44,7 @@ def telling_row(problem: LayerProblem) -> int:
 
 
 def columns(problem: LayerProblem) -> list[ColumnStep]:
-    """SparseGPT's sweep over the example, one step a column, each with tensors of its own."""
+    """SparseGPT's sweep over the example, one step per column, each with tensors of its own."""
     factor = problem.gram.inverse_factor(SparseGPT().damping)
     steps = column_steps(problem.weight, factor, PATTERN)
     return [replace(s, weight=s.weight.clone(), mask=s.mask.clone(), lost=s.lost.clone()) for s in steps]
@@ -62,21 +62,25 @@ def scores(pruner: Pruner, problem: LayerProblem) -> Tensor | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Remembered:
-    """A round of the dense phase, with the memory that its prune chooses by."""
+class ADMMRound:
+    """A round of the dense phase with the dual variable that its prune sees."""
 
     round: Round
-    memory: Tensor
-    """U (8, 8), in the weight's units: what earlier prunes threw away; the round keeps the largest |V + U|."""
+    dual: Tensor
+    """U (8, 8), in the weight's units: what earlier prunes removed. The round keeps the largest |V + U|."""
+
+    @property
+    def accumulated(self) -> Tensor:
+        """V + U (8, 8)."""
+        return self.round.dense + self.dual
 
 
-def rounds(problem: LayerProblem, sparse: Pruned, method: SDSAdmm) -> Iterator[Remembered]:
-    """The dense phase of `sds-admm`, with its memory told apart.
+def rounds(problem: LayerProblem, sparse: Pruned, method: SDSAdmm) -> Iterator[ADMMRound]:
+    """The dense phase of `sds-admm` with its dual variable.
 
-    A round hands on V and Z = (V + U) on the mask; from U = 0 at the start the memory follows by its own rule
-    U ← (V + U − Z) / rho_growth.
+    A `Round` holds V and Z; from U = 0 at the start, U ← (V + U − Z) / rho_growth restores the dual variable.
     """
-    memory = torch.zeros_like(problem.weight)
+    dual = torch.zeros_like(problem.weight)
     for one in method.redense(problem.shrunk(method.alpha), sparse, PATTERN):
-        yield Remembered(one, memory)
-        memory = (one.dense + memory - one.sparse.weight) / method.rho_growth
+        yield ADMMRound(one, dual)
+        dual = (one.dense + dual - one.sparse.weight) / method.rho_growth

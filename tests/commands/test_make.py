@@ -6,7 +6,7 @@ import pytest
 
 from sds_core.__main__ import main
 from sds_core.commands import make
-from sds_core.lesson.lab import read_lab_layer, write_lab_layer
+from sds_core.lesson.lab_layer import read_lab_layer, write_lab_layer
 from sds_core.runs import examples
 from sds_core.runs.run_folder import ids
 from sds_core.runs.text_query import TextResult
@@ -31,7 +31,7 @@ def assets(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "PROMPT", "The model")
     monkeypatch.setattr(make, "ASSET", tmp_path / "lab-layer.safetensors")
     monkeypatch.setattr(make, "EXAMPLE", tmp_path / "example-text.json")
-    monkeypatch.setattr("sds_core.lesson.lab.LENGTH", 32)
+    monkeypatch.setattr("sds_core.lesson.lab_layer.LENGTH", 32)
     linear = "model.layers.1.self_attn.v_proj"
     monkeypatch.setattr(make, "write_lab_layer", lambda *_: write_lab_layer(str(tiny_folder), linear, text, make.ASSET))
     (tmp_path / "swaps-wanda.zip").touch()

@@ -30,7 +30,7 @@ def test_a_seed_is_an_example_and_another_seed_another():
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_row_to_predict_is_where_magnitude_and_wanda_differ_most(seed):
+def test_the_row_to_predict_tells_the_pruners_apart(seed):
     problem = micro.example(seed)
     norms = problem.gram.matrix.diagonal().sqrt()
     small, weak = TWO_OF_FOUR(problem.weight.abs()), TWO_OF_FOUR(problem.weight.abs() * norms)
@@ -79,14 +79,14 @@ def test_a_column_changes_nothing_to_its_left():
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_a_round_keeps_is_the_largest_of_weight_plus_memory(seed):
+def test_a_round_keeps_the_largest_weight_plus_dual(seed):
     problem, method = micro.example(seed), SDSAdmm(rounds=8)
     first = PRUNERS["wanda"]().solve(problem, micro.PATTERN)
     norms = problem.gram.matrix.diagonal().sqrt()
     found = list(micro.rounds(problem, first, method))
-    assert len(found) == 8 and not found[0].memory.any()
+    assert len(found) == 8 and not found[0].dual.any()
     for one in found:
-        wanted = one.round.dense + one.memory
+        wanted = one.accumulated
         assert torch.equal(TWO_OF_FOUR((wanted * norms).abs()), one.round.sparse.mask)
         torch.testing.assert_close(wanted * one.round.sparse.mask, one.round.sparse.weight)
 

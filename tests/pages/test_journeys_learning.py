@@ -1,4 +1,4 @@
-"""What a class does, in a real browser: the Walk to its end, Micro from one address, the Layer lab both ways."""
+"""What a class does, in a real browser: the Walk to its end, Micro from an address, the Layer lab both ways."""
 
 from html import unescape
 from pathlib import Path
@@ -16,10 +16,10 @@ def plots(visitor):
 def mask_changed(visitor):
     """The number under this heading, in per cent."""
     metric = visitor.page.get_by_test_id("stMetric").filter(has_text="Mask changed")
-    return float(metric.get_by_test_id("stMetricValue").inner_text().split()[0])
+    return float(metric.get_by_test_id("stMetricValue").inner_text().strip("<%\N{NO-BREAK SPACE}"))
 
 
-def test_the_walk_from_the_first_guess_to_the_hand_out(visitor):
+def test_the_walk_leads_to_the_hand_out(visitor):
     page = visitor.open("/walk").page
     for number, step in enumerate(STEPS, 1):
         page.get_by_text(step.question).wait_for()
@@ -40,7 +40,7 @@ def test_the_walk_from_the_first_guess_to_the_hand_out(visitor):
     assert all(step.question in printed and step.why in printed for step in STEPS)
 
 
-def test_micro_predicts_reveals_and_is_the_same_from_its_address(workshop, visitor):
+def test_micro_is_the_same_from_its_address(workshop, visitor):
     page = visitor.open("/micro?pruner=magnitude&seed=3").page
     weight = micro.example(3).weight
     row = micro.telling_row(micro.example(3))
@@ -58,12 +58,12 @@ def test_micro_predicts_reveals_and_is_the_same_from_its_address(workshop, visit
     assert other.left == [] and other.errors == []
 
 
-def test_the_lab_without_a_memory_and_with_one(visitor):
-    page = visitor.open("/lab?memory=off&rounds=6").page
-    page.get_by_text("Without a memory nothing changes.").wait_for()
-    assert page.get_by_text("they come back no larger than they were").count() == 1
+def test_the_lab_without_the_dual_and_with_it(visitor):
+    page = visitor.open("/lab?dual=off&rounds=6").page
+    page.get_by_text("Without the memory, nothing changes.").wait_for()
+    assert page.get_by_text("they return no larger than they were").count() == 1
     assert mask_changed(visitor) < 0.5
     page.get_by_test_id("stButtonGroup").get_by_text("on", exact=True).click()
-    page.get_by_text("With the memory the mask moves.").wait_for()
-    page.wait_for_url("**memory=on*")
+    page.get_by_text("With the memory, the mask moves.").wait_for()
+    page.wait_for_url("**dual=on*")
     assert mask_changed(visitor) > 2

@@ -1,8 +1,8 @@
-"""The Layer lab: the memory on and off, every control, and the ways an address can be wrong."""
+"""The Layer lab: the dual on and off, every control, and wrong addresses."""
 
 import pytest
 
-from sds_core.lesson import lab
+from sds_core.lesson import lab, lab_layer
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.registry import PRUNERS
@@ -12,37 +12,37 @@ from tests.pages.test_run import address, texts
 PAGE = "pages/lab.py"
 
 
-def told(at) -> dict[str, float]:
+def metrics(at) -> dict[str, float]:
     """The page's numbers, in per cent."""
-    return {metric.label: float(metric.value.rstrip("%\N{NO-BREAK SPACE}")) for metric in at.metric}
+    return {metric.label: float(metric.value.strip("<%\N{NO-BREAK SPACE}")) for metric in at.metric}
 
 
-def test_with_the_memory_the_mask_moves_and_the_error_falls(runs, app):
+def test_with_the_dual_mask_and_error_change(runs, app):
     at = app(PAGE)
     assert not at.exception and not at.error
     assert keys(at) == ["rounds", "player"]
-    found = told(at)
+    found = metrics(at)
     assert found["Mask changed"] > 5
     assert found["Error: after the dense phase"] < found["Error: its weights solved"]
-    assert "With the memory the mask moves" in at.info[0].value and "Stopping early does harm" in at.info[0].value
+    assert "With the memory, the mask moves" in at.info[0].value and "Stopping early hurts" in at.info[0].value
 
 
-def test_without_it_nothing_changes_and_the_page_says_why(runs, app):
-    at = app(PAGE, memory="off")
-    found = told(at)
+def test_without_the_dual_nothing_changes(runs, app):
+    at = app(PAGE, dual="off")
+    found = metrics(at)
     assert found["Mask changed"] < 0.1
     assert found["Error: after the dense phase"] == pytest.approx(found["Error: its weights solved"], abs=0.02)
-    assert "Without a memory nothing changes" in at.info[0].value and "100\N{NO-BREAK SPACE}%" in at.info[0].value
-    at.segmented_control(key="lab-memory").set_value("on").run()
-    assert address(at, "memory") == "on" and told(at)["Mask changed"] > 5
+    assert "Without the memory, nothing changes" in at.info[0].value and "100\N{NO-BREAK SPACE}%" in at.info[0].value
+    at.segmented_control(key="lab-dual").set_value("on").run()
+    assert address(at, "dual") == "on" and metrics(at)["Mask changed"] > 5
 
 
 def test_numbers_and_curves_are_those_of_the_engine(runs, app):
     at = app(PAGE, pruner="magnitude", rounds="3", alpha="0.5")
     method = SDSAdmm(rounds=3, alpha=0.5)
-    found = lab.walk(lab.read_lab_layer(), PRUNERS["magnitude"](), NM(2, 4), method, memory=True)
+    found = lab.rounds(lab_layer.read_lab_layer(), PRUNERS["magnitude"](), NM(2, 4), method, dual=True)
     last = found[found["stage"] == "final"].iloc[0]
-    assert told(at)["Error: after the dense phase"] == pytest.approx(100 * last["held_out"], abs=0.005)
+    assert metrics(at)["Error: after the dense phase"] == pytest.approx(100 * last["held_out"], abs=0.005)
     assert f"{100 * last['seen']:.2f}" in at.metric[2].delta
     curve = next(t for t in figure(at, "rounds")["data"] if t["name"] == "pruned again, held-out text")
     again = found[found["stage"] == "pruned"]
@@ -67,16 +67,16 @@ def test_one_round_is_drawn(runs, app):
     assert not at.exception and keys(at) == ["rounds", "player"]
 
 
-def test_it_says_what_the_layer_is_and_what_is_left_out(runs, app):
+def test_the_origin_of_the_layer_is_told(runs, app):
     written = texts(app(PAGE, rounds="1"))
-    assert lab.LINEAR in written and "write-lab-layer" in written and "β" in written
+    assert lab_layer.LINEAR in written and "write-lab-layer" in written and "β" in written
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("memory", "maybe"), ("pruner", "owl"), ("pattern", "3:7"), ("rounds", "0"), ("rounds", "1e3"), ("alpha", "2")],
+    [("dual", "maybe"), ("pruner", "owl"), ("pattern", "3:7"), ("rounds", "0"), ("rounds", "1e3"), ("alpha", "2")],
 )
-def test_a_wrong_address_is_a_sentence_and_the_page_goes_on(runs, app, name, value):
+def test_a_wrong_address_is_a_sentence(runs, app, name, value):
     at = app(PAGE, **({"rounds": "2"} | {name: value}))
     assert not at.exception and keys(at) == ["rounds", "player"]
     assert f"“{name}={value}” in the address" in at.error[0].value
@@ -87,7 +87,7 @@ def test_a_broken_layer_is_a_sentence(runs, app, tmp_path, monkeypatch):
 
     cache_resource.clear()
     cache_data.clear()
-    monkeypatch.setattr(lab.read_lab_layer, "__defaults__", (tmp_path / "missing.safetensors",))
+    monkeypatch.setattr(lab_layer.read_lab_layer, "__defaults__", (tmp_path / "missing.safetensors",))
     at = app(PAGE)
     assert not at.exception and "cannot be read" in at.error[0].value
     cache_resource.clear()

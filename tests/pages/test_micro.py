@@ -1,4 +1,4 @@
-"""Micro: predict and reveal, every step of every pruner, and the ways an address can be wrong."""
+"""Micro: predict and reveal, every step of every pruner, and wrong addresses."""
 
 import json
 
@@ -37,7 +37,7 @@ def predict(at, seed: int, guess: list[int]):
     return at.run()
 
 
-def test_it_opens_with_a_question_and_not_with_the_answer(runs, app):
+def test_it_opens_with_a_question_only(runs, app):
     at = app(PAGE)
     assert not at.exception and at.title[0].value == "What does each pruner look at?"
     assert keys(at) == ["norms", "weight"]
@@ -58,8 +58,8 @@ def test_a_prediction_is_judged(runs, app, wrong):
     assert at.button(key="micro-next").label == "Reveal"
     at.button(key="micro-next").click().run()
     assert not at.exception and address(at, "step") == "prune"
-    told = f"Row {row + 1} keeps inputs {', '.join(map(str, kept))}."
-    assert told in texts(at) and ("3 of 4" if wrong else "all right") in texts(at)
+    truth = f"Row {row + 1} keeps inputs {', '.join(map(str, kept))}."
+    assert truth in texts(at) and ("3 of 4" if wrong else "all right") in texts(at)
 
 
 def test_without_a_prediction_it_only_tells(runs, app):
@@ -94,7 +94,7 @@ def test_the_source_beside_it_is_the_pruners_own(runs, app, pruner):
     assert f"class {PRUNERS[pruner].__name__}:" in at.code[0].value and "def solve(" in at.code[0].value
 
 
-def test_the_error_on_the_page_is_that_of_the_formula(runs, app):
+def test_the_error_is_that_of_the_formula(runs, app):
     at = app(PAGE, step="prune", seed="5")
     problem = micro.example(5)
     weight, gram = problem.weight, problem.gram.matrix
@@ -113,16 +113,16 @@ def test_the_sweep_goes_column_by_column(runs, app):
     assert any(text != "0" for text in pushed)
     at.slider(key="micro-column").set_value(8).run()
     assert address(at, "column") == "8"
-    assert set(numbers(at, "pushed")) == {"0"} and "no column left" in texts(at)
+    assert set(numbers(at, "pushed")) == {"0"} and "No column is left" in texts(at)
     at.slider(key="micro-column").set_value(0).run()
     assert not at.exception and "Nothing is pruned yet" in texts(at)
 
 
-def test_the_memory_starts_empty_and_fills(runs, app):
+def test_the_dual_starts_empty_and_fills(runs, app):
     at = app(PAGE, step="dense")
-    assert set(numbers(at, "memory")) == {"0"}
+    assert set(numbers(at, "dual")) == {"0"}
     at.slider(key="micro-round").set_value(5).run()
-    assert address(at, "round") == "5" and len(set(numbers(at, "memory"))) > 10
+    assert address(at, "round") == "5" and len(set(numbers(at, "dual"))) > 10
 
 
 def test_the_last_step_shows_three_errors_and_the_masks(runs, app):
@@ -164,7 +164,7 @@ def test_leaving_sparsegpt_leaves_its_columns(runs, app):
         ("step", ""),
     ],
 )
-def test_a_wrong_address_is_a_sentence_and_the_page_goes_on(runs, app, name, value):
+def test_a_wrong_address_is_a_sentence(runs, app, name, value):
     at = app(PAGE, **{name: value})
     assert not at.exception and keys(at) == ["norms", "weight"]
     assert f"“{name}={value[:40]}” in the address" in at.error[0].value and len(at.error[0].value) < 200

@@ -1,0 +1,80 @@
+"""What the steps of Micro share: the example, a grid, the source code, and the button to the next step."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import streamlit as st
+
+from pages.ui import charts
+from sds_core.figures.micro import grid
+from sds_core.lesson import micro
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.methods import SDSAdmm
+from sds_core.pruning.registry import Pruner, PrunerRegistry
+
+WIDE = 400
+"""Width of a grid in pixels: two fit beside each other on a projector."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example and what the chosen pruner makes of it."""
+
+    name: str
+    """The pruner's."""
+    pruners: PrunerRegistry
+    seed: int
+
+    @cached_property
+    def problem(self) -> LayerProblem:
+        return micro.example(self.seed)
+
+    @cached_property
+    def pruner(self) -> Pruner:
+        return self.pruners.make(self.name)
+
+    @cached_property
+    def first(self) -> Pruned:
+        """What the first prune leaves."""
+        return self.pruner.solve(self.problem, micro.PATTERN)
+
+    @cached_property
+    def row(self) -> int:
+        """The row to predict, from 0."""
+        return micro.telling_row(self.problem)
+
+    @cached_property
+    def rounds(self) -> list[micro.ADMMRound]:
+        """The dense phase."""
+        return list(micro.rounds(self.problem, self.first, SDSAdmm()))
+
+
+def show(values: Any, title: str, key: str, alt: str, **options: Any) -> None:
+    """A grid in its own width, so that grids stand side by side or below each other.
+
+    Args:
+        values, title, options: as `figures.micro.grid` takes them.
+        key: of the widget.
+        alt: what the grid shows, for those who cannot see it.
+    """
+    with st.container(width=WIDE):
+        charts.show(grid(values, title, **options), key, alt)
+
+
+def source(*functions: Any) -> None:
+    """The very source code that this step has run."""
+    names = " and ".join(f"`{function.__qualname__}`" for function in functions)
+    with st.expander(f"The source that computed this: {names}"):
+        text = "\n\n".join(textwrap.dedent(inspect.getsource(function)) for function in functions)
+        st.code(text, height=420 if text.count("\n") > 22 else "content")
+
+
+def go_on(label: str, step: str) -> None:
+    """The button that leads to another step."""
+    with st.container():
+        st.button(label, key="micro-next", type="primary", on_click=st.query_params.update, args=({"step": step},))
