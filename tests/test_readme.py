@@ -21,6 +21,14 @@ def test_readme_stays_short():
     assert len(TEXTS["README.md"].split()) <= 700
 
 
+def test_readme_gives_the_digits_of_the_results():
+    rows = [
+        line for line in TEXTS["README.md"].splitlines() if line.startswith(("| base pruner", "| `sds", "| control"))
+    ]
+    numbers = re.findall(r"\d+\.\d+", " ".join(rows))
+    assert len(numbers) > 30 and set(numbers) <= set(re.findall(r"\d+\.\d+", TEXTS["docs/results.md"]))
+
+
 def test_library_example_runs():
     (code,) = re.findall(r"```python\n(.*?)```", TEXTS["docs/plugins.md"], re.DOTALL)
     names = {"W": torch.randn(8, 16), "X": torch.randn(16, 40)}
