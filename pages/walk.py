@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import streamlit as st
 
 from pages.ui import cached, charts, glossary_box, layout, url_state
 from sds_core.errors import SDSError
 
-if TYPE_CHECKING:
-    from sds_core.lesson.findings import Evidence, Finding
-    from sds_core.lesson.questions import Step
-
 layout.routed()
+st.title("Why prune, fill in, and prune again?", anchor=False)
+with st.spinner("Loading the engine …"):  # pandas and torch take seconds the first time: the title need not wait
+    from sds_core.lesson.evidence import Evidence, open_runs
+    from sds_core.lesson.findings import Finding
+    from sds_core.lesson.questions import STEPS, Step
+    from sds_core.reports.handout import handout
 
 
 def evidence(*names: str) -> Evidence:
-    """The examples of these names with their records.
+    """The examples of these names with their layer statistics.
 
     Raises:
         SDSError: one is missing or broken.
     """
-    from sds_core.lesson.findings import Evidence, open_runs
-
     runs = open_runs(*names)
     return Evidence(runs, {name: cached.record(run) for name, run in runs.items()})
 
 
-def choose(steps: int) -> tuple[int, bool]:
+def choose() -> tuple[int, bool]:
     """Number of the step, and whether the teacher's notes are shown: in widgets and in the address."""
-    number = url_state.whole("step", 1, steps, 1)
+    number = url_state.whole("step", 1, len(STEPS), 1)
     notes = url_state.choice("notes", ("0", "1"), "0")
     st.session_state["walk-step"], st.session_state["walk-notes"] = number, notes == "1"
 
@@ -40,7 +40,7 @@ def choose(steps: int) -> tuple[int, bool]:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.segmented_control(
             "Step",
-            range(1, steps + 1),
+            range(1, len(STEPS) + 1),
             key="walk-step",
             required=True,
             on_change=url_state.write,
@@ -52,7 +52,7 @@ def choose(steps: int) -> tuple[int, bool]:
 
 
 def ask(number: int, step: Step) -> None:
-    """What one needs to know, the question, and, until the answer is known, what can be predicted."""
+    """What one needs to know, the question, and, until the reveal, the options to predict."""
     st.subheader(f"{number} · {step.title}", anchor=False)
     st.markdown(f"{step.before} **{step.question}**")
     if revealed(number):
@@ -83,13 +83,13 @@ def reveal(number: int) -> None:
 
 
 def ask_again(number: int) -> None:
-    """For the next class: the question without its answer."""
+    """Hide the answer and forget the guess, for the next class."""
     st.session_state["walk-revealed"] = st.session_state["walk-revealed"] - {number}
     st.session_state[guess_key(number)] = None
 
 
 def answer(number: int, step: Step, found: Finding) -> None:
-    """What became of the prediction, the picture, and why."""
+    """Whether the prediction was right, the figure, and why."""
     guess = st.session_state.get(guess_key(number))
     verdict = "You were right. " if guess == found.right else ""
     said = "" if guess is None or verdict else f" You said: {step.options[guess]}."
@@ -100,21 +100,21 @@ def answer(number: int, step: Step, found: Finding) -> None:
 
 
 def teach(step: Step) -> None:
-    """Notes on the step."""
+    """The teacher's notes on the step."""
     with st.container(border=True):
         st.markdown(
             f"**For the teacher, {step.notes.minutes} minutes.** Ask: {step.notes.ask}\n\n"
-            f"Often mistaken: {step.notes.mistaken}"
+            f"A common mistake: {step.notes.mistaken}"
         )
 
 
-def go_on(number: int, steps: int) -> None:
-    """To the next step or back, and to the question again."""
+def go_on(number: int) -> None:
+    """The buttons to the next step, to the one before, and back to the question."""
     with st.container(horizontal=True):
         if number > 1:
             turn = {"step": str(number - 1)}
             st.button("Back", key="walk-back", on_click=st.query_params.update, args=(turn,))
-        if number < steps:
+        if number < len(STEPS):
             turn = {"step": str(number + 1)}
             kind: Literal["primary", "secondary"] = "primary" if revealed(number) else "secondary"
             st.button("Next", key="walk-next", type=kind, on_click=st.query_params.update, args=(turn,))
@@ -122,20 +122,13 @@ def go_on(number: int, steps: int) -> None:
             st.button("Ask again", key="walk-again", on_click=ask_again, args=(number,))
 
 
-def printed() -> str:
-    """The hand-out; made when it is asked for."""
-    from sds_core.reports.handout import handout
-
-    return handout(evidence)
-
-
 def end() -> None:
-    """What to take along, and where to go."""
-    st.subheader("To take along", anchor=False)
+    """What to take home, and where to go from here."""
+    st.subheader("Take it with you", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download the hand-out",
-            printed,
+            lambda: handout(evidence),
             "pruning.html",
             "text/html",
             key="walk-handout",
@@ -147,16 +140,12 @@ def end() -> None:
         st.page_link("pages/lab.py", label="Play with a real layer", icon=":material/science:")
 
 
-st.title("Why prune, fill in, and prune again?", anchor=False)
-with st.spinner("Loading the engine …"):
-    from sds_core.lesson.questions import STEPS
-
-number, notes = choose(len(STEPS))
+number, notes = choose()
 step = STEPS[number - 1]
 if number == 1:
     st.markdown(
         f"{len(STEPS)} questions about a small but real language model. Guess first, then reveal: every answer was "
-        "measured, and each needs only the ones before it."
+        "measured, and every question builds on the ones before it."
     )
 ask(number, step)
 if revealed(number):
@@ -169,7 +158,7 @@ if revealed(number):
         answer(number, step, found)
 if notes:
     teach(step)
-go_on(number, len(STEPS))
+go_on(number)
 if number == len(STEPS):
     end()
 glossary_box.explain(*step.terms)

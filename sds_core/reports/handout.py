@@ -8,7 +8,7 @@ from sds_core.errors import SDSError
 from sds_core.figures.layer import HEADROOM, SHOWN, centres, density, zeros
 from sds_core.figures.markup import html
 from sds_core.figures.style import STAGE_COLOURS, STAGE_NAMES
-from sds_core.lesson.findings import Evidence, of_layer
+from sds_core.lesson.evidence import Evidence, name_of_layer
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.questions import STEPS, Step
 
@@ -73,7 +73,7 @@ def _picture(layer: pd.DataFrame) -> str:
     drawn = [_curve(i, stage, row, top) for i, (stage, row) in enumerate(curves.items())]
     return (
         f'<svg viewBox="0 0 {WIDTH} {ROW * len(drawn)}" role="img" aria-label="Histograms of one layer by stage">'
-        f'{"".join(drawn)}</svg>\n<p class="small">The weights of {html(of_layer(layer))}, SDS with memory, from '
+        f'{"".join(drawn)}</svg>\n<p class="small">The weights of {html(name_of_layer(layer))}, SDS with memory, from '
         f"−{SHOWN:g} to {SHOWN:g} standard deviations; exact zeros are in the label, peaks are cut at the top.</p>"
     )
 

@@ -7,21 +7,21 @@ import pandas as pd
 import pytest
 import torch
 
-from sds_core.errors import SDSError
 from sds_core.lesson import findings
-from sds_core.lesson.findings import RUNS, Evidence, between, open_runs
+from sds_core.lesson.evidence import RUNS, Evidence
+from sds_core.lesson.findings import between
 from sds_core.lesson.questions import STEPS
 from sds_core.pruning.distribution import histogram
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.perplexity import format_perplexity
-from sds_core.runs import examples, references
+from sds_core.runs import references
 from sds_core.runs.study import StudySpread
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
-def test_a_step_answers_with_one_of_its_options_and_numbers(evidence, step):
+def test_a_step_answers_with_an_option_and_numbers(evidence, step):
     some = Evidence(
-        {name: evidence.runs[name] for name in step.runs}, {name: evidence.records[name] for name in step.runs}
+        {name: evidence.runs[name] for name in step.runs}, {name: evidence.layer_stats[name] for name in step.runs}
     )
     found = step.find(some)
     assert 0 <= found.right < len(step.options) and any(c.isdigit() for c in found.said)
@@ -33,17 +33,7 @@ def test_ranges_meet_at_their_edges(value, place):
     assert between(value, 0.02, 0.2) == place
 
 
-def test_a_share_is_of_all_weights_and_not_of_layers(evidence):
-    rows = evidence.records["base-wanda"]
-    dense = rows[rows["stage"] == "dense"]
-    sizes = np.array([sum(c) + b + a + z for c, b, a, z in dense[["counts", "below", "above", "zeros"]].to_numpy()])
-    assert len(set(sizes)) > 1, "with equal layers nothing would be tested"
-    wanted = float(np.average(dense["near_zero"], weights=sizes))
-    assert evidence.share("base-wanda", "near_zero", "dense") == pytest.approx(wanted)
-    assert wanted != pytest.approx(dense["near_zero"].mean(), rel=1e-6)
-
-
-def test_the_share_from_the_larger_half_is_that_of_the_weights_themselves():
+def test_the_larger_half_is_counted_from_histograms():
     generator = torch.Generator().manual_seed(3)
     weight = torch.randn(128, 256, generator=generator)
     norms = torch.rand(256, generator=generator) + 0.2
@@ -88,22 +78,12 @@ def test_the_repair_is_judged_by_windows_and_seeds(evidence, known_seeds):
 
 
 def test_best_is_the_lowest_perplexity_or_nobody(evidence, known_seeds):
-    found, measured = findings.better(evidence), losses(evidence)
+    found, measured = findings.best(evidence), losses(evidence)
     first, second = sorted(measured, key=lambda name: measured[name].mean())[:2]
     assert found.right == (RUNS.index(first) if sure(measured[first] - measured[second]) else 4)
     assert format_perplexity(math.exp(measured[first].mean())) in found.said
 
 
 def test_nothing_is_sure_where_seeds_are_unknown(evidence):
-    assert findings.repair(evidence).right == 1 and findings.better(evidence).right == 4
-    assert "error over seeds unknown" in findings.better(evidence).said
-
-
-def test_pictures_show_the_same_layer_of_every_run(evidence):
-    assert {findings.of_layer(evidence.layer(name)) for name in RUNS} == {"block 1, mlp.down_proj"}
-
-
-def test_a_missing_example_is_named(evidence, tmp_path, monkeypatch):
-    monkeypatch.setattr(examples, "FOLDER", tmp_path)
-    with pytest.raises(SDSError, match="not here: sds-wanda"):
-        open_runs("sds-wanda")
+    assert findings.repair(evidence).right == 1 and findings.best(evidence).right == 4
+    assert "error over seeds unknown" in findings.best(evidence).said

@@ -1,4 +1,4 @@
-"""Pictures of the Walk fit a projector and show what the records hold."""
+"""The Walk's figures fit a projector and show what the runs hold."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ def test_a_picture_is_seen_together_with_its_answer(evidence, step):
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(64, 96), (64, 48), (20, 24)])
-def test_the_corner_is_the_upper_left_of_what_is_stored(rows, columns):
+def test_the_corner_is_the_upper_left(rows, columns):
     stored = np.arange(rows * min(columns, 64)).reshape(rows, -1)
     codes, wide = corner(stored.flatten().tolist(), columns)
     assert np.array_equal(np.reshape(codes, (-1, wide)), stored[:CORNER, :CORNER])
 
 
-def test_the_player_shows_its_last_round_and_plays_them_all(evidence):
+def test_the_player_starts_at_its_end(evidence):
     plain = layer_figures.player(evidence.layer("sds-admm-wanda"))
     ended = from_its_end(plain)
     last = plain["frames"][-1]["data"]
@@ -30,6 +30,6 @@ def test_the_player_shows_its_last_round_and_plays_them_all(evidence):
     assert ended["layout"]["sliders"][0]["active"] == len(plain["frames"]) - 1
 
 
-def test_the_marked_band_is_a_tenth_of_a_standard_deviation_to_either_side(evidence):
+def test_the_marked_band_is_a_tenth_of_a_deviation(evidence):
     (band,) = near_zero_marked(layer_figures.ridges(evidence.layer("base-wanda")))["layout"]["shapes"]
     assert (band["x0"], band["x1"]) == (-0.1, 0.1)

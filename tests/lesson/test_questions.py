@@ -2,7 +2,7 @@
 
 import pytest
 
-from sds_core.lesson.findings import RUNS
+from sds_core.lesson.evidence import RUNS
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.questions import STEPS
 
@@ -16,5 +16,5 @@ def test_a_step_is_complete(step):
     assert step.notes.minutes > 0 and "?" in step.notes.ask and step.notes.mistaken.startswith("“")
 
 
-def test_the_whole_walk_fits_into_a_lesson_of_ninety_minutes():
+def test_the_walk_fits_into_a_lesson():
     assert 60 <= sum(step.notes.minutes for step in STEPS) <= 90

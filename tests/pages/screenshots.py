@@ -46,7 +46,7 @@ def of_the_readme(target: Path, visit: Any, examples: list[str], one: str) -> No
     """One picture a page, from where it becomes telling."""
     visitor = visit().open("/walk?step=5")
     visitor.page.get_by_role("button", name="Reveal without a guess").click()
-    save(visitor, "Why not fill in again?", target / "walk.png")
+    save(visitor, "Why not fill in the zeros?", target / "walk.png")
     save(visit().open("/micro?step=prune&pruner=wanda&seed=10"), "What does each pruner look at?", target / "micro.png")
     save(visit().open(f"/layer?run={one}&cell={LAYER}"), f"block {LAYER.replace('.', ', ', 1)}", target / "layer.png")
     save(visit().open(f"/compare?runs={','.join(examples)}"), "At 2:4", target / "compare.png")

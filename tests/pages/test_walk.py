@@ -1,4 +1,4 @@
-"""Walk: every step, prediction and reveal, notes, a wrong address, missing examples, and the hand-out."""
+"""Walk: every step, prediction and reveal, notes, wrong addresses, missing examples, the hand-out."""
 
 import pytest
 
@@ -31,12 +31,12 @@ def buttons(at) -> list[str]:
 
 def right(at, number: int) -> int:
     """Place of the option that the page calls right."""
-    told = texts(at)
-    (place,) = [i for i, option in enumerate(STEPS[number - 1].options) if f"{option}.**" in told]
+    shown = texts(at)
+    (place,) = [i for i, option in enumerate(STEPS[number - 1].options) if f"{option}.**" in shown]
     return place
 
 
-def test_it_opens_with_the_first_question_and_not_with_the_answer(shipped, app):
+def test_it_opens_with_the_first_question_only(shipped, app):
     at = app(PAGE)
     assert not at.exception and at.title[0].value == "Why prune, fill in, and prune again?"
     assert at.subheader[0].value == f"1 · {STEPS[0].title}"
@@ -56,7 +56,7 @@ def test_every_step_asks_and_then_answers(shipped, app, number):
     assert "You were right" not in texts(at) and "You said" not in texts(at)
 
 
-def test_a_prediction_is_judged_kept_and_can_be_asked_again(shipped, app):
+def test_a_prediction_is_judged_and_kept(shipped, app):
     at = app(PAGE, step="2")
     at.button(key="walk-reveal").click().run()
     truth = right(at, 2)
@@ -113,17 +113,17 @@ def test_the_row_of_numbers_leads_to_any_step(shipped, app):
     ("name", "value"),
     [("step", "0"), ("step", "9"), ("step", "-1"), ("step", "²"), ("step", ""), ("step", "1" * 300), ("notes", "yes")],
 )
-def test_a_wrong_address_is_a_sentence_and_the_walk_begins(shipped, app, name, value):
+def test_a_wrong_address_starts_the_walk(shipped, app, name, value):
     at = app(PAGE, **{name: value})
     assert not at.exception and at.subheader[0].value == f"1 · {STEPS[0].title}"
     assert f"“{name}={value[:40]}” in the address" in at.error[0].value and len(at.error) == 1
 
 
-def test_a_missing_example_is_a_sentence_and_one_can_go_on(none_shipped, app):
+def test_a_missing_example_is_a_sentence(none_shipped, app):
     at = app(PAGE, step="8")
     at.button(key="walk-reveal").click().run()
     assert not at.exception and drawn(at) == []
-    assert "finished run that is not here: base-wanda" in at.error[0].value
+    assert "finished run that is missing: base-wanda" in at.error[0].value
     assert at.get("download_button")
     at.button(key="walk-back").click().run()
     assert not at.exception and not at.error and STEPS[6].question in texts(at)

@@ -1,0 +1,81 @@
+"""The finished runs from which the Walk takes its answers."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sds_core.errors import SDSError
+from sds_core.runs import examples
+from sds_core.runs.claims import Claim
+from sds_core.runs.compare import Row, side_by_side
+from sds_core.runs.outcomes import outcomes_of
+from sds_core.runs.references import claim
+from sds_core.runs.run_folder import Run
+
+NAMES = {
+    "base-wanda": "Wanda alone",
+    "base-sparsegpt": "SparseGPT alone",
+    "sds-wanda": "SDS, from Wanda",
+    "sds-admm-wanda": "SDS with a memory, from Wanda",
+}
+"""The shipped examples that the Walk needs, with their names there."""
+RUNS = tuple(NAMES)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Some of the examples with their layer statistics."""
+
+    runs: dict[str, Run]
+    layer_stats: dict[str, pd.DataFrame]
+
+    def layer(self, name: str) -> pd.DataFrame:
+        """The statistics of the layer in the figures: the last linear of the middle block, the same in every run."""
+        stats = self.layer_stats[name]
+        blocks = sorted(set(stats["block"]))
+        of_block = stats[stats["block"] == blocks[len(blocks) // 2]]
+        return of_block[of_block["linear"] == list(dict.fromkeys(of_block["linear"]))[-1]]
+
+    def stage(self, name: str, stage: str) -> pd.Series:
+        """The statistics of this layer at one stage."""
+        layer = self.layer(name)
+        return layer[(layer["stage"] == stage) & (layer["round"] == 0)].iloc[-1]
+
+    def share(self, name: str, column: str, stage: str, number: int = 0) -> float:
+        """A share of all weights of the model: the layers' shares, weighted by their sizes."""
+        stats = self.layer_stats[name]
+        rows = stats[(stats["stage"] == stage) & (stats["round"] == number)]
+        sizes = rows["counts"].map(sum) + rows["below"] + rows["above"] + rows["zeros"]
+        return float((rows[column] * sizes).sum() / sizes.sum())
+
+    def rows(self, *names: str) -> list[Row]:
+        """The runs as rows of a comparison, with references among the examples alone.
+
+        Raises:
+            SDSError: they were not measured on the same windows of one text.
+        """
+        return side_by_side([self.runs[name] for name in names], outcomes_of(self.runs.values()))
+
+    def claim(self, mine: Row, reference: Row) -> Claim:
+        """How one example compares to another."""
+        return claim([mine.outcome], [reference.outcome], outcomes_of(self.runs.values()))
+
+
+def open_runs(*names: str) -> dict[str, Run]:
+    """Return the examples of these names, unpacking those that are not among this user's runs.
+
+    Raises:
+        SDSError: one does not ship with this copy, or cannot be unpacked.
+    """
+    missing = [name for name in names if not (examples.FOLDER / f"{name}.zip").exists()]
+    if missing:
+        raise SDSError(
+            f"this step needs a finished run that is missing: {' and '.join(missing)}",
+            cure="install a complete copy of SDS Studio, or go on to another step",
+        )
+    return {name: examples.example(name) for name in names}
+
+
+def name_of_layer(layer: pd.DataFrame) -> str:
+    """The layer's name in a sentence."""
+    return f"block {int(layer['block'].iloc[0])}, {layer['linear'].iloc[0]}"
