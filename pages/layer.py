@@ -103,8 +103,8 @@ def pictures(record: pd.DataFrame, cell: tuple[int, str], pattern: Pattern, fini
             st.subheader("Phase 2, round by round", anchor=False)
             charts.show(moving, "player", "Histogram of the re-dense weight in every round of phase 2")
             st.caption(
-                "The re-dense weight gathers at zero where its prune will cut. A peak that leaves the picture at the "
-                "top is cut off there."
+                "The re-dense weight after each round, and what the next prune keeps of it. A peak that exceeds the "
+                "picture is cut off at the top."
             )
         changes(layer, pattern)
         st.subheader("The same in numbers", anchor=False)

@@ -46,8 +46,15 @@ def test_the_change_in_perplexity_is_at_the_top(finished, app):
         assert part in at.markdown[0].value
 
 
+def test_gradient_steps_are_played_as_rounds(finished, app):
+    run = finished["staged"]
+    assert run.config.method == "sds"
+    steps = figure(app(PAGE, run=run.id), "player")["layout"]["sliders"][0]["steps"]
+    assert [step["label"] for step in steps] == ["1", "2", "3"]
+
+
 def test_a_run_without_rounds_has_no_player(finished, app):
-    assert "player" not in keys(app(PAGE, run=finished["staged"].id))
+    assert "player" not in keys(app(PAGE, run=finished["phase1"].id))
 
 
 def test_a_run_of_phase_1_shows_the_stages_it_has(finished, app):
