@@ -1,4 +1,4 @@
-"""Commands that make what the product reads: write-text, write-lab-layer, and for developers examples."""
+"""Commands that make what the product reads: write-text, convert, write-lab-layer, and for developers examples."""
 
 import argparse
 from dataclasses import asdict
@@ -25,6 +25,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     text.add_argument("--out", help="output file (default: where the text source `self` looks)")
     text.set_defaults(do=_write_text)
 
+    pickled = commands.add_parser("convert", help="convert a model's *.bin files to safetensors")
+    pickled.add_argument("model", help="hub id or local folder")
+    pickled.add_argument("folder", help="new folder for the converted model")
+    pickled.set_defaults(do=_convert)
+
     layer = commands.add_parser("write-lab-layer", help="remake the layer of the app's Layer lab")
     layer.add_argument("--out", help="output file (default: where the Layer lab looks)")
     layer.set_defaults(do=_write_lab_layer)
@@ -38,6 +43,15 @@ def _write_text(options: argparse.Namespace) -> int:
 
     for line in write_self_text(options.model, options.windows, options.length, options.seed, options.out):
         print(line, flush=True)
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from sds_core.models.convert import convert
+
+    target = Path(options.folder).expanduser()
+    convert(options.model, target)
+    print(target)
     return 0
 
 

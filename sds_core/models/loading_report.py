@@ -1,17 +1,63 @@
-"""The report of transformers' loader: what the files lack or hold in another shape is refused, nothing is filled in."""
+"""Compare what a model took with what its files hold: nothing is made up, and no tensor is dropped in silence."""
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
-from sds_core.models.weight_files import refuse_not_finite
+from sds_core.models.quantisation import TAKE_ORIGINAL
+from sds_core.models.weight_files import WeightFiles, refuse_not_finite
 
 SAVE_AGAIN = "download or save it again; nothing is filled in"
+SHOWN = 3
+"""Number of tensor names that a message lists."""
+PLAIN_DTYPES = ("BF16", "F16", "F32", "F64")
+"""How safetensors names the precisions of weights that are not quantised."""
+QUANTISED = re.compile(
+    r"(scales?|scale_inv|zero_points?|zeros|qweight|g_idx|absmax|quant_map|quant_state\.\S+|SCB|weight_format|"
+    r"weight_packed|weight_shape|blocks)$"
+)
+"""Ends of tensor names that only quantised models have."""
+ADAPTER = re.compile(r"(^|\.)lora_|^base_model\.")
+LEFTOVER = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$|(^|\.)(position_ids|version)$")
+"""Tensors that older versions of transformers stored and a model computes by itself."""
+CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.(masked_)?bias$")
+"""Names of stored causal masks, of four dimensions, and of the number in their place; a layer's bias has one."""
 
 
-def refuse_incomplete(report: dict[str, Any], folder: Path) -> None:
+def is_leftover(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a stored tensor is one that no model needs."""
+    return bool(LEFTOVER.search(name) or (len(shape) in (0, 4) and CAUSAL_MASK.search(name)))
+
+
+def refuse_differences(report: Mapping[str, Any], model: PreTrainedModel, files: WeightFiles, restored: bool) -> None:
+    """Refuse a model that did not take every weight from its files, or did not take everything in them.
+
+    What transformers knows to be no part of a family's model, such as layers that predict several tokens, is allowed.
+
+    Args:
+        report: as `from_pretrained(output_loading_info=True)` returns it.
+        model: the loaded model.
+        files: what it was loaded from.
+        restored: whether transformers restored quantised weights while loading.
+
+    Raises:
+        SDSError: weights are missing, of another shape, quantised, or left over; they are named.
+    """
+    unused = [name for name in sorted(report["unexpected_keys"]) if not _is_harmless(name, model, files)]
+    low = _low_precision(model, files)
+    if restored:
+        low = [name for name in low if not _has_scale(name, files)]
+    refuse_quantised([*filter(QUANTISED.search, unused), *low], files.folder)
+    refuse_incomplete(report, files.folder)
+    refuse_unused(unused, files.folder)
+
+
+def refuse_incomplete(report: Mapping[str, Any], folder: Path) -> None:
     """Refuse weights that are missing, which transformers would draw at random, or of another shape.
 
     Args:
@@ -22,12 +68,44 @@ def refuse_incomplete(report: dict[str, Any], folder: Path) -> None:
         SDSError: a weight is missing or of another shape; it is named.
     """
     if missing := sorted(report["missing_keys"]):
-        raise SDSError(
-            f"the model in {folder} lacks {len(missing)} of its weights, first {missing[0]}", cure=SAVE_AGAIN
-        )
+        lacks = f"the model in {folder} lacks {len(missing)} of its weights, first {missing[0]}"
+        raise SDSError(lacks, cure=SAVE_AGAIN)
     for name, found, expected in sorted(report["mismatched_keys"]):
         shapes = f"has shape {tuple(found)}, its configuration asks for {tuple(expected)}"
         raise SDSError(f"weight {name} of the model in {folder} {shapes}", cure=SAVE_AGAIN)
+
+
+def refuse_quantised(names: Iterable[str], folder: Path) -> None:
+    """Refuse quantised tensors.
+
+    Args:
+        names: their names.
+        folder: the model's folder.
+
+    Raises:
+        SDSError: there are some; they are named.
+    """
+    if quantised := list(names):
+        raise SDSError(f"the weights in {folder} are quantised: {_listed(quantised)}", cure=TAKE_ORIGINAL)
+
+
+def refuse_unused(names: Iterable[str], folder: Path) -> None:
+    """Refuse tensors that the model has no use for.
+
+    Args:
+        names: their names.
+        folder: the model's folder or file.
+
+    Raises:
+        SDSError: there are some; they are named.
+    """
+    if unused := list(names):
+        cure = "correct config.json so that it describes all tensors, or save the model again"
+        if any(map(ADAPTER.search, unused)):
+            cure = "merge the adapter into the model's weights and save it again"
+        if folder.suffix == ".gguf":
+            cure = "take the model in safetensors"
+        raise SDSError(f"{folder} holds what is not part of the model: {_listed(unused)}", cure=cure)
 
 
 def refuse_not_finite_weights(model: PreTrainedModel, folder: Path) -> None:
@@ -38,3 +116,35 @@ def refuse_not_finite_weights(model: PreTrainedModel, folder: Path) -> None:
     """
     for name, tensor in model.named_parameters():
         refuse_not_finite(name, tensor, folder)
+
+
+def _is_harmless(name: str, model: PreTrainedModel, files: WeightFiles) -> bool:
+    """Whether a tensor that the model did not take makes no difference."""
+    stored = next((own for own in files.shapes if own == name or name.endswith(f".{own}")), None)
+    if stored is None:
+        return False
+    if is_leftover(name, files.shapes[stored]):
+        return True
+    buffer = dict(model.named_buffers()).get(name)  # one that the model computes by itself
+    return buffer is not None and files.shapes[stored] == buffer.shape and torch.equal(files.get(stored), buffer)
+
+
+def _low_precision(model: PreTrainedModel, files: WeightFiles) -> list[str]:
+    """Weights that are stored as integers or in 8 bits."""
+    weights = {name for name, weight in model.named_parameters() if weight.is_floating_point()}
+    prefix = f"{model.base_model_prefix}."
+    return [
+        name
+        for name, dtype in files.dtypes.items()
+        if dtype not in PLAIN_DTYPES and (name in weights or prefix + name in weights)
+    ]
+
+
+def _has_scale(name: str, files: WeightFiles) -> bool:
+    stem = name.removesuffix("weight")
+    return any(other.startswith(stem) and "scale" in other.removeprefix(stem) for other in files.shapes)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,6 +1,7 @@
 """The safetensors files of a model folder, read tensor by tensor, not memory-mapped: a map would fill memory."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sds_core.errors import SDSError
+from sds_core.errors import SDSError, first_line
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """File names of transformers: a single file, and the index of several."""
+SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
+"""One of several files, with their number."""
 
 
 class WeightFiles:
@@ -26,13 +29,16 @@ class WeightFiles:
         self.folder = folder
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Shapes by tensor name, in the order of the files."""
+        self.dtypes: dict[str, str] = {}
+        """Stored precisions by tensor name, as safetensors names them."""
         self._places: dict[str, Path] = {}
         self._seen: dict[Path, tuple[int, int]] = {}
-        for path in self._files():
+        for path in weight_files(folder):
             self._seen[path] = _state(path)
             with self._open(path) as file:
                 for name in file.keys():  # noqa: SIM118, not a dictionary
                     self.shapes[name] = tuple(file.get_slice(name).get_shape())
+                    self.dtypes[name] = file.get_slice(name).get_dtype()
                     self._places[name] = path
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
@@ -53,23 +59,66 @@ class WeightFiles:
                     refuse_not_finite(name, tensor, self.folder)
                     yield name, tensor
 
-    def _files(self) -> list[Path]:
-        if (self.folder / SINGLE).is_file():
-            return [self.folder / SINGLE]
-        try:
-            places = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-            names = sorted(set(places.values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SDSError(f"there is neither {SINGLE} nor a sound {INDEX} in {self.folder}") from error
-        if any(Path(name).name != name for name in names):
-            raise SDSError(f"{INDEX} in {self.folder} names files elsewhere", got=", ".join(names))
-        return [self.folder / name for name in names]
+    def get(self, name: str) -> Tensor:
+        """One tensor, of any values.
+
+        Raises:
+            SDSError: its file cannot be read.
+        """
+        with self._open(self._places[name]) as file:
+            return file.get_tensor(name)
 
     def _open(self, path: Path) -> Any:
         try:
             return safe_open(path, "pt", backend="pread")
         except (OSError, SafetensorError) as error:
             raise SDSError(f"the weights in {path} cannot be read: {error}", cure="download the model again") from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers loads from a folder: a single one, or else those that an index names.
+
+    Raises:
+        SDSError: there is neither, or the index is broken or does not name all files.
+    """
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        pickled = any(folder.glob("*.bin"))
+        raise SDSError(
+            f"there is neither {SINGLE} nor {INDEX} in {folder}",
+            cure=f"convert its *.bin files: python -m sds_core convert {folder} NEW_FOLDER"
+            if pickled
+            else "download or save the model again",
+        )
+    names = shard_names(folder / INDEX)
+    counts = {match[1] for name in names if (match := SHARD.fullmatch(name))}
+    alike = {path.name for path in folder.iterdir() if (match := SHARD.fullmatch(path.name)) and match[1] in counts}
+    if unnamed := sorted(alike - set(names)):
+        raise SDSError(f"{INDEX} in {folder} does not name {unnamed[0]}", cure="download or save the model again")
+    return [folder / name for name in names]
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether all files of one set of weights are in a folder."""
+    if (folder / SINGLE).is_file():
+        return True
+    return (folder / INDEX).is_file() and all((folder / name).is_file() for name in shard_names(folder / INDEX))
+
+
+def shard_names(index: Path) -> list[str]:
+    """Names of the files beside it that an index names.
+
+    Raises:
+        SDSError: the index is broken, or names files elsewhere.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SDSError(f"{index} is broken: {first_line(error)}", cure="download the model again") from error
+    if any(Path(name).name != name for name in names):
+        raise SDSError(f"{index.name} in {index.parent} names files elsewhere", got=", ".join(names))
+    return names
 
 
 def refuse_not_finite(name: str, tensor: Tensor, where: Path) -> None:

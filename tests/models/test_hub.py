@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from sds_core.models.calibration import evaluation_windows
 from sds_core.models.load import load_model
@@ -31,8 +34,13 @@ print(json.dumps([loaded.fingerprint, str(loaded.folder), windows.tolist(), told
 
 def ask(cache: Path, address: str, text: str, **more: str) -> list:
     """What a process of its own gets from the hub at an address: the client reads its settings when it is imported."""
+    return run_script(ASK, [text], environment_of(cache, address, **more))
+
+
+def environment_of(cache: Path, address: str, **more: str) -> dict[str, str]:
+    """The environment of a process that finds the hub at an address and keeps all caches in a folder."""
     folders = {"HF_HUB_CACHE": str(cache / "hub"), "HF_HOME": str(cache), "SDS_CACHE": str(cache)}
-    environment = {
+    return {
         **os.environ,
         **folders,
         "HF_ENDPOINT": address,
@@ -40,8 +48,16 @@ def ask(cache: Path, address: str, text: str, **more: str) -> list:
         "HF_HUB_DISABLE_XET": "1",
         **more,
     }
+
+
+def run_script(script: str, arguments: list[str], environment: dict[str, str]) -> list:
     done = subprocess.run(
-        [sys.executable, "-c", ASK, text], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -72,3 +88,47 @@ def test_hub_model_and_dataset_load_then_work_offline(tiny_folder: Path, news: P
     again = ask(tmp_path, "http://127.0.0.1:9", local, HF_HUB_OFFLINE="1")
     assert again[:3] == [fingerprint, folder, expected]
     assert "out of reach" in again[3]
+
+
+TAKE = """
+import json, sys
+from pathlib import Path
+from sds_core.errors import SDSError
+from sds_core.models.convert import convert
+from sds_core.models.load import load_model
+fingerprints = [load_model(name).fingerprint for name in ("someone/twice", "someone/shards")]
+try:
+    load_model("someone/pickled")
+except SDSError as error:
+    message = str(error)
+convert("someone/pickled", Path(sys.argv[1]))
+print(json.dumps([*fingerprints, message, load_model(sys.argv[1]).model.lm_head.weight.sum().item()]))
+"""
+
+
+def test_only_the_weights_that_are_loaded_are_downloaded(tiny_folder: Path, tmp_path: Path) -> None:
+    """Of repositories that hold them twice, in several files, or pickled."""
+    tensors = load_file(tiny_folder / "model.safetensors")
+    twice, shards, pickled = (shutil.copytree(tiny_folder, tmp_path / name) for name in ("twice", "shards", "pickled"))
+    for name in ("consolidated.safetensors", "model.fp16.safetensors", "pytorch_model.bin", "flax_model.msgpack"):
+        (twice / name).write_bytes(b"not needed")
+    (shards / "model.safetensors").unlink()
+    halves = {f"model-0000{i + 1}-of-00002.safetensors": sorted(tensors)[i::2] for i in range(2)}
+    for name, half in halves.items():
+        save_file({key: tensors[key] for key in half}, shards / name, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {key: name for name, half in halves.items() for key in half}}
+    (shards / "model.safetensors.index.json").write_text(json.dumps(index))
+    (shards / "consolidated.safetensors").write_bytes(b"not needed")
+    (pickled / "model.safetensors").unlink()
+    torch.save(tensors, pickled / "pytorch_model.bin")
+    models = {"someone/twice": twice, "someone/shards": shards, "someone/pickled": pickled}
+    with stub_hub(models, {}) as (address, asked):
+        *fingerprints, message, total = run_script(TAKE, [str(tmp_path / "new")], environment_of(tmp_path, address))
+    assert fingerprints[0] == load_model(str(tiny_folder)).fingerprint
+    assert message.startswith(
+        "model 'someone/pickled' has no safetensors. If it has *.bin files, convert them: python -m"
+    )
+    assert total == pytest.approx(tensors["lm_head.weight"].sum().item(), rel=1e-5)
+    taken = {path.rpartition("/")[2] for path in asked if path.startswith("GET") and "resolve" in path}
+    weights = {name for name in taken if name.endswith((".safetensors", ".bin", ".msgpack"))}
+    assert weights == {"model.safetensors", *halves, "pytorch_model.bin"}

@@ -1,0 +1,88 @@
+"""Convert a model whose weights are pickled (`*.bin`) to safetensors, running no code from the files."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sds_core.errors import SDSError, first_line
+from sds_core.models.find_model import DESCRIPTION, description_files, download
+from sds_core.models.load import load_model
+from sds_core.models.weight_files import INDEX, SINGLE, shard_names
+
+PICKLED = "pytorch_model.bin"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
+
+
+def convert(name: str, target: Path) -> None:
+    """Write a model's weights as safetensors into a new folder, with its configuration and tokenizer.
+
+    Args:
+        name: a hub id or a folder.
+        target: a folder that does not exist.
+
+    Raises:
+        SDSError: there is no such model, its files are not sound, or the folder exists.
+    """
+    if target.exists():
+        raise SDSError("the folder to convert to exists", got=target, allowed="a new folder")
+    source = _find_pickled(name)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for path in description_files(source):
+            if path.name != PICKLED_INDEX:
+                shutil.copy(path, partial)
+        _convert_weights(source, partial)
+        load_model(str(partial), weights="auto")  # refuses what is not a whole model
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _find_pickled(name: str) -> Path:
+    """The folder with a model's pickled weights, downloaded first if need be."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = download(name, [*DESCRIPTION, PICKLED])
+        if not (folder / PICKLED).is_file() and (folder / PICKLED_INDEX).is_file():
+            download(name, shard_names(folder / PICKLED_INDEX), folder.name)
+    if not (folder / PICKLED).is_file() and not (folder / PICKLED_INDEX).is_file():
+        raise SDSError("this model has no pickled weights", got=name, allowed=f"{PICKLED}, or {PICKLED_INDEX}")
+    return folder
+
+
+def _convert_weights(source: Path, target: Path) -> None:
+    """Convert file by file, so that memory holds one of them."""
+    if (source / PICKLED).is_file():
+        save_file(_unpickle(source / PICKLED), target / SINGLE, metadata={"format": "pt"})
+        return
+    weight_map, size = dict[str, str](), 0
+    for name in shard_names(source / PICKLED_INDEX):
+        tensors = _unpickle(source / name)
+        new = Path(name).with_suffix(".safetensors").name.removeprefix("pytorch_")
+        save_file(tensors, target / new, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(tensors, new)
+        size += sum(tensor.nbytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (target / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file; those that share memory with others are copied, since safetensors cannot share."""
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise SDSError(
+            f"{path} holds more than tensors, or is broken: {first_line(error)}",
+            cure="take a copy of the model in safetensors; code in files is never run",
+        ) from error
+    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise SDSError(f"{path} is not a list of named tensors", cure="take a copy of the model in safetensors")
+    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in values.items()}
