@@ -1,5 +1,15 @@
 // Rules for the pictures' modules; nothing else here is JavaScript.
-const browser = ["document", "Node", "matchMedia", "getComputedStyle", "ResizeObserver", "performance", "atob"];
+const browser = [
+  "document",
+  "Node",
+  "matchMedia",
+  "getComputedStyle",
+  "ResizeObserver",
+  "performance",
+  "atob",
+  "addEventListener",
+  "removeEventListener",
+];
 const timers = ["setInterval", "clearInterval", "requestAnimationFrame", "cancelAnimationFrame"];
 
 export default [

@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.pictures import compare, details, start, studio
+from pages.ui.pictures import compare, details, start, studio, walk
 
 PAYLOADS = Path(__file__).parent / "payloads"
 PAGE = """<style>
@@ -44,6 +44,7 @@ KINDS = {
     "details": Shown(details.Details, details.mount),
     "start": Shown(start.Start, start.mount, beside=460, picked=False),
     "studio": Shown(studio.Studio, studio.mount, above=62, events=("details",)),
+    "walk": Shown(walk.Walk, walk.mount),
 }
 """By the first part of a payload's name."""
 
@@ -52,7 +53,12 @@ def load(kind: Any, value: Any) -> Any:
     """Read a payload as it travels back into its dataclasses."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return None if value is None else load(next(one for one in arguments if one is not type(None)), value)
+        kinds = [one for one in arguments if one is not type(None)]
+        return (
+            None
+            if value is None
+            else load(next(one for one in kinds if len(kinds) == 1 or one.kind == value["kind"]), value)
+        )
     if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         assert isinstance(kind, type) and value.keys() <= {field.name for field in fields(kind)}

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -47,18 +47,16 @@ def picked(visitor: Visitor, what: str = "pick", **expected: Any) -> None:
         assert time.monotonic() < deadline, f"{what}: {found}"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_picture_fits_its_screen(visit, name, scheme):
-    page = visit(name, scheme=scheme).page
-    assert page.locator("main.picture svg").count() > 0
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") <= SCREEN
-    assert page.locator("[data-testid=stException]").count() == 0
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_picture_fits_a_narrow_page(visit, name):
-    main = visit(name, width=800).page.locator("main.picture")
+def test_every_picture_fits_its_page(visit, name):
+    page = visit(name).page
+    main = page.locator("main.picture")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert main.locator("svg, .track").count() > 0
+        assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") <= SCREEN
+    page.set_viewport_size({"width": 800, "height": SCREEN})
+    page.wait_for_timeout(200)
     assert main.evaluate("main => main.scrollWidth <= main.clientWidth + 1")
 
 
@@ -230,3 +228,39 @@ def test_start_stands_still_where_motion_is_reduced(visit):
     visitor = visit("start-sds", reduced_motion="reduce")
     assert visitor.page.locator(".ridge").count() == 4
     assert visitor.page.get_by_role("button", name="Play").count() == 0
+
+
+def test_the_walk_is_walked_with_the_keyboard(visit):
+    visitor = visit("walk-3")
+    keyboard = visitor.page.keyboard
+    keyboard.press("2")
+    picked(visitor, step=3, guess="46", shown=False)
+    keyboard.press("Enter")
+    picked(visitor, shown=True)
+    visitor.page.wait_for_selector("text=You said 46: 38 too low.")
+    assert visitor.page.locator(".bar-row.asked .track b").inner_text() == "83.88"
+    keyboard.press("ArrowRight")
+    picked(visitor, step=4, guess="", shown=False)
+    keyboard.press("ArrowLeft")
+    picked(visitor, step=3, guess="46", shown=True)
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_every_step_keeps_its_reveal_when_loaded_anew(visit, step):
+    guess = {2: "b", 8: "c"}.get(step, "10")
+    view = quote(json.dumps({"step": step, "guess": guess, "shown": True}))
+    visitor = visit(f"walk-{step}", f"&pick={view}")
+    answer = gallery.read(f"walk-{step}").step
+    assert answer.said in visitor.page.locator(".answer").inner_text()
+    assert "your guess" in visitor.page.locator("main.walk").inner_text()
+
+
+def test_a_guess_is_dragged_on_the_axis_of_the_answer(visit):
+    visitor = visit("walk-3")
+    box = visitor.page.locator(".right > .over").first.bounding_box()
+    visitor.page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    visitor.page.mouse.down()
+    visitor.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    visitor.page.mouse.up()
+    picked(visitor, guess="60")
+    assert visitor.page.get_by_label("Your guess").get_attribute("aria-valuetext") == "60"
