@@ -24,6 +24,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sds_core.runs.run_result import RunResult
+
 TEXTS = {"--calibration": "python-docs@0-50%", "--evaluation": "python-docs@50-100%"}
 
 
@@ -78,8 +82,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="<s>")
 
 
-def prune(folder: Path, model: Path, options: argparse.Namespace, further: list[str]) -> dict:
-    """Prune the model with the product's command; return the run's result, its wall time and its peak memory."""
+def prune(folder: Path, model: Path, options: argparse.Namespace, further: list[str]) -> tuple[RunResult, float, int]:
+    """Prune the model with the product's command; return the result, its wall time and its peak memory in MB."""
     flags = {"--model": model, "--weights": options.weights, "--pruner": "wanda", "--method": "base", **TEXTS}
     flags |= {"--pattern": "2:4", "--samples": options.samples, "--length": options.length}
     flags |= {"--held-out": options.held_out, "--eval-windows": options.samples, "--eval-length": options.length}
@@ -92,7 +96,7 @@ def prune(folder: Path, model: Path, options: argparse.Namespace, further: list[
     (path,) = (folder / "runs").glob("*/result.json")
     # The worker is a grandchild whose parent waited for it, so its peak is among the children's.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
-    return json.loads(path.read_text(encoding="utf-8")) | {"wall": seconds, "peak": peak}
+    return RunResult.parse(path.read_text(encoding="utf-8")), seconds, peak
 
 
 def main() -> None:
@@ -127,16 +131,14 @@ def main() -> None:
             began = time.monotonic()
             print(f"{write_model(model, config):,} weights written in {time.monotonic() - began:.0f} s", flush=True)
         shutil.rmtree(folder / "runs", ignore_errors=True)
-        result = prune(folder, model, options, further)
+        result, seconds, peak = prune(folder, model, options, further)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
-    perplexity = {stage: round(found["value"], 1) for stage, found in result["perplexity"].items()}
-    pruning = sum(result["seconds"].values())
-    print(f"\n{result['total']:,} weights, {result['pruned']:,} of {result['prunable']:,} prunable ones pruned")
-    print(
-        f"peak memory {result['peak']} MB, {result['wall']:.0f} s in total, {pruning:.0f} s of it pruning; {perplexity}"
-    )
+    perplexity = {stage: round(measured.value, 1) for stage, measured in result.perplexity.items()}
+    pruning = sum(result.seconds.values())
+    print(f"\n{result.total:,} weights, {result.pruned:,} of {result.prunable:,} prunable ones pruned")
+    print(f"peak memory {peak} MB, {seconds:.0f} s in total, {pruning:.0f} s of it pruning; {perplexity}")
 
 
 if __name__ == "__main__":

@@ -89,8 +89,9 @@ def replaced(folder: Path) -> None:
     small = {"samples": 2, "length": 32, "eval_windows": 2, "eval_length": 32, "threads": 1}
     text = str(folder.parent / "text.txt")
     run = create(RunConfig(model=str(folder), method="base", calibration=text, evaluation=text, **small))
+    log = run.writer()
     for event in experiment(run, ModelCache(keep_dense=False)):
-        run.log.append(event)
+        log.append(event)
     (run.folder / "result.json").unlink()
     configured(rms_norm_eps=1e-5)(folder)
     list(experiment(run, ModelCache(keep_dense=False)))

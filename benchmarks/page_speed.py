@@ -28,6 +28,7 @@ from sds_core.runs.config import PRESETS, RunConfig
 from sds_core.runs.examples import take_in
 from sds_core.runs.run_folder import Run, create
 from tests.pages.browser import CHROMIUM, IDLE, server, visitors
+from tests.records import block_finished, model_loaded
 
 CHART = ".js-plotly-plot .main-svg"
 TABS = 4
@@ -129,7 +130,8 @@ def first_progress(app: App) -> None:
 def memory_of_polling(app: App) -> None:
     """Measure the server's resident memory before and after many polls of a live run."""
     run = create(RunConfig.from_dict(PRESETS["quick"] | {"title": "polled"}))
-    run.log.append({"kind": "model", "blocks": 10**6})
+    log = run.writer()
+    log.append(model_loaded(blocks=10**6))
     descriptor = os.open(run.lock_path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     tabs = [app.visit() for _ in range(TABS)]
@@ -139,7 +141,7 @@ def memory_of_polling(app: App) -> None:
     def poll(count: int) -> None:
         goal, block = sent() + count, 0
         while sent() < goal:
-            run.log.append({"kind": "block", "phase": "fused", "stage": "final", "block": block, "seconds": 1.0})
+            log.append(block_finished(block, seconds=1.0))
             block += 1
             tabs[block % TABS].page.wait_for_timeout(250)
 

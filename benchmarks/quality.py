@@ -26,6 +26,7 @@ from benchmarks.studies import RECIPE, STUDIES, Changes
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
+from sds_core.pruning.stages import Stage
 from sds_core.runs.config import RunConfig
 from sds_core.runs.run_folder import Run, create, ids, open_run
 from sds_core.runs.worker import launch
@@ -37,12 +38,12 @@ class Setting(NamedTuple):
     changes: Changes
     runs: list[Run]
 
-    def losses(self, stage: str | None = None) -> Perplexity:
+    def losses(self, stage: Stage | None = None) -> Perplexity:
         """Return each window's loss at a stage (default: the last one), averaged over seeds."""
         found = [run.result() for run in self.runs]
-        measured = [result["perplexity"][stage or result["last"]] for result in found if result]
-        rows = zip(*(each["losses"] for each in measured), strict=True)
-        return Perplexity(tuple(map(statistics.fmean, rows)), measured[0]["tokens"])
+        measured = [result.perplexity[stage or result.last] for result in found if result]
+        rows = zip(*(each.losses for each in measured), strict=True)
+        return Perplexity(tuple(map(statistics.fmean, rows)), measured[0].tokens)
 
     def spread(self, other: "Setting") -> float:
         """Return the standard deviation over seeds of the log ratio to another setting; NaN with one seed."""
@@ -151,7 +152,7 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
         recipe = next((other for other in settings if other.changes == RECIPE), None)
         cells = [ratio(setting, other) for other in (base, control, recipe)]
         dense = compare(setting.losses(), setting.losses("dense"))
-        seconds = statistics.fmean(sum(result(run)["cpu_seconds"].values()) for run in setting.runs)
+        seconds = statistics.fmean(sum(run.finished_result().cpu_seconds.values()) for run in setting.runs)
         yield (
             f"| {label(setting.changes)} | {len(setting.runs)} | {setting.losses().value:.2f} "
             f"| {dense.ratio:.3f} ± {dense.ratio * dense.error:.3f} | {' | '.join(cells)} | {seconds:.0f} |"
@@ -191,31 +192,29 @@ def label(changes: Changes) -> str:
     return ", ".join([f"{config.pattern} {config.method} from {config.pruner}", calibrated, *extra])
 
 
-def result(run: Run) -> dict[str, Any]:
-    found = run.result()
-    assert found is not None
-    return found
-
-
 def csv_rows(settings: list[Setting]) -> Iterator[dict[str, Any]]:
     for setting in settings:
         for run in setting.runs:
-            found = result(run)
-            last = found["perplexity"][found["last"]]
+            found = run.finished_result()
+            last, software = found.last_perplexity, found.software
             yield {
                 "run": run.id,
                 "model": run.config.model,
                 "evaluation": run.config.evaluation,
                 "setting": label(setting.changes),
                 "seed": run.config.seed,
-                "perplexity": last["value"],
-                "dense": found["perplexity"]["dense"]["value"],
-                "log_ratio_to_dense": last["log_ratio"],
-                "error_over_windows": last["error"],
-                "pruned": found["pruned"],
-                "model_sparsity": found["model_sparsity"],
-                "cpu_seconds": sum(found["cpu_seconds"].values()),
-                **{key: found[key] for key in ("command", "machine", "torch", "transformers", "version")},
+                "perplexity": last.value,
+                "dense": found.dense_perplexity.value,
+                "log_ratio_to_dense": last.log_ratio,
+                "error_over_windows": last.error,
+                "pruned": found.pruned,
+                "model_sparsity": found.model_sparsity,
+                "cpu_seconds": sum(found.cpu_seconds.values()),
+                "command": found.command,
+                "machine": software.machine,
+                "torch": software.torch,
+                "transformers": software.transformers,
+                "version": software.version,
             }
 
 

@@ -8,8 +8,9 @@ import streamlit as st
 
 from pages.ui import cached, charts, layout, progress
 from sds_core.errors import SDSError
-from sds_core.figures.style import STAGE_NAMES, per_cent
+from sds_core.figures.style import per_cent
 from sds_core.lesson.glossary import GLOSSARY
+from sds_core.pruning.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,12 +75,12 @@ def verdict(run: Run) -> None:
             progress.badge(run.state())
             st.markdown("No perplexity yet; the pictures show the blocks that are done.")
         return
-    dense, last = result["perplexity"]["dense"], result["perplexity"][result["last"]]
+    dense, last = result.dense_perplexity, result.last_perplexity
     st.html(STICKY)
     with st.container(key="verdict"):
         st.markdown(
-            f"##### Perplexity {charts.number(dense['value'])} dense → {charts.number(last['value'])} "
-            f"{STAGE_NAMES[result['last']]} ({charts.ratio(last)})"
+            f"##### Perplexity {charts.number(dense.value)} dense → {charts.number(last.value)} "
+            f"{STAGE_NAMES[result.last]} ({charts.ratio(last.against_dense)})"
         )
 
 

@@ -77,14 +77,14 @@ def files(run: Run) -> None:
 
 def repeat(run: Run) -> None:
     """What it takes to get the same numbers again."""
-    result = run.result()
-    assert result is not None
+    result = run.finished_result()
     st.subheader("Repeat it", anchor=False)
-    st.code(result["command"], language="bash", wrap_lines=True)
-    made_with = f"SDS Studio {result['version']}, Python {result['python']}, "
-    made_with += f"torch {result['torch']}, transformers {result['transformers']}"
-    texts = f"calibration {result['calibration_sha256'][:12]}…, evaluation {result['evaluation_sha256'][:12]}…"
-    made = layout.plain(f"Made with {made_with} on {result['machine']}.")
+    st.code(result.command, language="bash", wrap_lines=True)
+    software = result.software
+    made_with = f"SDS Studio {software.version}, Python {software.python}, "
+    made_with += f"torch {software.torch}, transformers {software.transformers}"
+    texts = f"calibration {result.calibration.sha256[:12]}…, evaluation {result.evaluation.sha256[:12]}…"
+    made = layout.plain(f"Made with {made_with} on {software.machine}.")
     st.caption(f"{made} SHA-256 of the windows of text: {texts}.")
     st.subheader("Cite the method", anchor=False)
     st.code(CITATION, language="bibtex", wrap_lines=True)
@@ -100,9 +100,9 @@ if run:
             progress.badge(run.state())
             st.markdown("There is a report once the run has finished.")
     else:
-        last = result["perplexity"][result["last"]]
+        last = result.last_perplexity
         name = layout.plain(run.config.title) or run.id
-        perplexity = f"{charts.number(last['value'])}, {charts.ratio(last)} of the dense model’s"
+        perplexity = f"{charts.number(last.value)}, {charts.ratio(last.against_dense)} of the dense model’s"
         st.markdown(f"##### {name}: perplexity {perplexity}")
         st.caption(run_panel.about(run.config))
         run_panel.show_note(run)

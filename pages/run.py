@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.ui import cached, charts, layout, options, progress, run_panel
 from sds_core.errors import SDSError
-from sds_core.figures.style import STAGE_NAMES
+from sds_core.pruning.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
@@ -133,42 +133,40 @@ def panel(run: Run) -> None:
 
 def results(run: Run) -> None:
     """What came out, in numbers, and where to look at it."""
-    result = run.result()
-    assert result is not None
+    result = run.finished_result()
     with st.container(horizontal=True):
-        for stage, name in STAGE_NAMES.items():
-            if measured := result["perplexity"].get(stage):
-                st.metric(
-                    f"Perplexity, {name}",
-                    charts.number(measured["value"]),
-                    None if stage == "dense" else charts.ratio(measured),
-                    delta_color="off",
-                    delta_arrow="off",
-                    width=142,
-                )
+        for stage, measured in result.perplexity.items():
+            st.metric(
+                f"Perplexity, {STAGE_NAMES[stage]}",
+                charts.number(measured.value),
+                None if stage == "dense" else charts.ratio(measured.against_dense),
+                delta_color="off",
+                delta_arrow="off",
+                width=142,
+            )
         st.metric(
             "Pruned weights",
-            f"{100 * result['sparsity']:.2f} %",
-            f"{100 * result['model_sparsity']:.2f} % of all",
+            f"{100 * result.sparsity:.2f} %",
+            f"{100 * result.model_sparsity:.2f} % of all",
             delta_color="off",
             delta_arrow="off",
             width=142,
         )
     st.caption(
         f"× is the ratio to the dense model on the same windows, ± its paired standard error. Pruned are "
-        f"{result['pruned']:,} of {result['prunable']:,} prunable weights; the model has {result['total']:,} in all."
+        f"{result.pruned:,} of {result.prunable:,} prunable weights; the model has {result.total:,} in all."
     )
-    if result["chosen"]:
+    if result.chosen:
         counts = " and ".join(
             f"{CHOSEN.get(name) or layout.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"
-            for name, count in sorted(result["chosen"].items(), key=lambda item: -item[1])
+            for name, count in sorted(result.chosen.items(), key=lambda item: -item[1])
         )
         st.markdown(f"Kept as the final weights: {counts}.")
-    if change := result.get("block_change"):
+    if change := result.reconstruction:
         judged = "windows that were held out" if run.config.held_out else "the very windows that they were adjusted on"
         st.markdown(
-            f"Adjusting whole blocks helped {change['kept']} of {change['of']}: on {judged}, the output error of all "
-            f"went from {100 * change['before']:.2f} % to {100 * change['after']:.2f} % on average."
+            f"Adjusting whole blocks helped {change.improved} of {change.of}: on {judged}, the output error of all "
+            f"went from {100 * change.before:.2f} % to {100 * change.after:.2f} % on average."
         )
     st.page_link(
         "pages/layer.py",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from pages.ui import glossary_box, layout, progress, url_state
 from sds_core.errors import SDSError
 from sds_core.lesson.glossary import GLOSSARY
+from sds_core.runs import progress as run_progress
 
 if TYPE_CHECKING:
     from sds_core.runs.run_folder import Run
@@ -22,8 +22,9 @@ layout.routed()
 def example() -> TextResult:
     """The result that comes along."""
     from sds_core.runs.text_query import EXAMPLE, TextResult
+    from sds_core.runs.typed_json import parse
 
-    return TextResult.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+    return parse(TextResult, EXAMPLE.read_text(encoding="utf-8"))
 
 
 def nothing_to_ask() -> None:
@@ -145,16 +146,7 @@ def follow(job: TextJob, state: str) -> None:
             return
         if job.state(events) != state:
             st.rerun()
-        last: dict[str, Any] = events[-1] if events else {"kind": ""}
-        match last["kind"]:
-            case "queued":
-                text = f"Waiting behind `{last['behind']}`, which uses the same device."
-            case "loading":
-                text = f"Loading {last['model']}."
-            case "reading":
-                text = f"Model {last['model'] + 1} of {last['of']}, {last['name']}, reads and writes."
-            case _:
-                text = "Starting."
+        text = layout.plain(run_progress.progress(events).activity)
         progress.cancellable(job, "Cancelling …" if job.cancel_requested else text)
 
     poll()
@@ -164,7 +156,7 @@ def explain(job: TextJob, state: str) -> None:
     """Why there is no result yet."""
     match state:
         case "failed":
-            layout.refuse(job.log.read()[-1]["message"])
+            layout.refuse(run_progress.progress(job.log.read()).message)
         case "cancelled":
             st.info("Cancelled.", icon=progress.STATES[state][1])
         case "interrupted":

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.layer_result import LayerResult
-from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
+from sds_core.models.block_change import BlockChange
+from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.observation import Observed, observe, observe_groups
 from sds_core.models.stream import Stream, capture

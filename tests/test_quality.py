@@ -1,6 +1,5 @@
 """The study's arithmetic and its resumption, on results written by hand."""
 
-import json
 import math
 from argparse import Namespace
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from benchmarks import quality
 from sds_core.runs.run_folder import create, ids
+from tests.records import run_result, write_result
 
 DENSE = (2.0, 2.5, 3.0)
 WINDOWS = np.random.default_rng(0).normal(3.0, 0.3, (2, 3, 3))  # method, seed, window
@@ -34,17 +34,8 @@ def finish(run):
     """Write the result that a run of the study would have."""
     losses = WINDOWS[0 if run.config.method == "base" else 1, run.config.seed]
     stage = run.config.written_by(run.config.phases[-1])
-    value = math.exp(losses.mean())
-    measured = {"losses": losses.tolist(), "tokens": 31, "value": value, "log_ratio": 1.0, "error": 0.1}
-    result = {
-        "last": stage,
-        "perplexity": {stage: measured, "dense": measured | {"losses": DENSE}},
-        "pruned": 1,
-        "model_sparsity": 0.4,
-        "cpu_seconds": {"fused": 10.0 + run.config.seed},
-    }
-    result |= dict.fromkeys(("command", "machine", "torch", "transformers", "version"), "x")
-    (run.folder / "result.json").write_text(json.dumps(result))
+    result = run_result({"dense": DENSE, stage: losses.tolist()}, cpu_seconds={"fused": 10.0 + run.config.seed})
+    write_result(run, result)
 
 
 def test_ratios_are_paired_over_windows_with_spread_over_seeds(options, monkeypatch, capsys):

@@ -57,6 +57,4 @@ def summary(run: str) -> dict[str, Any]:
 def _last_perplexity(folder: str, stamp: int) -> float:
     from sds_core.runs.run_folder import Run
 
-    result = Run(Path(folder)).result()
-    assert result is not None
-    return result["perplexity"][result["last"]]["value"]
+    return Run(Path(folder)).finished_result().last_perplexity.value

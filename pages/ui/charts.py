@@ -1,12 +1,11 @@
 """Draws the plain dicts of `sds_core.figures` on a page."""
 
 from collections.abc import Callable
-from typing import Any
 
 import streamlit as st
 
 from sds_core.figures import style
-from sds_core.pruning.perplexity import format_perplexity, format_ratio
+from sds_core.pruning.perplexity import Comparison, format_perplexity, format_ratio
 
 CONFIG = {
     "displaylogo": False,
@@ -39,6 +38,6 @@ def number(value: float) -> str:
     return format_perplexity(value)
 
 
-def ratio(measured: dict[str, Any]) -> str:
-    """The ratio to the dense model with its paired standard error, from a measurement in a run's result."""
-    return "× " + format_ratio(measured["log_ratio"], measured["error"]).replace("± ", "±\N{NO-BREAK SPACE}")
+def ratio(paired: Comparison) -> str:
+    """A ratio of perplexities with its paired standard error."""
+    return "× " + format_ratio(paired.log_ratio, paired.error).replace("± ", "±\N{NO-BREAK SPACE}")

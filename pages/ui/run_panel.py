@@ -89,9 +89,11 @@ def left_as_they_are(run: Run) -> None:
     """The layers that are not pruned, and why; nothing where all are."""
     import pandas as pd
 
+    from sds_core.runs.events import ModelLoaded, first
     from sds_core.runs.excluded_layers import excluded_layers
 
-    found = excluded_layers(run.log.read())
+    loaded = first(run.log.read(), ModelLoaded)
+    found = excluded_layers(loaded.excluded) if loaded else []
     if not found:
         return
     count = sum(one.count for one in found)

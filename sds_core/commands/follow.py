@@ -3,18 +3,28 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sds_core.errors import SDSError
-from sds_core.figures.style import STAGE_NAMES
 from sds_core.pruning.perplexity import format_perplexity
-from sds_core.runs.files import Tail
+from sds_core.pruning.stages import STAGE_NAMES
+from sds_core.runs.events import (
+    BlockFinished,
+    JobCancelled,
+    JobFailed,
+    JobFinished,
+    PerplexityMeasured,
+    of_kind,
+)
+from sds_core.runs.progress import progress
 from sds_core.runs.run_folder import Run
 from sds_core.runs.worker import Worker, launch
 
 if TYPE_CHECKING:
     from sds_core.runs.text_job import TextJob
 
+WIDTH = 78
+"""Lines are padded to this many characters, so that each covers what was printed before it."""
 Starter = Callable[[list[Run]], Sequence[Worker]]
 """Starts the work on runs; returns one worker per run, which may be the same one."""
 
@@ -29,8 +39,8 @@ def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
     code = follow(runs, start)
     for run in runs:
         events = run.log.read()
-        worked = any(event["kind"] == "block" and "inherited" not in event for event in events)
-        if run.state(events) == "failed" and not worked and "internal" not in events[-1]:
+        worked = any(block.inherited_from is None for block in of_kind(events, BlockFinished))
+        if isinstance(events[-1], JobFailed) and not events[-1].internal and not worked:
             run.delete()
     return code
 
@@ -59,18 +69,21 @@ def follow(runs: list[Run], start: Starter = launch_here) -> int:
 def _show(run: Run, worker: Worker, shown: int) -> None:
     """Print a run's events, from the one after the first `shown`, until it ends."""
     print(f"run {run.id}: {run.config.command()}")
-    tail = Tail(run.folder / "events.jsonl")
-    began = time.monotonic()
+    log, phases, began = run.log, run.config.phases, time.monotonic()
     while True:
         ended = worker.poll()
-        new = tail.read()[shown:]
-        for event in new:
-            if event["kind"] != "queued" or event is new[-1]:
-                _show_event(event)
-        shown += len(new)
-        if new and new[-1]["kind"] in ("finished", "failed", "cancelled"):
-            break
-        if ended is not None:
+        events = log.read()
+        if new := events[shown:]:
+            for measured in of_kind(new, PerplexityMeasured):
+                _print(f"perplexity {STAGE_NAMES[measured.stage]}: {format_perplexity(measured.perplexity.value)}")
+            status = progress(events, phases)
+            if status.message:
+                print(f"error: {status.message}".ljust(WIDTH), file=sys.stderr)
+            if isinstance(new[-1], JobFinished | JobFailed | JobCancelled):
+                break
+            _print(status.current.line() if status.current else status.activity, end="\r")
+            shown = len(events)
+        elif ended is not None:
             died = SDSError(
                 f"the worker of run {run.id} died with exit code {ended}",
                 cure=f"see {run.folder.parent}/*/stderr.txt; resume with: python -m sds_core resume {run.id}",
@@ -78,41 +91,19 @@ def _show(run: Run, worker: Worker, shown: int) -> None:
             print(f"error: {died}", file=sys.stderr)  # not raised: the other runs may have workers of their own
             return
         time.sleep(0.2)
-    print(f"  {time.monotonic() - began:.0f} s")
+    _print(f"{time.monotonic() - began:.0f} s")
 
 
-def _show_event(event: dict[str, Any]) -> None:
-    width = 78
-    match event["kind"]:
-        case "queued":
-            line, end = f"  waiting for {event['behind']}", "\n"
-        case "measuring":
-            what = STAGE_NAMES.get(event["stage"], event["stage"])
-            line, end = f"  measuring {what}: block {event['block'] + 1} of {event['of']}", "\r"
-        case "block":
-            left = (event["of"] - event["block"] - 1) * event["seconds"]
-            line = f"  phase {event['phase']}: block {event['block'] + 1} of {event['of']}, about {left:.0f} s left"
-            end = "\n" if event["block"] + 1 == event["of"] else "\r"
-        case "perplexity":
-            value = format_perplexity(event["value"])
-            line, end = f"  perplexity {STAGE_NAMES[event['stage']]}: {value}", "\n"
-        case "failed" | "cancelled":
-            print(f"error: {event['message']}".ljust(width), file=sys.stderr)
-            return
-        case _:
-            return
-    print(line.ljust(width), end=end, flush=True)
+def _print(line: str, end: str = "\n") -> None:
+    """Print a line over the one that was printed with a carriage return at its end."""
+    print(f"  {line}".ljust(WIDTH), end=end, flush=True)
 
 
 def follow_text(job: "TextJob") -> None:
     """Print the progress of a text query, on standard error, until no process works on it."""
-    shown: dict[str, Any] = {}
+    log, shown = job.log, ""
     while job.state() in ("queued", "running"):
-        if (events := job.log.read()) and events[-1] != shown:
-            shown = events[-1]
-            match shown["kind"]:
-                case "queued":
-                    print(f"  waiting for {shown['behind']}", file=sys.stderr)
-                case "reading":
-                    print(f"  {shown['name']}, model {shown['model'] + 1} of {shown['of']}", file=sys.stderr)
+        if (line := progress(log.read()).activity) != shown:
+            print(f"  {line}", file=sys.stderr)
+            shown = line
         time.sleep(0.1)

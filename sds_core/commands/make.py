@@ -1,7 +1,6 @@
 """Commands that make what the product reads: write-text, convert, write-lab-layer, and for developers examples."""
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 from sds_core.commands.follow import follow_new
@@ -13,6 +12,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.files import write_json
 from sds_core.runs.run_folder import create
 from sds_core.runs.text_query import EXAMPLE, TextQuery
+from sds_core.runs.typed_json import to_json
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -73,6 +73,6 @@ def _examples(options: argparse.Namespace) -> int:
     for path in examples.write(runs):
         print(path)
     _make_lab_layer(ASSET)
-    write_json(EXAMPLE, asdict(ask(TextQuery(runs=tuple(run.id for run in runs), prompt=examples.PROMPT))))
+    write_json(EXAMPLE, to_json(ask(TextQuery(runs=tuple(run.id for run in runs), prompt=examples.PROMPT))))
     print(EXAMPLE)
     return 0

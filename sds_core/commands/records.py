@@ -54,7 +54,7 @@ def _list(options: argparse.Namespace) -> int:
         except SDSError as error:
             print(f"{run.id:<50} broken: {error}")
             continue
-        perplexity = format_perplexity(result["perplexity"][result["last"]]["value"]) if result else ""
+        perplexity = format_perplexity(result.last_perplexity.value) if result else ""
         value = f"perplexity {perplexity}" if result else ""
         print(f"{run.id:<50} {name:<30} {state:<12} {value:<20} {written}".rstrip())
     return 0

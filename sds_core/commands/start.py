@@ -117,9 +117,12 @@ def _inspect(options: argparse.Namespace) -> int:
     run = create(external_config(options.checkpoint, options.dense, values))
     code = follow_new([run])
     if run.folder.exists() and (result := run.result()):
-        zeros = f"{result['pruned']:,} of {result['prunable']:,} prunable weights are zero ({result['sparsity']:.4%})"
-        others = f"; {len(result['besides'])} other tensors differ from the dense model's" if result["besides"] else ""
-        print(f"pattern {run.config.pattern}: {zeros}{others}")
+        zeros = f"{result.pruned:,} of {result.prunable:,} prunable weights are zero ({result.sparsity:.4%})"
+        others = len(result.other_differing_tensors)
+        print(
+            f"pattern {run.config.pattern}: {zeros}"
+            + (f"; {others} other tensors differ from the dense model's" if others else "")
+        )
     return code
 
 

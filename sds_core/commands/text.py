@@ -1,13 +1,14 @@
 """The command `text`: one prompt through the dense model and finished runs."""
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 from sds_core.commands.follow import follow_text
 from sds_core.errors import SDSError
 from sds_core.runs.files import write_json
+from sds_core.runs.progress import progress
 from sds_core.runs.text_query import TextQuery, TextResult, table
+from sds_core.runs.typed_json import to_json
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +24,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _text(options: argparse.Namespace) -> int:
     result = ask(TextQuery(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens))
     if options.out:
-        write_json(Path(options.out).expanduser(), asdict(result))
+        write_json(Path(options.out).expanduser(), to_json(result))
     print(table(result))
     return 0
 
@@ -45,6 +46,5 @@ def ask(query: TextQuery) -> TextResult:
         raise
     result = job.result()
     if result is None:
-        last = job.log.read()[-1]
-        raise SDSError(last.get("message") or f"the process died; see {job.errors}")
+        raise SDSError(progress(job.log.read()).message or f"the process died; see {job.errors}")
     return result

@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 
 from sds_core.figures import style
-from sds_core.figures.style import STAGE_COLOURS, STAGE_NAMES, Figure, per_cent
+from sds_core.figures.style import STAGE_COLOURS, Figure, per_cent
 from sds_core.pruning.distribution import BINS, SPAN
+from sds_core.pruning.stages import STAGE_NAMES
 
 PRUNED_ROUND = "pruned"
 """In the layer statistics, the stage of what the prune of a round keeps."""

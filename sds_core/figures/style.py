@@ -8,9 +8,6 @@ from sds_core.figures.palette import palette
 Figure = dict[str, Any]
 """A Plotly figure as plain values: `data`, `layout` and, where something moves, `frames`."""
 
-STAGE_NAMES = {"dense": "dense", "sparse": "sparse", "redense": "re-dense", "final": "final"}
-"""The stages of a weight in order, with the names that people read."""
-
 STAGE_COLOURS = {stage: light for stage, (light, _) in palette().stages.items()}
 """The palette's colours for a light page, which a dark one shows too: Plotly does not know the page's theme."""
 RUN_COLOURS = [light for light, _ in palette().others]

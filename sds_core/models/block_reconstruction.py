@@ -8,12 +8,12 @@ divides, all add up in the residual stream) is seen here only. Masks stay. The i
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from sds_core.errors import SDSError
+from sds_core.models.block_change import BlockChange
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.stream import Stream, on_device
 from sds_core.models.structure import Block, Linear, hidden_of
@@ -25,23 +25,6 @@ WORSE = 1e300
 """Stands for an error that is not finite, which no record could hold."""
 LOUDER = 1024.0
 """Factor on what is differentiated: Adam's steps do not feel it, and small gradients survive in float16."""
-
-
-@dataclass(frozen=True)
-class BlockChange:
-    """What adjusting a block did to its error: ‖wanted − made‖² / ‖wanted‖² of its outputs, the mean over tokens.
-
-    Outputs are hidden states, so an error counts as much as the next block's normalisation will let it.
-    """
-
-    before: float
-    after: float
-    """`WORSE` where it is not finite."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether it was worth it; otherwise the block stays as it was."""
-        return self.after < self.before
 
 
 def wanted_outputs(stream: Stream, teacher: Stream | None, beta: float) -> HiddenStates:

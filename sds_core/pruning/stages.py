@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-if TYPE_CHECKING:  # a run's folder knows the stages, and the first page lists runs without torch
+if TYPE_CHECKING:  # records name stages without torch
     from torch import Tensor
 
     from sds_core.pruning.layer_problem import Pruned
@@ -15,6 +15,9 @@ Phase = Literal["fused", "sparse", "redense", "final"]
 """A pass over the blocks: all phases at once, or the paper's phase 1, 2 or 3."""
 Stage = Literal["dense", "sparse", "redense", "final"]
 """The state of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
+
+STAGE_NAMES = {"dense": "dense", "sparse": "sparse", "redense": "re-dense", "final": "final"}
+"""What people call the stages, in their order."""
 
 
 class StageWeight(NamedTuple):

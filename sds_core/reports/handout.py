@@ -7,10 +7,11 @@ import pandas as pd
 from sds_core.errors import SDSError
 from sds_core.figures.layer import HEADROOM, SHOWN, centres, density, zeros
 from sds_core.figures.markup import html
-from sds_core.figures.style import STAGE_COLOURS, STAGE_NAMES
+from sds_core.figures.style import STAGE_COLOURS
 from sds_core.lesson.evidence import Evidence, name_of_layer
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.questions import STEPS, Step
+from sds_core.pruning.stages import STAGE_NAMES
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The browser itself refuses any request and any script."""

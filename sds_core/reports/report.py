@@ -16,15 +16,19 @@ from sds_core.errors import SDSError
 from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.markup import html
-from sds_core.figures.style import STAGE_NAMES, Figure
+from sds_core.figures.style import Figure
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
+from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, note
 from sds_core.runs.claims import words
+from sds_core.runs.events import ModelLoaded
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 from sds_core.runs.files import require_space, write_text
 from sds_core.runs.names import name_of
 from sds_core.runs.references import claims_about
 from sds_core.runs.run_folder import Run
+from sds_core.runs.run_result import RunResult
+from sds_core.runs.typed_json import to_json
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """The browser itself refuses any request that the file might make."""
@@ -54,7 +58,7 @@ def rendered(run: Run) -> dict[str, str]:
     """
     result = run.finished_result()
     layers = layer_stats.load(run.folder)
-    model = next((event for event in run.log.read() if event["kind"] == "model"), {})
+    model = run.model()
     return {
         ".html": _page(run, result, model, layers),
         ".csv": _csv(layers),
@@ -87,15 +91,15 @@ def _csv(layers: pd.DataFrame) -> str:
     return layers.drop(columns=["counts", "joint", "crop"], errors="ignore").to_csv(index=False)
 
 
-def _json(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.DataFrame) -> str:
+def _json(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame) -> str:
     rows = [{str(key): _plain(value) for key, value in row.items()} for row in layers.to_dict("records")]
     whole = {
         "run": run.id,
         "note": note.read(run),
         "config": run.config.to_dict(),
-        "result": result,
+        "result": to_json(result),
         "claims": {role: asdict(against) for role, against in claims_about(run).items()},
-        "model": model,
+        "model": to_json(model),
         "layers": rows,
     }
     return json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
@@ -108,7 +112,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.DataFrame) -> str:
+def _page(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame) -> str:
     from plotly.offline import get_plotlyjs
 
     config = run.config
@@ -123,17 +127,17 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
         _perplexities(result),
         *_compared(run),
         *(_figure(number, caption) for number, (_, caption) in enumerate(drawn)),
-        *_left_as_they_are(excluded_layers([model] if model else [])),
+        *_left_as_they_are(excluded_layers(result.excluded)),
         "<h2>What was asked for</h2>",
         _pairs((name.replace("_", " "), value) for name, value in config.to_dict().items() if value not in ("", None)),
         "<h2>Texts and files</h2>",
         _pairs(_identity(result, model)),
         "<h2>To repeat it</h2>",
-        f"<pre>{html(result['command'])}</pre>",
-        _pairs((name, result.get(name, "")) for name in ("version", "python", "torch", "transformers", "machine")),
+        f"<pre>{html(result.command)}</pre>",
+        _pairs(to_json(result.software).items()),
         "<h2>To cite it</h2>",
         f"<p>Sparse-Dense-Sparse: Li et al., COLING 2025, arXiv 2408.10473. Made with SDS Studio "
-        f"{html(str(result['version']))}, run <code>{html(run.id)}</code>.</p>",
+        f"{html(result.software.version)}, run <code>{html(run.id)}</code>.</p>",
     ]
     library = f"<script>{get_plotlyjs()}</script>" if drawn else ""
     return (
@@ -145,18 +149,17 @@ def _page(run: Run, result: dict[str, Any], model: dict[str, Any], layers: pd.Da
     )
 
 
-def _sentence(result: dict[str, Any]) -> str:
-    pruned = f"{result['pruned']:,} of {result['prunable']:,} prunable weights ({100 * result['sparsity']:.2f} %)"
-    return f"Pruned are {pruned}, which is {100 * result['model_sparsity']:.2f} % of all {result['total']:,}."
+def _sentence(result: RunResult) -> str:
+    pruned = f"{result.pruned:,} of {result.prunable:,} prunable weights ({100 * result.sparsity:.2f} %)"
+    return f"Pruned are {pruned}, which is {100 * result.model_sparsity:.2f} % of all {result.total:,}."
 
 
-def _perplexities(result: dict[str, Any]) -> str:
+def _perplexities(result: RunResult) -> str:
     """A row a stage: perplexity, and its ratio to the dense model with the paired standard error over windows."""
     rows = []
-    for stage in STAGE_NAMES:
-        if measured := result["perplexity"].get(stage):
-            paired = "" if stage == "dense" else format_ratio(measured["log_ratio"], measured["error"])
-            rows.append([STAGE_NAMES[stage], format_perplexity(measured["value"]), paired, len(measured["losses"])])
+    for stage, measured in result.perplexity.items():
+        paired = "" if stage == "dense" else format_ratio(measured.log_ratio, measured.error)
+        rows.append([STAGE_NAMES[stage], format_perplexity(measured.value), paired, len(measured.losses)])
     return _table(["weights", "perplexity", "ratio to dense ± standard error", "windows"], rows)
 
 
@@ -199,13 +202,13 @@ def _left_as_they_are(found: list[ExcludedLayers]) -> list[str]:
     return ["<h2>Layers left as they are</h2>", _table(["why", "layers", "names"], rows)]
 
 
-def _identity(result: dict[str, Any], model: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    for text in ("calibration", "evaluation"):
-        yield f"{text} text, as used", result.get(text, "")
-        yield f"SHA-256 of its {text} windows", result[f"{text}_sha256"]
-    for name in ("dtype", "device"):
-        yield name, model.get(name, "")
-    for name, sha256 in model.get("sha256", {}).items():
+def _identity(result: RunResult, model: ModelLoaded) -> Iterable[tuple[str, Any]]:
+    for name, used in (("calibration", result.calibration), ("evaluation", result.evaluation)):
+        yield f"{name} text, as used", used.text
+        yield f"SHA-256 of its {name} windows", used.sha256
+    yield "dtype", model.dtype
+    yield "device", model.device
+    for name, sha256 in model.sha256.items():
         yield f"SHA-256 of {name}", sha256
 
 

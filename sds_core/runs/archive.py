@@ -97,9 +97,8 @@ def _check(run: Run, name: str) -> None:
     try:
         config = RunConfig.from_dict(json.loads((run.folder / "config.json").read_text(encoding="utf-8")))
         result = run.result()
-        assert result is not None and result["perplexity"][result["last"]]["losses"]
-        assert result["last"] == config.written_by(config.phases[-1])
-        run.log.read()
+        assert result is not None and result.last == config.written_by(config.phases[-1])
+        run.model()
         layer_stats.load(run.folder)
         assert len(note.read(run)) <= note.LONGEST
     except (OSError, ValueError, KeyError, TypeError, AssertionError, SDSError) as error:

@@ -1,15 +1,16 @@
 """Where a run was computed, and how that differs from where another one was."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
+from sds_core.errors import SDSError
+from sds_core.runs.events import RunStarted, first
 from sds_core.runs.run_folder import Run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What may change a run's rounding; empty where the record does not say."""
+    """What may change a run's rounding."""
 
     processor: str
     """The CPU, or the GPUs where one was used."""
@@ -42,14 +43,23 @@ def environment(run: Run) -> Environment:
     """Return where a run was computed, from its record.
 
     Raises:
-        SDSError: the record is broken.
+        SDSError: the record is broken or incomplete.
     """
-    recorded: dict[str, Any] = {}
-    for event in run.log.read():
-        if event["kind"] in ("start", "model"):
-            recorded = event | recorded  # the first of each kind counts: what was resumed is part of the same run
-    known = {field.name: str(recorded.get(field.name, "")) for field in fields(Environment)}
-    return Environment(**known | {"processor": _processor(str(recorded.get("machine", "")), known["device"])})
+    started, loaded = first(run.log.read(), RunStarted), run.model()
+    if started is None:
+        raise SDSError(f"the record of run {run.id} does not say where it was computed", cure="repeat the run")
+    software = started.software
+    return Environment(
+        processor=_processor(software.machine, loaded.device),
+        device=loaded.device,
+        threads=str(started.threads),
+        matmul=started.matmul,
+        dtype=loaded.dtype,
+        version=software.version,
+        python=software.python,
+        torch=software.torch,
+        transformers=software.transformers,
+    )
 
 
 def differences(one: Environment, other: Environment) -> Iterator[str]:
@@ -57,7 +67,7 @@ def differences(one: Environment, other: Environment) -> Iterator[str]:
     for name, words in WORDS.items():
         values = getattr(one, name), getattr(other, name)
         if values[0] != values[1]:
-            yield f"{words} ({values[0] or 'unknown'}; {values[1] or 'unknown'})"
+            yield f"{words} ({values[0]}; {values[1]})"
 
 
 def _processor(machine: str, device: str) -> str:

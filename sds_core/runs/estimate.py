@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sds_core.errors import SDSError
 from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import BlockFinished, of_kind
 from sds_core.runs.run_folder import Run
 
 LOOKED_AT = 30
@@ -43,21 +44,21 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
             theirs, result, events = run.config, run.result(), run.log.read()
         except SDSError:  # broken, or of another version: its own page says so, and others can still be judged by
             continue
-        if result is None or result.get("machine") != here or theirs.parent or not _alike(theirs, config):
+        if result is None or result.software.machine != here or theirs.parent or not _alike(theirs, config):
             continue
-        done = [event for event in events if event["kind"] == "block"]
-        blocks = [event for event in done if event["phase"] in config.phases] or done
-        walking = sum(event["seconds"] for event in blocks)
-        solving = sum(line["seconds"] for event in blocks for line in event["linears"])
+        done = of_kind(events, BlockFinished)
+        blocks = [event for event in done if event.phase in config.phases] or done
+        walking = sum(event.seconds for event in blocks)
+        solving = sum(layer.seconds for event in blocks for layer in event.layers)
         seen = (config.samples + config.held_out) * config.length / ((theirs.samples + theirs.held_out) * theirs.length)
         read = config.eval_windows * config.eval_length / (theirs.eval_windows * theirs.eval_length)
-        phases, timed = len(config.phases), len({event["phase"] for event in blocks})
-        measuring = result["measuring_seconds"] / len(theirs.phases)
+        phases, timed = len(config.phases), len({event.phase for event in blocks})
+        measuring = result.measuring_seconds / len(theirs.phases)
         return Estimate(
             like=run.id,
             seconds=phases * ((solving + (walking - solving) * seen) / timed + measuring * read),
-            memory=result["peak_memory"],
-            disk=int(phases * result["weight_bytes"]) if config.keep_weights else 0,
+            memory=result.peak_memory,
+            disk=int(phases * result.weight_bytes) if config.keep_weights else 0,
         )
     return None
 

@@ -2,9 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,11 +16,14 @@ class ExcludedLayers:
     """Those that differ in numbers only as one: `layers.0–23.mlp.gate`."""
 
 
-def excluded_layers(events: Iterable[dict[str, Any]]) -> list[ExcludedLayers]:
-    """What a run's log says of linears in its blocks that are not pruned, the commonest reason first."""
-    model: dict[str, Any] = next((event for event in events if event["kind"] == "model"), {})
+def excluded_layers(reasons: Mapping[str, str]) -> list[ExcludedLayers]:
+    """Return the layers of a run that are not pruned, the commonest reason first.
+
+    Args:
+        reasons: why, by full name.
+    """
     by_reason: dict[str, list[str]] = {}
-    for name, reason in model.get("excluded", {}).items():
+    for name, reason in reasons.items():
         by_reason.setdefault(reason, []).append(name)
     found = [ExcludedLayers(reason, len(names), list(_together(names))) for reason, names in by_reason.items()]
     return sorted(found, key=lambda one: -one.count)

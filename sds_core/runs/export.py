@@ -54,21 +54,16 @@ def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None
         SDSError: the run is not finished or has no weights, or the model is not the one that it pruned.
     """
     result = run.finished_result()
-    if loaded.sha256 != _recorded(run):
+    if loaded.sha256 != run.model().sha256:
         raise SDSError(f"the model {loaded.name} is not the one that run {run.id} pruned", cure="put its files back")
-    past = Checkpoints(run, result["last"])
+    past = Checkpoints(run, result.last)
     for block in blocks:
         loaded.store.change(block.module, partial(past.restore, block))
 
 
-def _recorded(run: Run) -> dict[str, str]:
-    """SHA-256 of the files that the run began with."""
-    return next(event for event in run.log.read() if event["kind"] == "model")["sha256"]
-
-
 def _checkpoint(run: Run) -> LoadedModel:
     loaded = load_model(run.config.checkpoint, run.config.dtype)
-    if {FILES + name: sha256 for name, sha256 in loaded.sha256.items()}.items() - _recorded(run).items():
+    if {FILES + name: sha256 for name, sha256 in loaded.sha256.items()}.items() - run.model().sha256.items():
         raise SDSError(f"{run.config.checkpoint} is not what run {run.id} looked at", cure="put its files back")
     return loaded
 
@@ -103,8 +98,7 @@ def export(run: Run, folder: str) -> Path:
 
 def _card(run: Run) -> ModelCard:
     """What was done to the model, and what came of it, from the record."""
-    result, config = run.result(), run.config
-    assert result is not None
+    result, config = run.finished_result(), run.config
     made = made_by(config, last_stage(config))
     name, method = name_of(config), METHODS[made.method]
     lines = [
@@ -115,11 +109,11 @@ def _card(run: Run) -> ModelCard:
         "",
         "| | |",
         "|---|---|",
-        f"| pruned weights | {result['pruned']:,} of {result['prunable']:,} prunable ({result['sparsity']:.4%}) |",
-        f"| of all weights | {result['model_sparsity']:.4%} of {result['total']:,} |",
+        f"| pruned weights | {result.pruned:,} of {result.prunable:,} prunable ({result.sparsity:.4%}) |",
+        f"| of all weights | {result.model_sparsity:.4%} of {result.total:,} |",
     ]
-    for stage, measured in result["perplexity"].items():
-        lines.append(f"| perplexity, {stage} | {format_perplexity(measured['value'])} |")
+    for stage, measured in result.perplexity.items():
+        lines.append(f"| perplexity, {stage} | {format_perplexity(measured.value)} |")
     for role, against in claims_about(run).items():
         verdict = "" if role == "dense" else f", {against.claim.verdict}"
         lines.append(f"| × {against.name}, ± windows ± seeds | {short(against.claim)}{verdict} |")
@@ -131,7 +125,7 @@ def _card(run: Run) -> ModelCard:
         "that know the pattern.",
         "",
         "```",
-        result["command"],
+        result.command,
         "```",
     ]
     data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=["pruning", "sparse"])

@@ -55,7 +55,9 @@ class ExternalCheckpoint:
                 cure="name the pruned checkpoint first and its dense model after --dense",
             )
         layers = {f"{name}.weight" for name in self._linears}
-        self.besides = [name for name in mine if name not in layers and not _same(its[name], mine[name])]
+        self.other_differing_tensors = [
+            name for name in mine if name not in layers and not _same(its[name], mine[name])
+        ]
         """Tensors outside the prunable layers that differ from the dense model's."""
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, append-only logs, free space."""
+"""Files that are whole or not there: atomic writes, and free space checked beforehand."""
 
 import json
 import os
@@ -70,65 +70,3 @@ def require_space(folder: Path, needed: int) -> None:
             f"the run needs {needed >> 20} MB in {folder}, {free >> 20} MB are free",
             cure="free some space or choose another place with SDS_RUNS",
         )
-
-
-class EventLog:
-    """An append-only file of one JSON object a line; a torn last line is ignored by readers and cut by the writer."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def read(self) -> list[dict[str, Any]]:
-        """All whole events.
-
-        Raises:
-            SDSError: a line in the middle is not an event.
-        """
-        return Tail(self.path).read()
-
-    def mend(self) -> None:
-        """Cut a torn last line off; only for the one writer, under the run's lock."""
-        if self.path.exists():
-            data = self.path.read_bytes()
-            with open(self.path, "r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
-
-    def append(self, event: dict[str, Any]) -> None:
-        """Add one event, durably."""
-        line = json.dumps(event, allow_nan=False, ensure_ascii=False) + "\n"
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise disk_error(self.path, error) from error
-
-
-class Tail:
-    """Reads an event log as it grows: only what was appended, and a half-written line not before it is whole."""
-
-    def __init__(self, path: Path):
-        self.path, self.offset, self.events = path, 0, list[dict[str, Any]]()
-
-    def read(self) -> list[dict[str, Any]]:
-        """All whole events so far."""
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self.offset)
-                chunk = file.read()
-        except FileNotFoundError:
-            return self.events
-        end = chunk.rfind(b"\n") + 1
-        new: list[dict[str, Any]] = []
-        for line in chunk[:end].splitlines():
-            try:
-                new.append(json.loads(line))
-            except ValueError:
-                raise SDSError(
-                    f"line {len(self.events) + len(new) + 1} of {self.path} is not an event",
-                    cure="the run can be deleted or branched from, not resumed",
-                ) from None
-        self.events += new
-        self.offset += end
-        return self.events

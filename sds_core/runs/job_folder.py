@@ -9,12 +9,14 @@ stderr.txt             the worker's standard error; the first folder's where one
 Importing this module stays cheap: the app's first page lists runs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sds_core.runs import lock
-from sds_core.runs.files import EventLog
+from sds_core.runs.event_log import EventLog, LogWriter
+from sds_core.runs.events import Event, JobCancelled, JobFailed, JobQueued
 
 State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
 
@@ -33,6 +35,10 @@ class JobFolder:
     def log(self) -> EventLog:
         return EventLog(self.folder / "events.jsonl")
 
+    def writer(self) -> LogWriter:
+        """Open the log for appending; only for the process that holds the lock."""
+        return LogWriter(self.folder / "events.jsonl")
+
     @property
     def lock_path(self) -> Path:
         return self.folder / "lock"
@@ -41,17 +47,24 @@ class JobFolder:
     def errors(self) -> Path:
         return self.folder / "stderr.txt"
 
-    def state(self, events: list[dict[str, Any]] | None = None) -> State:
+    def state(self, events: Sequence[Event] | None = None) -> State:
         """Where the work stands; the lock is asked first, so that work that ends meanwhile is seen whole next time."""
         alive = lock.held(self.lock_path)
         events = self.log.read() if events is None else events
-        last = events[-1]["kind"] if events else ""
+        last = events[-1] if events else None
         if alive:
-            return "queued" if last == "queued" else "running"
+            return "queued" if isinstance(last, JobQueued) else "running"
         if (self.folder / "result.json").exists():
             return "finished"
-        ended: dict[str, State] = {"failed": "failed", "cancelled": "cancelled", "": "new"}
-        return ended.get(last, "interrupted")
+        match last:
+            case None:
+                return "new"
+            case JobFailed():
+                return "failed"
+            case JobCancelled():
+                return "cancelled"
+            case _:
+                return "interrupted"
 
     def cancel(self) -> None:
         """Ask the worker to stop at the next occasion."""

@@ -1,10 +1,8 @@
 """What several runs in one process share: the model, its dense weights and perplexity, the windows of text."""
 
 import hashlib
-import json
 import os
 from collections.abc import Generator
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import torch
@@ -19,10 +17,12 @@ from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.pruning.perplexity import Perplexity
+from sds_core.pruning.stages import Stage
+from sds_core.runs import typed_json
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import Event, Measurement, Measuring
 from sds_core.runs.files import write_json
 
-Event = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -91,18 +91,18 @@ class ModelCache:
             self.loaded.store.restore_dense()
             self.changed = False
 
-    def measure(self, stage: str, other: ModelStructure | None = None) -> Generator[Event, None, Perplexity]:
+    def measure(self, stage: Stage, other: ModelStructure | None = None) -> Generator[Event, None, Perplexity]:
         """Perplexity of the model as it is now, or of another one."""
         return (yield from self.following(stage, evaluate(other or self.structure, self.evaluation, self.device)))
 
-    def following(self, what: str, progress: Generator[int, None, T]) -> Generator[Event, None, T]:
+    def following(self, what: Measurement, progress: Generator[int, None, T]) -> Generator[Event, None, T]:
         """Tells of every block that something passes, and returns what it returns."""
         while True:
             try:
                 block = next(progress)
             except StopIteration as done:
                 return done.value
-            yield {"kind": "measuring", "stage": what, "block": block, "of": len(self.structure.blocks)}
+            yield Measuring(what=what, block=block, of=len(self.structure.blocks))
 
     def measure_dense(self) -> Generator[Event, None, Perplexity]:
         """Perplexity of the untouched model, from the user's cache where it was measured before on this set-up."""
@@ -116,10 +116,12 @@ class ModelCache:
         )
         path = cache_folder() / "dense" / f"{hashlib.sha256(repr(setting).encode()).hexdigest()[:32]}.json"
         if path.exists():
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return Perplexity(tuple(stored["losses"]), stored["tokens"])
+            try:
+                return typed_json.parse(Perplexity, path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise SDSError(f"the dense result in {path} is broken: {error}", cure="delete that file") from error
         measured = yield from self.measure("dense")
-        write_json(path, asdict(measured))
+        write_json(path, typed_json.to_json(measured))
         return measured
 
 

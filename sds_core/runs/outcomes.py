@@ -70,19 +70,19 @@ def outcome_of(run: Run, stage: Stage | None = None) -> Outcome | None:
     """
     config, result = run.config, run.result()
     stage = stage or last_stage(config)
-    if result is None or stage not in result["perplexity"]:
+    if result is None or stage not in result.perplexity:
         return None
     return Outcome(
         run=run.id,
         config=config,
         stage=stage,
-        sparsity=result["sparsity"],
-        model_sparsity=result["model_sparsity"],
-        measured=_perplexity(result, stage),
-        dense=_perplexity(result, "dense"),
-        evaluation_sha256=result["evaluation_sha256"],
-        calibration_sha256=result["calibration_sha256"],
-        total=result["total"],
+        sparsity=result.sparsity,
+        model_sparsity=result.model_sparsity,
+        measured=result.perplexity[stage].perplexity,
+        dense=result.dense_perplexity.perplexity,
+        evaluation_sha256=result.evaluation.sha256,
+        calibration_sha256=result.calibration.sha256,
+        total=result.total,
         earlier_options=_earlier_options(config),
     )
 
@@ -119,11 +119,6 @@ def mismatch(one: Outcome, other: Outcome) -> str | None:
     if one.total != other.total or any(abs(mine - its) > SAME_DENSE for mine, its in losses):
         return "another model"
     return None
-
-
-def _perplexity(result: dict[str, Any], stage: str) -> Perplexity:
-    found = result["perplexity"][stage]
-    return Perplexity(tuple(found["losses"]), found["tokens"])
 
 
 def _earlier_options(config: RunConfig) -> tuple[Any, ...]:

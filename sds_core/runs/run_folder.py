@@ -22,6 +22,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,18 @@ from typing import TYPE_CHECKING, Any
 from sds_core.errors import SDSError
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock
+from sds_core.runs.events import (
+    BlockFinished,
+    Event,
+    ModelLoaded,
+    PerplexityMeasured,
+    SparsityAllocated,
+    first,
+    of_kind,
+)
 from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.run_result import RunResult
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
@@ -130,18 +141,22 @@ class Run(JobFolder):
             raise SDSError(f"the configuration of run {self.id} is broken: not a table of options")
         return asked
 
-    def result(self) -> dict[str, Any] | None:
-        """What came out, or None while there is nothing."""
+    def result(self) -> RunResult | None:
+        """What came out, or None while there is nothing.
+
+        Raises:
+            SDSError: the file is broken.
+        """
         try:
-            return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
+            return RunResult.parse((self.folder / "result.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise SDSError(
                 f"the result of run {self.id} is broken: {error}", cure="delete result.json and resume"
             ) from error
 
-    def finished_result(self) -> dict[str, Any]:
+    def finished_result(self) -> RunResult:
         """What came out.
 
         Raises:
@@ -152,6 +167,17 @@ class Run(JobFolder):
             cure = f"run: python -m sds_core resume {self.id}"
             raise SDSError(f"run {self.id} is {self.state()}, not finished", cure=cure)
         return result
+
+    def model(self) -> ModelLoaded:
+        """What exactly the run works on.
+
+        Raises:
+            SDSError: its record does not say.
+        """
+        loaded = first(self.log.read(), ModelLoaded)
+        if loaded is None:
+            raise SDSError(f"the record of run {self.id} names no model", cure="repeat the run")
+        return loaded
 
     def take_lock(self) -> int:
         """The lock's descriptor, to be handed to a worker.
@@ -180,7 +206,7 @@ class Run(JobFolder):
 
     def checkpoints(self, stage: Stage) -> dict[int, str]:
         """SHA-256 by block of every checkpoint of a stage that counts: those named in the record."""
-        return {e["block"]: e["sha256"] for e in self.log.read() if e["kind"] == "block" and e["stage"] == stage}
+        return {e.block: e.sha256 for e in of_kind(self.log.read(), BlockFinished) if e.stage == stage}
 
     def stage_digest(self, stage: Stage) -> str:
         """One digest over a stage's checkpoints."""
@@ -195,9 +221,8 @@ class Run(JobFolder):
         from sds_core.runs.config import Parent
 
         needed = _handed_on(phase)[-1]
-        recorded = self.log.read()
-        blocks = next((e["blocks"] for e in recorded if e["kind"] == "model"), None)
-        complete = blocks is not None and len(self.checkpoints(needed)) == blocks
+        loaded = first(self.log.read(), ModelLoaded)
+        complete = loaded is not None and len(self.checkpoints(needed)) == loaded.blocks
         if not complete or not self.checkpoint(needed, 0).exists():
             raise SDSError(
                 f"run {self.id} holds no finished phase {phase - 1} to go on from",
@@ -219,16 +244,26 @@ class Run(JobFolder):
             shutil.copytree(parent.folder / FOLDERS[stage], self.folder / FOLDERS[stage], copy_function=_link)
             for path in (parent.folder / "distributions").glob(f"{stage}-*.parquet"):
                 _link(str(path), str(self.folder / "distributions" / path.name))
+        log = self.writer()
         for event in parent.log.read():
-            of_stage = event["kind"] in ("block", "perplexity") and event["stage"] in stages
-            dense = (event["kind"], event.get("stage")) == ("perplexity", "dense")
-            if of_stage or dense or event["kind"] in ("model", "allocation"):
-                self.log.append(event | {"inherited": parent.id})
+            if _inheritable(event, stages):
+                log.append(dataclasses.replace(event, inherited_from=parent.id))
 
 
 def _handed_on(phase: int) -> tuple[Stage, ...]:
     """The stages that a phase needs of the run before; what it starts from comes last."""
     return ("sparse",) if phase == 2 else ("sparse", "redense")
+
+
+def _inheritable(event: Event, stages: Sequence[Stage]) -> bool:
+    """Whether an event belongs into the record of a branch that takes over these stages."""
+    match event:
+        case BlockFinished(stage=stage):
+            return stage in stages
+        case PerplexityMeasured(stage=stage):
+            return stage in (*stages, "dense")
+        case _:
+            return isinstance(event, ModelLoaded | SparsityAllocated)
 
 
 def _link(source: str, target: str) -> None:

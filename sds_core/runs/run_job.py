@@ -4,11 +4,8 @@ import platform
 import shutil
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
-from dataclasses import asdict
-from fractions import Fraction
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,21 +15,38 @@ from torch import Tensor
 import sds_core
 from sds_core.errors import SDSError
 from sds_core.layer_result import LayerResult
-from sds_core.models.block_reconstruction import BlockChange
 from sds_core.models.calibration import digest
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device
 from sds_core.models.outliers import owl
 from sds_core.pruning.pattern import Pattern, Unstructured
-from sds_core.pruning.perplexity import Perplexity, compare
+from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.registry import NO_PRUNER
-from sds_core.pruning.stages import Phase
+from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.events import (
+    BlockFinished,
+    Event,
+    JobFinished,
+    LayerSummary,
+    MeasuredPerplexity,
+    ModelLoaded,
+    PerplexityMeasured,
+    PhaseStarted,
+    RunStarted,
+    Software,
+    SparsityAllocated,
+    TextWindows,
+    first,
+    of_kind,
+)
 from sds_core.runs.external import ExternalCheckpoint
 from sds_core.runs.files import require_space, write_json
-from sds_core.runs.model_cache import Event, ModelCache, use_threads
+from sds_core.runs.model_cache import ModelCache, use_threads
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import FOLDERS, Run
+from sds_core.runs.run_result import ReconstructionSummary, RunResult
+from sds_core.runs.typed_json import to_json
 from sds_core.sds import Recipe, run_phase
 
 
@@ -48,9 +62,9 @@ def experiment(run: Run, bench: ModelCache) -> Iterator[Event]:
     config, past = run.config, run.log.read()
     pruners = load_registry([config.pruner], accepted=[config.pruner_sha256])
     pruner = None if config.pruner == NO_PRUNER else pruners.make(config.pruner, config.pruner_sha256)
-    first = next((e for e in past if e["kind"] == "start"), None)
-    threads = use_threads(first["threads"] if first else config.threads)
-    yield {"kind": "start", "threads": threads, "matmul": allow_fast_matmul(pick_device(config.device)), **_versions()}
+    started = first(past, RunStarted)
+    threads = use_threads(started.threads if started else config.threads)
+    yield RunStarted(threads=threads, matmul=allow_fast_matmul(pick_device(config.device)), software=_software())
     bench.open(config)
     opened = _opened(bench)
     identity = _identity(bench, opened)
@@ -59,7 +73,7 @@ def experiment(run: Run, bench: ModelCache) -> Iterator[Event]:
     require_space(run.folder, _bytes_needed(run, bench))
 
     dense = yield from bench.measure_dense()
-    yield _perplexity("dense", dense)
+    yield PerplexityMeasured(stage="dense", perplexity=MeasuredPerplexity.of(dense, dense))
     recipe = Recipe(
         pruner=pruner,
         method=config.made_method(),
@@ -67,7 +81,8 @@ def experiment(run: Run, bench: ModelCache) -> Iterator[Event]:
         by_block=(yield from _by_block(bench, past)),
         given=opened.given if opened else None,
     )
-    measured = {e["stage"]: Perplexity(tuple(e["losses"]), e["tokens"]) for e in past if e["kind"] == "perplexity"}
+    measured: dict[Stage, Perplexity] = {e.stage: e.perplexity.perplexity for e in of_kind(past, PerplexityMeasured)}
+    measured["dense"] = dense
     for phase in config.phases:
         bench.restore_dense()
         bench.changed = True
@@ -76,12 +91,15 @@ def experiment(run: Run, bench: ModelCache) -> Iterator[Event]:
         if stage not in measured:
             began = time.monotonic()
             measured[stage] = yield from bench.measure(stage, opened.structure if opened else None)
-            yield _perplexity(stage, measured[stage], dense) | {"seconds": round(time.monotonic() - began, 3)}
-    write_json(run.folder / "result.json", _result(run, bench, measured | {"dense": dense}, opened))
+            seconds = round(time.monotonic() - began, 3)
+            yield PerplexityMeasured(
+                stage=stage, perplexity=MeasuredPerplexity.of(measured[stage], dense), seconds=seconds
+            )
+    write_json(run.folder / "result.json", to_json(_result(run, bench, measured, opened)))
     if not config.keep_weights:
         for folder in FOLDERS.values():
             shutil.rmtree(run.folder / folder, ignore_errors=True)
-    yield {"kind": "finished"}
+    yield JobFinished()
 
 
 def _opened(bench: ModelCache) -> ExternalCheckpoint | None:
@@ -99,15 +117,15 @@ def _by_block(bench: ModelCache, past: list[Event]) -> Generator[Event, None, tu
     if bench.config.allocation == "uniform":
         return ()
     assert isinstance(pattern, Unstructured)
-    known = next((e["ratios"] for e in past if e["kind"] == "allocation"), None)
-    if known is None:
+    allocated = first(past, SparsityAllocated)
+    if allocated is None:
         bench.restore_dense()
         ratios = yield from bench.following(
             "outliers", owl(bench.structure, bench.calibration, pattern.ratio, bench.device)
         )
-        known = list(map(str, ratios))
-        yield {"kind": "allocation", "ratios": known}
-    return tuple(Unstructured(Fraction(ratio)) for ratio in known)
+        allocated = SparsityAllocated(ratios=tuple(ratios))
+        yield allocated
+    return tuple(map(Unstructured, allocated.ratios))
 
 
 def _walk(run: Run, bench: ModelCache, phase: Phase, recipe: Recipe) -> Iterator[Event]:
@@ -119,15 +137,15 @@ def _walk(run: Run, bench: ModelCache, phase: Phase, recipe: Recipe) -> Iterator
         for block in blocks:
             bench.structure.store.change(block.module, partial(past.restore, block))
         return
-    yield {"kind": "walk", "phase": phase, "stage": stage, "of": len(blocks)}
+    yield PhaseStarted(phase=phase, stage=stage, of=len(blocks))
     began, used = time.monotonic(), time.process_time()
-    rows, lines, weights = list[dict[str, Any]](), dict[str, dict[str, Any]](), dict[str, Tensor]()
+    rows, layers, weights = list[dict[str, Any]](), dict[str, LayerSummary](), dict[str, Tensor]()
     windows = torch.cat([bench.calibration, bench.held_out])
     for event in run_phase(phase, bench.structure, windows, recipe, bench.device, past, len(bench.held_out)):
         if isinstance(event, LayerResult):  # what is not kept is let go at once: a block's rounds would fill a GPU
             its_rows = layer_stats.rows(event)
             rows += its_rows
-            lines[event.linear.label] = lines.get(event.linear.label, {}) | _line(event, its_rows)
+            layers[event.linear.label] = _summary(event, its_rows, layers.get(event.linear.label))
             for done in event.stages:
                 if done.stage == stage:
                     weights |= checkpoint.packed(event.linear, done)
@@ -137,85 +155,92 @@ def _walk(run: Run, bench: ModelCache, phase: Phase, recipe: Recipe) -> Iterator
         if rows:
             layer_stats.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
         sha256 = checkpoint.save(run, stage, block, weights)
-        yield {
-            "kind": "block",
-            "phase": phase,
-            "stage": stage,
-            "block": event.block,
-            "of": len(blocks),
-            "seconds": round(time.monotonic() - began, 3),
-            "cpu_seconds": round(time.process_time() - used, 3),
-            "sha256": sha256,
-            "linears": list(lines.values()),
-            **({"block_change": asdict(event.change)} if event.change else {}),
-        }
+        yield BlockFinished(
+            phase=phase,
+            stage=stage,
+            block=event.block,
+            of=len(blocks),
+            seconds=round(time.monotonic() - began, 3),
+            cpu_seconds=round(time.process_time() - used, 3),
+            sha256=sha256,
+            layers=tuple(layers.values()),
+            reconstruction=event.change,
+        )
         began, used = time.monotonic(), time.process_time()
-        rows, lines, weights = [], {}, {}
+        rows, layers, weights = [], {}, {}
 
 
-def _line(solved: LayerResult, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One layer in the log: its losses by stage, and the exact counts of its last mask."""
-    line: dict[str, Any] = {"linear": solved.linear.label, "seconds": round(solved.seconds, 3), "chosen": solved.chosen}
-    line |= {f"loss_{row['stage']}": row["loss"] for row in rows if row["round"] == 0}
-    for _, _, mask in solved.stages:
-        if mask is not None:
-            line["pruned"], line["count"] = int((~mask).sum()), mask.numel()
-    return line
+def _summary(solved: LayerResult, rows: list[dict[str, Any]], earlier: LayerSummary | None) -> LayerSummary:
+    """Return a layer's losses by stage and the exact counts of its last mask, added to what was reported before."""
+    masks = [mask for _, _, mask in solved.stages if mask is not None]
+    loss = {row["stage"]: row["loss"] for row in rows if row["round"] == 0}
+    return LayerSummary(
+        linear=solved.linear.label,
+        seconds=round(solved.seconds, 3),
+        chosen=solved.chosen,
+        loss=(earlier.loss if earlier else {}) | loss,
+        pruned=int((~masks[-1]).sum()) if masks else 0,
+        weights=masks[-1].numel() if masks else 0,
+    )
 
 
-def _versions() -> dict[str, str]:
-    return {
-        "version": sds_core.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "machine": machine(),
-    }
+def _software() -> Software:
+    return Software(
+        version=sds_core.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        machine=machine(),
+    )
 
 
-def _identity(bench: ModelCache, opened: ExternalCheckpoint | None) -> Event:
+def _identity(bench: ModelCache, opened: ExternalCheckpoint | None) -> ModelLoaded:
     """What exactly is worked on: files, windows, counts."""
     structure = bench.structure
-    return {
-        "kind": "model",
-        "model": bench.loaded.name,
-        "folder": str(bench.loaded.folder),
-        "dtype": str(bench.loaded.model.dtype).removeprefix("torch."),
-        "device": str(bench.device),
-        "weights": bench.loaded.store.kind,
-        "sha256": bench.loaded.sha256 | (opened.sha256 if opened else {}),
-        "blocks": len(structure.blocks),
-        "prunable": structure.prunable,
-        "total": structure.total,
-        "matrices": structure.matrices,
-        "excluded": structure.excluded,
-        "calibration": bench.config.texts[0],
-        "evaluation": bench.config.texts[1],
-        "calibration_sha256": digest(bench.calibration),
-        "evaluation_sha256": digest(bench.evaluation),
-    }
+    calibration, evaluation = _texts(bench)
+    return ModelLoaded(
+        model=bench.loaded.name,
+        folder=str(bench.loaded.folder),
+        dtype=str(bench.loaded.model.dtype).removeprefix("torch."),
+        device=str(bench.device),
+        weights=bench.loaded.store.kind,
+        sha256=bench.loaded.sha256 | (opened.sha256 if opened else {}),
+        blocks=len(structure.blocks),
+        prunable=structure.prunable,
+        total=structure.total,
+        matrices=structure.matrices,
+        excluded=structure.excluded,
+        calibration=calibration,
+        evaluation=evaluation,
+    )
 
 
-def _same_as_before(run: Run, past: list[Event], now: Event) -> None:
+def _texts(bench: ModelCache) -> tuple[TextWindows, TextWindows]:
+    """Both texts as they are used."""
+    windows = (bench.calibration, bench.evaluation)
+    calibration, evaluation = (
+        TextWindows(text=text, sha256=digest(ids)) for text, ids in zip(bench.config.texts, windows, strict=True)
+    )
+    return calibration, evaluation
+
+
+def _same_as_before(run: Run, past: list[Event], now: ModelLoaded) -> None:
     """A resumed or branched run must find the files it began with.
 
     Raises:
         SDSError: a file of the model or a text has changed; it is named.
     """
-    before = next((e for e in past if e["kind"] == "model"), None)
+    before = first(past, ModelLoaded)
     if before is None:
         return
-    changed = [name for name, sha256 in before["sha256"].items() if now["sha256"].get(name) != sha256]
-    changed += [f"the {text} text" for text in ("calibration", "evaluation") if _moved(text, before, now)]
+    changed = [name for name, sha256 in before.sha256.items() if now.sha256.get(name) != sha256]
+    changed += ["the calibration text"] if before.calibration.sha256 != now.calibration.sha256 else []
+    changed += ["the evaluation text"] if before.evaluation.sha256 != now.evaluation.sha256 else []
     if changed:
         raise SDSError(
             f"run {run.id} cannot go on: {', '.join(changed)} changed since it began",
             cure="put the old files back, or start a new run",
         )
-
-
-def _moved(text: str, before: Event, now: Event) -> bool:
-    return before[f"{text}_sha256"] != now[f"{text}_sha256"]
 
 
 def _bytes_needed(run: Run, bench: ModelCache) -> int:
@@ -230,64 +255,41 @@ def _weight_bytes(bench: ModelCache) -> int:
     return int(bench.structure.prunable * (bench.loaded.model.dtype.itemsize + 1 / 8))
 
 
-def _perplexity(stage: str, measured: Perplexity, dense: Perplexity | None = None) -> Event:
-    event: Event = {"kind": "perplexity", "stage": stage, "value": min(measured.value, 1e300), **asdict(measured)}
-    if dense is not None:
-        paired = compare(measured, dense)
-        event |= {"log_ratio": paired.log_ratio, "error": paired.error}
-    return event
-
-
 def _result(
-    run: Run, bench: ModelCache, measured: dict[str, Perplexity], opened: ExternalCheckpoint | None
-) -> dict[str, Any]:
+    run: Run, bench: ModelCache, measured: dict[Stage, Perplexity], opened: ExternalCheckpoint | None
+) -> RunResult:
     """The run in numbers."""
     events = run.log.read()
+    blocks = of_kind(events, BlockFinished)
     last = run.config.written_by(run.config.phases[-1])
-    lines = [line for e in events if e["kind"] == "block" and e["stage"] == last for line in e["linears"]]
-    pruned = sum(line.get("pruned", 0) for line in lines)
-    return {
-        "perplexity": {stage: _perplexity(stage, value, measured["dense"]) for stage, value in measured.items()},
-        "last": last,
-        "pruned": pruned,
-        "prunable": bench.structure.prunable,
-        "total": bench.structure.total,
-        "sparsity": pruned / bench.structure.prunable,
-        "model_sparsity": pruned / bench.structure.total,
-        "excluded": bench.structure.excluded,
-        **({"besides": opened.besides} if opened else {}),
-        "chosen": Counter(line["chosen"] for line in lines if line["chosen"]),
-        **_block_change(
-            [BlockChange(**e["block_change"]) for e in events if e.get("stage") == last and "block_change" in e]
-        ),
-        "seconds": _by_phase(events, "seconds"),
-        "cpu_seconds": _by_phase(events, "cpu_seconds"),
-        "measuring_seconds": round(sum(e.get("seconds", 0.0) for e in events if e["kind"] == "perplexity"), 1),
-        "peak_memory": peak_memory(),
-        "weight_bytes": _weight_bytes(bench),
-        "command": run.config.command(),
-        "calibration": run.config.texts[0],
-        "evaluation": run.config.texts[1],
-        "calibration_sha256": digest(bench.calibration),
-        "evaluation_sha256": digest(bench.evaluation),
-        **_versions(),
-    }
+    of_last = [block for block in blocks if block.stage == last]
+    layers = [layer for block in of_last for layer in block.layers]
+    calibration, evaluation = _texts(bench)
+    return RunResult(
+        perplexity={stage: MeasuredPerplexity.of(one, measured["dense"]) for stage, one in measured.items()},
+        last=last,
+        pruned=sum(layer.pruned for layer in layers),
+        prunable=bench.structure.prunable,
+        total=bench.structure.total,
+        excluded=bench.structure.excluded,
+        other_differing_tensors=tuple(opened.other_differing_tensors) if opened else (),
+        chosen=dict(Counter(layer.chosen for layer in layers if layer.chosen)),
+        reconstruction=ReconstructionSummary.of_blocks([b.reconstruction for b in of_last if b.reconstruction]),
+        seconds=_by_phase((block.phase, block.seconds) for block in blocks),
+        cpu_seconds=_by_phase((block.phase, block.cpu_seconds) for block in blocks),
+        measuring_seconds=round(sum(event.seconds for event in of_kind(events, PerplexityMeasured)), 1),
+        peak_memory=peak_memory(),
+        weight_bytes=_weight_bytes(bench),
+        command=run.config.command(),
+        calibration=calibration,
+        evaluation=evaluation,
+        software=_software(),
+    )
 
 
-def _block_change(changes: list[BlockChange]) -> dict[str, Any]:
-    """What adjusting blocks as a whole did to their error, the mean over all; one that did not gain stays as it was."""
-    if not changes:
-        return {}
-    before = fmean(change.before for change in changes)
-    after = fmean(change.after if change.kept else change.before for change in changes)
-    kept = sum(change.kept for change in changes)
-    return {"block_change": {"kept": kept, "of": len(changes), "before": before, "after": after}}
-
-
-def _by_phase(events: list[Event], what: str) -> dict[str, float]:
-    """Seconds of all blocks, by phase."""
-    total = Counter[str]()
-    for event in events:
-        if event["kind"] == "block":
-            total[event["phase"]] += event[what]
-    return {phase: round(seconds, 1) for phase, seconds in total.items()}
+def _by_phase(seconds: Iterable[tuple[Phase, float]]) -> dict[Phase, float]:
+    """Sums by phase."""
+    total = dict[Phase, float]()
+    for phase, taken in seconds:
+        total[phase] = total.get(phase, 0.0) + taken
+    return {phase: round(taken, 1) for phase, taken in total.items()}

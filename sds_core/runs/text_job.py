@@ -7,9 +7,7 @@ query.json          what was asked
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from typing import NoReturn
 from torch import Tensor
 
 import sds_core
-from sds_core.errors import Cancelled, SDSError
+from sds_core.errors import SDSError
 from sds_core.models.cache import cache_folder
 from sds_core.models.device import pick_device
 from sds_core.models.exclude import exclude_layers
@@ -27,13 +25,16 @@ from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
 from sds_core.models.structure import find_blocks
 from sds_core.runs import lock
+from sds_core.runs.event_log import LogWriter
+from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStarted
 from sds_core.runs.export import take_weights
 from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
 from sds_core.runs.run_folder import Run, ids, open_run, root
 from sds_core.runs.text_query import TextQuery, TextReading, TextResult
-from sds_core.runs.worker import attempt, device_to_itself, start_process
+from sds_core.runs.typed_json import parse, to_json
+from sds_core.runs.worker import attempt, device_to_itself, refuse_cancelled, start_process
 
 DENSE = "dense"
 
@@ -47,7 +48,7 @@ def askable() -> list[Run]:
             _, result = run.config, run.result()
         except SDSError:
             continue
-        if result and run.checkpoint(result["last"], 0).exists():
+        if result and run.checkpoint(result.last, 0).exists():
             found.append(run)
     return found
 
@@ -84,10 +85,10 @@ class TextJob(JobFolder):
             SDSError: the file is broken.
         """
         try:
-            return TextResult.from_dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
+            return parse(TextResult, (self.folder / "result.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise SDSError(f"the result in {self.folder} is broken: {error}", cure="delete that folder") from error
 
     def launch(self, query: TextQuery) -> None:
@@ -106,7 +107,7 @@ class TextJob(JobFolder):
         try:
             if not (self.folder / "result.json").exists():
                 (self.folder / "cancel").unlink(missing_ok=True)
-                write_json(self.folder / "query.json", dataclasses.asdict(query))
+                write_json(self.folder / "query.json", to_json(query))
                 command = ["result", self.id, "--lock", str(descriptor)]
                 start_process(command, [descriptor], self.errors, root())
         finally:
@@ -127,7 +128,7 @@ def _weights(run: Run) -> str:
     Raises:
         SDSError: it is not finished, or they are gone.
     """
-    last = run.finished_result()["last"]
+    last = run.finished_result().last
     if not run.checkpoint(last, 0).exists():
         raise SDSError(f"run {run.id} has no weights", cure=f"repeat it, keeping them: {run.config.command()}")
     return run.stage_digest(last)
@@ -135,8 +136,8 @@ def _weights(run: Run) -> str:
 
 def _model(run: Run) -> tuple[str, list[tuple[str, str]]]:
     """Precision and files of the model that a run pruned."""
-    recorded = next(event for event in run.log.read() if event["kind"] == "model")
-    return recorded["dtype"], sorted(recorded["sha256"].items())
+    loaded = run.model()
+    return loaded.dtype, sorted(loaded.sha256.items())
 
 
 def work(name: str, descriptor: int) -> int:
@@ -148,26 +149,24 @@ def work(name: str, descriptor: int) -> int:
     assert job.id == name
     os.set_inheritable(descriptor, False)
     lock.note_owner(descriptor)
-    job.log.mend()
-    values = json.loads((job.folder / "query.json").read_text(encoding="utf-8"))
-    query = TextQuery(**values | {"runs": tuple(values["runs"])})
+    query = parse(TextQuery, (job.folder / "query.json").read_text(encoding="utf-8"))
 
-    def do() -> None:
+    def do(log: LogWriter) -> None:
         device = open_run(query.runs[0]).config.device
-        with device_to_itself(device, job, lambda: job.cancel_requested):
-            _refuse_cancelled(job)
-            result = _ask(query, job)
-        write_json(job.folder / "result.json", dataclasses.asdict(result))
-        job.log.append({"kind": "finished"})
+        with device_to_itself(device, job.id, log, lambda: job.cancel_requested):
+            _stop_if_cancelled(job)
+            result = _ask(query, job, log)
+        write_json(job.folder / "result.json", to_json(result))
+        log.append(JobFinished())
 
     return int(not attempt(job, do))
 
 
-def _ask(query: TextQuery, job: TextJob) -> TextResult:
+def _ask(query: TextQuery, job: TextJob, log: LogWriter) -> TextResult:
     """One model after the other: the dense one is loaded, and each run's weights are written over the ones before."""
     runs = [open_run(run) for run in query.runs]
     config = runs[0].config
-    job.log.append({"kind": "loading", "model": config.model})
+    log.append(TextModelLoading(model=config.model))
     loaded = load_model(config.model, config.dtype)
     blocks = exclude_layers(find_blocks(loaded.model), config.exclude.split()).blocks
     ids = token_ids(loaded, query.prompt, query.tokens)
@@ -176,7 +175,7 @@ def _ask(query: TextQuery, job: TextJob) -> TextResult:
     readings = list[TextReading]()
     for run in (None, *runs):
         name = names[run.id] if run else DENSE
-        job.log.append({"kind": "reading", "name": name, "model": len(readings), "of": 1 + len(runs)})
+        log.append(TextReadingStarted(name=name, model=len(readings), of=1 + len(runs)))
         if run:
             take_weights(run, loaded, blocks)
         losses = tuple(token_losses(loaded.model, ids))
@@ -196,11 +195,10 @@ def _written(loaded: LoadedModel, ids: Tensor, count: int, job: TextJob) -> tupl
     """The continuation as pieces of text."""
     whole = ids.tolist()
     for token in continuation(loaded.model, ids, count):
-        _refuse_cancelled(job)
+        _stop_if_cancelled(job)
         whole.append(token)
     return tuple(pieces(loaded.tokenizer, whole)[len(ids) :])
 
 
-def _refuse_cancelled(job: TextJob) -> None:
-    if job.cancel_requested:
-        raise Cancelled("cancelled", cure="ask again to begin anew")
+def _stop_if_cancelled(job: TextJob) -> None:
+    refuse_cancelled(job, "cancelled", cure="ask again to begin anew")

@@ -6,7 +6,6 @@ import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sds_core.errors import SDSError
 
@@ -87,18 +86,6 @@ class TextResult:
     pieces: tuple[str, ...]
     """The text, token by token."""
     readings: tuple[TextReading, ...]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TextResult:
-        """An result from its file."""
-        values = dict(values)
-        values["readings"] = tuple(TextReading(**_with_tuples(reading)) for reading in values["readings"])
-        return cls(**_with_tuples(values))
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Values from JSON, which knows lists only."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def table(result: TextResult) -> str:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from sds_core.errors import Cancelled, SDSError
 from sds_core.runs import lock
+from sds_core.runs.event_log import LogWriter
+from sds_core.runs.events import JobCancelled, JobFailed, JobFinished, JobQueued
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.run_folder import Run
 
@@ -96,19 +98,18 @@ def work(runs: list[Run], locks: list[int]) -> int:
     `locks` are the inherited descriptors of the runs' locks; each is closed as its run ends, so that a finished run can
     be looked at, and a failed one resumed, while the others go on.
     """
-    for run, descriptor in zip(runs, locks, strict=True):
+    for descriptor in locks:
         os.set_inheritable(descriptor, False)
         lock.note_owner(descriptor)
-        run.log.mend()
     for run, before in zip(runs[1:], runs, strict=False):
-        run.log.append({"kind": "queued", "behind": before.id})
+        run.writer().append(JobQueued(behind=before.id))
     try:
         cancelled = lambda: all(run.cancel_requested for run in runs)
-        with device_to_itself(runs[0].config.device, runs[0], cancelled):
+        with device_to_itself(runs[0].config.device, runs[0].id, runs[0].writer(), cancelled):
             return _work_off(runs, locks)
     except SDSError as error:  # before the first run began: there is no such device
         for run, descriptor in zip(runs, locks, strict=True):
-            run.log.append({"kind": "failed", "message": str(error)})
+            run.writer().append(JobFailed(message=str(error)))
             os.close(descriptor)
         return len(runs)
 
@@ -127,61 +128,73 @@ def _work_off(runs: list[Run], locks: list[int]) -> int:
     return failed
 
 
-def _work_through(run: Run, bench: ModelCache) -> None:
+def _work_through(run: Run, bench: ModelCache, log: LogWriter) -> None:
     from sds_core.runs.run_job import experiment
 
-    began = time.monotonic()
-    _refuse_cancelled(run)
-    for count, event in enumerate(experiment(run, bench), start=len(run.log.read())):
-        run.log.append({"n": count, "t": round(time.monotonic() - began, 2), **event})
-        if event["kind"] != "finished":
-            _refuse_cancelled(run)
+    cure = f"continue with: python -m sds_core resume {run.id}"
+    refuse_cancelled(run, "cancelled; finished blocks are kept", cure)
+    for event in experiment(run, bench):
+        log.append(event)
+        if not isinstance(event, JobFinished):
+            refuse_cancelled(run, "cancelled; finished blocks are kept", cure)
 
 
-def attempt(place: JobFolder, do: Callable[[], None]) -> bool:
-    """Whether some work came to its end; what stopped it becomes the last event of its log.
+def attempt(job: JobFolder, do: Callable[[LogWriter], None]) -> bool:
+    """Return whether some work came to its end; what stopped it becomes the last event of its log.
 
-    An error that is nobody's but the program's is written down in the folder, and ends the process.
+    A defect of the program leaves its traceback in the folder and ends the process.
     """
     import torch
 
+    log = job.writer()
     try:
-        do()
+        do(log)
         return True
     except Cancelled as error:
-        place.log.append({"kind": "cancelled", "message": str(error)})
+        log.append(JobCancelled(message=str(error)))
     except SDSError as error:
-        place.log.mend()  # a full disk can have torn the last event
-        place.log.append({"kind": "failed", "message": str(error)})
+        log.append(JobFailed(message=str(error)))
     except (MemoryError, torch.OutOfMemoryError) as error:
         full = SDSError(f"memory ran out: {error}", cure="take fewer or shorter windows, or a smaller model")
-        place.log.append({"kind": "failed", "message": str(full)})
+        log.append(JobFailed(message=str(full)))
     except Exception as error:
-        with open(place.errors, "a", encoding="utf-8") as file:
+        with open(job.errors, "a", encoding="utf-8") as file:
             traceback.print_exc(file=file)
-        message = f"internal error, please report it: {type(error).__name__}: {error} (see {place.errors})"
-        place.log.append({"kind": "failed", "internal": True, "message": message})
+        message = f"internal error, please report it: {type(error).__name__}: {error} (see {job.errors})"
+        log.append(JobFailed(message=message, internal=True))
         raise SystemExit(1) from error
     return False
 
 
-def _refuse_cancelled(run: Run) -> None:
-    if run.cancel_requested:
-        raise Cancelled("cancelled; finished blocks are kept", cure=f"go on with: python -m sds_core resume {run.id}")
+def refuse_cancelled(job: JobFolder, message: str, cure: str) -> None:
+    """Stop the work if the user asked for that.
+
+    Raises:
+        Cancelled: with this message and cure.
+    """
+    if job.cancel_requested:
+        raise Cancelled(message, cure=cure)
 
 
 @contextmanager
-def device_to_itself(device: str, place: JobFolder, cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Wait until no other worker uses the device, or the work is cancelled; its log says who is waited for."""
+def device_to_itself(device: str, job: str, log: LogWriter, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Wait until no other worker uses the device, or the work is cancelled; the log says who is waited for.
+
+    Args:
+        device: as a configuration names it.
+        job: the id that others who wait are told.
+        log: of the job.
+        cancelled: whether to wait no longer.
+    """
     from sds_core.models.cache import cache_folder
     from sds_core.models.device import device_name, pick_device
 
     path = cache_folder() / f"{device_name(pick_device(device))}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = False
-    while (descriptor := lock.take(path, {"pid": os.getpid(), "run": place.id, "since": time.time()})) is None:
+    while (descriptor := lock.take(path, {"pid": os.getpid(), "run": job, "since": time.time()})) is None:
         if not waiting:
-            place.log.append({"kind": "queued", "behind": lock.owner(path).get("run", "another run")})
+            log.append(JobQueued(behind=lock.owner(path).get("run", "another run")))
             waiting = True
         if cancelled():
             break

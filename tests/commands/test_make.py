@@ -1,7 +1,5 @@
 """Calibration text, and the shipped examples, made with the tiny model."""
 
-import json
-
 import pytest
 
 from sds_core.__main__ import main
@@ -10,6 +8,7 @@ from sds_core.lesson.lab_layer import read_lab_layer, write_lab_layer
 from sds_core.runs import examples
 from sds_core.runs.run_folder import ids
 from sds_core.runs.text_query import TextResult
+from sds_core.runs.typed_json import parse
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -43,7 +42,7 @@ def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root,
     made = {path.name for path in assets.iterdir() if path.is_file()}
     assert made == {"base-wanda.zip", "base-magnitude.zip", "lab-layer.safetensors", "example-text.json"}
     assert read_lab_layer(make.ASSET).about["layer"] == "model.layers.1.self_attn.v_proj"
-    result = TextResult.from_dict(json.loads(make.EXAMPLE.read_text(encoding="utf-8")))
+    result = parse(TextResult, make.EXAMPLE.read_text(encoding="utf-8"))
     assert result.prompt == "The model" and len(result.readings) == 3
     here = ids()
     monkeypatch.setenv("SDS_RUNS", str(runs_root.parent / "elsewhere"))

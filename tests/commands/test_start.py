@@ -11,6 +11,7 @@ from sds_core.__main__ import main
 from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import JobCancelled
 from sds_core.runs.run_folder import create
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ def test_failed_start_exits_1_and_leaves_no_run(runs_root):
 @pytest.mark.usefixtures("in_this_process")
 def test_resume_finishes_a_cancelled_run(small, capsys):
     run = create(RunConfig.from_dict(chosen(build_parser().parse_args(["run", *small()]))))
-    run.log.append({"kind": "cancelled", "message": "cancelled"})
+    run.writer().append(JobCancelled(message="cancelled"))
     assert main(["resume", run.id]) == 0
     assert "perplexity final" in capsys.readouterr().out
     assert run.state() == "finished"

@@ -48,8 +48,8 @@ def test_the_larger_half_is_counted_from_histograms():
 
 
 def test_the_cost_is_the_ratio_of_perplexities(evidence):
-    perplexity = evidence.runs["base-wanda"].result()["perplexity"]
-    ratio = perplexity["sparse"]["value"] / perplexity["dense"]["value"]
+    perplexity = evidence.runs["base-wanda"].result().perplexity
+    ratio = perplexity["sparse"].value / perplexity["dense"].value
     found = findings.cost(evidence)
     assert f"{ratio:.3f} ±" in found.said and found.right == (0 if ratio < 2 else 1 if ratio < 5 else 2)
 
@@ -66,8 +66,8 @@ def known_seeds(monkeypatch):
 
 
 def losses(evidence) -> dict[str, np.ndarray]:
-    results = {name: run.result() for name, run in evidence.runs.items()}
-    return {name: np.array(result["perplexity"][result["last"]]["losses"]) for name, result in results.items()}
+    results = {name: run.finished_result() for name, run in evidence.runs.items()}
+    return {name: np.array(result.last_perplexity.losses) for name, result in results.items()}
 
 
 def test_the_repair_is_judged_by_windows_and_seeds(evidence, known_seeds):

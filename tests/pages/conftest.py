@@ -1,6 +1,5 @@
 """What the page tests share: folders of runs, made by the engine once or written by hand, and the app itself."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +10,12 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import Event
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.run_folder import Run, create
 from sds_core.runs.run_job import experiment
 from tests.pages.browser import MISSING, Visitor, server, visitors
+from tests.records import write_log
 
 APP = str(Path(__file__).parents[2] / "app.py")
 
@@ -48,9 +49,9 @@ def app() -> Callable[..., AppTest]:
 def made() -> Callable[..., Run]:
     """A run with a configuration and a log of the given events, but no worker."""
 
-    def make(*events: dict, **options) -> Run:
+    def make(*events: Event, **options) -> Run:
         run = create(RunConfig(**{"model": "somewhere", **options}))
-        (run.folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+        write_log(run, events)
         return run
 
     return make
@@ -58,8 +59,9 @@ def made() -> Callable[..., Run]:
 
 def work_off(run: Run) -> Run:
     """Do a run in this process, as the worker would."""
+    log = run.writer()
     for event in experiment(run, ModelCache(keep_dense=True)):
-        run.log.append(event)
+        log.append(event)
     return run
 
 

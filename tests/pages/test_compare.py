@@ -11,7 +11,7 @@ from sds_core.runs.config import Parent
 from sds_core.runs.run_folder import Run, ids
 from sds_core.runs.study import SPREAD
 from tests.pages.test_layer import figure, keys
-from tests.pages.test_run import MODEL, address, texts
+from tests.pages.test_run import CANCELLED, MODEL, address, texts
 from tests.runs import by_hand
 
 PAGE = "pages/compare.py"
@@ -28,7 +28,7 @@ def outcome(runs):
     def make(losses, errors=None, dense=DENSE, **options) -> Run:
         run = by_hand.made(losses, dense, **options)
         if errors:
-            last = run.result()["last"]
+            last = run.result().last
             rows = [{"block": b, "linear": c, "stage": last, "round": 0, "loss": e} for (b, c), e in errors.items()]
             layer_stats.save(run.folder / "distributions" / "fused-000.parquet", rows)
         return run
@@ -146,7 +146,7 @@ def test_runs_that_cannot_be_paired_are_named_with_the_reason_and_the_rest_is_sh
     fine = [outcome(BASE), outcome(SDS, method="sds")]
     text = outcome(SDS, evaluation="python-docs.txt")
     model = outcome(SDS, dense=np.add(DENSE, 1.0))
-    begun = made(MODEL, {"kind": "cancelled", "message": "cancelled"})
+    begun = made(MODEL, CANCELLED)
     at = compared(app, *fine, text, model, begun)
     told = [m.value for m in at.markdown]
     for reason in ("it has another evaluation text", "it has another model", "it is not finished: cancelled"):

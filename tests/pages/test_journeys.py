@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from sds_core.runs.events import JobCancelled, to_line
 from sds_core.runs.run_folder import Run
 
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
@@ -60,7 +61,7 @@ def test_from_the_options_to_the_result(workshop, visitor, tiny_folder):
     (name,) = {path.name for path in workshop[0].iterdir()} - before
     result = Run(workshop[0] / name).result()
     shown = visitor.page.locator("[data-testid=stMetricValue]").all_inner_texts()
-    assert f"{result['perplexity']['final']['value']:,.2f}" in shown
+    assert f"{result.perplexity['final'].value:,.2f}" in shown
 
 
 def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_folder):
@@ -72,7 +73,7 @@ def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_fold
     folder = workshop[0] / "cancelled-1"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
-    (folder / "events.jsonl").write_text(json.dumps({"kind": "cancelled", "message": "cancelled"}) + "\n")
+    (folder / "events.jsonl").write_text(to_line(JobCancelled(message="cancelled")))
     visitor.open("/run?run=cancelled-1")
     visitor.page.get_by_role("button", name="Resume").click()
     deadline = time.monotonic() + 90
@@ -101,7 +102,7 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
     assert set(compared) == {("base", "sparsegpt"), ("base", "wanda"), ("sds", "wanda"), ("sds-admm", "wanda")}
     for row in rows:
         result = Run(workshop[0] / row["run"]).result()
-        assert float(row["perplexity"]) == pytest.approx(result["perplexity"][result["last"]]["value"])
+        assert float(row["perplexity"]) == pytest.approx(result.last_perplexity.value)
     best = compared["sds-admm", "wanda"]["run"]
     visitor.open(f"/report?run={best}")
     with visitor.page.expect_download() as got:

@@ -38,11 +38,11 @@ def test_a_finished_run_is_drawn(finished, app):
 
 
 def test_the_change_in_perplexity_is_at_the_top(finished, app):
-    result = finished["fused"].result()["perplexity"]
+    result = finished["fused"].result().perplexity
     at = app(PAGE, run=finished["fused"].id)
-    ratio = result["final"]["value"] / result["dense"]["value"]
+    ratio = result["final"].value / result["dense"].value
     assert at.markdown[0].value.startswith("##### Perplexity")
-    for part in (f"{result['dense']['value']:,.2f} dense", f"{result['final']['value']:,.2f} final", f"× {ratio:.3f}"):
+    for part in (f"{result['dense'].value:,.2f} dense", f"{result['final'].value:,.2f} final", f"× {ratio:.3f}"):
         assert part in at.markdown[0].value
 
 

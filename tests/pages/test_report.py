@@ -1,7 +1,7 @@
 """The Report page: its files are those of the command, and it says how to repeat and cite."""
 
 from sds_core.reports.report import rendered
-from tests.pages.test_run import MODEL, texts
+from tests.pages.test_run import CANCELLED, MODEL, texts
 
 PAGE = "pages/report.py"
 
@@ -12,7 +12,7 @@ def test_without_runs_it_says_where_to_make_one(runs, app):
 
 
 def test_a_run_that_is_not_finished_has_no_report_yet(runs, app, made):
-    run = made(MODEL, {"kind": "cancelled", "message": "cancelled"})
+    run = made(MODEL, CANCELLED)
     at = app(PAGE, run=run.id)
     assert not at.exception and "once the run has finished" in texts(at) and not at.download_button
 
@@ -22,8 +22,8 @@ def test_a_finished_run_has_its_files_its_command_and_the_citation(finished, app
     at = app(PAGE, run=run.id)
     assert not at.exception
     assert {button.key for button in at.download_button} == {"file-html", "file-csv", "file-json", "pack"}
-    assert at.code[0].value == run.result()["command"] and "2408.10473" in at.code[1].value
-    assert run.result()["evaluation_sha256"][:12] in texts(at)
+    assert at.code[0].value == run.result().command and "2408.10473" in at.code[1].value
+    assert run.result().evaluation.sha256[:12] in texts(at)
 
 
 def test_lists_stay_out_of_the_spreadsheet(finished):

@@ -1,9 +1,9 @@
 """The Run page in all its states."""
 
 import fcntl
-import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -11,17 +11,16 @@ from pages.ui import layout, progress
 from sds_core.errors import SDSError
 from sds_core.runs import note
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, Measuring, to_line
 from sds_core.runs.run_folder import Run, ids, open_run
+from sds_core.runs.run_result import ReconstructionSummary
+from tests.records import block_finished as block
+from tests.records import model_loaded, write_result
 
-MODEL = {"kind": "model", "blocks": 3}
-QUEUED = {"kind": "queued", "behind": "an-earlier-run"}
-MEASURING = {"kind": "measuring", "stage": "redense", "block": 0, "of": 3}
-
-
-def block(number: int, phase: str = "fused", seconds: float = 2.0) -> dict:
-    stage = {"fused": "final", "sparse": "sparse", "redense": "redense", "final": "final"}[phase]
-    line = {"kind": "block", "phase": phase, "stage": stage, "block": number, "of": 3, "seconds": seconds}
-    return line | {"sha256": "0", "linears": []}
+MODEL = model_loaded()
+CANCELLED = JobCancelled(message="cancelled")
+QUEUED = JobQueued(behind="an-earlier-run")
+MEASURING = Measuring(what="redense", block=0, of=3)
 
 
 def texts(at) -> str:
@@ -161,13 +160,13 @@ def test_progress_goes_on_where_the_log_goes_on(runs, app, made):
     run = made(MODEL, block(0))
     with Held(run):
         at = app(run=run.id)
-        half = json.dumps(block(1))
+        half = to_line(block(1))
         with open(run.folder / "events.jsonl", "a") as log:
             log.write(half[:20])
         at.run()
         assert "block 1 of 3" in at.get("progress")[0].proto.text
         with open(run.folder / "events.jsonl", "a") as log:
-            log.write(half[20:] + "\n")
+            log.write(half[20:])
         at.run()
         assert "block 2 of 3" in at.get("progress")[0].proto.text
 
@@ -194,8 +193,8 @@ def test_a_queued_run_says_behind_whom(runs, app, made):
 @pytest.mark.parametrize(
     ("events", "state", "sentence"),
     [
-        ([MODEL, {"kind": "failed", "message": "The model is gone."}], "failed", "The model is gone."),
-        ([MODEL, block(0), {"kind": "cancelled", "message": "cancelled"}], "cancelled", "Finished blocks are kept"),
+        ([MODEL, JobFailed(message="The model is gone.")], "failed", "The model is gone."),
+        ([MODEL, block(0), CANCELLED], "cancelled", "Finished blocks are kept"),
         ([MODEL, block(0)], "interrupted", "is gone. Finished blocks are kept"),
     ],
 )
@@ -221,14 +220,14 @@ def test_a_finished_run_shows_perplexities_ratios_and_sparsity(finished, app):
     assert not at.exception
     shown = {metric.label: (metric.value, metric.delta) for metric in at.metric}
     assert list(shown) == [*(f"Perplexity, {s}" for s in ("dense", "sparse", "re-dense", "final")), "Pruned weights"]
-    final = result["perplexity"]["final"]
-    ratio = final["value"] / result["perplexity"]["dense"]["value"]
+    final = result.perplexity["final"]
+    ratio = final.value / result.perplexity["dense"].value
     assert shown["Perplexity, final"] == (
-        f"{final['value']:,.2f}",
-        f"× {ratio:.3f} ±\N{NO-BREAK SPACE}{ratio * final['error']:.3f}",
+        f"{final.value:,.2f}",
+        f"× {ratio:.3f} ±\N{NO-BREAK SPACE}{ratio * final.error:.3f}",
     )
     assert shown["Pruned weights"][0] == "50.00 %"
-    assert shown["Pruned weights"][1] == f"{100 * result['pruned'] / result['total']:.2f} % of all"
+    assert shown["Pruned weights"][1] == f"{100 * result.pruned / result.total:.2f} % of all"
     assert at.subheader[0].value == "The paper’s"
     assert "Kept as the final weights" in texts(at)
     assert not any(button.key in ("cancel", "resume") for button in at.button)
@@ -238,19 +237,19 @@ def test_a_finished_run_shows_perplexities_ratios_and_sparsity(finished, app):
 def test_a_run_says_what_adjusting_whole_blocks_did(finished, app):
     run = finished["staged"]
     assert "whole blocks" not in texts(app(run=run.id))
-    path, told = run.folder / "result.json", run.result()
-    change = {"kept": 2, "of": 3, "before": 0.0412, "after": 0.0345}
-    path.write_text(json.dumps(told | {"block_change": change}))
+    result = run.finished_result()
+    change = ReconstructionSummary(improved=2, of=3, before=0.0412, after=0.0345)
+    write_result(run, replace(result, reconstruction=change))
     try:
         assert "helped 2 of 3: on windows that were held out, the output error of all went from 4.12 % to 3.45 %" in (
             texts(app(run=run.id))
         )
     finally:
-        path.write_text(json.dumps(told))
+        write_result(run, result)
 
 
 def test_a_note_is_written_shown_again_and_listed(runs, app, made):
-    run = made(MODEL, {"kind": "cancelled", "message": "cancelled"})
+    run = made(MODEL, CANCELLED)
     at = app(run=run.id)
     at.text_area[0].set_value("Seed 0: the *first* try\nmore below").run()
     assert not at.exception
@@ -274,7 +273,7 @@ def test_a_note_that_cannot_be_kept_is_refused_and_stays_in_view(runs, app, made
 
 def test_layers_left_as_they_are_are_named_with_their_reason(runs, app, made):
     excluded = {f"layers.{i}.mlp.gate": "it chooses" for i in range(3)}
-    at = app(run=made(MODEL | {"excluded": excluded}).id)
+    at = app(run=made(model_loaded(excluded=excluded)).id)
     assert not at.exception
     (box,) = [box for box in at.expander if "left as" in box.label]
     assert box.label == "3 layers are left as they are"
@@ -332,7 +331,7 @@ def test_a_method_without_a_second_phase_cannot_go_on(finished, app):
 def test_the_list_opens_a_run(finished, app):
     at = app()
     assert {f"open-{run.id}" for run in finished.values()} <= {button.key for button in at.button}
-    value = finished["fused"].result()["perplexity"]["final"]["value"]
+    value = finished["fused"].result().perplexity["final"].value
     assert f"perplexity {value:,.2f}" in texts(at)
     at.button(key=f"open-{finished['fused'].id}").click().run()
     assert address(at, "run") == finished["fused"].id
@@ -370,16 +369,3 @@ def test_a_run_that_is_none_is_refused_in_a_sentence(runs, app, name):
     assert not at.exception
     assert len(at.error) == 1 and any(word in at.error[0].value for word in ("Not a run id", "no such run"))
     assert not at.button(key="start").disabled
-
-
-def test_seconds_left_are_the_pace_of_the_last_blocks():
-    events = [MODEL | {"blocks": 20}, *(block(i, seconds=100.0) for i in range(5))]
-    events += [block(i, seconds=1.0) for i in range(5, 15)]
-    assert progress.phases(["fused"], events) == [progress.PhaseProgress("fused", 15, 20, 5.0)]
-
-
-def test_nothing_is_known_before_the_model_is():
-    assert progress.phases(["sparse", "final"], []) == [
-        progress.PhaseProgress("sparse", 0, 0, None),
-        progress.PhaseProgress("final", 0, 0, None),
-    ]

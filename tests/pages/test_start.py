@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.runs.run_folder import ids, open_run
-from tests.pages.test_run import MODEL, Held, address, texts
+from tests.pages.test_run import CANCELLED, MODEL, Held, address, texts
 
 PAGE = "pages/start.py"
 ROOT = Path(__file__).parents[2]
@@ -36,14 +36,14 @@ def test_recent_runs_have_state_perplexity_and_a_link(finished, app):
     at = app(PAGE)
     assert not at.exception and not at.info
     assert ("run", f"run={run.id}") in links(at)
-    last = run.result()["perplexity"]["final"]["value"]
+    last = run.result().perplexity["final"].value
     assert f"perplexity {last:,.2f}" in texts(at) and texts(at).count("finished") == 3
     titled = next(link.proto.label for link in at.get("page_link") if finished["staged"].id in link.proto.query_string)
     assert titled.startswith("The paper’s")
 
 
 def test_states_of_runs_that_are_not_finished(runs, app, made):
-    made(MODEL, {"kind": "cancelled", "message": "cancelled"})
+    made(MODEL, CANCELLED)
     broken = made(MODEL)
     (broken.folder / "config.json").write_text("[")
     with Held(made(MODEL)):

@@ -1,6 +1,5 @@
 """The Text page: without runs, before, while and after a query is answered, and wrong addresses."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -9,9 +8,11 @@ import pytest
 
 from sds_core.runs import lock
 from sds_core.runs import text_job as module
+from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, TextModelLoading, TextReadingStarted
 from sds_core.runs.run_folder import Run
 from sds_core.runs.text_job import TextJob
 from sds_core.runs.text_query import EXAMPLE, TextQuery, TextReading, TextResult
+from sds_core.runs.typed_json import to_json
 from tests.pages.test_run import address, texts
 
 PAGE = "pages/text.py"
@@ -105,14 +106,14 @@ def test_the_button_starts_one_process_with_the_question_in_the_address(own, app
     ("events", "sentence"),
     [
         ([], "Starting."),
-        ([{"kind": "queued", "behind": "a-long-run"}], "Waiting behind `a-long-run`, which uses the same device."),
-        ([{"kind": "loading", "model": "tiny"}], "Loading tiny."),
-        ([{"kind": "reading", "name": "dense", "model": 0, "of": 2}], "Model 1 of 2, dense, reads and writes."),
+        ([JobQueued(behind="a-long-run")], "Waiting for a-long-run, which uses the same device."),
+        ([TextModelLoading(model="tiny")], "Loading tiny."),
+        ([TextReadingStarted(name="dense", model=0, of=2)], "Model 1 of 2, dense, reads and writes."),
     ],
 )
 def test_while_a_process_lives_it_says_what_it_does(own, job, app, started, events, sentence):
     for event in events:
-        job.log.append(event)
+        job.writer().append(event)
     descriptor = lock.take(job.lock_path, {})
     at = opened(app, own[0])
     assert sentence in texts(at) and at.button(key="ask").disabled
@@ -124,13 +125,13 @@ def test_while_a_process_lives_it_says_what_it_does(own, job, app, started, even
 @pytest.mark.parametrize(
     ("event", "sentence"),
     [
-        ({"kind": "failed", "message": "the weights in x are gone. Repeat the run."}, "The weights in x are gone."),
-        ({"kind": "cancelled", "message": "cancelled"}, "Cancelled."),
-        ({"kind": "loading", "model": "tiny"}, "is gone; ask again"),
+        (JobFailed(message="the weights in x are gone. Repeat the run."), "The weights in x are gone."),
+        (JobCancelled(message="cancelled"), "Cancelled."),
+        (TextModelLoading(model="tiny"), "is gone; ask again"),
     ],
 )
 def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, job, app, started, event, sentence):
-    job.log.append(event)
+    job.writer().append(event)
     at = opened(app, own[0])
     assert sentence in texts(at) and not drawn(at)
     at.button(key="ask").click().run()
@@ -138,7 +139,7 @@ def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, job, ap
 
 
 def test_an_answer_is_shown_at_once_and_nothing_of_it_is_markup(own, job, app, started):
-    (job.folder / "result.json").write_text(json.dumps(dataclasses.asdict(ANSWER)))
+    (job.folder / "result.json").write_text(json.dumps(to_json(ANSWER)))
     at = opened(app, own[0])
     assert not at.error and "<b>" not in drawn(at) and "<i>" not in drawn(at)
     assert "&lt;b&gt;bold&lt;/b&gt;" in drawn(at) and "&lt;i&gt;" in drawn(at) and started == []

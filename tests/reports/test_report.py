@@ -14,6 +14,7 @@ from sds_core.pruning.perplexity import format_perplexity
 from sds_core.reports.report import report
 from sds_core.runs import layer_stats
 from sds_core.runs.run_folder import Run
+from sds_core.runs.typed_json import to_json
 
 HOSTILE = '</script><script>alert(1)</script><img src="http://example.org/x.png" onerror="alert(2)">&amp;'
 
@@ -86,13 +87,13 @@ def test_plotly_is_embedded_once_and_draws(page: Reader, finished: Run) -> None:
 def test_the_numbers_are_those_of_the_record(page: Reader, finished: Run) -> None:
     result, config = finished.result(), finished.config
     for stage in ("dense", "sparse", "final"):
-        if stage in result["perplexity"]:
-            assert format_perplexity(result["perplexity"][stage]["value"]) in page.text
-    assert f"{result['pruned']:,} of {result['prunable']:,}" in page.text
-    model = next(event for event in finished.log.read() if event["kind"] == "model")
+        if stage in result.perplexity:
+            assert format_perplexity(result.perplexity[stage].value) in page.text
+    assert f"{result.pruned:,} of {result.prunable:,}" in page.text
+    sha256, software = finished.model().sha256, result.software
     for text in [
-        *model["sha256"].values(), *model["sha256"], result["calibration_sha256"], result["evaluation_sha256"],
-        result["torch"], result["transformers"], result["python"], result["version"], config.command(), finished.id,
+        *sha256.values(), *sha256, result.calibration.sha256, result.evaluation.sha256,
+        software.torch, software.transformers, software.python, software.version, config.command(), finished.id,
         config.calibration, config.evaluation, str(config.samples), config.pattern, "arXiv 2408.10473", "seed",
     ]:  # fmt: skip
         assert text in page.text
@@ -100,7 +101,7 @@ def test_the_numbers_are_those_of_the_record(page: Reader, finished: Run) -> Non
 
 def test_the_json_holds_the_whole_record(made: list[Path], finished: Run) -> None:
     told = json.loads(made[2].read_text(encoding="utf-8"))
-    assert told["config"] == finished.config.to_dict() and told["result"] == finished.result()
+    assert told["config"] == finished.config.to_dict() and told["result"] == to_json(finished.result())
     layers = layer_stats.load(finished.folder)
     assert len(told["layers"]) == len(layers)
     for mine, row in zip(told["layers"], layers.to_dict("records"), strict=True):

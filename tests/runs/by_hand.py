@@ -1,14 +1,15 @@
 """Finished runs written by hand: no model, only what is compared."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
+from sds_core.pruning.stages import Stage
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import TextWindows
 from sds_core.runs.run_folder import Run, create
+from tests.records import SOFTWARE, model_loaded, run_result, run_started, write_log, write_result
 
 DENSE = (2.0, 2.5, 3.0)
 XEON, EPYC = "x86_64, Intel(R) Xeon(R), 2 cores, Linux 6.1", "x86_64, AMD EPYC, 2 cores, Linux 6.1"
@@ -20,7 +21,7 @@ def made(
     machine: str = XEON,
     threads: int = 2,
     calibration_sha256: str = "",
-    stages: dict[str, Sequence[float]] | None = None,
+    stages: dict[Stage, Sequence[float]] | None = None,
     **changes: Any,
 ) -> Run:
     """Make a finished run.
@@ -38,19 +39,8 @@ def made(
     (run.folder / "config.json").write_text(json.dumps(config.to_dict()))
     stage = run.config.written_by(run.config.phases[-1])
     measured = {"dense": dense, **(stages or {}), stage: losses}
-    result = {
-        "last": stage,
-        "perplexity": {
-            name: {"losses": list(values), "tokens": 31, "value": math.exp(fmean(values))}
-            for name, values in measured.items()
-        },
-        "sparsity": 0.5,
-        "model_sparsity": 0.39,
-        "evaluation_sha256": changes.get("evaluation", "x"),
-        "calibration_sha256": calibration_sha256 or f"of seed {run.config.seed}",
-        "total": 100,
-    }
-    run.log.append({"kind": "start", "threads": threads, "machine": machine, "torch": "2.13.0"})
-    run.log.append({"kind": "model", "device": "cpu", "dtype": "float32"})
-    (run.folder / "result.json").write_text(json.dumps(result))
+    calibration = TextWindows(text="self", sha256=calibration_sha256 or f"of seed {run.config.seed}")
+    evaluation = TextWindows(text="python-docs", sha256=changes.get("evaluation", "x"))
+    write_log(run, [run_started(threads=threads, software=replace(SOFTWARE, machine=machine)), model_loaded()])
+    write_result(run, run_result(measured, calibration=calibration, evaluation=evaluation))
     return run

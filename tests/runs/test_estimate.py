@@ -1,6 +1,7 @@
 """Forecasts scale what an earlier run took, part by part."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,16 +9,17 @@ from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
 from sds_core.runs.estimate import estimate
 from sds_core.runs.run_folder import create
+from tests.records import SOFTWARE, block_finished, layer_summary, run_result, write_log, write_result
 
 
 def past(phases=("", ""), **changes):
     """A finished run by hand: 50 s in each block, 30 of them solving; 20 s of measuring."""
     run = create(RunConfig(**{"samples": 15, "length": 512, "eval_windows": 16, "eval_length": 512} | changes))
-    block = {"kind": "block", "seconds": 50.0, "linears": [{"seconds": 10.0}, {"seconds": 20.0}]}
-    blocks = [block | {"phase": phase or run.config.phases[0]} for phase in phases]
-    (run.folder / "events.jsonl").write_text("".join(json.dumps(block) + "\n" for block in blocks))
-    result = {"measuring_seconds": 20.0, "peak_memory": 123, "weight_bytes": 1000, "machine": machine()}
-    (run.folder / "result.json").write_text(json.dumps(result))
+    layers = (layer_summary(seconds=10.0), layer_summary(seconds=20.0))
+    blocks = [block_finished(phase=phase or run.config.phases[0], seconds=50.0, layers=layers) for phase in phases]
+    write_log(run, blocks)
+    here = replace(SOFTWARE, machine=machine())
+    write_result(run, run_result(measuring_seconds=20.0, peak_memory=123, weight_bytes=1000, software=here))
     return run
 
 
@@ -76,20 +78,10 @@ def test_without_a_like_run_nothing_is_promised(changes):
 def test_runs_of_another_machine_and_broken_ones_are_passed_over():
     good = past()
     elsewhere, torn, wrong, other_version = past(), past(), past(), past()
-    result = json.loads((elsewhere.folder / "result.json").read_text())
-    (elsewhere.folder / "result.json").write_text(json.dumps(result | {"machine": "a faster one"}))
+    write_result(elsewhere, run_result(software=replace(SOFTWARE, machine="a faster one")))
     (torn.folder / "result.json").write_text("{")
     (wrong.folder / "events.jsonl").write_text("nonsense\n{}\n")
     (other_version.folder / "config.json").write_text(json.dumps({"pruner": "nobody"}))
     bad = [elsewhere, torn, wrong, other_version]
     assert estimate(RunConfig(), bad) is None
     assert estimate(RunConfig(samples=15, eval_length=512), [*bad, good]).like == good.id
-
-
-def test_what_is_wrong_with_the_program_is_not_passed_over():
-    run = past()
-    result = json.loads((run.folder / "result.json").read_text())
-    del result["measuring_seconds"]
-    (run.folder / "result.json").write_text(json.dumps(result))
-    with pytest.raises(KeyError):
-        estimate(run.config, [run])

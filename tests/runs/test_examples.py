@@ -33,4 +33,4 @@ def test_every_example_that_is_shipped_can_be_looked_at(path, runs_root):
     run = examples.example(path.stem)
     assert path.stem == f"{run.config.method}-{run.config.pruner}" and run.config.model == "demo"
     frame = layer_stats.load(run.folder)
-    assert set(frame["block"]) == set(range(30)) and run.result()["sparsity"] == 0.5
+    assert set(frame["block"]) == set(range(30)) and run.result().sparsity == 0.5

@@ -65,16 +65,16 @@ def check(source: Path, out: Path, text: Path) -> PreTrainedModel:
             assert torch.equal(linear.weight.float(), kept.weight) and not kept.weight[~kept.mask].any()
             zeros += int((linear.weight == 0).sum())
             names.add(f"{linear.name}.weight")
-    assert zeros == run.result()["pruned"] == run.result()["prunable"] // 2
+    assert zeros == run.result().pruned == run.result().prunable // 2
     theirs = dense.state_dict()
     assert all(torch.equal(t, theirs[name]) for name, t in exported.state_dict().items() if name not in names)
     assert len(names) < len(theirs)
     windows = evaluation_windows(load_model(str(source)), texts["evaluation"], 4, 32)
     with torch.inference_mode():
         losses = [float(exported(window[None], labels=window[None]).loss) for window in windows]
-    told = run.result()["perplexity"]["sparse"]
-    assert told["losses"] == pytest.approx(losses, rel=1e-5 if exported.dtype == torch.float32 else 1e-2)
-    assert math.isfinite(told["value"])
+    told = run.result().perplexity["sparse"]
+    assert told.losses == pytest.approx(losses, rel=1e-5 if exported.dtype == torch.float32 else 1e-2)
+    assert math.isfinite(told.value)
     return exported
 
 

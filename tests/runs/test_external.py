@@ -14,6 +14,7 @@ from sds_core.models.load import load_model
 from sds_core.reports.report import rendered
 from sds_core.runs import external, layer_stats
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import BlockFinished, of_kind
 from sds_core.runs.export import export, pruned_model
 from sds_core.runs.external import external_config
 from sds_core.runs.outcomes import outcome_of
@@ -51,15 +52,15 @@ def test_what_one_exported_is_found_again(pruned, tiny_folder):
     made, folder = pruned
     run = finish(look(folder, tiny_folder))
     mine, its = made.result(), run.result()
-    assert run.config.pattern == "2:4" and its["besides"] == []
+    assert run.config.pattern == "2:4" and its.other_differing_tensors == ()
     for name in ("pruned", "prunable", "sparsity", "model_sparsity", "last"):
-        assert its[name] == mine[name]
+        assert getattr(its, name) == getattr(mine, name)
     for stage in ("dense", "sparse"):
-        assert its["perplexity"][stage]["losses"] == mine["perplexity"][stage]["losses"]
+        assert its.perplexity[stage].losses == mine.perplexity[stage].losses
     same = ["block", "linear", "stage", "zeros", "loss", "held_out", "std", "columns"]
     frames = [layer_stats.load(r.folder)[same].sort_values(same[:3]).reset_index(drop=True) for r in (made, run)]
     assert frames[0].equals(frames[1])
-    files = next(event for event in run.log.read() if event["kind"] == "model")["sha256"]
+    files = run.model().sha256
     assert files["model.safetensors"] == load_model(str(tiny_folder)).sha256["model.safetensors"]
     assert files["checkpoint/model.safetensors"] == load_model(str(folder)).sha256["model.safetensors"]
     assert not list(run.folder.glob("phase*")), "its weights are kept where they lie"
@@ -102,11 +103,11 @@ def test_an_unstructured_ratio_dense_layers_and_other_changes_are_told(tiny_fold
     zeros = {n: int((w == 0).sum()) for n, w in load_file(folder / "model.safetensors").items() if "_proj" in n}
     first = sum(load_file(folder / "model.safetensors")[n].numel() for n in zeros if "layers.0" in n)
     assert run.config.pattern == f"{100 * round(sum(zeros.values()) / first, 4):g}%"
-    assert run.result()["pruned"] == sum(zeros.values())
-    assert run.result()["besides"] == ["model.norm.weight"]
-    for event in run.log.read():
-        for line in event.get("linears", []):
-            assert line["pruned"] == zeros[f"model.layers.{event['block']}.{line['linear']}.weight"]
+    assert run.result().pruned == sum(zeros.values())
+    assert run.result().other_differing_tensors == ("model.norm.weight",)
+    for event in of_kind(run.log.read(), BlockFinished):
+        for layer in event.layers:
+            assert layer.pruned == zeros[f"model.layers.{event.block}.{layer.linear}.weight"]
     windows = torch.randint(288, (1, 12))
     with torch.inference_mode():
         assert torch.equal(pruned_model(run).model(windows).logits, load_model(str(folder)).model(windows).logits)
@@ -150,7 +151,7 @@ def test_a_pattern_that_is_not_there_ends_the_run_with_the_one_that_is(pruned, t
     asked = {"method": "checkpoint", "pruner": "none", "checkpoint": str(folder), "pattern": "1:4", "weights": "memory"}
     run = create(config(tiny_folder, **asked))
     work_here([run])
-    assert "does not hold the pattern 1:4. Take the one it holds: --pattern 2:4" in run.log.read()[-1]["message"]
+    assert "does not hold the pattern 1:4. Take the one it holds: --pattern 2:4" in run.log.read()[-1].message
 
 
 @pytest.mark.parametrize("given", [{"method": "checkpoint"}, {"checkpoint": "x"}, {"pruner": "none"}])

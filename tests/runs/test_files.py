@@ -6,7 +6,7 @@ from collections import namedtuple
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs.files import EventLog, Tail, require_space, write_atomically, write_json
+from sds_core.runs.files import require_space, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -27,35 +27,6 @@ def test_not_a_number_is_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert not (tmp_path / "a.json").exists()
-
-
-def test_a_torn_last_line_is_ignored_by_readers_and_cut_by_the_writer(tmp_path):
-    log = EventLog(tmp_path / "events.jsonl")
-    log.append({"kind": "a"})
-    with open(log.path, "a") as file:
-        file.write('{"kind": "to')
-    assert log.read() == [{"kind": "a"}]
-    log.mend()
-    log.append({"kind": "b"})
-    assert log.read() == [{"kind": "a"}, {"kind": "b"}]
-
-
-def test_a_broken_line_in_the_middle_is_named(tmp_path):
-    path = tmp_path / "events.jsonl"
-    path.write_text('{"kind": "a"}\nrubbish\n{"kind": "b"}\n')
-    with pytest.raises(SDSError, match="line 2 of"):
-        EventLog(path).read()
-
-
-def test_a_tail_waits_for_the_rest_of_a_line(tmp_path):
-    path = tmp_path / "events.jsonl"
-    tail = Tail(path)
-    assert tail.read() == []
-    path.write_text('{"n": 0}\n{"n"')
-    assert tail.read() == [{"n": 0}]
-    with open(path, "a") as file:
-        file.write(": 1}\n")
-    assert tail.read() == [{"n": 0}, {"n": 1}]
 
 
 def test_work_that_does_not_fit_is_refused_with_both_numbers(tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ def test_linked_file_is_refused_and_linked_folder_accepted(plugin_folder, tmp_pa
 
 def test_record_report_and_comparison_name_the_plugin(made):
     assert made.config.pruner_sha256 == json.loads((made.folder / "config.json").read_text())["pruner_sha256"] == SHA256
-    assert made.result()["pruned"] * 2 == made.result()["prunable"]
+    assert made.result().pruned * 2 == made.result().prunable
     title = f"mine (plugin, {SHA256[:8]})"
     assert names(side_by_side([made])) == {made.id: title}
     page = report.rendered(made)[".html"]
@@ -123,7 +123,7 @@ def test_record_report_and_comparison_name_the_plugin(made):
 
 
 def test_command_line_names_the_plugin_folder(made, mine):
-    assert "--pruner mine --method base" in made.result()["command"]
+    assert "--pruner mine --method base" in made.result().command
     values = chosen(build_parser().parse_args(shlex.split(made.config.command())[3:]))
     assert RunConfig.from_dict(values) == dataclasses.replace(made.config, pruner_sha256="")
     (line,) = commands([made.config, dataclasses.replace(made.config, pruner="wanda", pruner_sha256="")])
@@ -144,7 +144,7 @@ def test_changed_plugin_starts_new_runs_only(mine, tiny_folder):
     with pytest.raises(SDSError, match=rf"mine has changed since .*: its SHA-256 was {SHA256[:12]}… and is"):
         launch([run])
     work_here([run])  # as if the file had changed between launch and start
-    assert run.state() == "failed" and "has changed since" in run.log.read()[-1]["message"]
+    assert run.state() == "failed" and "has changed since" in run.log.read()[-1].message
     assert created(config(tiny_folder, pruner="mine")).config.pruner_sha256 != SHA256
     mine.write_text(SOUND)
     assert finish(run).config.pruner_sha256 == SHA256
@@ -164,7 +164,7 @@ def test_record_opens_without_the_plugin_but_does_not_run(made, mine, tmp_path):
     mine.unlink()
     run = unpack(tmp_path / "run.zip")
     assert open_run(run.id).config.pruner == "mine" and run.state() == "finished"
-    assert side_by_side([run])[0].perplexity == run.result()["perplexity"]["sparse"]["value"]
+    assert side_by_side([run])[0].perplexity == run.result().perplexity["sparse"].value
     assert f"mine (plugin, {SHA256[:8]})" in report.rendered(run)[".html"]
     (run.folder / "result.json").unlink()
     sentence = rf"the plugin pruner mine is missing\. Put mine\.py \(SHA-256 {SHA256[:12]}…\) into a folder"

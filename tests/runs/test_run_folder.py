@@ -6,7 +6,9 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.runs import lock
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import JobCancelled, JobFailed, JobQueued
 from sds_core.runs.run_folder import create, ids, open_run
+from tests.records import block_finished
 
 BAD = ["../x", "/etc/passwd", "a/b", "", ".", "A", "a\x00b", "x" * 300, "-a", "a_b", "runs/../../x", "zz"]
 
@@ -49,9 +51,10 @@ def test_states_follow_the_lock_the_result_and_the_last_event(monkeypatch):
     run = create(RunConfig())
     descriptor = run.take_lock()
     assert run.state() == "running"
-    run.log.append({"kind": "queued", "behind": "other"})
+    log = run.writer()
+    log.append(JobQueued(behind="other"))
     assert run.state() == "queued"
-    run.log.append({"kind": "block"})
+    log.append(block_finished())
     assert run.state() == "running"
     with pytest.raises(SDSError, match="being worked on"):
         run.take_lock()
@@ -59,9 +62,9 @@ def test_states_follow_the_lock_the_result_and_the_last_event(monkeypatch):
         run.delete()
     os.close(descriptor)
     assert run.state() == "interrupted"
-    for kind in ("failed", "cancelled"):
-        run.log.append({"kind": kind})
-        assert run.state() == kind
+    for state, event in (("failed", JobFailed(message="x")), ("cancelled", JobCancelled(message="x"))):
+        log.append(event)
+        assert run.state() == state
     (run.folder / "result.json").write_text("{}")
     assert run.state() == "finished"
 

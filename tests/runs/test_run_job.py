@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import time
-from fractions import Fraction
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
-from sds_core.models.block_reconstruction import BlockChange
 from sds_core.models.calibration import digest, evaluation_windows
 from sds_core.models.device import device_name
 from sds_core.models.load import load_model
@@ -23,9 +21,11 @@ from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs import checkpoint, layer_stats, lock, run_job
 from sds_core.runs.compare import side_by_side
 from sds_core.runs.config import Parent
+from sds_core.runs.events import BlockFinished, JobFinished, JobQueued, PerplexityMeasured, SparsityAllocated, of_kind
 from sds_core.runs.export import export
 from sds_core.runs.run_folder import create, open_run
 from sds_core.runs.worker import launch
+from tests.records import write_log
 from tests.small_runs import config, finish, work_here
 
 
@@ -44,7 +44,7 @@ def wait_for(run, kind, seconds=60):
     """Wait until an event of this kind is in the log."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if any(event["kind"] == kind for event in run.log.read()):
+        if of_kind(run.log.read(), kind):
             return
         time.sleep(0.01)
     raise AssertionError(f"no {kind} in {run.log.read()}")
@@ -57,26 +57,25 @@ def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(f
     windows = evaluation_windows(load_model(str(tiny_folder)), finished.config.evaluation, 4, 32)
     with torch.inference_mode():
         losses = [float(model(window[None], labels=window[None]).loss) for window in windows]
-    told = finished.result()["perplexity"]["final"]
-    assert told["losses"] == pytest.approx(losses, rel=1e-5)
-    assert told["value"] == pytest.approx(math.exp(sum(losses) / 4), rel=1e-5)
+    told = finished.result().perplexity["final"]
+    assert told.losses == pytest.approx(losses, rel=1e-5)
+    assert told.value == pytest.approx(math.exp(sum(losses) / 4), rel=1e-5)
     assert tokenizer("prune").input_ids == AutoTokenizer.from_pretrained(tiny_folder)("prune").input_ids
     zeros = sum(int((m.weight == 0).sum()) for n, m in model.named_modules() if n.endswith("_proj"))
-    assert zeros >= finished.result()["pruned"] == finished.result()["prunable"] // 2
+    assert zeros >= finished.result().pruned == finished.result().prunable // 2
     card = (folder / "README.md").read_text()
     assert finished.config.command() in card
-    assert format_perplexity(told["value"]) in card
+    assert format_perplexity(told.value) in card
 
 
 def test_a_text_named_for_both_is_halved_and_the_record_says_how(tiny_folder):
     both = {"calibration": "python-docs", "evaluation": "python-docs", "method": "base", "pruner": "magnitude"}
     run = finish(create(config(tiny_folder, **both)))
-    said = next(event for event in run.log.read() if event["kind"] == "model")
     apart = ["python-docs@0-50%", "python-docs@50-100%"]
-    assert [said["calibration"], said["evaluation"]] == apart
-    assert [run.result()["calibration"], run.result()["evaluation"]] == apart
+    for said in (run.model(), run.result()):
+        assert [said.calibration.text, said.evaluation.text] == apart
     windows = evaluation_windows(load_model(str(tiny_folder)), "python-docs@50-100%", 4, 32)
-    assert said["evaluation_sha256"] == digest(windows)
+    assert run.model().evaluation.sha256 == digest(windows)
     assert run.config.calibration == "python-docs", "what was asked for stays as it was written"
 
 
@@ -94,12 +93,11 @@ def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(tiny_fold
     run = create(config(routed, method="base"))
     work_here([run])
     share = round(100 * attention / (attention + others))
-    assert f"only {share}% of the weights" in run.log.read()[-1]["message"]
-    assert "--partial" in run.log.read()[-1]["message"]
+    assert f"only {share}% of the weights" in run.log.read()[-1].message
+    assert "--partial" in run.log.read()[-1].message
     done = finish(create(config(routed, method="base", partial=True)))
-    assert done.result()["prunable"] == 3 * attention
-    said = next(event for event in done.log.read() if event["kind"] == "model")
-    assert said["matrices"] == 3 * (attention + others)
+    assert done.result().prunable == 3 * attention
+    assert done.model().matrices == 3 * (attention + others)
 
 
 def test_an_export_never_overwrites(finished, tmp_path):
@@ -112,7 +110,7 @@ def test_an_export_never_overwrites(finished, tmp_path):
 def test_a_killed_run_resumes_to_the_very_same_weights(finished, tiny_folder):
     run = create(config(tiny_folder))
     process = launch([run])
-    wait_for(run, "block")
+    wait_for(run, BlockFinished)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
     assert run.state() in ("interrupted", "finished")
@@ -121,18 +119,17 @@ def test_a_killed_run_resumes_to_the_very_same_weights(finished, tiny_folder):
     if run.state() == "interrupted":
         finish(run)
     assert same(weights(run), weights(finished))
-    assert run.result()["perplexity"]["final"]["losses"] == finished.result()["perplexity"]["final"]["losses"]
+    assert run.result().perplexity["final"] == finished.result().perplexity["final"]
 
 
 def test_a_run_killed_before_its_result_only_measures_again(finished, tiny_folder):
     run = finish(create(config(tiny_folder)))
     (run.folder / "result.json").unlink()
-    kept = [event for event in run.log.read() if event["kind"] not in ("perplexity", "finished")]
-    run.log.path.write_text("".join(json.dumps(event) + "\n" for event in kept))
+    write_log(run, [event for event in run.log.read() if not isinstance(event, PerplexityMeasured | JobFinished)])
     blocks = len(run.checkpoints("final"))
     finish(run)
-    assert sum(event["kind"] == "block" for event in run.log.read()) == blocks
-    assert run.result()["perplexity"] == finished.result()["perplexity"]
+    assert len(of_kind(run.log.read(), BlockFinished)) == blocks
+    assert run.result().perplexity == finished.result().perplexity
 
 
 def test_a_flipped_bit_in_a_checkpoint_is_noticed(tiny_folder, tmp_path):
@@ -159,7 +156,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_keeps_what_was_do
         patch.setattr(checkpoint, "save_file", fill_up)
         work_here([run])
     assert run.state() == "failed"
-    assert "No space left" in (told := run.log.read()[-1]["message"])
+    assert "No space left" in (told := run.log.read()[-1].message)
     assert "block-001.safetensors" in told
     assert [p.name for p in (run.folder / "phase3").iterdir()] == ["block-000.safetensors"]
     assert same(weights(finish(run)), weights(finished))
@@ -187,10 +184,10 @@ def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
     for phase in (2, 3):
         run = finish(create(run.config.branch({}, run.as_parent(phase))))
     assert same(weights(whole), weights(run))
-    told = run.result()["perplexity"]
+    told = run.result().perplexity
     assert set(told) == {"dense", "sparse", "redense", "final"}
-    assert {stage: told[stage]["losses"] for stage in told} == {
-        stage: value["losses"] for stage, value in whole.result()["perplexity"].items()
+    assert {stage: told[stage].losses for stage in told} == {
+        stage: value.losses for stage, value in whole.result().perplexity.items()
     }
 
 
@@ -217,16 +214,16 @@ def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
     (model / "generation_config.json").write_text(json.dumps(changed))
     work_here([run])
     assert run.state() == "failed"
-    assert "generation_config.json changed" in run.log.read()[-1]["message"]
+    assert "generation_config.json changed" in run.log.read()[-1].message
 
 
 def test_a_run_shares_its_dense_result_with_others(tiny_folder, finished):
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted", "sds-admm")]
     work_here(runs)
     assert [run.state() for run in runs] == ["finished"] * 3
-    assert any(event["kind"] == "queued" for event in runs[1].log.read())
+    assert of_kind(runs[1].log.read(), JobQueued)
     assert same(weights(runs[2]), weights(finished)), "a run in company must equal the same run alone"
-    dense = [run.result()["perplexity"]["dense"]["losses"] for run in runs]
+    dense = [run.result().perplexity["dense"].losses for run in runs]
     assert dense[0] == dense[1] == dense[2]
 
 
@@ -258,7 +255,7 @@ def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
     run = create(config(tiny_folder, **changes))
     work_here([run])
     assert run.state() == "failed"
-    assert sentence in run.log.read()[-1]["message"]
+    assert sentence in run.log.read()[-1].message
     assert not list(run.folder.glob("phase*"))
 
 
@@ -267,9 +264,9 @@ def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(
     assert device is not None
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted")]
     process = launch(runs)
-    wait_for(runs[0], "queued")
+    wait_for(runs[0], JobQueued)
     assert runs[0].state() == "queued"
-    assert {"kind": "queued", "behind": "another-run"} in runs[0].log.read()
+    assert JobQueued(behind="another-run") in runs[0].log.read()
     for run in runs:
         with pytest.raises(SDSError, match="being worked on"):
             launch([run])
@@ -307,7 +304,7 @@ def test_an_internal_error_is_written_down_beside_its_own_run_and_ends_the_worke
     with pytest.raises(SystemExit):
         work_here([first, second, third])
     assert first.state() == "finished" and second.state() == "failed"
-    told = second.log.read()[-1]["message"]
+    told = second.log.read()[-1].message
     assert "internal error" in told and "a defect" in told and str(second.folder / "stderr.txt") in told
     assert "RuntimeError: a defect" in (second.folder / "stderr.txt").read_text()
     assert not (third.folder / "phase1").exists()
@@ -321,26 +318,26 @@ def test_a_run_id_opens_what_create_made(tiny_folder):
 def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
     chosen = {"pattern": "60%", "allocation": "owl", "pruner": "wanda", "method": "sds"}
     whole = finish(create(config(tiny_folder, **chosen)))
-    (event,) = [event for event in whole.log.read() if event["kind"] == "allocation"]
-    blocks = [event for event in whole.log.read() if event["kind"] == "block"]
-    assert len(set(event["ratios"])) == len(blocks) > 1
-    for ratio, block in zip(event["ratios"], blocks, strict=True):
-        for line in block["linears"]:
-            assert line["pruned"] / line["count"] == pytest.approx(float(Fraction(ratio)), abs=0.04)
+    (event,) = of_kind(whole.log.read(), SparsityAllocated)
+    blocks = of_kind(whole.log.read(), BlockFinished)
+    assert len(set(event.ratios)) == len(blocks) > 1
+    for ratio, block in zip(event.ratios, blocks, strict=True):
+        for layer in block.layers:
+            assert layer.pruned / layer.weights == pytest.approx(float(ratio), abs=0.04)
     first = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
     second = finish(create(first.config.branch({}, first.as_parent(2))))
-    allocations = [[e["ratios"] for e in run.log.read() if e["kind"] == "allocation"] for run in (first, second)]
-    assert allocations == [[event["ratios"]]] * 2
+    allocations = [[e.ratios for e in of_kind(run.log.read(), SparsityAllocated)] for run in (first, second)]
+    assert allocations == [[event.ratios]] * 2
 
 
 def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny_folder):
     alone = finish(create(config(tiny_folder, method="adjusted")))
     run = finish(create(config(tiny_folder, method="adjusted", options={"block_epochs": 2})))
-    changes = [event["block_change"] for event in run.log.read() if event["kind"] == "block"]
-    told = run.result()["block_change"]
-    assert told["of"] == len(changes) == 3 and "block_change" not in alone.result()
-    assert told["before"] == pytest.approx(sum(one["before"] for one in changes) / 3)
-    assert run.result()["pruned"] == alone.result()["pruned"]
+    changes = [event.reconstruction for event in of_kind(run.log.read(), BlockFinished)]
+    told = run.result().reconstruction
+    assert told.of == len(changes) == 3 and alone.result().reconstruction is None
+    assert told.before == pytest.approx(sum(one.before for one in changes) / 3)
+    assert run.result().pruned == alone.result().pruned
     rows = layer_stats.load(run.folder)
     assert not rows.duplicated(["block", "linear", "stage", "round"]).any()
     final = rows[rows["stage"] == "final"].set_index("name")
@@ -354,12 +351,6 @@ def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny
     assert (final.loc[first, "mask_changed"] == 0).all()
 
 
-def test_a_block_that_did_not_gain_counts_as_it_was():
-    changes = [BlockChange(0.2, 0.1), BlockChange(0.4, 1e300)]
-    told = run_job._block_change(changes)["block_change"]
-    assert told == {"kept": 1, "of": 2, "before": pytest.approx(0.3), "after": pytest.approx(0.25)}
-
-
 def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folder, tmp_path):
     chosen = {"method": "sds", "options": {"iterations": 2, "adjust_iterations": 2}, "exclude": "*.1.* *down_proj"}
     run = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
@@ -367,7 +358,7 @@ def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folde
         run = finish(create(run.config.branch({}, run.as_parent(phase))))
     whole = finish(create(config(tiny_folder, **chosen, schedule="staged")))
     assert same(weights(whole), weights(run))
-    skipped = run.result()["excluded"]
+    skipped = run.result().excluded
     assert (
         skipped == {name: f"excluded by --exclude {'*.1.*' if '.1.' in name else '*down_proj'}" for name in skipped}
         and len(skipped) == 7 + 2
@@ -381,9 +372,9 @@ def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folde
     assert all(torch.equal(p, its[name]) for name, p in dense.named_parameters() if name[:-7] in skipped)
     assert {name for name, count in zeros.items() if count == 0} == set(skipped)
     result = run.result()
-    assert result["pruned"] == sum(zeros.values()) == result["prunable"] / 2
-    assert result["prunable"] == sum(its[f"{name}.weight"].numel() for name, count in zeros.items() if count)
-    assert result["model_sparsity"] == sum(zeros.values()) / sum(p.numel() for p in dense.parameters())
+    assert result.pruned == sum(zeros.values()) == result.prunable / 2
+    assert result.prunable == sum(its[f"{name}.weight"].numel() for name, count in zeros.items() if count)
+    assert result.model_sparsity == sum(zeros.values()) / sum(p.numel() for p in dense.parameters())
 
 
 def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(tiny_folder, finished):
@@ -393,8 +384,8 @@ def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(ti
     work_here(runs)
     assert same(weights(runs[0]), weights(alone)) and same(weights(runs[1]), weights(finished))
     events = alone.log.read()
-    second = next(i for i, event in enumerate(events) if event["kind"] == "block" and event["block"] == 1)
-    alone.log.path.write_text("".join(json.dumps(event) + "\n" for event in events[:second]))
+    second = events.index(of_kind(events, BlockFinished)[1])
+    write_log(alone, events[:second])
     (alone.folder / "result.json").unlink()
     before = weights(runs[0])
     assert same(weights(finish(alone)), before)
@@ -428,8 +419,8 @@ def test_weights_that_rest_on_disk_change_nothing_not_even_through_an_interrupti
     assert there.state() == "failed"
     finish(there)
     assert same(weights(here), weights(there))
-    assert here.result()["perplexity"] == there.result()["perplexity"]
-    kinds = [next(e["weights"] for e in run.log.read() if e["kind"] == "model") for run in (here, there)]
+    assert here.result().perplexity == there.result().perplexity
+    kinds = [run.model().weights for run in (here, there)]
     assert kinds == ["memory", "disk"]
     assert "--weights disk" in there.config.command()
     models = [
@@ -444,5 +435,5 @@ def test_runs_that_share_a_model_on_disk_begin_with_its_dense_weights(tiny_folde
     work_here(runs)
     alone = finish(create(config(tiny_folder, method="base", pruner="wanda")))
     assert same(weights(runs[1]), weights(alone))
-    assert runs[1].result()["perplexity"] == alone.result()["perplexity"]
+    assert runs[1].result().perplexity == alone.result().perplexity
     assert {row.run for row in side_by_side([*runs, alone])} == {run.id for run in (*runs, alone)}

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.runs import lock
 from sds_core.runs import text_job as module
+from sds_core.runs.events import BlockFinished, JobQueued
 from sds_core.runs.export import pruned_model
 from sds_core.runs.run_folder import Run, create
 from sds_core.runs.text_job import TextJob, askable, work
 from sds_core.runs.text_query import TextQuery
+from tests.records import write_log
 from tests.small_runs import config, finish
 
 PROMPT = "Pruning removes half of its weights"
@@ -97,8 +100,8 @@ def test_the_same_question_is_answered_once_and_another_one_anew(runs, here):
         assert answered(other) is not None
     assert len(set(here)) == 4
     events = runs[0].log.read()
-    next(event for event in events if event["kind"] == "block")["sha256"] = "of other weights"
-    (runs[0].folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    first = next(i for i, event in enumerate(events) if isinstance(event, BlockFinished))
+    write_log(runs[0], [*events[:first], replace(events[first], sha256="of other weights"), *events[first + 1 :]])
     assert TextJob.of(asked(runs[:1])).id not in here
 
 
@@ -120,7 +123,7 @@ def failed(query):
     job = TextJob.of(query)
     job.launch(query)
     assert job.state() == "failed" and job.result() is None
-    return job.log.read()[-1]["message"]
+    return job.log.read()[-1].message
 
 
 def test_faults_become_sentences_and_the_question_can_be_asked_again(runs, here):
@@ -214,7 +217,7 @@ def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(
     job.launch(query)
     job.launch(query)
     assert until(job, ["queued"]) == "queued"
-    assert job.log.read() == [{"kind": "queued", "behind": "a-long-run"}]
+    assert job.log.read() == [JobQueued(behind="a-long-run")]
     os.kill(lock.owner(job.lock_path)["pid"], signal.SIGKILL)
     assert until(job, ["interrupted"]) == "interrupted"
     os.close(device)

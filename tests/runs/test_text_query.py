@@ -10,6 +10,7 @@ from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.runs.lineup import DEMO, lineup
 from sds_core.runs.text_query import EXAMPLE, MOST_CHARACTERS, TextQuery, TextReading, TextResult, table
+from sds_core.runs.typed_json import parse, to_json
 
 DENSE = TextReading(name="dense", weights="", losses=(1.0, 3.0), continuation=("a", "b", "c"))
 PRUNED = TextReading(name="wanda", weights="x", losses=(1.5, 2.0), continuation=("a", "b", "d"))
@@ -54,7 +55,7 @@ def test_readings_are_compared_token_by_token():
 
 
 def test_an_answer_survives_its_file():
-    assert TextResult.from_dict(json.loads(json.dumps(dataclasses.asdict(ANSWER)))) == ANSWER
+    assert parse(TextResult, json.dumps(to_json(ANSWER))) == ANSWER
 
 
 def test_the_table_has_a_line_a_token_and_every_continuation():
@@ -73,7 +74,7 @@ def test_a_single_token_has_a_table_too():
 def test_the_example_that_comes_along_is_of_the_demos_models():
     from sds_core.runs.names import called
 
-    result = TextResult.from_dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+    result = parse(TextResult, EXAMPLE.read_text(encoding="utf-8"))
     configs = {str(i): config for i, config in enumerate(lineup(DEMO))}
     dense, *others = [reading.name for reading in result.readings]
     assert dense == "dense" and {"Wanda", "SDS · Wanda"} <= set(others) <= set(called(configs).values())

@@ -1,0 +1,78 @@
+"""The append-only file of events: read as it grows, written by one process at a time."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from sds_core.errors import SDSError
+from sds_core.runs.events import Event, from_line, to_line
+from sds_core.runs.files import disk_error
+
+
+class EventLog:
+    """Reads a log: each call parses only what was appended since. A line without its end is left for later."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._events: list[Event] = []
+        self._offset = 0
+
+    def read(self) -> list[Event]:
+        """Return all whole events so far.
+
+        Raises:
+            SDSError: a line is not an event; file, line and field are named.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._offset)
+                chunk = file.read()
+        except FileNotFoundError:
+            return self._events
+        end = chunk.rfind(b"\n") + 1
+        new: list[Event] = []
+        for line in chunk[:end].splitlines():
+            try:
+                new.append(from_line(line))
+            except ValueError as error:
+                raise SDSError(
+                    f"line {len(self._events) + len(new) + 1} of {self.path} is not an event: {error}",
+                    cure="the run can be deleted or branched from, not resumed",
+                ) from error
+        self._events += new
+        self._offset += end
+        return self._events
+
+
+class LogWriter:
+    """Appends to a log, numbering events and noting their time. Only for the process that holds the folder's lock.
+
+    A torn last line, left by a process that was killed, is cut off first.
+    """
+
+    def __init__(self, path: Path):
+        self._path, self._began = path, time.monotonic()
+        data = path.read_bytes() if path.exists() else b""
+        self._size, self._count = data.rfind(b"\n") + 1, data.count(b"\n")
+        if len(data) > self._size:
+            os.truncate(path, self._size)
+
+    def append(self, event: Event) -> None:
+        """Add one event, durably.
+
+        Raises:
+            SDSError: the disk is full; the log is as it was before.
+        """
+        stamped = replace(event, number=self._count, elapsed=round(time.monotonic() - self._began, 2))
+        line = to_line(stamped).encode()
+        try:
+            with open(self._path, "ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if self._path.exists():
+                os.truncate(self._path, self._size)
+            raise disk_error(self._path, error) from error
+        self._size, self._count = self._size + len(line), self._count + 1

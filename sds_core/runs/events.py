@@ -1,0 +1,292 @@
+"""The record of a run or a text query: one dataclass for each kind of event, and the line of JSON that stores it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, TypeVar
+
+from sds_core.models.block_change import BlockChange
+from sds_core.pruning.perplexity import Comparison, Perplexity, compare
+from sds_core.pruning.stages import Phase, Stage
+from sds_core.runs import typed_json
+
+Measurement = Literal[Stage, "outliers"]
+"""The aim of a forward pass over all blocks: a stage's perplexity, or the dense model's outliers."""
+LARGEST_PERPLEXITY = 1e300
+"""An infinite perplexity is recorded as this, for JSON has no infinity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened. The log stamps number and time, which do not count when events are compared."""
+
+    number: int = field(default=0, compare=False)
+    """Place in the log, from 0."""
+    elapsed: float = field(default=0.0, compare=False)
+    """Seconds since the process that wrote it began to work on this folder."""
+    inherited_from: str | None = None
+    """The run whose record it was copied from, for a branch of that run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Software:
+    """Versions and machine that computed a run."""
+
+    version: str
+    """Of SDS Studio."""
+    python: str
+    torch: str
+    transformers: str
+    machine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextWindows:
+    """A text as it was used, and the digest of the token ids taken from it."""
+
+    text: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPerplexity:
+    """Perplexity of one stage's weights, and its ratio to the dense model's on the same windows."""
+
+    value: float
+    losses: tuple[float, ...]
+    """Mean negative log likelihood of each window, nats per predicted token."""
+    tokens: int
+    """Predicted tokens per window."""
+    log_ratio: float
+    """Log of the ratio to the dense model's perplexity; 0 for the dense model."""
+    error: float
+    """Paired standard error of `log_ratio` over windows."""
+
+    @classmethod
+    def of(cls, measured: Perplexity, dense: Perplexity) -> "MeasuredPerplexity":
+        """Return what is recorded of a measurement."""
+        paired = compare(measured, dense)
+        return cls(
+            value=min(measured.value, LARGEST_PERPLEXITY),
+            losses=measured.losses,
+            tokens=measured.tokens,
+            log_ratio=paired.log_ratio,
+            error=paired.error,
+        )
+
+    @property
+    def perplexity(self) -> Perplexity:
+        """The measurement, to be paired with others."""
+        return Perplexity(self.losses, self.tokens)
+
+    @property
+    def against_dense(self) -> Comparison:
+        """The comparison with the dense model."""
+        return Comparison(self.log_ratio, self.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSummary:
+    """One layer of a finished block."""
+
+    linear: str
+    """Name inside the block."""
+    seconds: float
+    """Time spent on this layer alone."""
+    chosen: str = ""
+    """The candidate that the early exit kept; empty where there was no choice."""
+    loss: dict[Stage, float]
+    """Output error of each stage that the pass computed, relative to the dense output's energy."""
+    pruned: int = 0
+    """Weights that the last mask prunes."""
+    weights: int = 0
+    """Weights that the last mask covers; 0 where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    """A process began to work on a run, or resumed it."""
+
+    threads: int
+    matmul: str
+    """Permitted precision of float32 matrix products."""
+    software: Software
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLoaded(Event):
+    """The model and its texts were loaded: what exactly the run works on."""
+
+    model: str
+    """As the user wrote it."""
+    folder: str
+    dtype: str
+    device: str
+    weights: str
+    """Where the blocks' weights lie between uses: memory or disk."""
+    sha256: dict[str, str]
+    """Digests of the model's files, and of an external checkpoint's."""
+    blocks: int
+    prunable: int
+    """Weights in layers that can be pruned."""
+    total: int
+    """Weights of the whole model."""
+    matrices: int
+    """Weights in the blocks' matrices of every kind."""
+    excluded: dict[str, str]
+    """Linear layers inside blocks that are not pruned, by full name, and why."""
+    calibration: TextWindows
+    evaluation: TextWindows
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsityAllocated(Event):
+    """Every block was given its ratio of pruned weights."""
+
+    ratios: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring(Event):
+    """A forward pass over all blocks, to measure perplexity or to count outliers, has done one more."""
+
+    what: Measurement
+    block: int
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerplexityMeasured(Event):
+    """The perplexity of a stage's weights is known."""
+
+    stage: Stage
+    perplexity: MeasuredPerplexity
+    seconds: float = 0.0
+    """Time it took; 0 for the dense model, whose perplexity may come from the cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseStarted(Event):
+    """A pass over the blocks began."""
+
+    phase: Phase
+    stage: Stage
+    """The stage of the weights that it leaves."""
+    of: int
+    """Number of blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFinished(Event):
+    """All layers of a block are solved, and its checkpoint is on disk."""
+
+    phase: Phase
+    stage: Stage
+    block: int
+    of: int
+    seconds: float
+    cpu_seconds: float
+    sha256: str
+    """Digest of the checkpoint; one that is not named in the record does not count."""
+    layers: tuple[LayerSummary, ...]
+    reconstruction: BlockChange | None = None
+    """The effect of adjusting the block as a whole, if it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobQueued(Event):
+    """The job waits for another one that uses the same device or process."""
+
+    behind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFinished(Event):
+    """The result is on disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFailed(Event):
+    """The job ended with an error."""
+
+    message: str
+    internal: bool = False
+    """Whether it was a defect of the program, with its traceback beside the log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCancelled(Event):
+    """The user stopped the job."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextModelLoading(Event):
+    """A text query began to load the dense model."""
+
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextReadingStarted(Event):
+    """A model began to read the text of a query."""
+
+    name: str
+    """What to call the model."""
+    model: int
+    """Its place among the models, from 0."""
+    of: int
+
+
+KINDS: dict[str, type[Event]] = {
+    "run started": RunStarted,
+    "model loaded": ModelLoaded,
+    "sparsity allocated": SparsityAllocated,
+    "measuring": Measuring,
+    "perplexity measured": PerplexityMeasured,
+    "phase started": PhaseStarted,
+    "block finished": BlockFinished,
+    "queued": JobQueued,
+    "finished": JobFinished,
+    "failed": JobFailed,
+    "cancelled": JobCancelled,
+    "text model loading": TextModelLoading,
+    "text reading started": TextReadingStarted,
+}
+"""Every kind of event, by the name that stands in the log."""
+NAMES = {kind: name for name, kind in KINDS.items()}
+
+E = TypeVar("E", bound=Event)
+
+
+def to_line(event: Event) -> str:
+    """Return an event as a line of JSON."""
+    values = {"kind": NAMES[type(event)]} | typed_json.to_json(event)
+    return json.dumps(values, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def from_line(line: str | bytes) -> Event:
+    """Return the inverse of `to_line`.
+
+    Raises:
+        ValueError: the line is not an event; the field that is wrong is named.
+    """
+    values = typed_json.load(line)
+    if not isinstance(values, dict):
+        raise ValueError("it is not an object")
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown kind {str(kind)[:60]!r}")
+    return typed_json.from_json(KINDS[kind], values)
+
+
+def first(events: Iterable[Event], kind: type[E]) -> E | None:
+    """Return the first event of a kind; None if there is none."""
+    return next((event for event in events if isinstance(event, kind)), None)
+
+
+def of_kind(events: Iterable[Event], kind: type[E]) -> list[E]:
+    """Return all events of a kind, in order."""
+    return [event for event in events if isinstance(event, kind)]

@@ -1,0 +1,107 @@
+"""A finished run in numbers: the content of its `result.json`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from sds_core.models.block_change import BlockChange
+from sds_core.pruning.stages import Phase, Stage
+from sds_core.runs import typed_json
+from sds_core.runs.events import MeasuredPerplexity, Software, TextWindows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionSummary:
+    """The effect of adjusting blocks as a whole: errors are means over all, one that did not gain stays as it was."""
+
+    improved: int
+    """Blocks whose error fell."""
+    of: int
+    before: float
+    after: float
+
+    @classmethod
+    def of_blocks(cls, changes: Sequence[BlockChange]) -> "ReconstructionSummary | None":
+        """Return the summary over blocks; None where none was adjusted."""
+        if not changes:
+            return None
+        return cls(
+            improved=sum(change.kept for change in changes),
+            of=len(changes),
+            before=fmean(change.before for change in changes),
+            after=fmean(change.after if change.kept else change.before for change in changes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What came out of a run."""
+
+    perplexity: dict[Stage, MeasuredPerplexity]
+    """By stage, in order; the dense model and `last` are always among them."""
+    last: Stage
+    """The stage of the weights that the run ends with."""
+    pruned: int
+    """Weights that the last masks prune."""
+    prunable: int
+    """Weights in layers that can be pruned."""
+    total: int
+    """Weights of the whole model."""
+    excluded: dict[str, str]
+    """Linear layers inside blocks that are not pruned, by full name, and why."""
+    other_differing_tensors: tuple[str, ...] = ()
+    """Tensors of an external checkpoint, outside the layers that can be pruned, that are not the dense model's."""
+    chosen: dict[str, int]
+    """Layers by the candidate that the early exit kept."""
+    reconstruction: ReconstructionSummary | None = None
+    seconds: dict[Phase, float]
+    """Wall time of all blocks, by phase."""
+    cpu_seconds: dict[Phase, float]
+    measuring_seconds: float
+    """Wall time of measuring perplexity, without the dense model's."""
+    peak_memory: int
+    """Highest resident memory of the process, bytes."""
+    weight_bytes: int
+    """Size of one stage's checkpoints."""
+    command: str
+    """The command line that repeats the run."""
+    calibration: TextWindows
+    evaluation: TextWindows
+    software: Software
+
+    @property
+    def sparsity(self) -> float:
+        """Share of pruned weights among the prunable ones."""
+        return self.pruned / self.prunable
+
+    @property
+    def model_sparsity(self) -> float:
+        """Share of pruned weights among all."""
+        return self.pruned / self.total
+
+    @property
+    def dense_perplexity(self) -> MeasuredPerplexity:
+        """Perplexity of the dense model."""
+        return self.perplexity["dense"]
+
+    @property
+    def last_perplexity(self) -> MeasuredPerplexity:
+        """Perplexity of the weights that the run ends with."""
+        return self.perplexity[self.last]
+
+    @classmethod
+    def parse(cls, text: str) -> "RunResult":
+        """Return the result that a file holds.
+
+        Raises:
+            ValueError: a field is missing, unknown or of another type; it is named.
+        """
+        result = typed_json.parse(cls, text)
+        for stage in ("dense", result.last):
+            if stage not in result.perplexity or not result.perplexity[stage].losses:
+                raise ValueError(f"perplexity.{stage} is missing")
+        if not 0 < result.prunable <= result.total:
+            raise ValueError("prunable is not between 1 and total")
+        if len({(len(one.losses), one.tokens) for one in result.perplexity.values()}) > 1:
+            raise ValueError("perplexities are of different windows")
+        return result

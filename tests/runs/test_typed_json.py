@@ -1,0 +1,81 @@
+"""Dataclasses from JSON: what is missing, unknown or of another type is named."""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import pytest
+
+from sds_core.runs.typed_json import from_json, parse, to_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    name: str
+    size: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    count: int
+    ready: bool
+    share: Fraction
+    parts: tuple[Part, ...]
+    by_kind: dict[Literal["a", "b"], float]
+    extra: Part | None = None
+
+
+WHOLE = Whole(
+    count=3, ready=True, share=Fraction(1, 3), parts=(Part(name="x"), Part(name="y", size=2.0)), by_kind={"a": 1.5}
+)
+PLAIN = {
+    "count": 3,
+    "ready": True,
+    "share": "1/3",
+    "parts": [{"name": "x", "size": 0.5}, {"name": "y", "size": 2.0}],
+    "by_kind": {"a": 1.5},
+}
+
+
+def test_values_survive_a_file():
+    assert to_json(WHOLE) == PLAIN
+    assert parse(Whole, json.dumps(PLAIN)) == WHOLE
+
+
+def test_a_whole_number_stands_for_a_float():
+    size = from_json(Part, {"name": "x", "size": 2}).size
+    assert size == 2.0 and isinstance(size, float)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count": "3"}, "count is not a whole number: '3'"),
+        ({"count": True}, "count is not a whole number"),
+        ({"count": 3.0}, "count is not a whole number"),
+        ({"ready": 1}, "ready is not true or false"),
+        ({"share": "a third"}, "share is not a fraction: 'a third'"),
+        ({"share": "1/0"}, "share is not a fraction"),
+        ({"share": 0.3}, "share is not a fraction"),
+        ({"parts": {}}, "parts is not a list"),
+        ({"parts": [{"size": 1}]}, r"parts\[0\].name is missing"),
+        ({"parts": [{"name": 1}]}, r"parts\[0\].name is not a text"),
+        ({"by_kind": {"c": 1}}, "by_kind.c is not one of a, b: 'c'"),
+        ({"by_kind": {"a": "much"}}, "by_kind.a is not a finite number: 'much'"),
+        ({"by_kind": {"a": float("nan")}}, "by_kind.a is not a finite number"),
+        ({"by_kind": {"a": 10**400}}, "by_kind.a is not a finite number"),
+        ({"by_kind": []}, "by_kind is not an object"),
+        ({"extra": 1}, "extra is not an object"),
+        ({"more": 1}, "more is not a known field"),
+    ],
+)
+def test_a_wrong_value_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(Whole, PLAIN | changes)
+
+
+@pytest.mark.parametrize("text", ["", "1", "[]", "null", "{}", "[" * 100_000])
+def test_other_texts_are_refused(text):
+    with pytest.raises(ValueError):
+        parse(Whole, text)
