@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from sds_core.runs.text_query import TextQuery, TextResult
 
 layout.routed()
+
+LONGEST = 8_100
+"""Characters of all prompts together."""
+TEMPERATURES = [f"{tenths / 10:g}" for tenths in range(21)]
 
 
 def example() -> TextResult:
@@ -39,25 +44,28 @@ def nothing_to_ask() -> None:
         st.page_link("pages/start.py", label="Start the demo", icon=":material/play_arrow:")
         st.page_link("pages/run.py", label="Make a run", icon=":material/tune:")
     st.markdown("**An example**, from runs with the demo’s options:")
-    shown = example()
-    st.code(shown.prompt, language=None, wrap_lines=True)
-    show(shown)
+    show(example())
 
 
 def choose(runs: list[Run]) -> TextQuery | None:
-    """Runs, text and number of tokens, in widgets and in the address; None, with the reason, if that is no query."""
+    """Runs, prompts and how they are continued, in widgets and in the address; None, with the reason, if that is no
+    query."""
     from sds_core.runs.names import called
-    from sds_core.runs.text_query import MOST_CHARACTERS, MOST_FOLLOWING, MOST_RUNS, TextQuery
+    from sds_core.runs.text_query import MOST_FOLLOWING, MOST_RUNS, TextQuery
 
     names = called({run.id: run.config for run in runs})
     st.session_state["text-runs"] = _asked_for(runs, MOST_RUNS)
-    st.session_state["text-prompt"] = _prompt(MOST_CHARACTERS)
+    st.session_state["text-prompt"] = _prompts()
     st.session_state["text-tokens"] = url_state.whole("tokens", 1, MOST_FOLLOWING, TextQuery.tokens)
+    st.session_state["text-temperature"] = float(url_state.choice("temperature", TEMPERATURES, "0"))
+    st.session_state["text-seed"] = url_state.whole("sampling-seed", 0, 999, TextQuery.sampling_seed)
 
     def turn() -> None:
         st.query_params["runs"] = ",".join(name for name in names if name in st.session_state["text-runs"])
         st.query_params["prompt"] = st.session_state["text-prompt"]
         st.query_params["tokens"] = str(st.session_state["text-tokens"])
+        st.query_params["temperature"] = f"{st.session_state['text-temperature']:g}"
+        st.query_params["sampling-seed"] = str(st.session_state["text-seed"])
 
     st.multiselect(
         "Beside the dense model",
@@ -66,28 +74,55 @@ def choose(runs: list[Run]) -> TextQuery | None:
         format_func=names.__getitem__,
         max_selections=MOST_RUNS,
         on_change=turn,
-        help="Finished runs of one model whose weights were kept.",
+        help="Finished runs of one model whose weights were kept. Runs that differ in the seed alone are judged by "
+        "their mean.",
     )
     st.text_area(
-        "Text",
+        "Prompts, blank lines between them",
         key="text-prompt",
-        max_chars=MOST_CHARACTERS,
-        height=110,
+        max_chars=LONGEST,
+        height=150,
         on_change=turn,
-        help="Every model reads it and goes on with it as it stands: without a chat template, as with any text.",
+        help="Every model reads each and continues it as it stands: without a chat template, as with any text.",
     )
-    st.number_input(
-        "Tokens that follow", 1, MOST_FOLLOWING, key="text-tokens", on_change=turn, width=174, help=GLOSSARY["greedy"]
-    )
+    with st.container(horizontal=True):
+        st.number_input(
+            "Tokens that follow",
+            1,
+            MOST_FOLLOWING,
+            key="text-tokens",
+            on_change=turn,
+            width=174,
+            help=GLOSSARY["greedy"],
+        )
+        st.number_input(
+            "Temperature",
+            0.0,
+            2.0,
+            step=0.1,
+            format="%.1f",
+            key="text-temperature",
+            on_change=turn,
+            width=174,
+            help="Above 0, each model writes a second continuation, whose tokens are drawn by their probability.",
+        )
+        st.number_input("Seed of sampling", 0, 999, key="text-seed", on_change=turn, width=174)
     try:
         return TextQuery(
             runs=tuple(name for name in names if name in st.session_state["text-runs"]),
-            prompt=st.session_state["text-prompt"],
+            prompts=split(st.session_state["text-prompt"]),
             tokens=st.session_state["text-tokens"],
+            temperature=st.session_state["text-temperature"] or None,
+            sampling_seed=st.session_state["text-seed"],
         )
     except SDSError as error:
         layout.refuse(error)
         return None
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The prompts in a text: blank lines part them."""
+    return tuple(prompt.strip("\n") for prompt in re.split(r"\n[ \t]*\n", text) if prompt.strip())
 
 
 def _asked_for(runs: list[Run], most: int) -> list[str]:
@@ -105,12 +140,14 @@ def _asked_for(runs: list[Run], most: int) -> list[str]:
     return found[:most]
 
 
-def _prompt(most: int) -> str:
-    """The text in the address; the example's where there is none."""
-    asked = st.query_params["prompt"] if "prompt" in st.query_params else example().prompt
-    if len(asked) > most:
-        layout.refuse(f"the text in the address has {len(asked)} characters, {most} are allowed: the rest is cut off")
-    return asked[:most]
+def _prompts() -> str:
+    """The prompts in the address; the example's where there are none."""
+    asked = st.query_params["prompt"] if "prompt" in st.query_params else "\n\n".join(example().prompts)
+    if len(asked) > LONGEST:
+        layout.refuse(
+            f"the text in the address has {len(asked)} characters, {LONGEST} are allowed: the rest is cut off"
+        )
+    return asked[:LONGEST]
 
 
 def ask(query: TextQuery) -> TextJob | None:
@@ -164,13 +201,23 @@ def explain(job: TextJob, state: str) -> None:
 
 
 def show(result: TextResult) -> None:
-    """Both pictures, and the numbers as a table."""
-    import pandas as pd
-
+    """The judgement, both pictures of every prompt, and the numbers as tables."""
     from sds_core.figures import text as figures
+    from sds_core.runs.text_judgement import judgement
 
+    for sentence in judgement(result, lambda name: f"**{layout.plain(name)}**"):
+        st.markdown(sentence)
+    st.caption(
+        "Judged by the mean loss over the tokens of all prompts, ± its paired standard error over prompts, and over "
+        "the calibration seeds among the runs. Compare judges by many windows of text."
+    )
     st.subheader("How each goes on", anchor=False)
-    st.html(figures.written(result))
+    for number, prompt in enumerate(result.prompts):
+        _quote(prompt)
+        st.html(figures.written(result, number))
+        if result.temperature is not None:
+            st.caption(f"The same at temperature {result.temperature:g}, seed {result.sampling_seed}:")
+            st.html(figures.sampled(result, number))
     st.caption(
         "Greedy: the likeliest token each time, so the same whenever one asks; models that write like that repeat "
         "themselves, pruned ones more. Faded: as the dense model writes. Without a chat template: the models go on "
@@ -178,28 +225,38 @@ def show(result: TextResult) -> None:
     )
     st.subheader("What each did not expect", anchor=False)
     st.html(figures.legend())
-    st.html(figures.read(result))
-    st.caption(
-        "One text is an example, not a proof: Compare measures on many windows. Point at a token for its numbers; they "
-        "are all in the table."
-    )
-    dense, *others = result.readings
-    columns: dict[str, list] = {"token": [repr(piece)[1:-1] for piece in result.pieces]}
-    columns |= {f"{reading.name}, nats": [None, *reading.losses] for reading in result.readings}
-    columns |= {f"{reading.name} − dense": [None, *reading.above(dense)] for reading in others}
+    for number in range(len(result.prompts)):
+        st.html(figures.read(result, number))
+    st.caption("Point at a token for its numbers; they are all in the tables.")
     with st.expander("The same in numbers"):
-        number = st.column_config.NumberColumn(format="%.3f")
-        st.dataframe(
-            pd.DataFrame(columns),
-            key="numbers",
-            hide_index=True,
-            column_config=dict.fromkeys(list(columns)[1:], number),
-            alt="Loss of every token under every model, and its difference to the dense model's",
-        )
+        for number in range(len(result.prompts)):
+            _numbers(result, number)
+
+
+def _quote(prompt: str) -> None:
+    """A prompt as it stands."""
+    st.code(prompt, language=None, wrap_lines=True)
+
+
+def _numbers(result: TextResult, number: int) -> None:
+    """The losses of one prompt as a table."""
+    import pandas as pd
+
+    dense, *others = ((reading.name, reading.prompts[number]) for reading in result.readings)
+    columns: dict[str, list] = {"token": [repr(piece)[1:-1] for piece in result.pieces[number]]}
+    columns |= {f"{name}, nats": [None, *reading.losses] for name, reading in (dense, *others)}
+    columns |= {f"{name} − dense": [None, *reading.above(dense[1])] for name, reading in others}
+    st.dataframe(
+        pd.DataFrame(columns),
+        key=f"numbers-{number}",
+        hide_index=True,
+        column_config=dict.fromkeys(list(columns)[1:], st.column_config.NumberColumn(format="%.3f")),
+        alt="Loss of every token under every model, and its difference to the dense model's",
+    )
 
 
 st.title("What does the difference sound like?", anchor=False)
-st.markdown("The same text through the dense model and through what your runs made of it, token by token.")
+st.markdown("The same texts through the dense model and through what your runs made of it, token by token.")
 with st.spinner("Loading the engine …"):
     from sds_core.runs.text_job import askable
 

@@ -73,6 +73,6 @@ def _examples(options: argparse.Namespace) -> int:
     for path in examples.write(runs):
         print(path)
     _make_lab_layer(ASSET)
-    write_json(EXAMPLE, to_json(ask(TextQuery(runs=tuple(run.id for run in runs), prompt=examples.PROMPT))))
+    write_json(EXAMPLE, to_json(ask(TextQuery(runs=tuple(run.id for run in runs), prompts=examples.PROMPTS))))
     print(EXAMPLE)
     return 0

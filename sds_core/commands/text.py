@@ -1,4 +1,4 @@
-"""The command `text`: one prompt through the dense model and finished runs."""
+"""The command `text`: prompts through the dense model and finished runs."""
 
 import argparse
 from pathlib import Path
@@ -7,22 +7,38 @@ from sds_core.commands.follow import follow_text
 from sds_core.errors import SDSError
 from sds_core.runs.files import write_json
 from sds_core.runs.progress import progress
-from sds_core.runs.text_query import TextQuery, TextResult, table
+from sds_core.runs.text_judgement import table
+from sds_core.runs.text_query import TextQuery, TextResult
 from sds_core.runs.typed_json import to_json
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of `text`."""
-    text = commands.add_parser("text", help="run a prompt through finished runs: token losses and continuations")
+    text = commands.add_parser("text", help="run prompts through finished runs: token losses and continuations")
     text.add_argument("runs", nargs="+", metavar="RUN", help="finished runs of one model that kept their weights")
-    text.add_argument("--prompt", required=True, help="the text each model continues; no chat template is applied")
-    text.add_argument("--tokens", type=int, default=40, help="at most this many new tokens (default: %(default)s)")
+    text.add_argument(
+        "--prompt",
+        dest="prompts",
+        action="append",
+        required=True,
+        help="a text that each model continues, without chat template; repeat it for several",
+    )
+    text.add_argument("--tokens", type=int, default=40, help="at most this many new tokens each (default: %(default)s)")
+    text.add_argument("--temperature", type=float, help="also sample a continuation at this temperature")
+    text.add_argument("--sampling-seed", type=int, default=0, help="seed of the sampling (default: %(default)s)")
     text.add_argument("--out", metavar="FILE.json", help="also write the result to this file")
     text.set_defaults(do=_text)
 
 
 def _text(options: argparse.Namespace) -> int:
-    result = ask(TextQuery(runs=tuple(options.runs), prompt=options.prompt, tokens=options.tokens))
+    query = TextQuery(
+        runs=tuple(options.runs),
+        prompts=tuple(options.prompts),
+        tokens=options.tokens,
+        temperature=options.temperature,
+        sampling_seed=options.sampling_seed,
+    )
+    result = ask(query)
     if options.out:
         write_json(Path(options.out).expanduser(), to_json(result))
     print(table(result))

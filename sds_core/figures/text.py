@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sds_core.figures import style
 from sds_core.figures.markup import html
-from sds_core.runs.text_query import TextReading, TextResult
+from sds_core.runs.text_query import PromptReading, TextResult
 
 FULL = 4.0
 """Nats of difference at which the colour is full: the token was e⁴ ≈ 55 times less, or more, likely."""
@@ -25,25 +25,37 @@ FIRST = "the first token: nothing comes before it to expect it from"
 BOX = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.75"
 
 
-def read(result: TextResult) -> str:
-    """The text once for every model, beside each other where there is room, its tokens in colour."""
-    dense, *others = result.readings
-    cards = [_card(dense.name, f"mean loss {dense.mean:.2f} nats", _surprises(result.pieces, dense))]
-    for reading in others:
+def read(result: TextResult, number: int) -> str:
+    """One prompt, once for every model, beside each other where there is room, its tokens in colour."""
+    pieces = result.pieces[number]
+    (name, dense), *others = _prompts(result, number)
+    cards = [_card(name, f"mean loss {dense.mean:.2f} nats", _surprises(pieces, name, dense))]
+    for name, reading in others:
         note = f"mean loss {reading.mean:.2f} nats, {reading.mean - dense.mean:+.2f} against dense"
-        cards.append(_card(reading.name, note, _differences(result.pieces, reading, dense)))
+        cards.append(_card(name, note, _differences(pieces, name, reading, dense)))
     return _grid(cards)
 
 
-def written(result: TextResult) -> str:
-    """What every model writes, faded as far as it is the dense model's text too."""
-    dense, *others = result.readings
-    cards = [_card(dense.name, _counted(dense), _continuation(dense, 0))]
-    for reading in others:
+def written(result: TextResult, number: int) -> str:
+    """What every model writes after one prompt, faded as far as it is the dense model's text too."""
+    (name, dense), *others = _prompts(result, number)
+    cards = [_card(name, _counted(dense.continuation), _continuation(dense.continuation, 0))]
+    for name, reading in others:
         same = reading.agreed(dense)
-        note = f"{_counted(reading)}, as dense for {same}"
-        cards.append(_card(reading.name, note, _continuation(reading, same)))
+        note = f"{_counted(reading.continuation)}, as dense for {same}"
+        cards.append(_card(name, note, _continuation(reading.continuation, same)))
     return _grid(cards)
+
+
+def sampled(result: TextResult, number: int) -> str:
+    """What every model writes after one prompt when each token is drawn by its probability."""
+    drawn = [(name, reading.sampled or ()) for name, reading in _prompts(result, number)]
+    return _grid([_card(name, _counted(tokens), _continuation(tokens, 0)) for name, tokens in drawn])
+
+
+def _prompts(result: TextResult, number: int) -> list[tuple[str, PromptReading]]:
+    """Every model's name and what it made of one prompt, the dense model's first."""
+    return [(reading.name, reading.prompts[number]) for reading in result.readings]
 
 
 def legend() -> str:
@@ -56,30 +68,29 @@ def legend() -> str:
     )
 
 
-def _surprises(pieces: Sequence[str], dense: TextReading) -> str:
+def _surprises(pieces: Sequence[str], name: str, dense: PromptReading) -> str:
     tokens = [_token(pieces[0], FIRST)] if pieces else []
     for piece, loss in zip(pieces[1:], dense.losses, strict=True):
         tokens.append(_token(piece, f"{loss:.2f} nats", UNEXPECTED, STRONGEST * min(loss / FULL_LOSS, 1.0)))
-    return _text(tokens, dense.name)
+    return _text(tokens, name)
 
 
-def _differences(pieces: Sequence[str], reading: TextReading, dense: TextReading) -> str:
+def _differences(pieces: Sequence[str], name: str, reading: PromptReading, dense: PromptReading) -> str:
     tokens = [_token(pieces[0], FIRST)] if pieces else []
     above = reading.above(dense)
     for piece, loss, its, more in zip(pieces[1:], reading.losses, dense.losses, above, strict=True):
         told = f"{loss:.2f} nats, {more:+.2f} against the dense model’s {its:.2f}"
         tokens.append(_token(piece, told, *_shade(more)))
-    return _text(tokens, reading.name)
+    return _text(tokens, name)
 
 
-def _continuation(reading: TextReading, same: int) -> str:
-    shared, own = "".join(reading.continuation[:same]), "".join(reading.continuation[same:])
+def _continuation(tokens: Sequence[str], same: int) -> str:
+    shared, own = "".join(tokens[:same]), "".join(tokens[same:])
     return f'<div style="{BOX}">…<span style="opacity: 0.62">{html(shared)}</span><span>{html(own)}</span></div>'
 
 
-def _counted(reading: TextReading) -> str:
-    count = len(reading.continuation)
-    return f"{count} {'token' if count == 1 else 'tokens'}"
+def _counted(tokens: Sequence[str]) -> str:
+    return f"{len(tokens)} {'token' if len(tokens) == 1 else 'tokens'}"
 
 
 def _shade(above: float) -> tuple[str, float]:

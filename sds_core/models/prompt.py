@@ -1,7 +1,7 @@
 """How a model reads one text, token by token, and how it would go on with it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -52,11 +52,34 @@ def token_losses(model: PreTrainedModel, ids: Tensor) -> list[float]:
     return losses
 
 
-def continuation(model: PreTrainedModel, ids: Tensor, count: int) -> Iterator[int]:
-    """The token that the model finds likeliest, again and again: at most `count`, up to one that ends the text.
+def likeliest(scores: Tensor) -> int:
+    """The token with the highest of scores (V)."""
+    return int(scores.argmax())
 
-    Greedy, so the same every time. What ends a text says the model's generation configuration; that token is not
-    yielded.
+
+def sampler(temperature: float, seed: int) -> Callable[[Tensor], int]:
+    """A chooser of tokens by their probability at a temperature; the same seed draws the same for the same scores."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(scores: Tensor) -> int:
+        probabilities = torch.softmax(scores.double().cpu() / temperature, 0)
+        return int(torch.multinomial(probabilities, 1, generator=generator))
+
+    return draw
+
+
+def continuation(
+    model: PreTrainedModel, ids: Tensor, count: int, choose: Callable[[Tensor], int] = likeliest
+) -> Iterator[int]:
+    """Yield the token that is chosen next, again and again: at most `count`, up to one that ends the text.
+
+    What ends a text says the model's generation configuration; that token is not yielded.
+
+    Args:
+        model: it reads and continues.
+        ids: token ids (T,) of the text.
+        count: most tokens.
+        choose: the next token by the scores (V) of all; by default the likeliest, the same every time.
     """
     ends = model.generation_config.eos_token_id if model.generation_config else None
     ends = {ends} if isinstance(ends, int) else set(ends or ())
@@ -64,10 +87,11 @@ def continuation(model: PreTrainedModel, ids: Tensor, count: int) -> Iterator[in
     for _ in range(count):
         with torch.inference_mode():
             output = model(tokens, cache=cache, use_cache=True)
-        cache, tokens = output.cache, output.logits[:, -1].argmax(-1, keepdim=True)
-        if int(tokens) in ends:
+        chosen = choose(output.logits[0, -1])
+        if chosen in ends:
             return
-        yield int(tokens)
+        cache, tokens = output.cache, torch.tensor([[chosen]], device=model.device)
+        yield chosen
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:

@@ -83,8 +83,9 @@ def ratio_parts(log_ratio: float, *errors: float | None) -> list[str]:
 
     Args:
         log_ratio: log of the ratio.
-        errors: standard errors of `log_ratio`; None, an unknown one, is written as a question mark.
+        errors: standard errors of `log_ratio`; an unknown one, None or NaN, is written as a question mark.
     """
     ratio = bounded_exp(log_ratio)
     digits = ".3f" if ratio < 1e6 else ".1e"
-    return [f"{ratio:{digits}}", *("?" if error is None else f"{ratio * error:{digits}}" for error in errors)]
+    known = [None if error is None or math.isnan(error) else error for error in errors]
+    return [f"{ratio:{digits}}", *("?" if error is None else f"{ratio * error:{digits}}" for error in known)]

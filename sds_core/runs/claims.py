@@ -116,46 +116,39 @@ def short(claim: Claim) -> str:
             return format_ratio(claim.log_ratio, claim.window_error, claim.seed_error)
 
 
-def numbers(claim: Claim) -> str:
+def numbers(claim: Claim, units: str = "windows") -> str:
     """A claim's ratio with its errors, each with its source."""
+    paired = f"{format_ratio(claim.log_ratio, claim.window_error)} ({units})"
     if claim.verdict is Verdict.NOISE:
-        return f"{short(claim)} (windows)"
+        return paired
     if claim.seed_error is None:
-        return f"{format_ratio(claim.log_ratio, claim.window_error)} (windows), error over seeds unknown"
-    ratio, windows, seeds = ratio_parts(claim.log_ratio, claim.window_error, claim.seed_error)
-    return f"{ratio} ± {windows} (windows) ± {seeds} ({claim.seed_source})"
+        return f"{paired}, error over seeds unknown"
+    *_, seeds = ratio_parts(claim.log_ratio, claim.seed_error)
+    return f"{paired} ± {seeds} ({claim.seed_source})"
 
 
-def words(claim: Claim, name: str, reference: str) -> str:
+def words(claim: Claim, name: str, reference: str, units: str = "windows") -> str:
     """A claim as a sentence.
 
     Args:
         claim: about the model called `name`, compared to the one called `reference`.
         name, reference: written as they are.
+        units: over what `window_error` is the standard error.
     """
+    ratio = f"ratio {numbers(claim, units)}"
+    doubt = f"It is not sure whether {name} or {reference} is better: {ratio}"
     match claim.verdict:
         case Verdict.BETTER | Verdict.WORSE:
-            return (
-                f"{name} is {claim.verdict} than {reference}: ratio {numbers(claim)}, beyond two standard errors of "
-                "both together."
-            )
+            return f"{name} is {claim.verdict} than {reference}: {ratio}, beyond two standard errors of both together."
         case Verdict.UNSURE if claim.seed_error is None:
-            return (
-                f"It is not sure whether {name} or {reference} is better: ratio {numbers(claim)}. "
-                "Run both with other seeds to learn how far a seed moves it."
-            )
+            return f"{doubt}. Run both with other seeds to learn how far a seed moves it."
         case Verdict.UNSURE:
-            return (
-                f"It is not sure whether {name} or {reference} is better: ratio {numbers(claim)}, within two standard "
-                "errors of both together."
-            )
+            return f"{doubt}, within two standard errors of both together."
         case Verdict.NOISE if claim.log_ratio == claim.window_error == 0:
             return f"{name} and {reference} are the same configuration and measured the same, to the last digit."
         case Verdict.NOISE:
-            return (
-                f"{name} and {reference} are the same configuration: ratio {numbers(claim)} is the noise floor, made "
-                f"by {claim.reason}."
-            )
+            same = f"{name} and {reference} are the same configuration"
+            return f"{same}: {ratio} is the noise floor, made by {claim.reason}."
         case Verdict.INCOMPARABLE:
             return f"{name} is not compared to {reference}: {claim.reason}."
 

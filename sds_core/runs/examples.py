@@ -12,7 +12,13 @@ FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""
 METHODS = COMPARED
 """METHOD:PRUNER of every example."""
-PROMPT = "Bread rises because yeast eats sugar and makes a gas. The gas is caught in the dough, which"
+PROMPTS = (
+    "Bread rises because yeast eats sugar and makes a gas. The gas is caught in the dough, which",
+    "The capital of France is Paris, and the capital of Italy is",
+    "To add two numbers in Python, write a function that takes two arguments and",
+    "Water freezes at zero degrees. When the temperature rises above that, the ice",
+    "She opened the old letter slowly, afraid of what her brother might have",
+)
 """What the shipped text query asks the examples to continue."""
 
 

@@ -1,4 +1,4 @@
-"""One text through a model and through what finished runs made of it: what each expects, and how each goes on.
+"""Texts through a model and through what finished runs made of it: what each expects, and how each goes on.
 
 The query has a folder of its own in the user's cache, named after everything that the result depends on: who asks
 the same again finds the result, or the process that is at work on it. Beside a workplace's files there is
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +23,7 @@ from sds_core.models.cache import cache_folder
 from sds_core.models.device import pick_device
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
+from sds_core.models.prompt import continuation, likeliest, pieces, sampler, token_ids, token_losses
 from sds_core.models.structure import find_blocks
 from sds_core.runs import lock
 from sds_core.runs.event_log import LogWriter
@@ -31,8 +32,9 @@ from sds_core.runs.export import take_weights
 from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
+from sds_core.runs.outcomes import outcome_of
 from sds_core.runs.run_folder import Run, ids, open_run, root
-from sds_core.runs.text_query import TextQuery, TextReading, TextResult
+from sds_core.runs.text_query import PromptReading, TextQuery, TextReading, TextResult
 from sds_core.runs.typed_json import parse, to_json
 from sds_core.runs.worker import attempt, device_to_itself, refuse_cancelled, start_process
 
@@ -75,7 +77,15 @@ class TextJob(JobFolder):
                 run.config.exclude != runs[0].config.exclude
             ):  # what the one pruned would stay behind where the other skipped
                 _refuse(f"run {run.id} skipped other layers than run {runs[0].id}")
-        whole = (sds_core.__version__, query.prompt, query.tokens, models[0], weights)
+        whole = (
+            sds_core.__version__,
+            query.prompts,
+            query.tokens,
+            query.temperature,
+            query.sampling_seed,
+            models[0],
+            weights,
+        )
         return cls(_folder(hashlib.sha256(repr(whole).encode()).hexdigest()[:24]))
 
     def result(self) -> TextResult | None:
@@ -169,32 +179,66 @@ def _ask(query: TextQuery, job: TextJob, log: LogWriter) -> TextResult:
     log.append(TextModelLoading(model=config.model))
     loaded = load_model(config.model, config.dtype)
     blocks = exclude_layers(find_blocks(loaded.model), config.exclude.split()).blocks
-    ids = token_ids(loaded, query.prompt, query.tokens)
+    prompts = [token_ids(loaded, prompt, query.tokens) for prompt in query.prompts]
     loaded.model.to(pick_device(config.device))  # type: ignore[arg-type]
-    names = called({run.id: run.config for run in runs})
     readings = list[TextReading]()
-    for run in (None, *runs):
-        name = names[run.id] if run else DENSE
-        log.append(TextReadingStarted(name=name, model=len(readings), of=1 + len(runs)))
+    for run, identity in [(None, _dense()), *zip(runs, _identities(runs), strict=True)]:
+        log.append(TextReadingStarted(name=identity.name, model=len(readings), of=1 + len(runs)))
         if run:
             take_weights(run, loaded, blocks)
-        losses = tuple(token_losses(loaded.model, ids))
-        written = _written(loaded, ids, query.tokens, job)
-        weights = _weights(run) if run else ""
-        readings.append(TextReading(name=name, weights=weights, losses=losses, continuation=written))
+        read = tuple(_read(loaded, ids, query, job) for ids in prompts)
+        readings.append(replace(identity, prompts=read))
     return TextResult(
         model=config.model,
-        prompt=query.prompt,
+        prompts=query.prompts,
         tokens=query.tokens,
-        pieces=tuple(pieces(loaded.tokenizer, ids.tolist())),
+        temperature=query.temperature,
+        sampling_seed=query.sampling_seed,
+        pieces=tuple(tuple(pieces(loaded.tokenizer, ids.tolist())) for ids in prompts),
         readings=tuple(readings),
     )
 
 
-def _written(loaded: LoadedModel, ids: Tensor, count: int, job: TextJob) -> tuple[str, ...]:
+def _dense() -> TextReading:
+    return TextReading(name=DENSE, weights="", configuration=DENSE, seed=0, pruned=False, prompts=())
+
+
+def _identities(runs: list[Run]) -> list[TextReading]:
+    """Return whose readings are to come, for each run."""
+    outcomes = [outcome for run in runs if (outcome := outcome_of(run))]
+    assert len(outcomes) == len(runs), "only finished runs are asked"
+    first = {outcome.configuration: outcome for outcome in reversed(outcomes)}
+    names = called({run.id: run.config for run in runs})
+    titles = called({outcome.run: replace(outcome.config, seed=0) for outcome in first.values()})
+    return [
+        TextReading(
+            name=names[run.id],
+            weights=_weights(run),
+            configuration=titles[first[outcome.configuration].run],
+            seed=outcome.made.seed,
+            pruned=outcome.stage != "redense",
+            prompts=(),
+        )
+        for run, outcome in zip(runs, outcomes, strict=True)
+    ]
+
+
+def _read(loaded: LoadedModel, ids: Tensor, query: TextQuery, job: TextJob) -> PromptReading:
+    """Read one prompt and continue it, greedily and, where a temperature is asked for, sampled."""
+    draw = sampler(query.temperature, query.sampling_seed) if query.temperature is not None else None
+    return PromptReading(
+        losses=tuple(token_losses(loaded.model, ids)),
+        continuation=_written(loaded, ids, query.tokens, likeliest, job),
+        sampled=_written(loaded, ids, query.tokens, draw, job) if draw else None,
+    )
+
+
+def _written(
+    loaded: LoadedModel, ids: Tensor, count: int, choose: Callable[[Tensor], int], job: TextJob
+) -> tuple[str, ...]:
     """The continuation as pieces of text."""
     whole = ids.tolist()
-    for token in continuation(loaded.model, ids, count):
+    for token in continuation(loaded.model, ids, count, choose):
         _stop_if_cancelled(job)
         whole.append(token)
     return tuple(pieces(loaded.tokenizer, whole)[len(ids) :])

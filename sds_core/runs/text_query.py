@@ -1,17 +1,21 @@
-"""A query put to a model and to what runs made of it, and the result: plain values that keep in a file."""
+"""A query put to a dense model and to what finished runs made of it, and its result: typed values kept in a file."""
 
 from __future__ import annotations
 
+import math
 import shlex
-import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.pruning.perplexity import Comparison
 
 EXAMPLE = Path(__file__).parents[1] / "assets" / "example-text.json"
 """The shipped result of a query to the example runs: the page has something to show at once."""
-MOST_RUNS, MOST_CHARACTERS, MOST_FOLLOWING = 4, 1000, 200
+MOST_RUNS, MOST_PROMPTS, MOST_CHARACTERS, MOST_FOLLOWING = 4, 8, 1000, 200
+HOTTEST = 2.0
+"""Highest temperature of sampling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,56 +24,81 @@ class TextQuery:
 
     runs: tuple[str, ...]
     """Ids of finished runs of one model whose weights were kept; the dense model is asked too, before them."""
-    prompt: str
-    """The text that is read and gone on with, as it stands: no chat template."""
+    prompts: tuple[str, ...]
+    """The texts that are read and continued, as they stand: no chat template."""
     tokens: int = 40
-    """At most so many tokens follow."""
+    """At most so many tokens follow each."""
+    temperature: float | None = None
+    """Of a continuation that is sampled, beside the greedy one; None for none."""
+    sampling_seed: int = 0
+    """Of that continuation."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(set(self.runs)) == len(self.runs) <= MOST_RUNS:
             raise SDSError(
                 "the number of runs is out of range", got=len(self.runs), allowed=f"1 to {MOST_RUNS} different ones"
             )
-        if not self.prompt.strip():
-            raise SDSError("there is no text to read", cure="type a few words")
-        if len(self.prompt) > MOST_CHARACTERS:
-            raise SDSError(f"the text has {len(self.prompt)} characters", allowed=f"{MOST_CHARACTERS} at most")
-        if any("\ud800" <= character <= "\udfff" or character == "\0" for character in self.prompt):
-            raise SDSError("the text holds something that is no character", cure="type it anew")
+        if not self.prompts:
+            raise _no_text()
+        if len(self.prompts) > MOST_PROMPTS:
+            raise SDSError("there are too many prompts", got=len(self.prompts), allowed=f"{MOST_PROMPTS} at most")
+        for prompt in self.prompts:
+            _check_prompt(prompt)
         if not 1 <= self.tokens <= MOST_FOLLOWING:
             raise SDSError(
                 "the number of tokens that follow is out of range", got=self.tokens, allowed=f"1 to {MOST_FOLLOWING}"
             )
+        if self.temperature is not None and not 0 < self.temperature <= HOTTEST:
+            raise SDSError(
+                "the temperature is out of range", got=self.temperature, allowed=f"above 0 to {HOTTEST:g}, or none"
+            )
+        if not 0 <= self.sampling_seed < 2**63:
+            raise SDSError("the seed of sampling is out of range", got=self.sampling_seed, allowed="0 or more")
 
     def command(self) -> str:
         """The command line that asks the same."""
-        words = ["python", "-m", "sds_core", "text", *self.runs, f"--prompt={self.prompt}"]
-        return shlex.join(words if self.tokens == TextQuery.tokens else [*words, f"--tokens={self.tokens}"])
+        words = ["python", "-m", "sds_core", "text", *self.runs, *(f"--prompt={prompt}" for prompt in self.prompts)]
+        if self.tokens != TextQuery.tokens:
+            words.append(f"--tokens={self.tokens}")
+        if self.temperature is not None:
+            words += [f"--temperature={self.temperature:g}", f"--sampling-seed={self.sampling_seed}"]
+        return shlex.join(words)
+
+
+def _check_prompt(prompt: str) -> None:
+    if not prompt.strip():
+        raise _no_text()
+    if len(prompt) > MOST_CHARACTERS:
+        raise SDSError(f"the text has {len(prompt)} characters", allowed=f"{MOST_CHARACTERS} at most")
+    if any("\ud800" <= character <= "\udfff" or character == "\0" for character in prompt):
+        raise SDSError("the text holds something that is no character", cure="type it anew")
+
+
+def _no_text() -> SDSError:
+    return SDSError("there is no text to read", cure="type a few words")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextReading:
-    """What one model made of the text."""
+class PromptReading:
+    """What one model made of one prompt."""
 
-    name: str
-    """What to call it: `dense`, or a run's method and pruner."""
-    weights: str
-    """Digest of the run's weights; empty for the dense model."""
     losses: tuple[float, ...]
-    """Loss in nats of every token of the text but the first."""
+    """Loss in nats of every token but the first."""
     continuation: tuple[str, ...]
     """What follows, token by token: the likeliest one each time."""
+    sampled: tuple[str, ...] | None = None
+    """What follows, token by token, each drawn by its probability; None where no temperature was asked for."""
 
     @property
     def mean(self) -> float:
         """Mean loss, nats; 0 for a text of one token, which nothing comes before."""
-        return statistics.fmean(self.losses or [0.0])
+        return math.fsum(self.losses) / max(len(self.losses), 1)
 
-    def above(self, dense: TextReading) -> list[float]:
+    def above(self, dense: PromptReading) -> list[float]:
         """How much more each token surprised this model than the dense one, nats."""
         return [mine - its for mine, its in zip(self.losses, dense.losses, strict=True)]
 
-    def agreed(self, dense: TextReading) -> int:
+    def agreed(self, dense: PromptReading) -> int:
         """So many tokens of the continuation are the dense model's too, before the first that is not."""
         pairs = zip(self.continuation, dense.continuation, strict=False)
         shortest = min(len(self.continuation), len(dense.continuation))
@@ -77,29 +106,62 @@ class TextReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextReading:
+    """What one model made of all prompts."""
+
+    name: str
+    """What to call it: `dense`, or what made the run's weights."""
+    weights: str
+    """Digest of the run's weights; empty for the dense model."""
+    configuration: str
+    """What to call its configuration, whatever the seed: readings that share it differ in the seed alone."""
+    seed: int
+    """Calibration seed; 0 for the dense model."""
+    pruned: bool
+    """Whether its weights are pruned; dense and re-dense models are not ranked."""
+    prompts: tuple[PromptReading, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean loss over the tokens of all prompts, nats."""
+        losses = [loss for prompt in self.prompts for loss in prompt.losses]
+        return math.fsum(losses) / max(len(losses), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextResult:
     """What came out: readings of the same tokens, the dense model's first."""
 
     model: str
-    prompt: str
+    prompts: tuple[str, ...]
     tokens: int
-    pieces: tuple[str, ...]
-    """The text, token by token."""
+    temperature: float | None = None
+    sampling_seed: int = 0
+    pieces: tuple[tuple[str, ...], ...]
+    """Every prompt, token by token."""
     readings: tuple[TextReading, ...]
 
 
-def table(result: TextResult) -> str:
-    """An result as plain text: the losses token by token, and how each model goes on."""
-    dense, *others = result.readings
-    width = max(len(reading.name) for reading in result.readings) + 2
-    lines = [f"{'loss of each token, nats':<26}" + "".join(f"{reading.name:>{width}}" for reading in result.readings)]
-    for i, piece in enumerate(result.pieces):
-        cells = [f"{reading.losses[i - 1]:.3f}" if i else "" for reading in result.readings]
-        lines.append(f"{piece!r:<26}" + "".join(f"{cell:>{width}}" for cell in cells))
-    means = [f"{reading.mean:.3f}" for reading in result.readings]
-    lines.append(f"{'mean':<26}" + "".join(f"{mean:>{width}}" for mean in means))
-    above = ["", *(f"{other.mean - dense.mean:+.3f}" for other in others)]
-    lines.append(f"{'mean, above dense':<26}" + "".join(f"{cell:>{width}}" for cell in above))
-    for reading in result.readings:
-        lines += ["", f"{reading.name} goes on, greedily:", "".join(reading.continuation)]
-    return "\n".join(line.rstrip() for line in lines)
+def compare_readings(mine: Sequence[TextReading], reference: Sequence[TextReading]) -> Comparison:
+    """Return the mean loss difference over all tokens of the prompts, and its paired standard error over prompts.
+
+    Prompts are the units that are drawn, and have different lengths, so the mean is a ratio of totals, and its error
+    that of a ratio: √(P/(P−1) · Σ (d_p − r·n_p)²) / Σ n_p for P prompts of n_p tokens whose differences sum to d_p,
+    with r the mean (Cochran, Sampling Techniques, 6.4). It needs at least two prompts.
+
+    Args:
+        mine, reference: readings of the same prompts; several of one configuration are averaged token by token.
+    """
+    counts = [len(prompt.losses) for prompt in mine[0].prompts]
+    totals = [_total(mine, p) - _total(reference, p) for p in range(len(counts))]
+    tokens, units = sum(counts), len(counts)
+    mean = math.fsum(totals) / max(tokens, 1)
+    if units < 2 or not tokens:
+        return Comparison(mean, math.nan)
+    squares = math.fsum((total - mean * count) ** 2 for total, count in zip(totals, counts, strict=True))
+    return Comparison(mean, math.sqrt(units / (units - 1) * squares) / tokens)
+
+
+def _total(readings: Sequence[TextReading], prompt: int) -> float:
+    """Return the sum of a prompt's losses, the mean over readings."""
+    return math.fsum(math.fsum(reading.prompts[prompt].losses) for reading in readings) / len(readings)

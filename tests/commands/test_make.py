@@ -27,7 +27,7 @@ def assets(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "DEMO", tiny)
     monkeypatch.setattr(examples, "METHODS", ("base:wanda", "base:magnitude"))
     monkeypatch.setattr(examples, "FOLDER", tmp_path)
-    monkeypatch.setattr(examples, "PROMPT", "The model")
+    monkeypatch.setattr(examples, "PROMPTS", ("The model", "A text"))
     monkeypatch.setattr(make, "ASSET", tmp_path / "lab-layer.safetensors")
     monkeypatch.setattr(make, "EXAMPLE", tmp_path / "example-text.json")
     monkeypatch.setattr("sds_core.lesson.lab_layer.LENGTH", 32)
@@ -43,7 +43,7 @@ def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root,
     assert made == {"base-wanda.zip", "base-magnitude.zip", "lab-layer.safetensors", "example-text.json"}
     assert read_lab_layer(make.ASSET).about["layer"] == "model.layers.1.self_attn.v_proj"
     result = parse(TextResult, make.EXAMPLE.read_text(encoding="utf-8"))
-    assert result.prompt == "The model" and len(result.readings) == 3
+    assert result.prompts == ("The model", "A text") and len(result.readings) == 3
     here = ids()
     monkeypatch.setenv("SDS_RUNS", str(runs_root.parent / "elsewhere"))
     assert sorted(run.id for run in examples.take_in()) == sorted(here)

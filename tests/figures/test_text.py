@@ -1,13 +1,13 @@
 """Tokens in colour: nothing of the text is markup, and colours mean what they say."""
 
-import dataclasses
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from sds_core.figures import text as figures
-from sds_core.runs.text_query import TextReading, TextResult
+from tests.runs.readings import reading
+from tests.runs.readings import result as text_result
 
 HOSTILE = ('<script>alert("x")</script>', "'\"><img src=x onerror=alert(1)>", "&lt;", "</span>", "\n", "\t", "", "x")
 LOSSES = (1.0, 3.0, 2.0, 1.0)
@@ -15,10 +15,10 @@ LOSSES = (1.0, 3.0, 2.0, 1.0)
 
 def result(pieces, dense, *others, continuation=("a", "b")):
     readings = [
-        TextReading(name=name, weights="", losses=losses, continuation=continuation)
+        reading(name, losses, continuation=continuation)
         for name, losses in zip(("dense", "<b>one", "two"), (dense, *others), strict=False)
     ]
-    return TextResult(model="demo", prompt="".join(pieces), tokens=2, pieces=tuple(pieces), readings=tuple(readings))
+    return text_result(*readings, pieces=[pieces])
 
 
 class Parsed(HTMLParser):
@@ -49,7 +49,7 @@ def opacity(span):
 def test_hostile_texts_stay_texts():
     losses = (1.0,) * (len(HOSTILE) - 1)
     asked = result(HOSTILE, losses, losses, continuation=HOSTILE)
-    read, written = Parsed(figures.read(asked)), Parsed(figures.written(asked))
+    read, written = Parsed(figures.read(asked, 0)), Parsed(figures.written(asked, 0))
     for parsed in (read, written):
         assert {tag for tag, _ in parsed.tags} == {"div", "section", "span"}
         assert {name for _, attributes in parsed.tags for name in attributes} <= {
@@ -65,7 +65,7 @@ def test_hostile_texts_stay_texts():
 
 
 def test_colours_follow_the_difference_in_loss():
-    parsed = Parsed(figures.read(result("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0))))
+    parsed = Parsed(figures.read(result("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0)), 0))
     dense, spans = parsed.spans[:5], parsed.spans[5:]
     assert [opacity(span) for span in spans] == [0, 0.3, 0.3, 0, 0.6]
     reds = [spans[i]["style"].partition("rgba(")[2].split(",")[0] for i in (1, 2)]
@@ -77,18 +77,26 @@ def test_colours_follow_the_difference_in_loss():
 
 
 def test_a_continuation_counts_tokens_shared_with_dense():
-    asked = result("ab", (1.0,), (1.0,), (1.0,), continuation=("w", "x", "y"))
-    dense, one, two = asked.readings
-    one, two = dataclasses.replace(one, continuation=("w", "z")), dataclasses.replace(two, continuation=("q",))
-    parsed = Parsed(figures.written(dataclasses.replace(asked, readings=(dense, one, two))))
+    continuations = {"dense": ("w", "x", "y"), "one": ("w", "z"), "two": ("q",)}
+    readings = [reading(name, (1.0,), continuation=tokens) for name, tokens in continuations.items()]
+    parsed = Parsed(figures.written(text_result(*readings), 0))
     notes = ["3 tokens", "2 tokens, as dense for 1", "1 token, as dense for 0"]
     assert [text for text in parsed.text if "token" in text] == notes
     assert parsed.text[-2:] == ["…", "q"] and parsed.text[-7:-4] == ["…", "w", "z"]
 
 
+def test_each_prompt_has_its_pictures():
+    readings = [reading(name, (1.0,), (2.0, 5.0), sampled=(f"<{name}>",)) for name in ("dense", "one")]
+    asked = text_result(*readings, pieces=[["a", "b"], ["c", "d", "e"]], temperature=0.5)
+    assert [len(Parsed(figures.read(asked, number)).spans) for number in (0, 1)] == [4, 6]
+    assert "mean loss 3.50 nats" in Parsed(figures.read(asked, 1)).text
+    drawn = Parsed(figures.sampled(asked, 1))
+    assert drawn.text.count("<one>") == 1 and drawn.text.count("1 token") == 2
+
+
 @pytest.mark.parametrize("pieces", ["", "x"])
 def test_texts_without_a_loss(pieces):
-    assert len(Parsed(figures.read(result(pieces, (), ()))).spans) == 2 * len(pieces)
+    assert len(Parsed(figures.read(result(pieces, (), ()), 0)).spans) == 2 * len(pieces)
 
 
 def luminance(rgb):

@@ -5,7 +5,7 @@ import torch
 
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
-from sds_core.models.prompt import MOST_TOKENS, continuation, pieces, token_ids, token_losses
+from sds_core.models.prompt import MOST_TOKENS, continuation, pieces, sampler, token_ids, token_losses
 from tests.models.families import build
 
 
@@ -40,6 +40,19 @@ def test_the_continuation_is_what_transformers_writes_without_sampling(name):
     assert list(continuation(model, ids, 12)) == whole[4:until]
     ended = model.generate(ids[None], do_sample=False, max_new_tokens=12, pad_token_id=0)[0].tolist()
     assert ended == whole[: until + 1]
+
+
+def test_sampled_tokens_have_the_probabilities_of_their_temperature():
+    scores, draw = torch.tensor([1.0, 0.0, 2.0, -1.0]), sampler(0.5, seed=0)
+    counts = torch.bincount(torch.tensor([draw(scores) for _ in range(4000)]), minlength=4)
+    expected = torch.tensor([2.0, 0.0, 4.0, -2.0]).exp() / torch.tensor([2.0, 0.0, 4.0, -2.0]).exp().sum()
+    assert counts / 4000 == pytest.approx(expected.numpy(), abs=0.03)
+
+
+def test_the_same_seed_samples_the_same(loaded):
+    ids = token_ids(loaded, "The model", 12)
+    first, again, other = (list(continuation(loaded.model, ids, 12, sampler(1.0, seed))) for seed in (0, 0, 1))
+    assert first == again != other and first != list(continuation(loaded.model, ids, 12))
 
 
 @pytest.mark.parametrize("text", ["Pruning removes half.", "  two  spaces\n\n", "größer 🧮 ≤ 漢字", "<s>&amp;\ufffd"])

@@ -1,6 +1,7 @@
 """The Text page: without runs, before, while and after a query is answered, and wrong addresses."""
 
 import json
+import math
 import os
 import shutil
 
@@ -11,21 +12,19 @@ from sds_core.runs import text_job as module
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, TextModelLoading, TextReadingStarted
 from sds_core.runs.run_folder import Run
 from sds_core.runs.text_job import TextJob
-from sds_core.runs.text_query import EXAMPLE, TextQuery, TextReading, TextResult
+from sds_core.runs.text_query import EXAMPLE, TextQuery
 from sds_core.runs.typed_json import to_json
 from tests.pages.test_run import address, texts
+from tests.runs.readings import reading, result
 
 PAGE = "pages/text.py"
 PROMPT = "a <b>bold</b> text"
-ANSWER = TextResult(
-    model="tiny",
-    prompt=PROMPT,
+RESULT = result(
+    reading("dense", (1.0, 2.0), (1.0,), continuation=("and", " so")),
+    reading("SDS · Wanda", (3.0, 1.5), (1.5,), continuation=("and", " <i>")),
+    reading("Wanda", (4.0, 1.5), (1.5,), continuation=("and", " <i>")),
+    pieces=[("a ", "<b>bold</b>", " text"), ("x", "y")],
     tokens=40,
-    pieces=("a ", "<b>bold</b>", " text"),
-    readings=(
-        TextReading(name="dense", weights="", losses=(1.0, 2.0), continuation=("and", " so")),
-        TextReading(name="SDS · Wanda", weights="x", losses=(3.0, 1.5), continuation=("and", " <i>")),
-    ),
 )
 
 
@@ -48,7 +47,7 @@ def started(monkeypatch):
 @pytest.fixture
 def job(own):
     """The folder of a query about one run, made but not answered."""
-    found = TextJob.of(TextQuery(runs=(own[0].id,), prompt=PROMPT))
+    found = TextJob.of(TextQuery(runs=(own[0].id,), prompts=(PROMPT,)))
     found.folder.mkdir(parents=True)
     return found
 
@@ -69,7 +68,7 @@ def test_without_runs_it_says_what_to_do_and_shows_the_example(runs, app):
     assert "None of the runs here has its weights" in at.info[0].value
     assert [link.proto.page for link in at.get("page_link")][-2:] == ["start", "run"]
     shown = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    assert at.code[0].value == shown["prompt"]
+    assert [code.value for code in at.code] == shown["prompts"]
     assert all(reading["name"] in drawn(at) for reading in shown["readings"])
 
 
@@ -83,9 +82,9 @@ def test_it_opens_with_the_runs_of_one_model_and_the_examples_text(own, app, sta
     at = app(PAGE)
     assert not at.exception and not at.error
     assert sorted(at.multiselect(key="text-runs").value) == sorted(run.id for run in own)
-    prompt = json.loads(EXAMPLE.read_text(encoding="utf-8"))["prompt"]
-    assert at.text_area(key="text-prompt").value == prompt and started == []
-    asked = TextQuery(runs=tuple(at.multiselect(key="text-runs").value), prompt=prompt)
+    prompts = json.loads(EXAMPLE.read_text(encoding="utf-8"))["prompts"]
+    assert at.text_area(key="text-prompt").value == "\n\n".join(prompts) and started == []
+    asked = TextQuery(runs=tuple(at.multiselect(key="text-runs").value), prompts=tuple(prompts))
     assert at.code[0].value == asked.command()
 
 
@@ -96,10 +95,10 @@ def test_the_button_starts_one_process_with_the_question_in_the_address(own, app
     at.number_input(key="text-tokens").set_value(3).run()
     assert address(at, "tokens") == "3"
     at.button(key="ask").click().run()
-    query = TextQuery(runs=(own[0].id,), prompt=PROMPT, tokens=3)
+    query = TextQuery(runs=(own[0].id,), prompts=(PROMPT,), tokens=3)
     job = TextJob.of(query)
     assert not at.exception and started == [job.id]
-    assert json.loads((job.folder / "query.json").read_text())["prompt"] == PROMPT
+    assert json.loads((job.folder / "query.json").read_text())["prompts"] == [PROMPT]
 
 
 @pytest.mark.parametrize(
@@ -138,16 +137,32 @@ def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, job, ap
     assert started == [job.id]
 
 
-def test_an_answer_is_shown_at_once_and_nothing_of_it_is_markup(own, job, app, started):
-    (job.folder / "result.json").write_text(json.dumps(to_json(ANSWER)))
+def test_prompts_are_parted_by_blank_lines(own, app, started):
+    at = app(PAGE, runs=own[0].id, prompt="one\ntwo\n\n\n  three\n \nfour\n", temperature="0.7", tokens="3")
+    at.number_input(key="text-seed").set_value(5).run()
+    assert address(at, "sampling-seed") == "5" and address(at, "temperature") == "0.7"
+    prompts = ("one\ntwo", "  three", "four")
+    query = TextQuery(runs=(own[0].id,), prompts=prompts, tokens=3, temperature=0.7, sampling_seed=5)
+    assert at.code[0].value == query.command()
+
+
+def test_a_result_is_shown_at_once_and_nothing_of_it_is_markup(own, job, app, started):
+    (job.folder / "result.json").write_text(json.dumps(to_json(RESULT)))
     at = opened(app, own[0])
     assert not at.error and "<b>" not in drawn(at) and "<i>" not in drawn(at)
     assert "&lt;b&gt;bold&lt;/b&gt;" in drawn(at) and "&lt;i&gt;" in drawn(at) and started == []
-    table = at.dataframe[0].value
-    assert list(table["token"]) == list(ANSWER.pieces)
-    assert list(table["SDS · Wanda − dense"])[1:] == [2.0, -0.5]
+    first, second = (table.value for table in at.dataframe)
+    assert list(first["token"]) == list(RESULT.pieces[0]) and list(second["token"]) == ["x", "y"]
+    assert list(first["SDS · Wanda − dense"])[1:] == [2.0, -0.5]
     at.button(key="ask").click().run()
     assert started == []
+
+
+def test_the_judgement_is_by_the_mean_over_prompts(own, job, app, started):
+    (job.folder / "result.json").write_text(json.dumps(to_json(RESULT)))
+    said = [element.value for element in opened(app, own[0]).markdown]
+    ratio = math.exp((3.0 + 1.5 + 1.5 - 4.0 - 1.5 - 1.5) / 3)
+    assert any(f"**SDS · Wanda** or **Wanda** is better: ratio {ratio:.3f} ± " in sentence for sentence in said)
 
 
 def test_a_broken_answer_is_a_sentence(own, job, app):
@@ -160,7 +175,10 @@ def test_a_broken_answer_is_a_sentence(own, job, app):
     [
         ({"prompt": ""}, "There is no text to read."),
         ({"prompt": " \n "}, "There is no text to read."),
-        ({"prompt": "x" * 1200}, "The text in the address has 1200 characters, 1000 are allowed: the rest is cut off"),
+        ({"prompt": "x" * 9000}, "The text in the address has 9000 characters, 8100 are allowed: the rest is cut off"),
+        ({"prompt": "x" * 1200}, "The text has 1200 characters; allowed: 1000 at most"),
+        ({"prompt": "x\n\n" * 9}, "There are too many prompts"),
+        ({"temperature": "hot"}, "“temperature=hot” in the address is not one of 0, 0.1"),
         ({"prompt": "a\x00b"}, "holds something that is no character"),
         ({"tokens": "1000"}, "“tokens=1000” in the address is no whole number from 1 to 200"),
         ({"runs": ""}, "The number of runs is out of range"),

@@ -42,8 +42,8 @@ def runs(base, finished, runs_root, tmp_path, monkeypatch):
     return [Run(shutil.copytree(run.folder, runs_root / run.id)) for run in (base, finished)]
 
 
-def asked(runs, prompt=PROMPT, tokens=6):
-    return TextQuery(runs=tuple(run.id for run in runs), prompt=prompt, tokens=tokens)
+def asked(runs, *prompts, tokens=6, **more):
+    return TextQuery(runs=tuple(run.id for run in runs), prompts=prompts or (PROMPT,), tokens=tokens, **more)
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def answered(query):
     return job.result()
 
 
-def plainly(loaded):
+def plainly(loaded, prompt):
     """Losses and continuation by the shortest way through transformers."""
-    ids = torch.tensor(loaded.tokenizer(PROMPT).input_ids)
+    ids = torch.tensor(loaded.tokenizer(prompt).input_ids)
     with torch.inference_mode():
         scores = loaded.model(ids[None]).logits[0]
         losses = cross_entropy(scores[:-1].double(), ids[1:], reduction="none").tolist()
@@ -79,24 +79,44 @@ def plainly(loaded):
 
 
 def test_every_reading_is_what_the_plain_model_says(runs, here, tiny_folder):
-    result = answered(asked(runs))
-    assert [reading.name for reading in result.readings] == [
-        "dense",
-        "Magnitude",
-        "SDS-ADMM · Wanda",
-    ]
-    assert "".join(result.pieces) == PROMPT
+    prompts = (PROMPT, "A second text")
+    result = answered(asked(runs, *prompts))
+    assert [reading.name for reading in result.readings] == ["dense", "Magnitude", "SDS-ADMM · Wanda"]
+    assert tuple(map("".join, result.pieces)) == result.prompts == prompts
     for reading, loaded in zip(result.readings, [load_model(str(tiny_folder)), *map(pruned_model, runs)], strict=True):
-        losses, text = plainly(loaded)
-        assert reading.losses == pytest.approx(losses, rel=1e-4)
-        assert "".join(reading.continuation) == text
-    assert len({reading.losses for reading in result.readings}) == 3
+        for prompt, read in zip(prompts, reading.prompts, strict=True):
+            losses, text = plainly(loaded, prompt)
+            assert read.losses == pytest.approx(losses, rel=1e-4) and read.sampled is None
+            assert "".join(read.continuation) == text
+    assert len({reading.prompts[0].losses for reading in result.readings}) == 3
+
+
+def test_a_temperature_adds_a_continuation_that_its_seed_repeats(runs, here):
+    greedy, sampled, again = (
+        answered(asked(runs, temperature=temperature, sampling_seed=seed))
+        for temperature, seed in ((None, 0), (1.5, 0), (1.5, 1))
+    )
+    written = [[reading.prompts[0].sampled for reading in one.readings] for one in (greedy, sampled, again)]
+    assert written[0] == [None] * 3 and all(written[1]) and written[1] != written[2]
+    assert [r.prompts[0].continuation for r in greedy.readings] == [r.prompts[0].continuation for r in sampled.readings]
+    assert len(here) == 3
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_configuration(base, finished, runs, here, tiny_folder):
+    other = finish(create(config(tiny_folder, method="base", pruner="magnitude", samples=2, seed=1)))
+    result = answered(asked([runs[0], other, runs[1]]))
+    assert [(r.configuration, r.seed, r.pruned) for r in result.readings[1:]] == [
+        ("Magnitude", 0, True),
+        ("Magnitude", 1, True),
+        ("SDS-ADMM · Wanda", 0, True),
+    ]
+    assert [reading.name for reading in result.readings[1:3]] == ["Magnitude · seed 0", "Magnitude · seed 1"]
 
 
 def test_the_same_question_is_answered_once_and_another_one_anew(runs, here):
     result = answered(asked(runs))
     assert answered(asked(runs)) == result == answered(asked(runs[::-1])) and len(here) == 1
-    for other in (asked(runs, prompt=PROMPT + "."), asked(runs, tokens=7), asked(runs[:1])):
+    for other in (asked(runs, PROMPT + "."), asked(runs, tokens=7), asked(runs[:1])):
         assert answered(other) is not None
     assert len(set(here)) == 4
     events = runs[0].log.read()
@@ -116,7 +136,7 @@ def test_only_finished_runs_with_weights_can_be_asked(runs, runs_root):
         with pytest.raises(SDSError, match=sentence):
             TextJob.of(asked([run]))
     with pytest.raises(SDSError, match="not a run id"):
-        TextJob.of(TextQuery(runs=("../x",), prompt="x"))
+        TextJob.of(TextQuery(runs=("../x",), prompts=("x",)))
 
 
 def failed(query):
@@ -134,7 +154,7 @@ def test_faults_become_sentences_and_the_question_can_be_asked_again(runs, here)
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert "is not what was written" in failed(asked(runs))
     path.write_bytes(whole)
-    assert "the text has 290 tokens" in failed(asked(runs, prompt="é" * 145))
+    assert "the text has 290 tokens" in failed(asked(runs, "é" * 145))
     assert answered(asked(runs)) is not None
 
 
@@ -176,7 +196,7 @@ def test_a_question_that_is_worked_on_gets_no_second_process(runs, here):
 def test_a_cancelled_question_stops_between_two_tokens(runs, here, monkeypatch):
     query, seen = asked(runs), []
 
-    def endless(model, ids, count):
+    def endless(model, ids, count, choose):
         seen.append(len(seen))
         TextJob.of(query).cancel()
         while True:
@@ -225,7 +245,7 @@ def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(
     out = runs[0].folder.parent / "result.json"
     words = ["text", *(run.id for run in runs), "--prompt", PROMPT, "--tokens", "6", "--out", str(out)]
     assert main(words) == 0
-    assert job.state() == "finished" and "Magnitude goes on, greedily:" in capsys.readouterr().out
+    assert job.state() == "finished" and "Magnitude continues prompt 1, greedily:" in capsys.readouterr().out
     assert json.loads(out.read_text()) == json.loads((job.folder / "result.json").read_text())
 
 
