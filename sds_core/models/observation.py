@@ -43,6 +43,8 @@ class _Sums:
     def __init__(self, heads: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
         self._heads, self._seen = heads, len(stream.hidden) - held_out
         columns = {linear.label: linear.shape[1] for linear in heads}
+        block = stream.structure.blocks[stream.position]
+        self._outputs = {head.label: sum(x.shape[0] for x in block.linears if x.input == head.label) for head in heads}
         self._own = {label: GramAccumulator(c, stream.device, cross=cross) for label, c in columns.items()}
         self._held_out = {label: GramAccumulator(c, stream.device) for label, c in columns.items() if held_out}
 
@@ -58,7 +60,9 @@ class _Sums:
         for linear in self._heads:
             own, other = self._own.pop(linear.label), self._held_out.pop(linear.label, None)
             found[linear.label] = Observed(
-                gram=own.gram(linear.name), pull=own.pull(), held_out=other.gram(linear.name) if other else None
+                gram=own.gram(linear.name, self._outputs[linear.label]),
+                pull=own.pull(),
+                held_out=other.gram(linear.name) if other else None,
             )
         return found
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
-from sds_core.pruning.linalg import masked_conjugate_gradients
+from sds_core.pruning.linalg import masked_conjugate_gradients, quadratic
 from sds_core.pruning.pattern import Pattern
 
 
@@ -14,10 +14,31 @@ def solve_kept(problem: LayerProblem, pruned: Pruned) -> Pruned:
 
     At most 20 steps, fewer once the relative residual is below 1e-3 (`linalg.masked_conjugate_gradients`).
     """
-    gram = problem.gram
+    return _solve_kept(problem, pruned)[0]
+
+
+def solve_better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:
+    """Solve for the kept weights of each candidate; return the name and weights with the lowest f, of equals the first.
+
+    A candidate is dropped once it cannot win, which shrinkage makes easy to see: it keeps the eigenvalues of H̃ at α or
+    above.
+    """
+    best, lowest, winner = "", math.inf, next(iter(candidates.values()))
+    for name, candidate in candidates.items():
+        solved, objective = _solve_kept(problem, candidate, lowest)
+        if not best or objective < lowest:
+            best, lowest, winner = name, objective if math.isfinite(objective) else math.inf, solved
+    return best, winner
+
+
+def _solve_kept(problem: LayerProblem, pruned: Pruned, to_beat: float = math.inf) -> tuple[Pruned, float]:
+    """Return the solved candidate, unfinished if it cannot come below `to_beat`, and its f up to a constant."""
+    gram, rhs = problem.gram, problem.scaled_rhs
     start = pruned.weight * gram.scale
-    solution = masked_conjugate_gradients(gram.scaled, problem.scaled_rhs, pruned.mask, start)
-    return Pruned(solution / gram.scale, pruned.mask)
+    solution, residual = masked_conjugate_gradients(
+        gram.scaled, rhs, pruned.mask, start, to_beat=to_beat, floor=problem.alpha
+    )
+    return Pruned(solution / gram.scale, pruned.mask), quadratic(solution, rhs, residual)
 
 
 MOMENTUM = 0.8

@@ -36,9 +36,7 @@ def histogram(weight: Tensor, dense_std: float) -> Histogram:
     """Return the histogram of a weight (any shape) in units of the dense layer's standard deviation."""
     values = weight.flatten().float() / (dense_std or 1.0)
     zeros = _count(values == 0)
-    counts = torch.zeros(BINS, dtype=torch.int64)
-    for chunk in values.split(CHUNK):
-        counts += chunk.histc(BINS, -SPAN, SPAN).long()
+    counts = sum(chunk.histc(BINS, -SPAN, SPAN).long() for chunk in values.split(CHUNK)).cpu()
     below = above = 0
     if int(counts.sum()) < values.numel():
         below, above = _count(values < -SPAN), _count(values > SPAN)

@@ -8,6 +8,9 @@ from torch import Tensor
 from sds_core.errors import SDSError
 from sds_core.pruning import linalg
 
+INVERSES = 256 << 20
+"""Bytes of inverses (H̃ + ρI)⁻¹ that a Gram matrix keeps for the linears that share it."""
+
 
 class Gram:
     """H = X Xᵀ / N of inputs X (C, N), with every factorisation computed at most once.
@@ -20,12 +23,13 @@ class Gram:
     Args:
         matrix: H, symmetric (C, C), float32 or float64.
         name: the layer's name, for error messages.
+        outputs: number of outputs of all layers that share these inputs; decides how systems are solved.
 
     Raises:
         SDSError: H is not finite.
     """
 
-    def __init__(self, matrix: Tensor, name: str = "this layer"):
+    def __init__(self, matrix: Tensor, name: str = "this layer", outputs: int = 0):
         assert matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
         assert matrix.dtype in (torch.float32, torch.float64)
         if not matrix.isfinite().all():
@@ -34,7 +38,8 @@ class Gram:
                 cure="the activations overflow: load the model in float32, or check it for broken weights",
             )
         self.matrix = matrix
-        self.name = name
+        self.name, self.outputs = name, outputs
+        self._inverses: dict[float, Tensor] = {}
         self._shrunk: dict[float, Gram] = {}
         self._factors: dict[float, Tensor] = {}
 
@@ -79,17 +84,27 @@ class Gram:
         if alpha not in self._shrunk:
             matrix = (1 - alpha) * self.matrix
             matrix.diagonal().copy_(self.matrix.diagonal())
-            self._shrunk[alpha] = Gram(matrix, self.name)
+            self._shrunk[alpha] = Gram(matrix, self.name, self.outputs)
         return self._shrunk[alpha]
 
     def ridge_solve(self, rhs: Tensor, ridge: float) -> Tensor:
         """Y (H̃ + ridge·I)⁻¹ for Y (R, C), by Cholesky.
 
+        For many rows a product with the inverse is faster than triangular solves, and layers that share their inputs
+        share it.
+
         Raises:
             SDSError: H̃ + ridge·I is not positive definite in this precision.
         """
         try:
-            return linalg.divide(rhs, self.scaled, ridge)
+            if self.outputs < len(self.matrix):
+                return linalg.divide(rhs, self.scaled, ridge)
+            inverse = self._inverses.get(ridge)
+            if inverse is None:
+                inverse = linalg.ridge_inverse(self.scaled, ridge)
+                if (len(self._inverses) + 1) * inverse.nbytes <= INVERSES:
+                    self._inverses[ridge] = inverse
+            return rhs @ inverse
         except torch.linalg.LinAlgError:
             raise self._singular(f"rho {ridge:g}", "rho") from None
 
@@ -145,10 +160,10 @@ class GramAccumulator:
             self._cross.addmm_(teacher_inputs.detach().flatten(0, -2).float().T, rows)
         self.tokens += rows.shape[0]
 
-    def gram(self, name: str) -> Gram:
-        """Return H = X Xᵀ / N over all tokens added, exactly symmetric."""
+    def gram(self, name: str, outputs: int = 0) -> Gram:
+        """Return H = X Xᵀ / N over all tokens added, exactly symmetric; arguments as for `Gram`."""
         assert self.tokens, f"no tokens reached {name}"
-        return Gram(self._sum().div_(self.tokens), name)
+        return Gram(self._sum().div_(self.tokens), name, outputs)
 
     def pull(self) -> Tensor | None:
         """Return (X_teacher Xᵀ − X Xᵀ) / N (C, C), or None without a teacher."""

@@ -9,6 +9,11 @@ from torch import Tensor
 from sds_core.pruning.gram import Gram, GramAccumulator
 
 
+def inner(one: Tensor, other: Tensor) -> float:
+    """Return tr(A Bᵀ), summed in float64."""
+    return float((one * other).sum(dtype=torch.float64))
+
+
 @dataclass(frozen=True)
 class Pruned:
     """A pruned weight and its mask; sparsity is counted on the mask, for a kept weight may be exactly zero."""
@@ -43,6 +48,11 @@ class LayerProblem:
     shift: Tensor | None = None
     """B − W H (R, C) where a share β of the target is the teacher's output: β·W (X_dense − X) Xᵀ / N."""
 
+    alpha: float = 0.0
+    """Shrinkage of `gram`, where this is a shrunk problem."""
+    observed: "LayerProblem | None" = None
+    """The problem before it was shrunk."""
+
     _shrunk: dict[float, "LayerProblem"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -65,10 +75,17 @@ class LayerProblem:
         return cls(weight.to(dtype), Gram(gram.to(dtype), name))
 
     @cached_property
+    def dense_product(self) -> Tensor:
+        """W H (R, C); of a shrunk problem (1−α) W H + α W diag(H), without another product."""
+        if self.observed is None:
+            return self.weight @ self.gram.matrix
+        own = self.weight * self.gram.matrix.diagonal()
+        return torch.lerp(self.observed.dense_product, own, self.alpha)
+
+    @cached_property
     def rhs(self) -> Tensor:
         """B (R, C)."""
-        own = self.weight @ self.gram.matrix
-        return own if self.shift is None else own + self.shift
+        return self.dense_product if self.shift is None else self.dense_product + self.shift
 
     @cached_property
     def scaled_weight(self) -> Tensor:
@@ -83,7 +100,7 @@ class LayerProblem:
     @cached_property
     def _energy(self) -> float:
         """tr(W H Wᵀ): the mean square of the dense layer's outputs, summed over outputs."""
-        return float(((self.weight @ self.gram.matrix) * self.weight).sum())
+        return inner(self.dense_product, self.weight)
 
     def loss(self, weight: Tensor) -> float:
         """(f(V) − f(W)) / tr(W H Wᵀ) for V (R, C): the output error relative to the output's energy.
@@ -91,18 +108,31 @@ class LayerProblem:
         Without a shift this is ‖(V − W) X‖² / ‖W X‖²: 0 for the dense weight, 1 for zeros.
         """
         change = weight - self.weight
-        excess = self.energy(change)
-        if self.shift is not None and self._energy > 0:
-            excess -= 2 * float((change * self.shift).sum()) / self._energy
-        return excess
+        return self.energy(change) - self._pulled(change)
 
     def energy(self, change: Tensor) -> float:
         """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs."""
-        moved = float(((change @ self.gram.matrix) * change).sum())
-        return moved / self._energy if self._energy > 0 else 0.0
+        return inner(change @ self.gram.matrix, change) / self._energy if self._energy > 0 else 0.0
+
+    def observed_loss(self, weight: Tensor, curvature: float) -> float:
+        """Return the loss of V (R, C) on the problem as observed, given tr(V H_α Vᵀ) on this one; no product with H.
+
+        Solvers know the trace from their own equations. tr(V H Vᵀ) = [tr(V H_α Vᵀ) − α tr(V diag(H) Vᵀ)] / (1 − α).
+        """
+        observed = self.observed or self
+        if self.alpha == 1 or observed._energy <= 0:
+            return observed.loss(weight)
+        diagonal = inner(weight * self.gram.diagonal, weight) if self.alpha else 0.0
+        plain = (curvature - self.alpha * diagonal) / (1 - self.alpha)
+        moved = plain - 2 * inner(weight, observed.dense_product) + observed._energy
+        return moved / observed._energy - observed._pulled(weight - self.weight)
+
+    def _pulled(self, change: Tensor) -> float:
+        """2 tr(D shiftᵀ) / tr(W H Wᵀ) for a change D (R, C): the part of the loss that the shift contributes."""
+        return 0.0 if self.shift is None or self._energy <= 0 else 2 * inner(change, self.shift) / self._energy
 
     def shrunk(self, alpha: float) -> "LayerProblem":
         """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); computed once per α."""
         if alpha not in self._shrunk:
-            self._shrunk[alpha] = LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift)
+            self._shrunk[alpha] = LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift, alpha, self)
         return self._shrunk[alpha]

@@ -1,5 +1,7 @@
 """Linear algebra on symmetric positive semi-definite matrices, independent of pruning."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,17 @@ def divide(rhs: Tensor, matrix: Tensor, ridge: float) -> Tensor:
     return torch.cholesky_solve(rhs.T, torch.linalg.cholesky(ridged)).T
 
 
+def ridge_inverse(matrix: Tensor, ridge: float) -> Tensor:
+    """(A + ridge·I)⁻¹ (C, C) of a symmetric A (C, C), by Cholesky.
+
+    Raises:
+        torch.linalg.LinAlgError: A + ridge·I is not positive definite.
+    """
+    ridged = matrix.clone()
+    ridged.diagonal().add_(ridge)
+    return torch.cholesky_inverse(torch.linalg.cholesky(ridged))
+
+
 def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
     """Return the largest eigenvalue of a semi-definite matrix (C, C) by power iteration, a few per cent low."""
     generator = torch.Generator().manual_seed(0)
@@ -44,8 +57,15 @@ def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
 
 
 def masked_conjugate_gradients(
-    matrix: Tensor, rhs: Tensor, support: Tensor, start: Tensor, max_steps: int = 20, tolerance: float = 1e-3
-) -> Tensor:
+    matrix: Tensor,
+    rhs: Tensor,
+    support: Tensor,
+    start: Tensor,
+    max_steps: int = 20,
+    tolerance: float = 1e-3,
+    to_beat: float = math.inf,
+    floor: float = 0.0,
+) -> tuple[Tensor, Tensor]:
     """Minimise tr(V A Vᵀ) − 2 tr(V Bᵀ) over V (R, C) with the given support, each row by conjugate gradients.
 
     Args:
@@ -55,6 +75,12 @@ def masked_conjugate_gradients(
         start: initial guess (R, C); entries outside the support are dropped.
         max_steps: maximum number of iterations; each costs one product with A.
         tolerance: bound on ‖residual‖ / ‖B on the support‖, over all rows, at which to stop.
+        to_beat: stop as soon as the minimum is known to lie above this; needs a floor.
+        floor: a lower bound on the eigenvalues of A. By the Gauss–Radau rule (Meurant and Tichý, 2013) it bounds how
+            much of the objective the iteration can still gain.
+
+    Returns:
+        V, and its residual B − V A on the support, zero elsewhere; both (R, C).
     """
     solution = start * support
     residual = torch.where(support, rhs - solution @ matrix, 0)
@@ -62,8 +88,12 @@ def masked_conjugate_gradients(
     square = residual.square().sum(dim=1, keepdim=True)
     enough = tolerance**2 * torch.where(support, rhs, 0).square().sum()
     tiny = torch.finfo(rhs.dtype).tiny
+    racing = floor > 0 and to_beat < math.inf
+    gain = torch.full_like(square, 1 / floor) if racing else square  # of a row, per squared residual, at most
     for _ in range(max_steps):
         if square.sum() <= enough:
+            break
+        if racing and quadratic(solution, rhs, residual) - float((gain * square).sum()) > to_beat:
             break
         curved = torch.where(support, direction @ matrix, 0)
         curvature = (direction * curved).sum(dim=1, keepdim=True)
@@ -72,5 +102,14 @@ def masked_conjugate_gradients(
         solution = solution + step * direction
         residual = residual - step * curved
         previous, square = square, residual.square().sum(dim=1, keepdim=True)
-        direction = residual + square / previous.clamp_min(tiny) * direction
-    return solution
+        ratio = square / previous.clamp_min(tiny)
+        direction = residual + ratio * direction
+        if racing:
+            rest = (gain - step).clamp_min(tiny)
+            gain = rest / (floor * rest + ratio)
+    return solution, residual
+
+
+def quadratic(solution: Tensor, rhs: Tensor, residual: Tensor) -> float:
+    """Return tr(V A Vᵀ) − 2 tr(V Bᵀ) of V (R, C) on its support, where B − V A is the residual."""
+    return -float((solution * (rhs + residual)).sum(dtype=torch.float64))

@@ -14,7 +14,7 @@ from torch import Tensor
 from sds_core.errors import SDSError, raise_together
 from sds_core.options import faults, option, options_of
 from sds_core.pruning import shared_options as shared
-from sds_core.pruning.adjust import better, solve_kept, straight_through
+from sds_core.pruning.adjust import better, solve_better, solve_kept, straight_through
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.redense import Round, admm_rounds, gradient_rounds
@@ -194,8 +194,7 @@ class SDSAdmm(Method):
     ) -> tuple[str, Pruned]:
         assert dense is not None
         second = pruner.solve(LayerProblem(dense, problem.gram), pattern)
-        candidates = {"second prune": solve_kept(problem, second), "first prune": solve_kept(problem, sparse)}
-        return better(problem, candidates)
+        return solve_better(problem, {"second prune": second, "first prune": sparse})
 
 
 METHODS: dict[str, type[Method]] = {

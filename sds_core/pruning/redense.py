@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from torch import Tensor
 
-from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.layer_problem import LayerProblem, Pruned, inner
 from sds_core.pruning.pattern import Pattern
 
 
@@ -25,6 +25,8 @@ class Round:
     """The re-dense weight (R, C)."""
     prune: Callable[[], Pruned] = field(repr=False)
     """Computes `sparse`."""
+    measure: Callable[[], float] = field(repr=False)
+    """Computes `loss`."""
 
     @cached_property
     def sparse(self) -> Pruned:
@@ -33,6 +35,11 @@ class Round:
         Computed on first use, for few rounds are ever looked at.
         """
         return self.prune()
+
+    @cached_property
+    def loss(self) -> float:
+        """The output error of `dense` on the problem as observed, not shrunk (`LayerProblem.loss`)."""
+        return self.measure()
 
 
 def gradient_rounds(
@@ -65,12 +72,16 @@ def gradient_rounds(
     step = learning_rate / gram.top_eigenvalue
     threshold = step * l1 * float(problem.scaled_weight.abs().mean())
     dense = start * gram.scale
+    product = dense @ gram.scaled
     for number in range(1, iterations + 1):
-        dense = dense - step * (dense @ gram.scaled - rhs)
+        dense = dense - step * (product - rhs)
         if threshold:
             dense = dense.sign() * (dense.abs() - threshold).clamp_min(0)
         dense = dense / (1 + step * l2)
-        yield _pruned_by_wanda(number, dense, gram.scale, pattern)
+        product = dense @ gram.scaled
+        weight = dense / gram.scale
+        measure = partial(_stepped_loss, problem, weight, product)
+        yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
 
 
 def admm_rounds(
@@ -104,14 +115,17 @@ def admm_rounds(
     target = start * gram.scale  # Z − U
     dual = 0.0 * target
     for number in range(1, rounds + 1):
-        dense = gram.ridge_solve(problem.scaled_rhs + rho * target, rho)
+        asked = problem.scaled_rhs + rho * target
+        dense = gram.ridge_solve(asked, rho)
         accumulated = dense + dual
         mask = pattern.mask(accumulated.abs(), "row")
         sparse = accumulated * mask
         dual = (accumulated - sparse) / rho_growth
+        weight = dense / gram.scale
+        measure = partial(_solved_loss, problem, weight, asked, rho)
+        yield Round(number, weight, partial(Pruned, sparse / gram.scale, mask), measure)
         rho *= rho_growth
         target = sparse - dual
-        yield Round(number, dense / gram.scale, partial(Pruned, sparse / gram.scale, mask))
 
 
 def proximal_rounds(
@@ -132,16 +146,25 @@ def proximal_rounds(
     gram = problem.gram
     dense = start * gram.scale
     for number in range(1, rounds + 1):
-        dense = gram.ridge_solve(problem.scaled_rhs + rho * dense, rho)
+        asked = problem.scaled_rhs + rho * dense
+        dense = gram.ridge_solve(asked, rho)
+        weight = dense / gram.scale
+        measure = partial(_solved_loss, problem, weight, asked, rho)
+        yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
         rho *= rho_growth
-        yield _pruned_by_wanda(number, dense, gram.scale, pattern)
 
 
-def _pruned_by_wanda(number: int, scaled: Tensor, scale: Tensor, pattern: Pattern) -> Round:
-    """A round whose pruned weight is its re-dense weight V (R, C), in Jacobi coordinates, pruned by |V|."""
+def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> float:
+    """The observed loss of the weight with V H̃ = `product` (R, C)."""
+    return problem.observed_loss(weight, inner(product, weight * problem.gram.scale))
 
-    def prune() -> Pruned:
-        mask = pattern.mask(scaled.abs(), "row")
-        return Pruned(scaled * mask / scale, mask)
 
-    return Round(number, scaled / scale, prune)
+def _solved_loss(problem: LayerProblem, weight: Tensor, asked: Tensor, rho: float) -> float:
+    """The observed loss of the weight whose V solves V (H̃ + ρI) = Y (R, C), by tr(V H̃ Vᵀ) = tr(V Yᵀ) − ρ‖V‖²."""
+    solved = weight * problem.gram.scale
+    return problem.observed_loss(weight, inner(solved, asked) - rho * inner(solved, solved))
+
+
+def _pruned_by_wanda(problem: LayerProblem, weight: Tensor, pattern: Pattern) -> Pruned:
+    mask = pattern.mask((weight * problem.gram.scale).abs(), "row")
+    return Pruned(weight * mask, mask)

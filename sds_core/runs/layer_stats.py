@@ -1,5 +1,7 @@
 """What is kept of every layer: distributions on fixed edges, statistics, losses, masks that changed. Parquet files."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ def rows(solved: "LayerResult") -> list[dict[str, Any]]:
     Columns besides histogram and statistics, NaN where they mean nothing:
         loss: output error relative to the dense output's energy, on the calibration windows.
         held_out: the same on windows that no solver has seen; stages only.
-        prune_energy: share of the dense output's energy that Wanda's prune of this weight would remove.
+        prune_energy: share of the dense output's energy that Wanda's prune of this weight would remove; stages only.
         mask_changed: share of the first prune's kept weights that are not kept here.
         joint: where the dense weights have gone (`joint_histogram`); stages only.
         crop: a corner of the first mask and this one (`mask_crop`); stages only.
@@ -38,14 +40,16 @@ def rows(solved: "LayerResult") -> list[dict[str, Any]]:
         "dense_std": dense_std,
         "columns": dense.shape[1],
     }
+    losses: dict[int, Callable[[], float]] = {id(one.dense): partial(getattr, one, "loss") for one in solved.rounds}
+    losses[id(dense)] = lambda: 0.0
     known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
 
     def row(stage: str, weight: Tensor, mask: Tensor | None = None, number: int = 0) -> dict[str, Any]:
         if id(weight) not in known:
-            numbers = vars(histogram(weight.cpu(), dense_std)) | vars(statistics(weight, dense_std, mask))
+            numbers = vars(histogram(weight, dense_std)) | vars(statistics(weight, dense_std, mask))
             known[id(weight)] = numbers | {
-                "loss": 0.0 if stage == "dense" else solved.problem.loss(weight),
-                "prune_energy": NOTHING if mask is not None else _prune_energy(solved, weight),
+                "loss": losses[id(weight)]() if id(weight) in losses else solved.problem.loss(weight),
+                "prune_energy": NOTHING if mask is not None or number else _prune_energy(solved, weight),
                 "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
                 "held_out": _held_out(solved, stage, weight) if not number else NOTHING,
             }

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sds_core.pruning.adjust import MOMENTUM, better, solve_kept, straight_through
+from sds_core.pruning.adjust import MOMENTUM, better, solve_better, solve_kept, straight_through
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import NM, Unstructured
 from sds_core.pruning.wanda import Wanda
@@ -144,3 +144,29 @@ def test_a_candidate_that_is_not_finite_never_wins():
     broken = candidate(torch.full_like(WEIGHT, torch.nan))
     assert better(PROBLEM, {"broken": broken, "sound": PRUNED})[0] == "sound"
     assert better(PROBLEM, {"sound": PRUNED, "broken": broken})[0] == "sound"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_solving_the_better_equals_solving_all(seed):
+    problem = LayerProblem.from_inputs(random_weight(ROWS, COLUMNS, seed=seed), INPUTS).shrunk(0.2)
+    candidates = {"wanda": Wanda().solve(problem, NM(2, 4)), "dense-like": Pruned(problem.weight, PRUNED.mask)}
+    solved = {name: solve_kept(problem, candidate) for name, candidate in candidates.items()}
+    for order in (list(candidates), list(candidates)[::-1]):
+        name, weight = solve_better(problem, {key: candidates[key] for key in order})
+        assert name == better(problem, {key: solved[key] for key in order})[0]
+        assert torch.equal(weight.weight, solved[name].weight)
+
+
+def test_a_hopeless_candidate_is_dropped_early(monkeypatch):
+    problem = LayerProblem.from_inputs(WEIGHT, INPUTS).shrunk(0.5)
+    good, hopeless = Wanda().solve(problem, NM(3, 4)), Wanda().solve(problem, NM(1, 4))
+    products = []
+    plain = torch.where
+    monkeypatch.setattr(torch, "where", lambda *a: products.append(1) or plain(*a))
+    solve_kept(problem, hopeless)
+    alone = len(products)
+    solve_kept(problem, good)
+    products_good = len(products) - alone
+    products.clear()
+    assert solve_better(problem, {"good": good, "hopeless": hopeless})[0] == "good"
+    assert len(products) - products_good < alone

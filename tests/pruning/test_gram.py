@@ -223,3 +223,13 @@ def test_an_indefinite_matrix_names_layer_and_damping():
     with pytest.raises(SDSError, match=r"blocks\.2\.q_proj is not positive definite at damping 0\.01"):
         gram.inverse_factor(0.01)
     assert gram.inverse_factor(1.5).isfinite().all()
+
+
+@pytest.mark.parametrize("outputs", [0, 100])
+def test_solving_by_the_inverse_is_the_same_solve(outputs):
+    inputs = correlated_inputs(8, 60)
+    gram = Gram(inputs @ inputs.T / 60, outputs=outputs)
+    rhs = random_weight(5, 8, seed=2)
+    ridged = gram.scaled + 0.3 * torch.eye(8, dtype=torch.float64)
+    torch.testing.assert_close(gram.ridge_solve(rhs, 0.3) @ ridged, rhs)
+    assert len(gram._inverses) == (outputs > 0)

@@ -106,3 +106,18 @@ def test_shapes_and_precisions_must_match():
 def test_sparsity_counts_the_mask_and_not_the_zeros():
     pruned = Pruned(torch.zeros(2, 4), torch.tensor([[True, True, True, False]] * 2))
     assert pruned.sparsity == 0.25
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_observed_loss_needs_the_shrunk_curvature_only(alpha, beta):
+    gram = INPUTS @ INPUTS.T / INPUTS.shape[1]
+    shift = beta * random_weight(*WEIGHT.shape, seed=3) @ gram
+    problem = LayerProblem(WEIGHT, Gram(gram), shift)
+    other = random_weight(*WEIGHT.shape, seed=5)
+    shrunk = (1 - alpha) * gram + alpha * torch.diag(gram.diagonal())
+    curvature = float(torch.trace(other @ shrunk @ other.T))
+    change = other - WEIGHT
+    expected = torch.trace(change @ gram @ change.T) - 2 * (change * shift).sum()
+    expected = float(expected / torch.trace(WEIGHT @ gram @ WEIGHT.T))
+    assert problem.shrunk(alpha).observed_loss(other, curvature) == pytest.approx(expected, rel=1e-9)

@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from sds_core.pruning.gram import Gram
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.pattern import NM, Unstructured
 from sds_core.pruning.redense import admm_rounds, gradient_rounds, proximal_rounds
@@ -198,3 +199,16 @@ def test_the_plain_path_ends_at_the_dense_weight():
     *_, last = proximal_rounds(PROBLEM, SPARSE, NM(2, 4), rounds=200, rho=0.01, rho_growth=1)
     torch.testing.assert_close(last.dense, WEIGHT, rtol=1e-4, atol=1e-4)
     assert torch.equal(last.sparse.mask, SPARSE != 0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+@pytest.mark.parametrize("kind", [admm_rounds, proximal_rounds, gradient_rounds])
+def test_a_rounds_loss_is_that_of_its_dense_weight(kind, alpha):
+    gram = INPUTS @ INPUTS.T / TOKENS
+    problem = LayerProblem(WEIGHT, Gram(gram), 0.1 * random_weight(ROWS, COLUMNS, seed=9) @ gram)
+    fit, start = problem.shrunk(alpha), Wanda().solve(problem, NM(2, 4)).weight
+    options = {"rounds": 4, "rho": 0.1, "rho_growth": 1.5}
+    if kind is gradient_rounds:
+        options = {"iterations": 4, "learning_rate": 0.9, "l1": 0.01, "l2": 0.01}
+    for one in kind(fit, start, NM(2, 4), **options):
+        assert one.loss == pytest.approx(problem.loss(one.dense), rel=1e-9)
