@@ -32,7 +32,7 @@ from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.config import RunConfig
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.run_folder import create
-from sds_core.runs.run_job import experiment
+from sds_core.runs.run_job import run_job
 from sds_core.sds import Recipe, run_phase
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import build, texts
@@ -90,11 +90,11 @@ def replaced(folder: Path) -> None:
     text = str(folder.parent / "text.txt")
     run = create(RunConfig(model=str(folder), method="base", calibration=text, evaluation=text, **small))
     log = run.writer()
-    for event in experiment(run, ModelCache(keep_dense=False)):
+    for event in run_job(run, ModelCache(keep_dense=False)):
         log.append(event)
     (run.folder / "result.json").unlink()
     configured(rms_norm_eps=1e-5)(folder)
-    list(experiment(run, ModelCache(keep_dense=False)))
+    list(run_job(run, ModelCache(keep_dense=False)))
 
 
 def shared(folder: Path) -> None:

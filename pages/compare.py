@@ -169,8 +169,8 @@ def opened(names: list[str]) -> list[Run]:
 def together(runs: list[Run]) -> None:
     """Everything about the chosen runs."""
     from sds_core.runs.compare import names, side_by_side, sort_out
-    from sds_core.runs.lineup import commands
     from sds_core.runs.outcomes import finished_outcomes
+    from sds_core.runs.sweep import commands
 
     kept, reasons = sort_out(runs)
     excluded(reasons)

@@ -25,11 +25,11 @@ def begin_demo() -> str:
     Raises:
         SDSError: they cannot be made or started.
     """
-    from sds_core.runs.lineup import DEMO, lineup
     from sds_core.runs.run_folder import create
+    from sds_core.runs.sweep import DEMO, method_configs
     from sds_core.runs.worker import launch
 
-    runs = [create(config) for config in lineup(DEMO)]
+    runs = [create(config) for config in method_configs(DEMO)]
     launch(runs)
     return ",".join(run.id for run in runs)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from sds_core.commands import flags
 from sds_core.commands.follow import follow, follow_new
 from sds_core.errors import SDSError
+from sds_core.extras.slurm import slurm_array
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig
-from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.outcomes import finished_outcomes
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.ranking import answer, rank
 from sds_core.runs.run_folder import Run, create, open_run
-from sds_core.runs.sweep import grid, slurm_array
+from sds_core.runs.sweep import COMPARED, DEMO, grid, method_configs
 
 FIXED_BY_INSPECT = (
     "model",
@@ -127,11 +127,11 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    return _run_together(lineup(flags.chosen(options), options.methods))
+    return _run_together(method_configs(flags.chosen(options), options.methods))
 
 
 def _demo(options: argparse.Namespace) -> int:
-    return _run_together(lineup(DEMO))
+    return _run_together(method_configs(DEMO))
 
 
 def _sweep(options: argparse.Namespace) -> int:

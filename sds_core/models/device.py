@@ -53,6 +53,13 @@ def allow_fast_matmul(device: torch.device) -> str:
     return chosen
 
 
+def use_threads(threads: int) -> int:
+    """Set the number of CPU threads, all cores for 0; return it."""
+    chosen = threads or os.cpu_count() or 1
+    torch.set_num_threads(chosen)
+    return chosen
+
+
 def available_memory(device: torch.device) -> int:
     """Free memory of a device, bytes."""
     if device.type == "cuda":

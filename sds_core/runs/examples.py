@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sds_core.runs.archive import pack, packed_id, unpack
 from sds_core.runs.config import RunConfig
-from sds_core.runs.lineup import COMPARED, DEMO, lineup
 from sds_core.runs.run_folder import Run, root
+from sds_core.runs.sweep import COMPARED, DEMO, method_configs
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""
@@ -24,7 +24,7 @@ PROMPTS = (
 
 def configs() -> list[RunConfig]:
     """Return the configurations whose runs are shipped."""
-    return lineup(DEMO, METHODS)
+    return method_configs(DEMO, METHODS)
 
 
 def write(runs: Sequence[Run]) -> list[Path]:

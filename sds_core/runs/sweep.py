@@ -1,27 +1,47 @@
-"""A grid of runs: models × patterns × seeds × methods; worked off here, or handed to Slurm as an array of jobs."""
+"""Several methods on one model, and grids of models, patterns and seeds: options → configurations → command lines."""
 
+import dataclasses
 import shlex
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.pruning.methods import METHODS, option_names
 from sds_core.runs import plugins
-from sds_core.runs.config import RunConfig
-from sds_core.runs.files import write_text
-from sds_core.runs.lineup import lineup
-from sds_core.runs.run_folder import Run, root
+from sds_core.runs.config import PRESETS, RunConfig, flag
+
+COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
+"""METHOD:PRUNER, the default of `compare`."""
+DEMO = {**PRESETS["quick"], "title": "demo"}
+
+
+def method_configs(values: dict[str, Any], methods: Sequence[str] = COMPARED) -> list[RunConfig]:
+    """Return one configuration for each METHOD:PRUNER; an option goes to every method that has it.
+
+    Raises:
+        SDSError: a configuration contradicts itself, or no method knows an option.
+    """
+    asked, used, configs = values.get("options", {}), set[str](), []
+    for name in methods:
+        method, _, pruner = name.partition(":")
+        known = option_names(method)
+        used.update(known)
+        own = {key: value for key, value in asked.items() if key in known}
+        chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
+        configs.append(RunConfig.from_dict(chosen))
+    if unused := sorted(set(asked) - used):
+        raise SDSError("none of these methods has such an option", got=", ".join(unused))
+    return configs
 
 
 def grid(
     values: dict[str, Any], models: Sequence[str], patterns: Sequence[str], seeds: Sequence[int], methods: Sequence[str]
 ) -> list[RunConfig]:
-    """One configuration a combination, those that share most beside each other.
+    """Return one configuration for each combination, those that share most next to each other.
 
     Args:
-        values: what all runs have in common, as `lineup` takes it.
-        models, patterns, seeds: what is varied.
+        values: options that all runs share, as for `method_configs`.
+        models, patterns, seeds: the values to combine.
         methods: METHOD:PRUNER.
 
     Raises:
@@ -32,26 +52,49 @@ def grid(
         for model in models
         for pattern in patterns
         for seed in seeds
-        for config in lineup(values | {"model": model, "pattern": pattern, "seed": seed}, methods)
+        for config in method_configs(values | {"model": model, "pattern": pattern, "seed": seed}, methods)
     ]
 
 
-def slurm_array(runs: list[Run], file: Path) -> None:
-    """Write a script for `sbatch` that works each run off as a job of its own; what a job asks for is added by hand.
+def commands(configs: list[RunConfig]) -> list[str]:
+    """Return as few command lines as make these runs: `compare` for those that share their options, `run` for a phase.
 
-    Raises:
-        SDSError: the file exists, or cannot be written.
+    Titles are left out, for they change nothing.
     """
-    if file.exists():
-        raise SDSError("the file to write exists already", got=str(file))
-    here, python = shlex.quote(str(Path(__file__).parents[2])), shlex.quote(sys.executable)
-    folder = shlex.join(plugins.folder_flag(run.config.pruner for run in runs))
-    lines = [
-        "#!/bin/bash",
-        f"#SBATCH --array=0-{len(runs) - 1}",
-        "#SBATCH --job-name=sds",
-        f"export PYTHONPATH={here} SDS_RUNS={shlex.quote(str(root()))}",
-        f"runs=({' '.join(run.id for run in runs)})",
-        f'exec {python} -m sds_core resume "${{runs[$SLURM_ARRAY_TASK_ID]}}" {folder}'.rstrip(),
-    ]
-    write_text(file, "\n".join(lines) + "\n")
+    groups: list[list[RunConfig]] = []
+    for config in configs:
+        plain = dataclasses.replace(config, title="")
+        if any(plain in group for group in groups):
+            continue
+        home = next((group for group in groups if _one_line([*group, plain])), None)
+        if home is None:
+            groups.append([plain])
+        else:
+            home.append(plain)
+    return [group[0].command() if group[0].phase else _compare(group) for group in groups]
+
+
+def _one_line(group: list[RunConfig]) -> bool:
+    """Whether one `compare` makes exactly these runs."""
+    own = dict.fromkeys(("method", "pruner", "pruner_sha256", "options"))
+    alike = all(config.phase == 0 and config.to_dict() | own == group[0].to_dict() | own for config in group)
+    together = _together(group)
+    return alike and all(_with(config, together) == vars(config.made_method()) for config in group)
+
+
+def _together(group: list[RunConfig]) -> dict[str, Any]:
+    return {name: value for config in group for name, value in config.options.items()}
+
+
+def _with(config: RunConfig, options: dict[str, Any]) -> dict[str, Any]:
+    """Return all options of a run's method, given those of `options` that it has."""
+    known = option_names(config.method)
+    return vars(METHODS[config.method]()) | {name: value for name, value in options.items() if name in known}
+
+
+def _compare(group: list[RunConfig]) -> str:
+    methods = [f"{config.method}:{config.pruner}" for config in group]
+    shared = dataclasses.replace(group[0], options={}).flags(without=("method", "pruner"))
+    options = [word for name, value in _together(group).items() for word in flag(name, value)]
+    folder = plugins.folder_flag(config.pruner for config in group)
+    return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

@@ -118,22 +118,22 @@ def _work_off(runs: list[Run], locks: list[int]) -> int:
     from sds_core.runs.model_cache import ModelCache
 
     walks = [len(run.config.phases) for run in runs]
-    bench = ModelCache(keep_dense=sum(walks) > 1)
+    cache = ModelCache(keep_dense=sum(walks) > 1)
     failed = 0
     for run, descriptor in zip(runs, locks, strict=True):
         try:
-            failed += not attempt(run, partial(_work_through, run, bench))
+            failed += not attempt(run, partial(_work_through, run, cache))
         finally:
             os.close(descriptor)
     return failed
 
 
-def _work_through(run: Run, bench: ModelCache, log: LogWriter) -> None:
-    from sds_core.runs.run_job import experiment
+def _work_through(run: Run, cache: ModelCache, log: LogWriter) -> None:
+    from sds_core.runs.run_job import run_job
 
     cure = f"continue with: python -m sds_core resume {run.id}"
     refuse_cancelled(run, "cancelled; finished blocks are kept", cure)
-    for event in experiment(run, bench):
+    for event in run_job(run, cache):
         log.append(event)
         if not isinstance(event, JobFinished):
             refuse_cancelled(run, "cancelled; finished blocks are kept", cure)

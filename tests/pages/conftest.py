@@ -13,7 +13,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.events import Event
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.run_folder import Run, create
-from sds_core.runs.run_job import experiment
+from sds_core.runs.run_job import run_job
 from tests.pages.browser import MISSING, Visitor, server, visitors
 from tests.records import write_log
 
@@ -60,7 +60,7 @@ def made() -> Callable[..., Run]:
 def work_off(run: Run) -> Run:
     """Do a run in this process, as the worker would."""
     log = run.writer()
-    for event in experiment(run, ModelCache(keep_dense=True)):
+    for event in run_job(run, ModelCache(keep_dense=True)):
         log.append(event)
     return run
 

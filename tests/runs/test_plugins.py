@@ -16,9 +16,9 @@ from sds_core.runs import plugin_check, plugins
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.compare import names, side_by_side
 from sds_core.runs.config import RunConfig
-from sds_core.runs.lineup import commands, lineup
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import create, open_run
+from sds_core.runs.sweep import commands, method_configs
 from sds_core.runs.worker import launch
 from tests.runs.test_plugin_file import SOUND, written
 from tests.small_runs import config, finish, work_here
@@ -129,7 +129,7 @@ def test_command_line_names_the_plugin_folder(made, mine):
     (line,) = commands([made.config, dataclasses.replace(made.config, pruner="wanda", pruner_sha256="")])
     options = build_parser().parse_args(shlex.split(line)[3:])
     assert options.pruners == str(mine.parent) and options.methods == ["base:mine", "base:wanda"]
-    assert [c.pruner for c in lineup(chosen(options), options.methods)] == ["mine", "wanda"]
+    assert [c.pruner for c in method_configs(chosen(options), options.methods)] == ["mine", "wanda"]
 
 
 def test_run_needs_a_registry_with_its_plugin(mine, runs_root, tiny_folder):

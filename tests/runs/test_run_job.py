@@ -280,27 +280,27 @@ def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(
 
 def test_a_run_is_finished_as_soon_as_it_is_though_its_worker_has_more_to_do(tiny_folder, monkeypatch):
     first, second = (create(config(tiny_folder, method=method)) for method in ("base", "adjusted"))
-    do, seen = run_job.experiment, []
+    do, seen = run_job.run_job, []
 
-    def noting(run, bench):
+    def noting(run, cache):
         seen.append((first.state(), second.state()))
-        yield from do(run, bench)
+        yield from do(run, cache)
 
-    monkeypatch.setattr(run_job, "experiment", noting)
+    monkeypatch.setattr(run_job, "run_job", noting)
     work_here([first, second])
     assert seen == [("running", "queued"), ("finished", "queued")]
 
 
 def test_an_internal_error_is_written_down_beside_its_own_run_and_ends_the_worker(tiny_folder, monkeypatch):
     first, second, third = (create(config(tiny_folder, method="base", seed=seed)) for seed in range(3))
-    do = run_job.experiment
+    do = run_job.run_job
 
-    def breaking(run, bench):
+    def breaking(run, cache):
         if run is second:
             raise RuntimeError("a defect")
-        yield from do(run, bench)
+        yield from do(run, cache)
 
-    monkeypatch.setattr(run_job, "experiment", breaking)
+    monkeypatch.setattr(run_job, "run_job", breaking)
     with pytest.raises(SystemExit):
         work_here([first, second, third])
     assert first.state() == "finished" and second.state() == "failed"

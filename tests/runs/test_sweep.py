@@ -6,8 +6,9 @@ import subprocess
 import pytest
 
 from sds_core.errors import SDSError
+from sds_core.extras.slurm import slurm_array
 from sds_core.runs.run_folder import create
-from sds_core.runs.sweep import grid, slurm_array
+from sds_core.runs.sweep import grid
 from tests.small_runs import config
 
 

@@ -6,7 +6,7 @@ from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.runs.config import Parent, RunConfig
-from sds_core.runs.lineup import COMPARED, DEMO, commands, lineup
+from sds_core.runs.sweep import COMPARED, DEMO, commands, method_configs
 
 
 def read(line: str) -> list[RunConfig]:
@@ -14,11 +14,11 @@ def read(line: str) -> list[RunConfig]:
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sds_core", "compare"]
     options = build_parser().parse_args(words[3:])
-    return lineup(chosen(options), options.methods)
+    return method_configs(chosen(options), options.methods)
 
 
 def test_an_option_goes_to_the_methods_that_know_it():
-    made = lineup({"pattern": "50%", "options": {"rounds": 3}}, ["base:magnitude", "sds-admm", "sds:sparsegpt"])
+    made = method_configs({"pattern": "50%", "options": {"rounds": 3}}, ["base:magnitude", "sds-admm", "sds:sparsegpt"])
     assert made == [
         RunConfig(pattern="50%", method="base", pruner="magnitude"),
         RunConfig(pattern="50%", method="sds-admm", options={"rounds": 3}),
@@ -29,11 +29,11 @@ def test_an_option_goes_to_the_methods_that_know_it():
 @pytest.mark.parametrize("options", [{"rounds": 3}, {"nothing": 1}])
 def test_an_option_that_no_method_knows_is_refused(options):
     with pytest.raises(SDSError, match="none of these methods"):
-        lineup({"options": options}, ["base:wanda"])
+        method_configs({"options": options}, ["base:wanda"])
 
 
 def test_the_demo_is_one_line_and_its_title_is_not_in_it():
-    (line,) = commands(lineup(DEMO))
+    (line,) = commands(method_configs(DEMO))
     assert "demo" not in line
     assert [(c.method + ":" + c.pruner) for c in read(line)] == list(COMPARED)
     assert {(c.samples, c.length) for c in read(line)} == {(8, 512)}

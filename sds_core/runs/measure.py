@@ -1,0 +1,64 @@
+"""Perplexity of a run's model, stage by stage; each pass over the blocks is reported as it goes."""
+
+import hashlib
+from collections.abc import Generator
+from typing import TypeVar
+
+import torch
+
+from sds_core.errors import SDSError
+from sds_core.models.cache import cache_folder
+from sds_core.models.calibration import digest
+from sds_core.models.evaluate import evaluate
+from sds_core.models.structure import ModelStructure
+from sds_core.pruning.perplexity import Perplexity
+from sds_core.pruning.stages import Stage
+from sds_core.runs import typed_json
+from sds_core.runs.events import Event, Measurement, Measuring
+from sds_core.runs.files import write_json
+from sds_core.runs.run_context import RunContext
+
+T = TypeVar("T")
+
+
+def measure(
+    context: RunContext, stage: Stage, structure: ModelStructure | None = None
+) -> Generator[Event, None, Perplexity]:
+    """Return the perplexity of the run's model as it is now, or of another one."""
+    blocks = evaluate(structure or context.structure, context.evaluation, context.device)
+    return (yield from reported(context, stage, blocks))
+
+
+def reported(context: RunContext, what: Measurement, blocks: Generator[int, None, T]) -> Generator[Event, None, T]:
+    """Yield an event for every block that a pass finishes; return what the pass returns."""
+    while True:
+        try:
+            block = next(blocks)
+        except StopIteration as done:
+            return done.value
+        yield Measuring(what=what, block=block, of=len(context.structure.blocks))
+
+
+def measure_dense(context: RunContext) -> Generator[Event, None, Perplexity]:
+    """Return the perplexity of the dense model, from the user's cache if it was measured before on this set-up.
+
+    Raises:
+        SDSError: the cached result is broken.
+    """
+    setting = (
+        context.loaded.fingerprint,
+        str(context.loaded.model.dtype),
+        digest(context.evaluation),
+        context.device.type,
+        torch.__version__,
+        torch.get_float32_matmul_precision(),
+    )
+    path = cache_folder() / "dense" / f"{hashlib.sha256(repr(setting).encode()).hexdigest()[:32]}.json"
+    if path.exists():
+        try:
+            return typed_json.parse(Perplexity, path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SDSError(f"the dense result in {path} is broken: {error}", cure="delete that file") from error
+    measured = yield from measure(context, "dense")
+    write_json(path, typed_json.to_json(measured))
+    return measured
