@@ -120,7 +120,7 @@ def _axes(across: list[float], height: int, numbered: bool) -> dict[str, dict[st
     rows = {"tickvals": list(range(height)), "ticktext": [str(i + 1) for i in range(height)]}
     return {
         "xaxis": plain | columns | {"range": [-0.55, across[-1] + 0.55], "showticklabels": numbered},
-        "yaxis": plain | rows | {"range": [height - 0.45, -0.55], "showticklabels": height > 1},
+        "yaxis": plain | rows | {"range": [height - 0.4, -0.6], "showticklabels": height > 1},
     }
 
 

@@ -15,8 +15,8 @@ from sds_core.runs.run_folder import Run
 NAMES = {
     "base-wanda": "Wanda alone",
     "base-sparsegpt": "SparseGPT alone",
-    "sds-wanda": "SDS, from Wanda",
-    "sds-admm-wanda": "SDS with a memory, from Wanda",
+    "sds-wanda": "SDS (from Wanda)",
+    "sds-admm-wanda": "SDS with a memory (from Wanda)",
 }
 """The shipped examples that the Walk needs, with their names there."""
 RUNS = tuple(NAMES)

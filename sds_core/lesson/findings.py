@@ -88,7 +88,7 @@ def repair(found: Evidence) -> Finding:
     return Finding(
         {Verdict.WORSE: 0, Verdict.BETTER: 2}.get(gain.verdict, 1),
         f"SparseGPT’s perplexity is {format_perplexity(sparsegpt.perplexity)}, Wanda’s "
-        f"{format_perplexity(wanda.perplexity)}: {times(gain)} times as high, with as many zeros.",
+        f"{format_perplexity(wanda.perplexity)}: it is {times(gain)} times Wanda’s, with as many zeros.",
         low(before_and_after(list(found.stage("base-sparsegpt", "sparse")["joint"]), "sparse")),
         "Weights before and after SparseGPT: most have moved off the diagonal",
         f"The kept weights of the same layer ({name_of_layer(found.layer('base-sparsegpt'))}): old value across, new "
@@ -150,7 +150,7 @@ def best(found: Evidence) -> Finding:
     names = {row.run: NAMES[name] for row, name in zip(rows, RUNS, strict=True)}
     ahead = found.claim(first, second)
     sure = ahead.verdict is Verdict.BETTER
-    whose = "" if sure else f", from {names[first.run]}"  # else the right option has just named it
+    whose = "" if sure else f", of {names[first.run]}"  # else the right option has just named it
     versus = ""
     if base := first.against.get("base"):
         versus = f" Compared with the pruner that it starts from, its perplexity is {times(base.claim)} times as high."
@@ -159,8 +159,8 @@ def best(found: Evidence) -> Finding:
     return Finding(
         rows.index(first) if sure else len(rows),
         f"The lowest perplexity is {format_perplexity(first.perplexity)}{whose} (dense: "
-        f"{format_perplexity(first.outcome.dense.value)}); the next is {format_perplexity(second.perplexity)}, from "
-        f"{names[second.run]}. {words(ahead, names[first.run], names[second.run])}{versus}",
+        f"{format_perplexity(first.outcome.dense.value)}); the next, of {names[second.run]}, is "
+        f"{format_perplexity(second.perplexity)}. {words(ahead, names[first.run], names[second.run])}{versus}",
         beside_dense(figure),
         "Each run’s perplexity as a multiple of the dense model’s, with its interval",
         "Further left is better; 1 would be no loss at all. The bars, in brackets next to the names, reach two "
