@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.pictures import compare, details, start, studio, walk
+from pages.ui.pictures import compare, details, lab, start, studio, walk
 
 PAYLOADS = Path(__file__).parent / "payloads"
 PAGE = """<style>
@@ -42,6 +42,7 @@ class Shown:
 KINDS = {
     "compare": Shown(compare.Compare, compare.mount, events=("open",)),
     "details": Shown(details.Details, details.mount),
+    "lab": Shown(lab.Lab, lab.mount, beside=300),
     "start": Shown(start.Start, start.mount, beside=460, picked=False),
     "studio": Shown(studio.Studio, studio.mount, above=62, events=("details",)),
     "walk": Shown(walk.Walk, walk.mount),

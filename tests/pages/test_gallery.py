@@ -264,3 +264,15 @@ def test_a_guess_is_dragged_on_the_axis_of_the_answer(visit):
     visitor.page.mouse.up()
     picked(visitor, guess="60")
     assert visitor.page.get_by_label("Your guess").get_attribute("aria-valuetext") == "60"
+
+
+def test_the_lab_turns_weights_and_costs_together(visit):
+    visitor = visit("lab-admm")
+    numbers, shape = visitor.page.locator(".lab dd").first, visitor.page.locator(".redense .edge")
+    before = numbers.inner_text(), shape.get_attribute("d")
+    slider = visitor.page.get_by_role("slider")
+    slider.focus()
+    visitor.page.keyboard.press("Home")
+    assert numbers.inner_text() != before[0] and shape.get_attribute("d") != before[1]
+    assert slider.get_attribute("aria-valuetext") == "round 1"
+    picked(visitor, round=1)
