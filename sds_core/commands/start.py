@@ -10,6 +10,7 @@ from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig
+from sds_core.runs.experiment import config_in
 from sds_core.runs.outcomes import finished_outcomes
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.ranking import answer, rank
@@ -86,8 +87,12 @@ def _add_grid(sweep: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    values = flags.chosen(options)
+    if name := values.get("experiment"):
+        if options.origin:
+            raise SDSError("an experiment finds the parent by itself", cure="drop --from, or drop --experiment")
+        return follow_new(_create([config_in(name, values)]))
     if options.origin is None:
-        values = flags.chosen(options)
         if values.get("phase"):
             values["schedule"] = "staged"
         return follow_new(_create([RunConfig.from_dict(values)]))
@@ -95,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
     if phase < 2:
         raise SDSError("--from requires --phase 2 or 3", got=f"--phase {phase}")
     parent = open_run(options.origin)
-    return follow_new(_create([parent.config.branch(flags.chosen(options), parent.as_parent(phase))]))
+    return follow_new(_create([parent.config.branch(values, parent.as_parent(phase))]))
 
 
 def _create(configs: list[RunConfig]) -> list[Run]:

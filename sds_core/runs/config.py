@@ -1,6 +1,7 @@
 """What a run is asked to do: options, presets, and the command line that equals them."""
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """What a branch takes over from its parent: it goes on from weights made this way."""
+
+EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,9 @@ class RunConfig:
         False, "Prune a model although less than half of its blocks' weights lie in layers that can be pruned."
     )
     title: str = option("", "A name for people.")
+    experiment: str = option(
+        "", "Name of an experiment: its runs share model, texts and pattern, and each phase finds its parent by it."
+    )
     options: dict[str, float] = field(default_factory=dict)
     """Options of the method that differ from its defaults."""
     parent: Parent | None = None
@@ -132,6 +138,10 @@ class RunConfig:
                 cure="choose a ratio such as 0.5, or the uniform allocation",
             )
         _ = self.texts
+        if self.experiment and not EXPERIMENT_NAME.fullmatch(self.experiment):
+            raise SDSError(
+                "not an experiment's name", got=self.experiment, allowed="small letters, digits and hyphens, 64 at most"
+            )
         if not self.model:
             raise SDSError("no model was named", allowed="a hub id, a folder, a .gguf file or demo")
 
@@ -238,6 +248,9 @@ class RunConfig:
 
     def command(self) -> str:
         """The command line that does the same."""
+        if self.experiment and self.parent:  # the experiment knows the parent, and all that a branch takes over
+            inherited = [name for name in FIXED_BY_PARENT if name != "pruner"]
+            return shlex.join(["python", "-m", "sds_core", "run", *self.flags(inherited)])
         origin = ["--from", self.parent.run] if self.parent else []
         return shlex.join(["python", "-m", "sds_core", "run", *self.flags(), *origin])
 

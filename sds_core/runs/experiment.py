@@ -1,0 +1,260 @@
+"""Experiments: runs grouped by name that share model, texts and pattern; each method branches from a base pruner's run.
+
+An experiment has three phases. In phase 1 every base pruner has one run; every method goes on from it with a run for
+phase 2 and one for phase 3. There is no file of its own: an experiment is the runs whose configuration names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.pruning.methods import METHODS, make_method
+from sds_core.pruning.registry import PrunerRegistry
+from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
+from sds_core.runs.run_folder import Run, create, ids, open_run
+
+BASE = "base"
+"""The method of a base pruner alone; its variant ends with phase 1."""
+SHARED = tuple(name for name in FIXED_BY_PARENT if name != "pruner")
+"""The options that are the same in all runs of an experiment."""
+WORKING = ("device", "threads", "weights", "keep_weights", "partial")
+"""Options that change no outcome: every phase may set them anew."""
+PREFERRED = ("finished", "running", "queued", "cancelled", "interrupted", "new", "failed")
+"""Of several runs of one phase the first of these states counts, of equal ones the newest."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way through the phases: a base pruner alone, or a method that goes on from it."""
+
+    method: str
+    pruner: str
+    options: dict[str, float] = field(default_factory=dict)
+    """Options of the method that differ from its defaults."""
+
+    def __post_init__(self) -> None:
+        make_method(self.method, self.options)
+        if self.method != BASE and not METHODS[self.method].redenses:
+            raise SDSError(
+                f"method {self.method} has no phases to step through",
+                allowed=", ".join([BASE, *stepped_methods()]),
+                cure="start it as a run: python -m sds_core run",
+            )
+
+    @property
+    def base(self) -> Variant:
+        """The base pruner that this variant starts from."""
+        return Variant(BASE, self.pruner)
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """The phases it goes through."""
+        return (1,) if self.method == BASE else (1, 2, 3)
+
+    @property
+    def name(self) -> str:
+        """Its name in a URL, apart from its options."""
+        return self.pruner if self.method == BASE else f"{self.method}-{self.pruner}"
+
+    def same_as(self, config: RunConfig) -> bool:
+        """Whether a run has this variant's method, pruner and options."""
+        if (config.method, config.pruner) != (self.method, self.pruner):
+            return False
+        return config.made_method() == make_method(self.method, self.options)
+
+
+def stepped_methods() -> list[str]:
+    """Return the methods that go through all three phases."""
+    return [name for name, method in METHODS.items() if method.redenses]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named group of runs; empty until its first phase begins."""
+
+    name: str
+    settings: RunConfig
+    """Its shared options; what differs between its runs means nothing here."""
+    members: tuple[tuple[Run, RunConfig], ...] = ()
+    """Its runs with their configurations, newest first."""
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The variants that its runs belong to: base pruners first, then methods, each in the order of creation."""
+        found: list[Variant] = []
+        for _, config in reversed(self.members):
+            # A phase-1 run belongs to its base pruner, whatever method it was created with.
+            names = [Variant(BASE, config.pruner)]
+            if config.phase != 1 and config.method != BASE and METHODS[config.method].redenses:
+                names.append(Variant(config.method, config.pruner, config.options))
+            found += [one for one in names if one not in found]
+        return sorted(found, key=lambda one: one.method != BASE)
+
+    def run_of(self, variant: Variant, phase: int) -> Run | None:
+        """Return the run of a variant's phase; all variants from one base pruner share its phase 1."""
+        found = [run for run, config in self.members if _does(config, variant, phase)]
+        return min(found, key=lambda run: PREFERRED.index(run.state()), default=None)
+
+    def finished(self, variant: Variant, phase: int) -> bool:
+        """Whether a variant's phase is done."""
+        run = self.run_of(variant, phase)
+        return run is not None and run.state() == "finished"
+
+    def next_phase(self, variants: Iterable[Variant]) -> int | None:
+        """Return the earliest phase that one of the variants has not finished; None where all are done."""
+        missing = (phase for one in variants for phase in one.phases if not self.finished(one, phase))
+        return min(missing, default=None)
+
+    def live(self) -> list[Run]:
+        """Return the runs that are queued or running."""
+        return [run for run, _ in self.members if run.state() in ("queued", "running")]
+
+    def configs(self, variants: Sequence[Variant], phase: int) -> list[RunConfig]:
+        """Return configurations for a phase of the variants that have no run for it.
+
+        Raises:
+            SDSError: a variant has not finished the phase before.
+        """
+        wanted: list[Variant] = []
+        for one in (one.base if phase == 1 else one for one in variants):
+            if phase in one.phases and one not in wanted and self.run_of(one, phase) is None:
+                wanted.append(one)
+        return [self.config_of(one, phase) for one in wanted]
+
+    def config_of(self, variant: Variant, phase: int) -> RunConfig:
+        """Return the configuration of a variant's phase.
+
+        Raises:
+            SDSError: the phase before is not finished, or its weights are gone.
+        """
+        if phase == 1:
+            own = {"pruner": variant.pruner, "method": BASE, "options": {}, "schedule": "staged", "phase": 1}
+            anew = {"experiment": self.name, "parent": None, "pruner_sha256": "", "title": ""}
+            return RunConfig.from_dict(self.settings.to_dict() | own | anew)
+        if phase not in variant.phases:
+            raise SDSError(f"{variant.name} has no phase {phase}", allowed=", ".join(map(str, variant.phases)))
+        parent = self.run_of(variant, phase - 1)
+        if parent is None or not self.finished(variant, phase - 1):
+            raise SDSError(
+                f"phase {phase - 1} of {variant.name} is not finished in experiment {self.name}",
+                cure=f"run phase {phase - 1} first",
+            )
+        changes: dict[str, Any] = {name: getattr(self.settings, name) for name in WORKING}
+        if phase == 2:
+            changes |= {"method": variant.method, "options": variant.options}
+        config = parent.config
+        if config.phase == 0:  # its options would be inherited with it
+            config = dataclasses.replace(config, options={})
+        return config.branch(changes, parent.as_parent(phase))
+
+    def runs_for(self, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:
+        """Return the runs to launch for a phase: those that stopped on the way, and new ones.
+
+        Raises:
+            SDSError: a pruner is not available, the phase before is not finished, or the disk is full.
+        """
+        steps = [one.base if phase == 1 else one for one in variants if phase in one.phases]
+        found = [run for one in steps if (run := self.run_of(one, phase))]
+        stopped = [run for run in found if run.state() not in ("finished", "running", "queued")]
+        configs = self.configs(variants, phase)
+        for config in configs:
+            pruners.require(config.pruner, config.pruner_sha256)
+        return [*dict.fromkeys(stopped), *(create(config, pruners) for config in configs)]
+
+
+def _does(config: RunConfig, variant: Variant, phase: int) -> bool:
+    """Whether a run with this configuration does a variant's phase."""
+    if phase == 1 and config.phase == 1:
+        return config.pruner == variant.pruner
+    return config.phase in (0, phase) and variant.same_as(config)
+
+
+def experiments() -> list[Experiment]:
+    """Return all experiments, the one with the newest run first; runs that cannot be read are left out."""
+    groups: dict[str, list[tuple[Run, RunConfig]]] = {}
+    for name in ids():
+        try:
+            run = open_run(name)
+            if group := run.asked().get("experiment"):
+                groups.setdefault(str(group), []).append((run, run.config))
+        except SDSError:  # its own page says why
+            continue
+    return [Experiment(name, members[-1][1], tuple(members)) for name, members in groups.items()]
+
+
+def find(name: str) -> Experiment:
+    """Return the experiment with a name.
+
+    Raises:
+        SDSError: there is none.
+    """
+    known = experiments()
+    for one in known:
+        if one.name == name:
+            return one
+    raise SDSError(
+        "there is no such experiment", got=name, allowed=", ".join(one.name for one in known) or "none exists yet"
+    )
+
+
+def with_settings(settings: RunConfig) -> Experiment:
+    """Return the newest experiment with these shared options, or an empty one with a new name."""
+    known = experiments()
+    for one in known:
+        if not _differing(one.settings, settings):
+            return dataclasses.replace(one, settings=settings)
+    return Experiment(_new_name(settings, {one.name for one in known}), settings)
+
+
+def config_in(name: str, asked: dict[str, Any]) -> RunConfig:
+    """Return the configuration of a run that the command line asks for in an experiment.
+
+    What is not asked for is the experiment's, once it exists.
+
+    Raises:
+        SDSError: it contradicts the experiment, or the phase before is not finished.
+    """
+    phase = asked.get("phase", 0)
+    if phase == 0:
+        raise SDSError("an experiment goes phase by phase", cure="add --phase 1, 2 or 3, or drop --experiment")
+    if phase == 1 and asked.get("method", BASE) != BASE:
+        raise SDSError(
+            "phase 1 belongs to the base pruner alone, and all methods share it", cure="drop --method, or use phase 2"
+        )
+    known = next((one for one in experiments() if one.name == name), None)
+    if known is None and phase > 1:
+        known = find(name)
+    fixed = known.settings.to_dict() if known else {}
+    own = {"method": BASE, "options": {}, "schedule": "staged", "phase": 1, "parent": None, "experiment": name}
+    settings = RunConfig.from_dict(
+        {key: value for key, value in fixed.items() if key in (*SHARED, *WORKING)}
+        | {key: value for key, value in asked.items() if key not in own}
+        | own
+    )
+    if known and (other := _differing(known.settings, settings)):
+        raise SDSError(
+            f"experiment {name} has another {' and '.join(other)}", cure="give this run another experiment's name"
+        )
+    experiment = Experiment(name, settings, known.members if known else ())
+    variant = Variant(asked.get("method", RunConfig.method), settings.pruner, asked.get("options", {}))
+    return experiment.config_of(variant.base if phase == 1 else variant, phase)
+
+
+def _differing(one: RunConfig, other: RunConfig) -> list[str]:
+    """Return the shared options in which two runs differ."""
+    return [name for name in SHARED if getattr(one, name) != getattr(other, name)]
+
+
+def _new_name(settings: RunConfig, taken: set[str]) -> str:
+    """Return a readable name that no experiment has, such as demo-2-4 or demo-2-4-2."""
+    model = settings.model.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
+    words = re.sub(r"[^a-z0-9]+", "-", f"{model}-{settings.pattern}".lower().replace("%", "pc")).strip("-")[-50:]
+    name, number = words.strip("-"), 1
+    while (found := name if number == 1 else f"{name}-{number}") in taken:
+        number += 1
+    return found

@@ -1,0 +1,134 @@
+"""Experiments: which run belongs to which phase of which variant, what comes next, and how the command line says it."""
+
+import dataclasses
+import shlex
+
+import pytest
+
+from sds_core.commands.flags import chosen
+from sds_core.commands.parser import build_parser
+from sds_core.errors import SDSError
+from sds_core.pruning.registry import BUILT_IN
+from sds_core.runs import experiment
+from sds_core.runs.config import RunConfig
+from sds_core.runs.experiment import Variant
+from sds_core.runs.run_folder import create, ids
+from tests.small_runs import config, work_here
+
+WANDA, MAGNITUDE = Variant("base", "wanda"), Variant("base", "magnitude")
+SDS = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
+ADMM = Variant("sds-admm", "wanda", {"rounds": 2})
+FEWER = Variant("sds-admm", "wanda", {"rounds": 3})
+
+
+@pytest.fixture
+def settings(tiny_folder, runs_root):
+    return config(tiny_folder)
+
+
+def step(found, variants):
+    """Do the next phase of some variants; the experiment as it is then."""
+    phase = found.next_phase(variants)
+    work_here(found.runs_for(variants, phase, BUILT_IN))
+    return experiment.find(found.name)
+
+
+def test_three_phases_share_the_base_pruners_run(settings):
+    variants = [SDS, ADMM]
+    found = experiment.with_settings(settings)
+    assert found.next_phase(variants) == 1 and found.variants == []
+    found = step(found, variants)
+    assert [run_config.method for _, run_config in found.members] == ["base"]
+    assert found.run_of(SDS, 1) == found.run_of(ADMM, 1) == found.run_of(WANDA, 1)
+    assert found.next_phase(variants) == 2 and found.next_phase([WANDA]) is None
+    found = step(found, variants)
+    assert found.run_of(SDS, 2) != found.run_of(ADMM, 2)
+    assert found.next_phase(variants) == 3
+    found = step(found, variants)
+    assert found.next_phase(variants) is None and len(found.members) == 5
+    assert found.variants == [WANDA, SDS, ADMM]
+    perplexity = found.run_of(SDS, 3).result().perplexity
+    assert list(perplexity) == ["dense", "sparse", "redense", "final"]
+    assert perplexity["sparse"] == found.run_of(WANDA, 1).result().perplexity["sparse"]
+    # A pruner that is ticked later catches up before the others go on.
+    assert found.next_phase([*variants, MAGNITUDE]) == 1
+    assert [one.pruner for one in found.configs([*variants, MAGNITUDE], 1)] == ["magnitude"]
+
+
+def test_other_options_are_another_branch(settings):
+    found = step(step(experiment.with_settings(settings), [ADMM]), [ADMM])
+    assert found.run_of(FEWER, 2) is None and found.run_of(FEWER, 1) == found.run_of(ADMM, 1)
+    assert [one.options for one in found.configs([ADMM, FEWER], 2)] == [{"rounds": 3}]
+
+
+def test_a_stopped_run_is_resumed_and_a_finished_one_preferred(settings):
+    found = experiment.with_settings(settings)
+    (stopped,) = found.runs_for([ADMM], 1, BUILT_IN)
+    found = experiment.find(found.name)
+    assert found.runs_for([ADMM], 1, BUILT_IN) == [stopped] and len(ids()) == 1
+    work_here([stopped])
+    create(found.config_of(WANDA, 1))  # newer, never started
+    found = experiment.find(found.name)
+    assert len(found.members) == 2 and found.run_of(ADMM, 1) == stopped
+
+
+@pytest.mark.parametrize(
+    ("model", "pattern", "name"),
+    [("demo", "2:4", "demo-2-4"), ("a/Pythia-70m", "50%", "pythia-70m-50pc"), ("/x/y.gguf", "0.5", "y-0-5")],
+)
+def test_names_are_readable_and_unique(runs_root, model, pattern, name):
+    first = experiment.with_settings(RunConfig(model=model, pattern=pattern))
+    assert first.name == name
+    create(first.config_of(WANDA, 1))
+    other = dataclasses.replace(first.settings, seed=7)
+    assert experiment.with_settings(first.settings).name == name
+    assert experiment.with_settings(other).name == f"{name}-2"
+
+
+def test_settings_that_change_no_outcome_keep_the_experiment(runs_root):
+    first = experiment.with_settings(RunConfig(model="m"))
+    create(first.config_of(WANDA, 1))
+    again = experiment.with_settings(RunConfig(model="m", threads=3))
+    assert again.name == first.name and again.config_of(MAGNITUDE, 1).threads == 3
+
+
+def test_a_phase_needs_the_one_before(settings):
+    found = experiment.with_settings(settings)
+    with pytest.raises(SDSError, match="phase 1 of sds-wanda is not finished"):
+        found.config_of(SDS, 2)
+    with pytest.raises(SDSError, match="wanda has no phase 2"):
+        found.config_of(WANDA, 2)
+    with pytest.raises(SDSError, match="swaps has no phases"):
+        Variant("swaps", "wanda")
+
+
+def test_the_command_line_finds_the_parent(settings):
+    found = step(step(experiment.with_settings(settings), [SDS]), [SDS])
+    for variant, phase in ((MAGNITUDE, 1), (ADMM, 2), (SDS, 3)):
+        wanted = found.config_of(variant, phase)
+        words = shlex.split(wanted.command())
+        assert "--from" not in words and words[words.index("--experiment") + 1] == found.name
+        asked = chosen(build_parser().parse_args(words[3:]))
+        assert experiment.config_in(found.name, asked) == wanted
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "phase by phase"),
+        ({"phase": 1, "method": "sds"}, "base pruner alone"),
+        ({"phase": 2, "pattern": "4:8"}, "another pattern"),
+        ({"phase": 2, "pruner": "magnitude"}, "phase 1 of sds-admm-magnitude is not finished"),
+    ],
+)
+def test_a_contradicting_command_line_is_refused(settings, asked, said):
+    found = step(experiment.with_settings(settings), [WANDA])
+    with pytest.raises(SDSError, match=said):
+        experiment.config_in(found.name, asked)
+
+
+def test_an_unknown_experiment_is_named(runs_root):
+    with pytest.raises(SDSError, match="no such experiment: got 'gone'"):
+        experiment.config_in("gone", {"phase": 2})
+    with pytest.raises(SDSError, match="not an experiment's name"):
+        RunConfig(experiment="No Name")
