@@ -6,4 +6,4 @@ from pages.ui import layout
 
 layout.configure()
 st.session_state["routed"] = True
-st.navigation(layout.pages()).run()
+st.navigation(layout.pages(), position="top").run()

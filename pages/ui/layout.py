@@ -19,23 +19,20 @@ def configure() -> None:
     st.set_page_config(page_title="SDS Studio", layout="wide", page_icon="🧮")
 
 
-def pages() -> dict[str, list]:
-    """Every page once, in the order of the side bar."""
-    return {
-        "": [st.Page("pages/start.py", title="Start", icon=":material/home:", default=True)],
-        "Learn": [
-            st.Page("pages/walk.py", title="Walk", icon=":material/directions_walk:"),
-            st.Page("pages/micro.py", title="Micro", icon=":material/grid_on:"),
-            st.Page("pages/lab.py", title="Layer lab", icon=":material/science:"),
-        ],
-        "Work": [
-            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
-            st.Page("pages/layer.py", title="Layer", icon=":material/bar_chart:"),
-            st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
-            st.Page("pages/text.py", title="Text", icon=":material/record_voice_over:"),
-            st.Page("pages/report.py", title="Report", icon=":material/description:"),
-        ],
-    }
+def pages() -> list:
+    """Every page once, in the order of the navigation bar."""
+    return [
+        st.Page("pages/start.py", title="Start", default=True),
+        st.Page("pages/walk.py", title="Walk"),
+        st.Page("pages/micro.py", title="Micro"),
+        st.Page("pages/lab.py", title="Layer lab"),
+        st.Page("pages/studio.py", title="Studio"),
+        st.Page("pages/compare.py", title="Compare"),
+        st.Page("pages/text.py", title="Text"),
+        st.Page("pages/report.py", title="Report"),
+        st.Page("pages/run.py", title="Run"),
+        st.Page("pages/layer.py", title="Layer"),
+    ]
 
 
 def routed() -> None:
@@ -45,7 +42,7 @@ def routed() -> None:
     """
     if not st.session_state.get("routed"):
         configure()
-        st.navigation(pages())
+        st.navigation(pages(), position="top")
         st.rerun()
 
 

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 MAIN = ("model", "pruner", "method", "pattern", "calibration", "samples", "length", "evaluation")
 """Always in view; the other options are in the expander."""
-NOT_ASKED = ("phase", "checkpoint")
-"""The button that is pressed says which phase; a checkpoint is opened by a command of its own."""
+NOT_ASKED = ("phase", "checkpoint", "experiment")
+"""The button that is pressed says which phase; a checkpoint is opened by a command of its own; the Studio names
+experiments."""
+IN_STUDIO = ("model", "pattern", "pruner", "method", "schedule", "title")
+"""What the Studio asks elsewhere, or not at all."""
 SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),
@@ -45,6 +48,43 @@ def choose(pruners: tuple[str, ...]) -> dict[str, Any]:
         st.markdown(f"**{METHODS[method].title}**" + ("" if of_method else " has no options of its own."))
         _grid(of_method.values(), method)
     return _chosen(list(asked))
+
+
+def choose_shared(methods: Iterable[str]) -> None:
+    """Show the widgets of what an experiment's runs share, and of each method's options."""
+    from sds_core.options import options_of
+    from sds_core.pruning.methods import METHODS
+
+    _grid(option for name, option in _asked().items() if name not in IN_STUDIO)
+    for method in methods:
+        st.markdown(f"**{METHODS[method].title}**")
+        _grid(options_of(METHODS[method]).values(), method)
+
+
+def shared() -> dict[str, Any]:
+    """Return the values of what an experiment's runs share, whether or not the widgets are in view."""
+    _fill_in_defaults()
+    return {name: st.session_state[_key(name)] for name in _asked() if name not in ("pruner", "method", "schedule")}
+
+
+def of_method(method: str) -> dict[str, float]:
+    """Return the chosen options of a method that differ from its defaults."""
+    from sds_core.options import options_of
+    from sds_core.pruning.methods import METHODS
+
+    _fill_in_defaults()
+    options = options_of(METHODS[method])
+    asked = {name: st.session_state[_key(name, method)] for name in options}
+    return {name: value for name, value in asked.items() if value not in (None, options[name].default)}
+
+
+def apply_to_methods(values: dict[str, Any], methods: Iterable[str]) -> None:
+    """Let the widgets show these options, and each method those of its own."""
+    for name, value in values.items():
+        if name not in ("options", "method", "schedule"):
+            st.session_state[_key(name)] = value
+    for method in methods:
+        _set_method_options(method, values.get("options", {}))
 
 
 def take_over(config: RunConfig) -> None:
@@ -102,15 +142,8 @@ def _apply_preset() -> None:
 
 def _chosen(names: list[str]) -> dict[str, Any]:
     """The widgets' values; of the method's options only those that differ from their defaults."""
-    from sds_core.options import options_of
-    from sds_core.pruning.methods import METHODS
-
     values = {name: st.session_state[_key(name)] for name in names}
-    method = values["method"]
-    options = options_of(METHODS[method])
-    asked = {name: st.session_state[_key(name, method)] for name in options}
-    changed = {name: value for name, value in asked.items() if value not in (None, options[name].default)}
-    return values | {"options": changed}
+    return values | {"options": of_method(values["method"])}
 
 
 def _grid(options: Iterable[Option], method: str = "") -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
@@ -35,7 +36,7 @@ def find_model(name: str) -> Path:
         if not (path / "config.json").is_file():
             raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
         return path.resolve()
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if not _is_hub_id(name):
         raise SDSError("there is no such model folder or file", got=name)
     return _download_model(name)
 
@@ -48,6 +49,38 @@ def model_files(folder: Path) -> list[Path]:
 def description_files(folder: Path) -> list[Path]:
     """A model's files of configuration and tokenizer."""
     return [path for path in folder.iterdir() if path.is_file() and any(map(path.match, DESCRIPTION))]
+
+
+def check_model(name: str) -> None:
+    """Check that there is such a model, without loading it; of a hub model only the configuration is downloaded.
+
+    Raises:
+        SDSError: there is no such model, or the hub cannot be reached.
+    """
+    if name == DEMO:
+        demo_file()
+    elif Path(name).suffix == ".gguf":
+        if not Path(name).expanduser().is_file():
+            raise SDSError("there is no such model folder or file", got=name)
+    elif Path(name).expanduser().is_dir() or not _is_hub_id(name):
+        if not has_weights(find_model(name)):
+            raise SDSError("this folder holds no weights", got=name, allowed="config.json and *.safetensors in it")
+    else:
+        download(name, ["config.json"])
+
+
+def cached_models() -> dict[str, int]:
+    """Return the models in the local hub cache by id, with the bytes that they take."""
+    found = {}
+    for folder in sorted(Path(HF_HUB_CACHE).glob("models--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/")
+        if any((one / "config.json").is_file() and has_weights(one) for one in folder.glob("snapshots/*")):
+            found[name] = sum(path.stat().st_size for path in folder.glob("blobs/*"))
+    return found
+
+
+def _is_hub_id(name: str) -> bool:
+    return not (Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1)
 
 
 def download(name: str, files: Sequence[str], revision: str | None = None) -> Path:

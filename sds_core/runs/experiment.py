@@ -202,9 +202,14 @@ def find(name: str) -> Experiment:
     )
 
 
-def with_settings(settings: RunConfig) -> Experiment:
-    """Return the newest experiment with these shared options, or an empty one with a new name."""
-    known = experiments()
+def with_settings(settings: RunConfig, preferred: str = "") -> Experiment:
+    """Return an experiment with these shared options, or an empty one with a new name.
+
+    Args:
+        settings: its options.
+        preferred: the name to choose where several have these options; else the newest is chosen.
+    """
+    known = sorted(experiments(), key=lambda one: one.name != preferred)
     for one in known:
         if not _differing(one.settings, settings):
             return dataclasses.replace(one, settings=settings)

@@ -1,0 +1,84 @@
+"""Studio: an experiment on one screen: choose, run phase by phase, see a layer's weights beside the perplexities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.ui import layout, studio_choice, studio_steps
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.pruning.registry import PrunerRegistry
+    from sds_core.runs.experiment import Experiment, Variant
+
+layout.routed()
+
+STYLE = """<style>
+[data-testid=stHeader] { height: 44px; min-height: 44px; }
+[data-testid=stMainBlockContainer] { padding: 50px 20px 8px; max-width: none; }
+[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] { gap: 8px; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.st-key-choice p { font-size: 14px; }
+.st-key-choice [data-variant=pills], .st-key-choice [data-variant=pills] p { color: inherit !important; }
+</style>"""
+"""The picture takes what the window leaves: nothing on this page may be taller than it must."""
+
+
+def offer_examples() -> None:
+    """What to do first, where there is no experiment yet."""
+    from sds_core.runs.examples import take_in
+
+    with st.container(horizontal=True, vertical_alignment="center", key="welcome"):
+        st.markdown(
+            "Press **Prune** to begin, or look at finished experiments of the demo model first.", width="content"
+        )
+        if st.button("Show the examples", key="examples", icon=":material/inventory_2:"):
+            try:
+                take_in()
+            except SDSError as error:
+                layout.refuse(error)
+            else:
+                st.rerun()
+
+
+def board(experiment: Experiment, variants: list[Variant]) -> None:
+    """The picture; polled while a run of the experiment lives."""
+    from pages.ui import studio_board
+
+    try:
+        studio_board.show(experiment, variants)
+    except SDSError as error:
+        layout.refuse(error)
+
+
+def page(pruners: PrunerRegistry) -> None:
+    """Choices, buttons and the picture."""
+    from sds_core.runs.experiment import experiments, with_settings
+
+    known = experiments()
+    opened = studio_choice.opened(known)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="choice"):
+        chosen = studio_choice.choose(opened, pruners)
+        st.space("stretch")
+        if chosen:
+            experiment = with_settings(chosen.settings, opened.name if opened else "")
+            studio_steps.buttons(experiment, chosen.variants, pruners)
+        studio_choice.options_of(chosen)
+    if refused := st.session_state.pop("refused", None):
+        layout.refuse(refused)
+    if not chosen:
+        return
+    if experiment.members:
+        st.query_params["experiment"] = experiment.name
+        board(experiment, chosen.variants)
+    elif not known:
+        offer_examples()
+
+
+st.html(STYLE)
+st.html("<h1 class='unseen'>Studio</h1>")
+with st.spinner("Loading the engine …"):
+    registry = layout.load_pruners()
+page(registry)

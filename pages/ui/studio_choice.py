@@ -1,0 +1,214 @@
+"""The Studio's line of choices: model, pattern, base pruners, methods and options, kept in the session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.ui import glossary_box, layout, options
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.pruning.registry import PrunerRegistry
+    from sds_core.runs.config import RunConfig
+    from sds_core.runs.experiment import Experiment, Variant
+
+MODEL, PATTERN, PRUNERS, METHODS = "option-model", "option-pattern", "studio-pruners", "studio-methods"
+"""Keys of the widgets; model and pattern are those of every other page."""
+QUICK = "quick"
+"""The preset of a first experiment: minutes on a laptop."""
+TEXTS = ("calibration", "evaluation")
+"""What a preset leaves alone."""
+PATTERNS = ("2:4", "4:8", "50%", "70%")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is chosen."""
+
+    settings: RunConfig
+    variants: list[Variant]
+    """Base pruners first; a method starts from every one that is ticked."""
+
+
+def opened(known: list[Experiment]) -> Experiment | None:
+    """Return the experiment in the address, else the newest one in which something is finished or under way."""
+    asked = st.query_params.get("experiment")
+    if asked is not None:
+        found = next((one for one in known if one.name == asked), None)
+        if found is None:
+            layout.refuse(f"There is no experiment “{asked[:60]}”.")
+            del st.query_params["experiment"]
+        return found
+    if "studio of" in st.session_state:  # something else is being chosen
+        return None
+    good = ("finished", "running", "queued")
+    return next((one for one in known if any(run.state() in good for run, _ in one.members)), None)
+
+
+def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | None:
+    """Show the choices; None, with the reason on the page, where they contradict each other."""
+    from sds_core.runs.experiment import BASE, Variant, stepped_methods
+
+    _take_over(experiment)
+    names = list(dict.fromkeys([*pruners.names, *st.session_state[PRUNERS]]))
+    _boxes()
+    st.markdown("pruned by", width="content")
+    _pills("Base pruners", names, glossary_box.pruner, PRUNERS)
+    st.markdown("then", width="content")
+    _pills("Methods", stepped_methods(), _method_title, METHODS)
+    ticked = st.session_state[PRUNERS]
+    try:
+        settings = _settings()
+        bases = [Variant(BASE, name) for name in ticked]
+        branches = [
+            Variant(method, name, options.of_method(method)) for name in ticked for method in st.session_state[METHODS]
+        ]
+    except SDSError as error:
+        layout.refuse(error)
+        return None
+    if not bases:
+        st.markdown(":orange[Tick a base pruner.]", width="content")
+        return None
+    return Choice(settings, [*bases, *branches])
+
+
+def options_of(choice: Choice | None) -> None:
+    """The button under which everything else is chosen."""
+    from sds_core.runs.config import PRESETS
+
+    with st.popover("Options", width="content"):
+        st.segmented_control(
+            "Preset",
+            list(PRESETS),
+            key="studio-preset",
+            on_change=_apply_preset,
+            help="Fills in a named recipe and leaves the texts alone; then change it.",
+        )
+        options.choose_shared(st.session_state[METHODS])
+        if choice:
+            st.code(_command(choice), language="bash", wrap_lines=True)
+
+
+def _command(choice: Choice) -> str:
+    """Return the command line of the first phase."""
+    from sds_core.runs.experiment import with_settings
+
+    return with_settings(choice.settings).config_of(choice.variants[0], 1).command()
+
+
+def _boxes() -> None:
+    """Model and pattern: chosen from what is known, or typed."""
+    models = _models()
+    st.selectbox(
+        "Model",
+        list(dict.fromkeys([*models, st.session_state[MODEL]])),
+        key=MODEL,
+        format_func=lambda name: models.get(name, name),
+        accept_new_options=True,
+        label_visibility="collapsed",
+        width=210,
+        help=None,
+        persist_state="session",
+    )
+    st.selectbox(
+        "Pattern",
+        list(dict.fromkeys([*PATTERNS, st.session_state[PATTERN]])),
+        key=PATTERN,
+        accept_new_options=True,
+        label_visibility="collapsed",
+        width=88,
+        persist_state="session",
+    )
+
+
+def _models() -> dict[str, str]:
+    """Return the models to choose from, each with what to call it: the demo, models of earlier runs, the hub cache."""
+    from sds_core.models.find_model import cached_models
+    from sds_core.runs.run_folder import ids
+
+    found = {"demo": "demo · SmolLM2 135M"}
+    for model in _seen(tuple(ids())):
+        found.setdefault(model, Path(model).name if Path(model).is_absolute() else model)
+    for model, size in cached_models().items():
+        found[model] = f"{model} · {size / 1e9:.1f} GB"
+    return found
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _seen(names: tuple[str, ...]) -> list[str]:
+    """Return the models of runs, the newest first."""
+    from sds_core.runs.run_folder import open_run
+
+    found = []
+    for name in names:
+        try:
+            found.append(str(open_run(name).asked().get("model") or ""))
+        except SDSError:
+            continue
+    return [model for model in dict.fromkeys(found) if model]
+
+
+def _pills(label: str, names: list[str], called, key: str) -> None:
+    st.pills(
+        label,
+        names,
+        format_func=called,
+        selection_mode="multi",
+        key=key,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+
+
+def _method_title(name: str) -> str:
+    from sds_core.pruning.methods import METHODS
+
+    return METHODS[name].title
+
+
+def _settings() -> RunConfig:
+    """Return what all runs share, as one of them would be configured."""
+    from sds_core.runs.config import RunConfig
+
+    return RunConfig.from_dict(options.shared() | {"method": "base", "title": "", "experiment": ""})
+
+
+def _take_over(experiment: Experiment | None) -> None:
+    """Let the widgets show an experiment that was just opened; on a first visit the quick preset."""
+    from sds_core.runs.config import PRESETS
+    from sds_core.runs.experiment import BASE, SHARED, WORKING, stepped_methods
+
+    shown = experiment.name if experiment else ""
+    if st.session_state.get("studio of") == shown:
+        return
+    first = "studio of" not in st.session_state
+    st.session_state["studio of"] = shown
+    if experiment is None:
+        if first:
+            options.shared()
+            options.apply_to_methods(PRESETS[QUICK], [])
+            st.session_state.setdefault(PRUNERS, ["wanda"])
+            st.session_state.setdefault(METHODS, ["sds-admm"])
+        return
+    options.shared()
+    values = experiment.settings.to_dict()
+    options.apply_to_methods({name: values[name] for name in (*SHARED, *WORKING)}, [])
+    variants = experiment.variants
+    methods = [name for name in stepped_methods() if any(one.method == name for one in variants)]
+    for one in variants:
+        if one.method != BASE:
+            options.apply_to_methods({"options": one.options}, [one.method])
+    st.session_state[PRUNERS] = [one.pruner for one in variants if one.method == BASE]
+    st.session_state[METHODS] = methods or ["sds-admm"]
+
+
+def _apply_preset() -> None:
+    from sds_core.runs.config import PRESETS
+
+    if preset := PRESETS.get(st.session_state["studio-preset"]):
+        kept = {name: value for name, value in preset.items() if name not in TEXTS}
+        options.apply_to_methods(kept, st.session_state[METHODS])

@@ -1,0 +1,286 @@
+"""The numbers of the Studio's picture, from an experiment's record and what is chosen in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pages.ui import glossary_box
+from pages.ui.pictures import studio
+from pages.ui.pictures.measured import Cell, Change, Perplexity
+from pages.ui.pictures.measured import Stage as Phase
+from pages.ui.pictures.wire import pack_curve, pack_values
+from sds_core.figures.palette import palette
+from sds_core.pruning.methods import METHODS
+from sds_core.runs.events import MeasuredPerplexity, Measuring
+from sds_core.runs.experiment import BASE, Variant
+from sds_core.runs.experiment_record import PHASE_OF, RunRecord, StageRecord
+from sds_core.runs.layer_numbers import HIGH, LOW, LayerNumbers
+from sds_core.runs.progress import duration
+
+if TYPE_CHECKING:
+    from sds_core.runs.experiment_record import ExperimentRecord
+
+PHASES: tuple[Phase, ...] = ("sparse", "redense", "final")
+QUANTITIES = (
+    ("loss", "output error", "of the layer, on the calibration text, as a share of its dense output", True),
+    ("held_out", "held-out error", "of the layer, on text that no solver has seen", True),
+    ("mask_changed", "mask changed", "share of the first prune’s kept weights that are not kept here", False),
+)
+NO_ROUNDS = "Rounds appear here once phase 2 has finished this block."
+
+
+@dataclass(frozen=True)
+class Model:
+    """The layers of a model: how many blocks, and the linears in each."""
+
+    blocks: int
+    linears: tuple[str, ...]
+
+    def at(self, at: int) -> tuple[int, str]:
+        """Return block and linear of a layer's number."""
+        return at // len(self.linears), self.linears[at % len(self.linears)]
+
+
+def title(variant: Variant) -> str:
+    """Return what to call a variant where its base pruner stands beside it."""
+    return glossary_box.pruner(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
+
+
+def keys(variants: Sequence[Variant]) -> list[str]:
+    """Return a name in the address for each variant; the second of one name has its number behind it."""
+    found: list[str] = []
+    for variant in variants:
+        number = 1 + sum(one.name == variant.name for one in variants[: len(found)])
+        found.append(variant.name if number == 1 else f"{variant.name}-{number}")
+    return found
+
+
+class Reader:
+    """Turns an experiment's record into the picture's numbers."""
+
+    def __init__(self, record: ExperimentRecord, model: Model, dense: Callable[[int, str], LayerNumbers | None]):
+        """
+        Args:
+            record: of the experiment.
+            model: its layers.
+            dense: gives a layer of the dense model where no run has recorded it yet.
+        """
+        self.record, self.model, self.dense = record, model, dense
+        self.keys = keys(record.variants)
+
+    def view(self, asked: Mapping[str, str]) -> studio.View:
+        """Return what is shown: what the address asks for where that exists, else the layer with the largest error."""
+        run = asked.get("run", "")
+        if run not in self.keys:
+            run = self._newest()
+        variant = self.record.variants[self.keys.index(run)]
+        stages = [stage for stage in PHASES if PHASE_OF[stage] in variant.phases]
+        done = [stage for stage in stages if self.record.stage(variant, stage).done]
+        working = self._working_on()
+        current = working[1].stage if working and working[0] == run else (done[-1] if done else stages[0])
+        stage = asked.get("stage", "")
+        stage = stage if stage in PHASES else current
+        follow = working is not None and asked.get("follow", "1") == "1"
+        at = self._layer(asked, variant, done)
+        if follow and working and (newest := working[1].done):
+            at = (newest - 1) * len(self.model.linears) + at % len(self.model.linears)
+        quantity = asked.get("show", "")
+        quantity = quantity if quantity in [one[0] for one in QUANTITIES] else QUANTITIES[0][0]
+        number = asked.get("round", "0")
+        return studio.View(
+            run=run,
+            stage=stage,
+            at=at,
+            quantity=quantity,
+            round=int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0,
+            follow=follow,
+        )
+
+    def numbers(self, asked: Mapping[str, str], present: bool = False) -> studio.Studio:
+        """Return the picture's numbers."""
+        record, view = self.record, self.view(asked)
+        variant = record.variants[self.keys.index(view.run)]
+        stage: Phase = next((one for one in PHASES if one == view.stage), "sparse")
+        if PHASE_OF[stage] not in variant.phases:
+            stage = "sparse"
+        block, linear = self.model.at(view.at)
+        dense = record.dense_layer(block, linear) or self.dense(block, linear)
+        measured = record.dense_perplexity()
+        return studio.Studio(
+            view=view,
+            blocks=self.model.blocks,
+            linears=self.model.linears,
+            quantities=tuple(
+                studio.Quantity(key, name, about, self._available(variant, stage, key), roots)
+                for key, name, about, roots in QUANTITIES
+            ),
+            layer=studio.Layer(
+                at=view.at,
+                low=LOW,
+                high=HIGH,
+                dense=_cell(dense, self.model.blocks if dense else 0),
+                std=dense.dense_std if dense else None,
+            ),
+            map=self._map(view, variant, stage),
+            runs=tuple(self._column(i, block, linear) for i in range(len(record.variants))),
+            dense=Perplexity(measured.value) if measured else None,
+            rounds=self._rounds(view.run, variant, block, linear),
+            no_rounds=NO_ROUNDS if any(one.method != BASE for one in record.variants) else None,
+            working=self._working(),
+            live=self._working_on() is not None,
+            present=present,
+        )
+
+    def _newest(self) -> str:
+        """Return the variant that is worked on, else the last one that has gone furthest."""
+        if working := self._working_on():
+            return working[0]
+        far = [sum(self.record.stage(one, s).done for s in PHASES if PHASE_OF[s] in one.phases) for one in self._all]
+        return self.keys[max(range(len(far)), key=lambda i: (far[i], i))]
+
+    @property
+    def _all(self) -> list[Variant]:
+        return self.record.variants
+
+    def _layer(self, asked: Mapping[str, str], variant: Variant, done: Sequence[Phase]) -> int:
+        """Return the number of the layer that is asked for, else of the one with the largest error."""
+        block, _, linear = asked.get("layer", "").partition(".")
+        linears = self.model.linears
+        number = int(block) if block.isascii() and block.isdigit() and len(block) < 6 else self.model.blocks
+        if number < self.model.blocks and linear in linears:
+            return number * len(linears) + linears.index(linear)
+        pruned = [stage for stage in done if stage != "redense"]
+        values = self.record.values(self.record.stage(variant, pruned[-1]), "loss") if pruned else []
+        known = [(value, at) for at, value in enumerate(values) if value is not None]
+        return max(known, default=(0.0, 0))[1]
+
+    def _column(self, i: int, block: int, linear: str) -> studio.RunColumn:
+        variant, gain = self._all[i], self.record.gain(self._all[i])
+        base = glossary_box.pruner(variant.pruner)
+        cells: dict[Phase, Cell] = {}
+        for stage in PHASES:
+            if PHASE_OF[stage] in variant.phases:
+                same = base if stage == "sparse" and variant.method != BASE else None
+                cells[stage] = self._stage_cell(self.record.stage(variant, stage), block, linear, same)
+        return studio.RunColumn(
+            key=self.keys[i],
+            name=title(variant),
+            color=self.colors[i],
+            cells=cells,
+            base=None if variant.method == BASE else variant.pruner,
+            origin=None if variant.method == BASE else base,
+            change=None if gain is None else Change(gain.ratio - 1, gain.ratio * gain.error, base),
+        )
+
+    @property
+    def colors(self) -> list[str]:
+        """The palette's name for each variant's colour."""
+        return palette().assign(one.pruner if one.method == BASE else one.method for one in self._all)
+
+    def _stage_cell(self, found: StageRecord, block: int, linear: str, same: str | None) -> Cell:
+        layer = found.record.layer(block, linear, found.stage) if found.record else None
+        measured = found.perplexity
+        return _cell(
+            layer,
+            found.done,
+            perplexity=_perplexity(measured) if measured else None,
+            same=same if measured else None,
+            why=None if measured else found.reason,
+        )
+
+    def _available(self, variant: Variant, stage: Phase, quantity: str) -> bool:
+        if quantity == "mask_changed" and stage != "final":
+            return False
+        return any(value is not None for value in self.record.values(self.record.stage(variant, stage), quantity))
+
+    def _map(self, view: studio.View, variant: Variant, stage: Phase) -> studio.ModelMap:
+        found = self.record.stage(variant, stage)
+        quantity = view.quantity if self._available(variant, stage, view.quantity) else "loss"
+        every = (value for _, one in self.record.stages() for value in self.record.values(one, quantity))
+        top = max((value for value in every if value is not None), default=0.0)
+        if not found.done:
+            return studio.ModelMap(stage=stage, quantity=quantity, top=top)
+        rounds = None
+        if stage != "sparse" and found.done == self.model.blocks and quantity != "held_out":
+            source = self.record.stage(variant, "redense")
+            numbers = source.record.rounds(*self.model.at(view.at)) if source.record else []
+            of_rounds = StageRecord(stage, source.record)
+            rounds = {n: pack_values(self.record.values(of_rounds, quantity, n)) for n in numbers[:-1]}
+        return studio.ModelMap(
+            stage=stage,
+            quantity=quantity,
+            top=top,
+            run=view.run,
+            values=pack_values(self.record.values(found, quantity)),
+            rounds=rounds,
+        )
+
+    def _rounds(self, key: str, variant: Variant, block: int, linear: str) -> studio.Rounds | None:
+        """Return the rounds of the chosen run, or of the last one that has some where it has none."""
+        for one, name in [(variant, key), *reversed(list(zip(self._all, self.keys, strict=True)))]:
+            record = self.record.stage(one, "redense").record if one.method != BASE else None
+            if record and (numbers := record.rounds(block, linear)):
+                rounds = [self._round(record, block, linear, number) for number in numbers]
+                return studio.Rounds(run=name, list=tuple(rounds))
+        return None
+
+    def _round(self, record: RunRecord, block: int, linear: str, number: int) -> studio.Round:
+        free, pruned = (record.layer(block, linear, stage, number) for stage in ("redense", "pruned"))
+        return studio.Round(number, _cell(free, self.model.blocks), _cell(pruned, self.model.blocks))
+
+    def _working_on(self) -> tuple[str, StageRecord] | None:
+        """Return the variant and the stage that a run is working on."""
+        record = self.record.working
+        for variant, found in self.record.stages():
+            if record is not None and found.record is record and found.stage in record.config.phases:
+                return self.keys[self._all.index(variant)], found
+        return None
+
+    def _working(self) -> studio.Working | None:
+        if (found := self._working_on()) is None:
+            return None
+        key, stage = found
+        assert stage.record is not None
+        return studio.Working(run=key, stage=next(s for s in PHASES if s == stage.stage), doing=_doing(stage.record))
+
+
+def _doing(record: RunRecord) -> str:
+    """Return what a run does now, said after the number of finished blocks."""
+    if record.state == "queued":
+        return "waiting"
+    status = record.progress()
+    if status.current and status.current.seconds_left is not None:
+        return f"{duration(status.current.seconds_left)} left"
+    last = record.events[-1] if record.events else None
+    if isinstance(last, Measuring):
+        return f"measuring {last.what} model" if last.what == "dense" else "measuring"
+    return "pruning" if status.current else "loading"
+
+
+def _perplexity(measured: MeasuredPerplexity) -> Perplexity:
+    paired = measured.against_dense
+    return Perplexity(measured.value, paired.ratio, paired.ratio * paired.error)
+
+
+def _cell(
+    layer: LayerNumbers | None,
+    done: int,
+    perplexity: Perplexity | None = None,
+    same: str | None = None,
+    why: str | None = None,
+) -> Cell:
+    if layer is None:
+        return Cell(done, perplexity=perplexity, same=same, why=why)
+    return Cell(
+        done,
+        curve=pack_curve(layer.density),
+        zeros=layer.zeros,
+        near_zero=layer.near_zero,
+        loss=layer.loss,
+        mask_changed=layer.mask_changed,
+        perplexity=perplexity,
+        same=same,
+        why=why,
+    )

@@ -1,0 +1,65 @@
+"""The Studio's buttons: the next phase of all ticked variants, all phases, cancel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.pruning.registry import PrunerRegistry
+    from sds_core.runs.experiment import Experiment, Variant
+    from sds_core.runs.run_folder import Run
+
+LABELS = {1: "Prune", 2: "Re-dense", 3: "Prune again"}
+"""The button of each phase."""
+
+
+def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegistry) -> None:
+    """Show what can be done next, or cancelled."""
+    if live := experiment.live():
+        asked = all(run.cancel_requested for run in live)
+        label = "Cancelling after this block …" if asked else "Cancel"
+        st.button(
+            label, key="cancel", icon=":material/stop_circle:", on_click=_cancel, args=(experiment,), disabled=asked
+        )
+        return
+    phase = experiment.next_phase(variants)
+    st.button(
+        LABELS[phase] if phase else "All phases done",
+        key="phase",
+        type="primary",
+        disabled=phase is None,
+        on_click=begin,
+        args=(experiment, variants, phase, pruners),
+        help=None if phase is None else _help(experiment, variants, phase),
+    )
+
+
+def begin(experiment: Experiment, variants: list[Variant], phase: int, pruners: PrunerRegistry) -> None:
+    """Create and launch the runs of a phase in one worker; a refusal is shown on the page, and leaves no run."""
+    from sds_core.models.find_model import check_model
+    from sds_core.runs.worker import launch
+
+    try:
+        check_model(experiment.settings.model)
+        launch(experiment.runs_for(variants, phase, pruners))
+    except SDSError as error:
+        st.session_state["refused"] = str(error)
+        return
+    st.query_params["experiment"] = st.session_state["studio of"] = experiment.name
+    for name in ("stage", "round"):  # the picture turns to the stage that is worked on
+        st.query_params.pop(name, None)
+
+
+def _cancel(runs: list[Run]) -> None:
+    for run in runs:
+        run.cancel()
+
+
+def _help(experiment: Experiment, variants: list[Variant], phase: int) -> str:
+    """Return what the button does."""
+    names = [one.name for one in variants if phase in one.phases and not experiment.finished(one, phase)]
+    return f"Phase {phase} of 3: {', '.join(dict.fromkeys(names))}."

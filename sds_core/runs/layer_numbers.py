@@ -1,0 +1,96 @@
+"""The recorded numbers of one layer at one stage or round, read block by block: a live run is read as it grows."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sds_core.errors import SDSError
+from sds_core.pruning.distribution import BINS, SPAN
+
+SHOWN, MERGED = slice(33, 167), 2
+"""Of a histogram's bins those within ±4 dense standard deviations are drawn, two as one."""
+BIN = 2 * SPAN / BINS
+LOW = -SPAN + BIN * (SHOWN.start + MERGED / 2)
+HIGH = -SPAN + BIN * (SHOWN.stop - MERGED / 2)
+"""Centres of the first and the last drawn bin, in dense standard deviations."""
+COLUMNS = ["linear", "stage", "round", "counts", "below", "above", "zeros", "near_zero"]
+COLUMNS += ["loss", "held_out", "mask_changed", "dense_std"]
+MEASURES = ("loss", "held_out", "mask_changed")
+"""The quantities of a layer that a map can show."""
+
+Key = tuple[str, str, int]
+"""Linear, stage and round, as they stand in the record: round 0 is the stage itself, stage `pruned` a round's prune."""
+
+
+@dataclass(frozen=True)
+class LayerNumbers:
+    """One layer at one stage or round."""
+
+    density: tuple[float, ...]
+    """Weights per dense standard deviation as shares of all, at equal steps from `LOW` to `HIGH`, without zeros."""
+    zeros: float
+    """Share of exact zeros."""
+    near_zero: float
+    """Share of weights below 0.1 dense standard deviations, zeros included."""
+    dense_std: float
+    loss: float | None
+    """Output error, relative to the dense output's energy."""
+    held_out: float | None
+    """The same on windows that no solver has seen."""
+    mask_changed: float | None
+    """Share of the first prune's kept weights that are not kept here."""
+
+
+def density(counts: np.ndarray, total: int) -> tuple[float, ...]:
+    """Return a histogram's counts as shares of all weights per dense standard deviation, where it is drawn.
+
+    Args:
+        counts: (`BINS`,), without exact zeros.
+        total: number of weights, zeros and those beyond the histogram included.
+    """
+    drawn = np.asarray(counts, dtype=float)[SHOWN].reshape(-1, MERGED).mean(axis=1)
+    return tuple((drawn / max(total, 1) / BIN).tolist())
+
+
+def block_files(folder: Path) -> dict[int, list[Path]]:
+    """Return the files of a run's distributions by block, in the order of writing."""
+    found: dict[int, list[Path]] = {}
+    paths = (folder / "distributions").glob("*.parquet")
+    for path in sorted(paths, key=lambda one: one.stat().st_mtime_ns):
+        found.setdefault(int(path.stem.rpartition("-")[2]), []).append(path)
+    return found
+
+
+def read_block(path: Path) -> dict[Key, LayerNumbers]:
+    """Return what a file of distributions says; branches share the file of their parent, which is read once.
+
+    Raises:
+        SDSError: the file is broken.
+    """
+    status = path.stat()
+    return _read(str(path), status.st_ino, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=2048)
+def _read(path: str, inode: int, changed: int) -> dict[Key, LayerNumbers]:
+    try:
+        frame = pd.read_parquet(path, columns=COLUMNS)
+    except (OSError, ValueError, KeyError) as error:
+        raise SDSError(f"the distributions in {path} are broken: {error}") from error
+    return {(str(row.linear), str(row.stage), int(row.round)): _numbers(row) for row in frame.itertuples()}
+
+
+def _numbers(row: "pd.core.frame._PandasNamedTuple") -> LayerNumbers:
+    counts = np.asarray(row.counts)
+    total = int(counts.sum()) + row.below + row.above + row.zeros
+    measured = {name: None if np.isnan(value := getattr(row, name)) else float(value) for name in MEASURES}
+    return LayerNumbers(
+        density=density(counts, total),
+        zeros=row.zeros / max(total, 1),
+        near_zero=float(row.near_zero),
+        dense_std=float(row.dense_std),
+        **measured,
+    )

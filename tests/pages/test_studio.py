@@ -1,0 +1,258 @@
+"""The Studio page in all its states."""
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from pages.ui.pictures.wire import pack_curve
+from sds_core.errors import SDSError
+from sds_core.pruning.registry import BUILT_IN
+from sds_core.runs import experiment
+from sds_core.runs.config import PRESETS
+from sds_core.runs.events import JobCancelled, JobFailed
+from sds_core.runs.experiment import Experiment, Variant
+from sds_core.runs.layer_numbers import LOW, block_files, read_block
+from sds_core.runs.run_folder import ids, open_run
+from tests.pages.conftest import APP
+from tests.small_runs import config, work_here
+
+SDS = Variant("sds", "wanda", {"iterations": 2})
+WANDA = Variant("base", "wanda")
+PAGE = "pages/studio.py"
+
+
+@pytest.fixture(scope="session")
+def stepped_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one experiment: all phases of SDS."""
+    folder = tmp_path_factory.mktemp("stepped")
+    precision = torch.get_float32_matmul_precision()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(folder))
+        found = experiment.with_settings(config(tiny_folder))
+        while phase := found.next_phase([WANDA, SDS]):
+            work_here(found.runs_for([WANDA, SDS], phase, BUILT_IN))
+            found = experiment.find(found.name)
+    torch.set_float32_matmul_precision(precision)
+    return folder
+
+
+@pytest.fixture
+def stepped(stepped_folder: Path, runs: Path) -> Experiment:
+    """A copy of that experiment, which may be written to."""
+    shutil.copytree(stepped_folder, runs, dirs_exist_ok=True)
+    return experiment.experiments()[0]
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Configurations that were given a worker; none is started."""
+    started = []
+    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given: started.extend(run.config for run in given))
+    return started
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Take a run's lock: it looks alive without a process."""
+    taken = []
+
+    def hold(run) -> None:
+        taken.append(os.open(run.lock_path, os.O_RDWR | os.O_CREAT))
+        fcntl.flock(taken[-1], fcntl.LOCK_EX)
+
+    yield hold
+    for descriptor in taken:
+        os.close(descriptor)
+
+
+def drawn(at) -> dict:
+    """The numbers of the picture."""
+    assert not at.exception and not at.error, [one.value for one in at.error]
+    (picture,) = at.get("bidi_component")
+    (numbers,) = json.loads(picture.proto.json)
+    return numbers
+
+
+def open_with(**typed: object) -> AppTest:
+    """The page with values in its boxes: AppTest cannot type what is not among a box's options."""
+    at = AppTest.from_file(APP, default_timeout=60).run()
+    for name, value in typed.items():
+        at.session_state[f"option-{name}"] = value
+    at.switch_page(PAGE)
+    return at.run()
+
+
+def test_without_runs_the_first_phase_is_offered_and_examples(runs, app):
+    at = app(PAGE)
+    assert not at.exception
+    assert at.button(key="phase").label == "Prune" and not at.button(key="phase").disabled
+    assert at.button(key="examples").label == "Show the examples"
+    assert at.selectbox(key="option-model").value == "demo"
+
+
+def test_the_phase_button_creates_all_runs_of_the_phase_in_one_worker(runs, launched, tiny_folder):
+    small = vars(config(tiny_folder))
+    at = open_with(**{name: small[name] for name in ("model", "calibration", "evaluation")})
+    at.number_input(key="option-samples").set_value(3).run()
+    at.button_group(key="studio-pruners").set_value(["wanda", "magnitude"]).run()
+    at.button(key="phase").click().run()
+    assert not at.exception and not at.error
+    assert [(one.method, one.pruner, one.phase) for one in launched] == [("base", "wanda", 1), ("base", "magnitude", 1)]
+    assert {one.experiment for one in launched} == {"tiny-2-4"}
+    assert at.query_params["experiment"] in ("tiny-2-4", ["tiny-2-4"])
+    assert launched[0].samples == 3 and launched[0].length == PRESETS["quick"]["length"]
+
+
+@pytest.mark.parametrize("model", ["/nowhere/model", "no-such/model-at-all", "gone.gguf"])
+def test_a_wrong_model_name_is_a_sentence_and_makes_no_run(runs, launched, model):
+    at = open_with(model=model)
+    at.button(key="phase").click().run()
+    assert model in at.error[0].value
+    assert not launched and ids() == []
+
+
+def test_a_contradiction_is_a_sentence_and_offers_no_phase(runs):
+    at = open_with(pattern="5:4")
+    assert "5:4" in at.error[0].value and not at.exception
+    assert not [one for one in at.button if one.key == "phase"]
+
+
+def test_a_finished_experiment_shows_every_perplexity_and_the_gain(stepped, app):
+    at = app(PAGE)
+    shown = drawn(at)
+    assert [run["key"] for run in shown["runs"]] == ["wanda", "sds-wanda"]
+    measured = stepped.run_of(SDS, 3).result().perplexity
+    cells = shown["runs"][1]["cells"]
+    for stage in ("sparse", "redense", "final"):
+        assert cells[stage]["perplexity"]["value"] == pytest.approx(measured[stage].value)
+        assert cells[stage]["perplexity"]["ratio"] == pytest.approx(measured[stage].value / measured["dense"].value)
+    assert cells["sparse"]["same"] == "Wanda" and "same" not in cells["final"]
+    assert shown["dense"]["value"] == pytest.approx(measured["dense"].value)
+    gained = measured["final"].value / measured["sparse"].value - 1
+    assert shown["runs"][1]["change"]["value"] == pytest.approx(gained)
+    assert at.button(key="phase").disabled
+
+
+def test_the_first_layer_shown_has_the_largest_error(stepped, app):
+    shown = drawn(app(PAGE))
+    folder = stepped.run_of(SDS, 3).folder
+    losses = {}
+    for block, paths in block_files(folder).items():
+        for path in paths:
+            for (linear, stage, number), layer in read_block(path).items():
+                if (stage, number) == ("final", 0):
+                    losses[block, linear] = layer.loss
+    worst = max(losses, key=losses.get)
+    assert shown["layer"]["at"] == worst[0] * len(shown["linears"]) + shown["linears"].index(worst[1])
+    assert shown["layer"]["low"] == pytest.approx(LOW)
+
+
+def test_the_address_chooses_run_layer_stage_and_quantity(stepped, app):
+    asked = {"run": "wanda", "layer": "1.mlp.up_proj", "stage": "sparse", "show": "held_out"}
+    shown = drawn(app(PAGE, experiment=stepped.name, **asked))
+    assert shown["view"] | {"run": "wanda", "stage": "sparse", "quantity": "held_out"} == shown["view"]
+    assert shown["layer"]["at"] == 7 + shown["linears"].index("mlp.up_proj")
+    assert shown["map"]["run"] == "wanda" and shown["map"]["stage"] == "sparse"
+    (path,) = block_files(stepped.run_of(SDS, 1).folder)[1]
+    layer = read_block(path)["mlp.up_proj", "sparse", 0]
+    assert shown["runs"][0]["cells"]["sparse"]["curve"] == pack_curve(layer.density)
+
+
+@pytest.mark.parametrize("asked", [{"run": "gone"}, {"layer": "99.x"}, {"stage": "x"}, {"show": "x"}, {"round": "²"}])
+def test_unknown_values_in_the_address_fall_back(stepped, app, asked):
+    assert drawn(app(PAGE, experiment=stepped.name, **asked))["view"] == drawn(app(PAGE))["view"]
+
+
+def test_rounds_are_those_of_the_record(stepped, app):
+    shown = drawn(app(PAGE, run="sds-wanda"))
+    assert shown["rounds"]["run"] == "sds-wanda"
+    assert [one["number"] for one in shown["rounds"]["list"]] == [1, 2]
+    assert shown["rounds"]["list"][-1]["redense"]["loss"] == shown["runs"][1]["cells"]["redense"]["loss"]
+
+
+def test_an_unknown_experiment_is_a_sentence(stepped, app):
+    at = app(PAGE, experiment="gone")
+    assert "no experiment “gone”" in at.error[0].value and not at.exception
+
+
+def test_another_method_is_a_branch_of_the_same_experiment(stepped, app, launched):
+    at = app(PAGE)
+    at.button_group(key="studio-pruners").set_value(["wanda"])
+    at.button_group(key="studio-methods").set_value(["sds", "sds-admm"]).run()
+    assert at.button(key="phase").label == "Re-dense"
+    shown = drawn(at)
+    assert [run["key"] for run in shown["runs"]] == ["wanda", "sds-wanda", "sds-admm-wanda"]
+    assert shown["runs"][2]["cells"]["redense"]["why"] == "This phase has not been run."
+    at.button(key="phase").click().run()
+    assert [(one.method, one.phase, one.experiment) for one in launched] == [("sds-admm", 2, stepped.name)]
+
+
+def test_another_pattern_is_another_experiment(stepped, app, launched):
+    at = open_with(pattern="4:8")
+    assert at.button(key="phase").label == "Prune"
+    at.button(key="phase").click().run()
+    assert {one.experiment for one in launched} == {"tiny-4-8"}
+
+
+def test_a_live_phase_names_what_is_done_and_can_be_cancelled(stepped, app, held):
+    run = stepped.run_of(SDS, 3)
+    (run.folder / "result.json").unlink()
+    held(run)
+    at = app(PAGE)
+    shown = drawn(at)
+    assert shown["live"] and shown["working"]["run"] == "sds-wanda" and shown["working"]["stage"] == "final"
+    at.button(key="cancel").click().run()
+    assert run.cancel_requested and at.button(key="cancel").disabled
+
+
+def test_a_failed_phase_says_why_and_is_gone_on_with(stepped, app, launched):
+    run = stepped.run_of(SDS, 3)
+    (run.folder / "result.json").unlink()
+    run.writer().append(JobFailed(message="the disk is full"))
+    at = app(PAGE)
+    assert "The disk is full" in at.error[0].value and not at.exception
+    assert at.button(key="phase").label == "Prune again"
+    at.button(key="phase").click().run()
+    assert len(launched) == 1 and launched[0].phase == 3 and len(ids()) == len(stepped.members)
+
+
+def test_a_cancelled_phase_keeps_its_blocks(stepped, app):
+    run = stepped.run_of(SDS, 3)
+    (run.folder / "result.json").unlink()
+    run.writer().append(JobCancelled(message="cancelled"))
+    at = app(PAGE)
+    shown = drawn(at)
+    assert shown["runs"][1]["cells"]["final"]["done"] == shown["blocks"]
+    assert at.button(key="phase").label == "Prune again"
+
+
+def test_a_broken_record_is_a_sentence(stepped, app):
+    run = stepped.run_of(SDS, 3)
+    next((run.folder / "distributions").glob("final-*")).write_bytes(b"nonsense")
+    at = app(PAGE)
+    assert "broken" in at.error[0].value and not at.exception
+
+
+def test_a_refusal_to_launch_is_a_sentence(stepped, app, monkeypatch):
+    def refuse(runs):
+        raise SDSError("another process works on this run")
+
+    monkeypatch.setattr("sds_core.runs.worker.launch", refuse)
+    at = app(PAGE)
+    at.button_group(key="studio-methods").set_value(["sds", "sds-admm"]).run()
+    at.button(key="phase").click().run()
+    assert "Another process works" in at.error[0].value
+    assert all(open_run(name).state() in ("new", "finished") for name in ids())
+
+
+def test_experiments_without_anything_finished_are_not_the_default(stepped, app, tiny_folder):
+    other = experiment.with_settings(config(tiny_folder, pattern="4:8"))
+    (run,) = other.runs_for([WANDA], 1, BUILT_IN)
+    run.writer().append(JobFailed(message="no"))
+    assert drawn(app(PAGE))["runs"][-1]["key"] == "sds-wanda"
