@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import glossary_box, layout, options
+from pages.ui import layout, options
 from sds_core.errors import SDSError
+from sds_core.pruning.titles import pruner_title
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
@@ -57,7 +58,7 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     names = list(dict.fromkeys([*pruners.names, *st.session_state[PRUNERS]]))
     _boxes()
     st.markdown("pruned by", width="content")
-    _pills("Base pruners", names, glossary_box.pruner, PRUNERS)
+    _pills("Base pruners", names, pruner_title, PRUNERS)
     st.markdown("then", width="content")
     _pills("Methods", stepped_methods(), _method_title, METHODS)
     ticked = st.session_state[PRUNERS]

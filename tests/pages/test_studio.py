@@ -194,7 +194,9 @@ def test_another_method_is_a_branch_of_the_same_experiment(stepped, app, launche
 
 
 def test_another_pattern_is_another_experiment(stepped, app, launched):
-    at = open_with(pattern="4:8")
+    at = app(PAGE)
+    at.session_state["option-pattern"] = "4:8"
+    at.run()
     assert at.button(key="phase").label == "Prune"
     at.button(key="phase").click().run()
     assert {one.experiment for one in launched} == {"tiny-4-8"}

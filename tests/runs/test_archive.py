@@ -64,7 +64,7 @@ def test_files_that_do_not_belong_are_refused_and_nothing_is_written(finished, p
     ("name", "content"),
     [
         ("config.json", b"{"),
-        ("config.json", json.dumps({"pruner": "nobody"}).encode()),
+        ("config.json", json.dumps({"pruner": "no body"}).encode()),
         ("config.json", None),
         ("result.json", b"{}"),
         ("result.json", b"[]"),

@@ -1,7 +1,5 @@
 """Which runs are one configuration, and which measured the same."""
 
-import json
-
 import pytest
 
 from sds_core.runs.config import Parent
@@ -92,7 +90,7 @@ def test_models_and_windows_are_told_apart_by_what_they_measured():
 
 def test_an_outcome_holds_what_the_result_says():
     run = made((3.0, 3.6, 4.1))
-    outcome, result = outcome_of(run), json.loads((run.folder / "result.json").read_text())
+    outcome, result = outcome_of(run), run.finished_result()
     assert outcome.measured.losses == (3.0, 3.6, 4.1) and outcome.dense.tokens == 31
     assert (outcome.sparsity, outcome.model_sparsity, outcome.total) == (0.5, 0.4, 100)
     assert outcome.calibration_sha256 == result.calibration.sha256
