@@ -12,6 +12,8 @@ FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""
 METHODS = COMPARED
 """METHOD:PRUNER of every example."""
+EXPERIMENT = "examples"
+"""The experiment that they are in."""
 PROMPTS = (
     "Bread rises because yeast eats sugar and makes a gas. The gas is caught in the dough, which",
     "The capital of France is Paris, and the capital of Italy is",
@@ -24,7 +26,7 @@ PROMPTS = (
 
 def configs() -> list[RunConfig]:
     """Return the configurations whose runs are shipped."""
-    return method_configs(DEMO, METHODS)
+    return method_configs({**DEMO, "experiment": EXPERIMENT}, METHODS)
 
 
 def write(runs: Sequence[Run]) -> list[Path]:
