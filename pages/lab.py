@@ -111,7 +111,7 @@ def numbers(found: pd.DataFrame) -> None:
 
 
 def why(found: pd.DataFrame, dual: bool) -> None:
-    """What happened, in a sentence with its numbers."""
+    """The result in a sentence, with its numbers."""
     pruned = found[found["stage"] == "pruned"]
     changed = pruned.iloc[-1]["changed"]
     if not dual:

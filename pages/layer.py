@@ -68,7 +68,7 @@ def choose_cell(record: pd.DataFrame) -> tuple[int, str]:
 
 
 def verdict(run: Run) -> None:
-    """What the whole run did to the model's perplexity."""
+    """The run's effect on the model's perplexity."""
     result = run.result()
     if result is None:
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -76,7 +76,7 @@ def files(run: Run) -> None:
 
 
 def repeat(run: Run) -> None:
-    """What it takes to get the same numbers again."""
+    """Everything needed to get the same numbers again."""
     result = run.finished_result()
     st.subheader("Repeat it", anchor=False)
     st.code(result.command, language="bash", wrap_lines=True)

@@ -132,7 +132,7 @@ def panel(run: Run) -> None:
 
 
 def results(run: Run) -> None:
-    """What came out, in numbers, and where to look at it."""
+    """The result in numbers, and links to the pages that show it."""
     result = run.finished_result()
     with st.container(horizontal=True):
         for stage, measured in result.perplexity.items():

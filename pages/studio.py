@@ -27,7 +27,7 @@ STYLE = """<style>
 
 
 def offer_examples() -> None:
-    """What to do first, where there is no experiment yet."""
+    """The first steps, where there is no experiment yet."""
     from sds_core.runs.examples import take_in
 
     with st.container(horizontal=True, vertical_alignment="center", key="welcome"):

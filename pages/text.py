@@ -33,7 +33,7 @@ def example() -> TextResult:
 
 
 def nothing_to_ask() -> None:
-    """What to do where no run has weights, and what it will look like."""
+    """Advice where no run has weights, with an example of what the page shows."""
     st.info(
         "None of the runs here has its weights: the demo’s finished runs came without them. To ask about a text of "
         "your own, start the demo on the Start page, or make runs on the Run page; weights are kept unless you say "
@@ -172,7 +172,7 @@ def ask(query: TextQuery) -> TextJob | None:
 
 
 def follow(job: TextJob, state: str) -> None:
-    """What the process does, polled while it lives; the page is drawn anew when its state changes."""
+    """Progress of the process, polled while it lives; the page is drawn anew when its state changes."""
 
     @st.fragment(run_every=0.5)
     def poll() -> None:

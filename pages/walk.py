@@ -52,7 +52,7 @@ def choose() -> tuple[int, bool]:
 
 
 def ask(number: int, step: Step) -> None:
-    """What one needs to know, the question, and, until the reveal, the options to predict."""
+    """The background, the question, and, until the reveal, the options to predict."""
     st.subheader(f"{number} · {step.title}", anchor=False)
     st.markdown(f"{step.before} **{step.question}**")
     if revealed(number):
@@ -123,7 +123,7 @@ def go_on(number: int) -> None:
 
 
 def end() -> None:
-    """What to take home, and where to go from here."""
+    """The hand-out, and links to go on from here."""
     st.subheader("Take it with you", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(

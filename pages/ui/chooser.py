@@ -54,14 +54,14 @@ def key_of(names: list[str]) -> str:
 
 
 def _about(line: dict[str, Any]) -> dict[str, Any]:
-    """What the list says of a run."""
+    """A run's row in the list."""
     known = {"state": line["state"], "perplexity": line["value"], "title": line["asked"].get("title", "")}
     asked = {name: line["asked"].get(name, "") for name in ("pattern", "seed", "model")}
     return known | {"made by": _name(line["asked"])} | asked | {"note": line["note"]}
 
 
 def _name(asked: dict[str, Any]) -> str:
-    """What a run is called; empty where its configuration is broken."""
+    """The name of a run; empty where its configuration is broken."""
     from sds_core.runs.config import RunConfig
     from sds_core.runs.names import name_of
 

@@ -1,4 +1,4 @@
-"""What the steps of Micro share: the example, a grid, the source code, and the button to the next step."""
+"""Shared parts of Micro's steps: the example, a grid, the source code, and the button to the next step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Example:
 
     @cached_property
     def first(self) -> Pruned:
-        """What the first prune leaves."""
+        """The result of the first prune."""
         return self.pruner.solve(self.problem, micro.PATTERN)
 
     @cached_property

@@ -57,7 +57,7 @@ def predict(example: Example) -> None:
 
 
 def compares(example: Example) -> str:
-    """What the pruner compares; for a plugin, the first paragraph of its class's docstring."""
+    """The quantity that the pruner compares; for a plugin, the first paragraph of its class's docstring."""
     documented = inspect.getdoc(example.pruners.cls(example.name)) or ""
     return COMPARES.get(example.name, layout.plain(documented.partition("\n\n")[0]))
 
@@ -156,7 +156,7 @@ def columns(example: Example) -> None:
 
 
 def described(step: ColumnStep) -> str:
-    """What happened in one column of the sweep."""
+    """One column of the sweep in words."""
     number = step.index + 1
     rows = [str(i + 1) for i in (step.lost[:, step.index] != 0).nonzero().flatten().tolist()]
     where = f"row{'s' * (len(rows) > 1)} {', '.join(rows)}" if rows else "no row"

@@ -18,7 +18,7 @@ NOT_ASKED = ("phase", "checkpoint", "experiment")
 """The button that is pressed says which phase; a checkpoint is opened by a command of its own; the Studio names
 experiments."""
 IN_STUDIO = ("model", "pattern", "pruner", "method", "schedule", "title")
-"""What the Studio asks elsewhere, or not at all."""
+"""Options that the Studio sets elsewhere, or not at all."""
 SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),

@@ -96,7 +96,7 @@ def _log(run: Run) -> EventLog:
 
 
 def cancellable(place: JobFolder, text: str) -> None:
-    """What is going on in a folder that is worked in, beside the button that cancels it."""
+    """The work that is under way in a job's folder, beside the button that cancels it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = place.cancel_requested
         st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=place.cancel, disabled=asked)

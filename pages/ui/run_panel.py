@@ -1,4 +1,4 @@
-"""What surrounds a run: its forecast, its record as a file, its removal, and texts of one's own."""
+"""Tools around a run: forecast, note, download, removal, import, and uploaded texts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def forecast(config: RunConfig) -> str:
 
 
 def about(config: RunConfig) -> str:
-    """What a run does to which model, in a line."""
+    """Method, pruner, pattern and model of a run, in a line."""
     from sds_core.runs.names import name_of
 
     return f"{name_of(config)} · {config.pattern} · {layout.plain(config.model)}"

@@ -22,13 +22,13 @@ MODEL, PATTERN, PRUNERS, METHODS = "option-model", "option-pattern", "studio-pru
 QUICK = "quick"
 """The preset of a first experiment: minutes on a laptop."""
 TEXTS = ("calibration", "evaluation")
-"""What a preset leaves alone."""
+"""Options that a preset leaves alone."""
 PATTERNS = ("2:4", "4:8", "50%", "70%")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen."""
+    """The choices on the page."""
 
     settings: RunConfig
     variants: list[Variant]

@@ -1,4 +1,4 @@
-"""What a page shows is in its address: widgets are set from it and write to it, and a wrong value is refused."""
+"""The state of a page lives in its address: widgets are set from it and write to it; a wrong value is refused."""
 
 from __future__ import annotations
 

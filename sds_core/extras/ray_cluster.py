@@ -19,7 +19,7 @@ LOCAL = "local"
 STORE = 80 << 20
 """Bytes of a local cluster's object store, about the least there can be: nothing but exit codes goes through it."""
 HANDED_ON = ("SDS_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE")
-"""What a worker elsewhere must know of this process's surroundings, besides where the package and the runs lie."""
+"""Environment variables that a remote worker needs, besides the places of the package and the runs."""
 
 
 @dataclass

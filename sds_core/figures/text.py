@@ -37,7 +37,7 @@ def read(result: TextResult, number: int) -> str:
 
 
 def written(result: TextResult, number: int) -> str:
-    """What every model writes after one prompt, faded as far as it is the dense model's text too."""
+    """The continuations of one prompt, model by model, faded as far as it is the dense model's text too."""
     (name, dense), *others = _prompts(result, number)
     cards = [_card(name, _counted(dense.continuation), _continuation(dense.continuation, 0))]
     for name, reading in others:
@@ -48,7 +48,7 @@ def written(result: TextResult, number: int) -> str:
 
 
 def sampled(result: TextResult, number: int) -> str:
-    """What every model writes after one prompt when each token is drawn by its probability."""
+    """The sampled continuations of one prompt, model by model."""
     drawn = [(name, reading.sampled or ()) for name, reading in _prompts(result, number)]
     return _grid([_card(name, _counted(tokens), _continuation(tokens, 0)) for name, tokens in drawn])
 
@@ -59,7 +59,7 @@ def _prompts(result: TextResult, number: int) -> list[tuple[str, PromptReading]]
 
 
 def legend() -> str:
-    """What the colours mean, from expected more to expected less."""
+    """The legend of the colours, from expected more to expected less."""
     steps = [_mark(f"&ensp;{above:+.0f}&ensp;" if above else "&ensp;0&ensp;", *_shade(above)) for above in SHOWN]
     grey = _mark("&ensp;not expected&ensp;", UNEXPECTED, STRONGEST)
     return (

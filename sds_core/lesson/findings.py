@@ -28,7 +28,7 @@ class Finding:
     """A sentence or two with the numbers."""
     figure: Figure
     alt: str
-    """What the figure shows, for those who cannot see it."""
+    """The figure in words, for those who cannot see it."""
     caption: str
     """How to read the figure."""
 

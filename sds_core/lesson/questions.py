@@ -15,7 +15,7 @@ class Notes:
     minutes: int
     """Of a lesson of ninety, which also has Micro, the Layer lab, arriving and leaving: `docs/workshop.md`."""
     ask: str
-    """What to ask before the reveal."""
+    """Questions to ask before the reveal."""
     mistaken: str
     """A common mistake, and what to say about it."""
 
@@ -26,10 +26,10 @@ class Step:
 
     title: str
     before: str
-    """What one needs to know first, in words that need no other page."""
+    """The background, in words that need no other page."""
     question: str
     options: tuple[str, ...]
-    """What the reader can predict; `find` says which is right."""
+    """The possible predictions; `find` says which is right."""
     runs: tuple[str, ...]
     """The examples that `find` needs."""
     find: Callable[[Evidence], Finding]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BlockChange:
-    """What adjusting a block did to its error: ‖wanted − made‖² / ‖wanted‖² of its outputs, the mean over tokens.
+    """The effect of adjusting a block on its error: ‖wanted − made‖² / ‖wanted‖² of its outputs, the mean over tokens.
 
     Outputs are hidden states, so an error counts as much as the next block's normalisation will let it.
     """

@@ -28,7 +28,7 @@ LOUDER = 1024.0
 
 
 def wanted_outputs(stream: Stream, teacher: Stream | None, beta: float) -> HiddenStates:
-    """What the next block, dense still, should make of every window, (1, T, C) each, in float32.
+    """Return the target outputs of the next, still dense block for every window, (1, T, C) each, in float32.
 
     As for layers (`LayerProblem.shift`), a share of what it adds is the teacher's: h + (1 − β)·F(h) + β·F(h_dense),
     where F is what the dense block adds, h the hidden states in the pruned model and h_dense those in the dense one.

@@ -246,7 +246,7 @@ class _PausedForwards:
         return found
 
     def _go_on(self, window: int) -> _Pause | Tensor | None:
-        """What a forward waits with, running it if it does not wait."""
+        """Return the pause or result of a forward, running it if it is not waiting."""
         if self._waiting[window] is None:
             self._window, forward = window, self._forwards[window]
             with torch.no_grad():

@@ -95,7 +95,7 @@ def continuation(
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text, in order; joined they are the text.
+    """Return the piece of text that each token adds, in order; joined they are the text.
 
     A token may hold a part of a character only: it adds nothing, and the last part adds the character.
     """

@@ -26,7 +26,7 @@ class Outcome:
     check: str
     """The check's name, a key of `CHECKS`."""
     actual: str | None
-    """What happened instead of what was expected; None if the check passed."""
+    """The failure, expected against actual; None if the check passed."""
     error: Exception | None = None
     """The exception that the pruner raised, if any."""
 

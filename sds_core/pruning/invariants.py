@@ -1,4 +1,4 @@
-"""What must hold for the result of any pruner on any layer, cheap enough to check on every layer of a real model."""
+"""Invariants of any pruner's result on any layer, cheap enough to check on every layer of a real model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Violation:
 
     name: str
     actual: str
-    """What the result has instead."""
+    """The actual state of the result."""
 
     @property
     def message(self) -> str:

@@ -17,7 +17,7 @@ Stage = Literal["dense", "sparse", "redense", "final"]
 """The state of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
 
 STAGE_NAMES = {"dense": "dense", "sparse": "sparse", "redense": "re-dense", "final": "final"}
-"""What people call the stages, in their order."""
+"""Names of the stages for people, in order."""
 
 
 class StageWeight(NamedTuple):

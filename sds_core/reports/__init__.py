@@ -1,1 +1,1 @@
-"""What is handed out: a run’s report, the lesson’s hand-out."""
+"""Documents to hand out: a run’s report, the lesson’s hand-out."""

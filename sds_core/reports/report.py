@@ -164,7 +164,7 @@ def _perplexities(result: RunResult) -> str:
 
 
 def _compared(run: Run) -> list[str]:
-    """What may be said of the run against its base pruner and its control, as far as these have been run."""
+    """The claims about the run against its base pruner and its control, where these have been run."""
     name = name_of(run.config)
     found = [words(one.claim, name, one.name) for role, one in claims_about(run).items() if role != "dense"]
     return ["<h2>Compared</h2>", *(f"<p>{html(sentence)}</p>" for sentence in found)] if found else []

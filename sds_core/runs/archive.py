@@ -17,7 +17,7 @@ from sds_core.runs.run_folder import ID, Run, root
 NAME = re.compile(
     r"config\.json|events\.jsonl|result\.json|note\.txt|distributions/[a-z]{1,20}-[a-z0-9]{1,10}\.parquet"
 )
-"""What belongs into an archive; anything else in one is refused."""
+"""Names of the files in an archive; any other is refused."""
 LARGEST = 500 << 20
 """Bytes that an archive may unpack to."""
 

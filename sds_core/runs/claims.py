@@ -20,7 +20,7 @@ TWO_SEEDS = 4.5
 
 
 class Verdict(StrEnum):
-    """What a claim comes to."""
+    """The outcome of a claim."""
 
     BETTER = "surely better"
     WORSE = "surely worse"

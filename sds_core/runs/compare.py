@@ -16,7 +16,7 @@ from sds_core.runs.references import ROLES, Against, Role, references
 from sds_core.runs.run_folder import Run
 
 BESIDES = ("pattern", "options", "title", "experiment", "device", "threads", "weights", "keep_weights")
-"""What runs of one sweep may differ in: the pattern, and what changes no outcome (options count with the method)."""
+"""Options that may differ within a sweep: the pattern, and those that change no outcome (method options count)."""
 REDENSE = "it is a re-dense model: nothing in it is pruned, so it is not ranked"
 
 

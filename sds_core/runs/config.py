@@ -1,4 +1,4 @@
-"""What a run is asked to do: options, presets, and the command line that equals them."""
+"""The configuration of a run: options, presets, and the command line that equals them."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
-"""What a branch takes over from its parent: it goes on from weights made this way."""
+"""Options that a branch takes over from its parent, whose weights were made with them."""
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 

@@ -10,7 +10,7 @@ from sds_core.runs.run_folder import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What may change a run's rounding."""
+    """Settings that may change a run's rounding."""
 
     processor: str
     """The CPU, or the GPUs where one was used."""

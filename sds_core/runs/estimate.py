@@ -1,4 +1,4 @@
-"""What a run will take, judged by earlier runs of the same model on this machine; never a guess out of nothing."""
+"""Forecast of a run's time, memory and disk from earlier runs of the same model on this machine; never a guess."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Estimate:
 
 
 def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
-    """What a run with this configuration will take; None where no finished run is like it.
+    """Return the forecast for a configuration; None where no finished run is like it.
 
     Like it is the newest run of the same model, precision, place of weights, method, base pruner, skipped layers, walk,
     device, threads and block epochs whose record was made on this machine, or one alike to the letter: examples and

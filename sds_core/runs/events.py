@@ -234,7 +234,7 @@ class TextReadingStarted(Event):
     """A model began to read the text of a query."""
 
     name: str
-    """What to call the model."""
+    """Display name of the model."""
     model: int
     """Its place among the models, from 0."""
     of: int

@@ -21,7 +21,7 @@ PROMPTS = (
     "Water freezes at zero degrees. When the temperature rises above that, the ice",
     "She opened the old letter slowly, afraid of what her brother might have",
 )
-"""What the shipped text query asks the examples to continue."""
+"""Prompts of the shipped text query."""
 
 
 def configs() -> list[RunConfig]:

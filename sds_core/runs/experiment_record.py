@@ -48,7 +48,7 @@ class RunRecord:
 
     @property
     def model(self) -> ModelLoaded | None:
-        """What the run works on, once it is loaded."""
+        """The loaded model's identity, once there is one."""
         return first(self.events, ModelLoaded)
 
     def done(self, stage: Stage) -> int:

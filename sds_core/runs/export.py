@@ -97,7 +97,7 @@ def export(run: Run, folder: str) -> Path:
 
 
 def _card(run: Run) -> ModelCard:
-    """What was done to the model, and what came of it, from the record."""
+    """Return the model card: the method, its options and its results, from the record."""
     result, config = run.finished_result(), run.config
     made = made_by(config, last_stage(config))
     name, method = name_of(config), METHODS[made.method]

@@ -86,7 +86,7 @@ class ExternalCheckpoint:
         return {FILES + name: sha256 for name, sha256 in self.loaded.sha256.items()}
 
     def refuse_other(self, pattern: Pattern) -> None:
-        """What a run was asked for must be what is there.
+        """Refuse a pattern that the checkpoint does not hold.
 
         Raises:
             SDSError: it is not.

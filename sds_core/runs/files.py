@@ -50,7 +50,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_error(path: Path, error: OSError) -> SDSError:
-    """What a failed write means to the user."""
+    """Return the error for a failed write."""
     free = shutil.disk_usage(path.parent if path.parent.exists() else Path.cwd()).free >> 20
     return SDSError(
         f"{path} cannot be written: {error.strerror or error} ({free} MB free)",

@@ -1,4 +1,4 @@
-"""What is kept of every layer: distributions on fixed edges, statistics, losses, masks that changed. Parquet files."""
+"""The record of every layer: distributions on fixed edges, statistics, losses, changed masks. Parquet files."""
 
 from collections.abc import Callable
 from functools import partial

@@ -52,7 +52,7 @@ def held(path: Path) -> bool:
 
 
 def owner(path: Path) -> dict[str, Any]:
-    """What the last owner noted."""
+    """Return the note of the last owner."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

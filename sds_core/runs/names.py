@@ -1,4 +1,4 @@
-"""What a run is called: after what made its last weights, not after the method that it was started for."""
+"""Names of runs: after the method that made the last weights, not the one that a run was started for."""
 
 import re
 from collections.abc import Iterator, Mapping

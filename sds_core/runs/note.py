@@ -1,4 +1,4 @@
-"""What its user wrote beside a run: one small file, since the record of a finished run is never rewritten.
+"""A user's note on a run: one small file, since the record of a finished run is never rewritten.
 
 The worker does not touch it, so writing needs no lock: of two who write at once the last one stays, whole.
 """

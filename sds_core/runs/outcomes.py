@@ -1,4 +1,4 @@
-"""What finished runs measured, and whether two of them measured the same thing."""
+"""Measurements of finished runs, and whether two of them can be paired."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ measured (whether model and windows are the same shows in what was measured)."""
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run measured at one stage."""
+    """The measurement of a run at one stage."""
 
     run: str
     config: RunConfig
@@ -39,7 +39,7 @@ class Outcome:
     total: int
     """Weights of the model."""
     earlier_options: tuple[Any, ...] = ()
-    """What phase 2 was run with, where that is not what phase 3 was run with."""
+    """Options of phase 2, where they differ from those of phase 3."""
 
     @property
     def made(self) -> RunConfig:

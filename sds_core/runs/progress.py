@@ -53,7 +53,7 @@ class Progress:
     """How far a job has come."""
 
     activity: str
-    """What is being done, as a sentence."""
+    """The work under way, as a sentence."""
     phases: tuple[PhaseProgress, ...]
     """The passes over the blocks that a run consists of; none for a text query."""
     current: PhaseProgress | None

@@ -1,4 +1,4 @@
-"""What a run is compared to: the dense model, its base pruner and its control, chosen by configuration alone.
+"""The references of a run: the dense model, its base pruner and its control, chosen by configuration alone.
 
 References are looked for among all finished runs of the folder, so a ratio does not change with the runs that happen to
 be shown.
@@ -30,7 +30,7 @@ class Against:
     """A claim with the reference that it is about."""
 
     name: str
-    """What to call the reference."""
+    """Name of the reference."""
     run: str
     """Its run; empty for the dense model."""
     claim: Claim

@@ -118,7 +118,7 @@ class Run(JobFolder):
 
     @property
     def config(self) -> RunConfig:
-        """What was asked for.
+        """The run's configuration.
 
         Raises:
             SDSError: the file is broken or from an incompatible version.
@@ -128,7 +128,7 @@ class Run(JobFolder):
         return RunConfig.from_dict(self.asked())
 
     def asked(self) -> dict[str, Any]:
-        """What was asked for, as the plain and unchecked values of the file.
+        """The configuration as the plain, unchecked values of its file.
 
         Raises:
             SDSError: the file is broken.
@@ -142,7 +142,7 @@ class Run(JobFolder):
         return asked
 
     def result(self) -> RunResult | None:
-        """What came out, or None while there is nothing.
+        """Return the result, or None while there is none.
 
         Raises:
             SDSError: the file is broken.
@@ -157,7 +157,7 @@ class Run(JobFolder):
             ) from error
 
     def finished_result(self) -> RunResult:
-        """What came out.
+        """Return the result.
 
         Raises:
             SDSError: the run is not finished.
@@ -169,7 +169,7 @@ class Run(JobFolder):
         return result
 
     def model(self) -> ModelLoaded:
-        """What exactly the run works on.
+        """Return the identity of the model that the run works on.
 
         Raises:
             SDSError: its record does not say.

@@ -35,7 +35,7 @@ class ReconstructionSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What came out of a run."""
+    """The result of a run."""
 
     perplexity: dict[Stage, MeasuredPerplexity]
     """By stage, in order; the dense model and `last` are always among them."""

@@ -7,7 +7,7 @@ from sds_core.pruning.pattern import NM, parse_pattern
 from sds_core.runs.config import RunConfig
 
 MODEL, PATTERN, CALIBRATION = "demo", NM(2, 4), "self"
-"""What the study pruned, and on which text it calibrated."""
+"""The study's model, and the text that it calibrated on."""
 DENSE = "dense"
 ADJUSTED = {"beta": 0.2, "sequential": True}
 """Options of the study's `adjusted`, the control of `sds-admm`."""

@@ -89,7 +89,7 @@ class TextJob(JobFolder):
         return cls(_folder(hashlib.sha256(repr(whole).encode()).hexdigest()[:24]))
 
     def result(self) -> TextResult | None:
-        """What came out, or None while there is nothing.
+        """Return the result, or None while there is none.
 
         Raises:
             SDSError: the file is broken.

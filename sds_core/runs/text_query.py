@@ -20,7 +20,7 @@ HOTTEST = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class TextQuery:
-    """What is asked."""
+    """A text query."""
 
     runs: tuple[str, ...]
     """Ids of finished runs of one model whose weights were kept; the dense model is asked too, before them."""
@@ -80,14 +80,14 @@ def _no_text() -> SDSError:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptReading:
-    """What one model made of one prompt."""
+    """One model's reading of one prompt."""
 
     losses: tuple[float, ...]
     """Loss in nats of every token but the first."""
     continuation: tuple[str, ...]
-    """What follows, token by token: the likeliest one each time."""
+    """The greedy continuation, token by token."""
     sampled: tuple[str, ...] | None = None
-    """What follows, token by token, each drawn by its probability; None where no temperature was asked for."""
+    """The sampled continuation, token by token; None without a temperature."""
 
     @property
     def mean(self) -> float:
@@ -107,14 +107,14 @@ class PromptReading:
 
 @dataclass(frozen=True, kw_only=True)
 class TextReading:
-    """What one model made of all prompts."""
+    """One model's reading of all prompts."""
 
     name: str
-    """What to call it: `dense`, or what made the run's weights."""
+    """Name of the model: `dense`, or the method that made the run's weights."""
     weights: str
     """Digest of the run's weights; empty for the dense model."""
     configuration: str
-    """What to call its configuration, whatever the seed: readings that share it differ in the seed alone."""
+    """Name of its configuration without the seed: readings that share it differ in the seed alone."""
     seed: int
     """Calibration seed; 0 for the dense model."""
     pruned: bool
@@ -130,7 +130,7 @@ class TextReading:
 
 @dataclass(frozen=True, kw_only=True)
 class TextResult:
-    """What came out: readings of the same tokens, the dense model's first."""
+    """The result of a query: readings of the same tokens, the dense model's first."""
 
     model: str
     prompts: tuple[str, ...]

@@ -79,7 +79,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class View:
-    """What is chosen; a pick brings these names. `a` is the row clicked, `ref` the one pinned, `at` a layer or −1."""
+    """The selection; a pick brings these names. `a` is the row clicked, `ref` the one pinned, `at` a layer or −1."""
 
     runs: tuple[str, ...]
     ref: str

@@ -20,7 +20,7 @@ from sds_core.figures.palette import palette
 
 PACKAGE, ASSETS = "sds-studio", "assets"
 Pick = Mapping[str, Any]
-"""What was picked, as it came from the browser: the reader checks every value against what it offers."""
+"""The pick as it came from the browser: the reader checks every value against what it offers."""
 
 
 def mount(

@@ -101,7 +101,7 @@ class Round:
 
 @dataclass(frozen=True)
 class View:
-    """What is chosen; a pick brings the same names. `corner`: mask or weights."""
+    """The selection; a pick brings the same names. `corner`: mask or weights."""
 
     run: str
     at: int

@@ -1,4 +1,4 @@
-"""What was measured of a model and of one of its layers, as several pictures draw it."""
+"""Measurements of a model and of one of its layers, as several pictures draw them."""
 
 from __future__ import annotations
 

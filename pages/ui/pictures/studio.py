@@ -106,7 +106,7 @@ class Working:
 
 @dataclass(frozen=True)
 class View:
-    """What is chosen; a pick brings the same names."""
+    """The selection; a pick brings the same names."""
 
     run: str
     stage: str

@@ -150,7 +150,7 @@ class Step:
 
 @dataclass(frozen=True)
 class View:
-    """What is chosen; a pick brings these names. `guess` is empty, an option's key or a whole number."""
+    """The selection; a pick brings these names. `guess` is empty, an option's key or a whole number."""
 
     step: int
     guess: str
