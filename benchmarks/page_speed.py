@@ -78,7 +78,7 @@ def open_until(visitor: Any, path: str, selector: str) -> None:
 
 def turn_to(visitor: Any, page: str) -> None:
     """Click a page in the side bar and wait for its first chart."""
-    visitor.page.locator("[data-testid=stSidebarNavLink]").get_by_text(page, exact=True).click()
+    visitor.page.locator("[data-testid=stTopNavLink]").get_by_text(page, exact=True).click()
     visitor.page.wait_for_selector(CHART)
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.ui import layout
 from pages.ui.pictures import studio
 from pages.ui.pictures.component import Pick
-from pages.ui.studio_numbers import Model, Reader
+from pages.ui.studio_numbers import PHASES, Model, Reader
 from sds_core.errors import SDSError
 from sds_core.runs.experiment_record import ExperimentRecord
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 KEY = "studio"
 LIVE = ("queued", "running")
+DETAILS = "studio details"
+"""Set while the details of the layer in view are asked for."""
 
 
 def show(experiment: Experiment, variants: list[Variant]) -> None:
@@ -46,10 +48,27 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
             st.caption("Loading the model and its texts …" if live else "No block of this experiment is done yet.")
             return
         reader = Reader(record, model, lambda block, linear: None)
+        if st.session_state.pop(DETAILS, False):
+            open_layer(reader)
         numbers = reader.numbers(st.query_params, present=st.query_params.get("present") == "1")
-        studio.mount(numbers, key=KEY, on_pick=lambda pick: picked(pick, model))
+        studio.mount(numbers, key=KEY, on_pick=lambda pick: picked(pick, model), on_details=asked_for_details)
 
     board()
+
+
+def asked_for_details(view: Pick) -> None:
+    """Remember it until the next drawing: a callback cannot turn to another page."""
+    st.session_state[DETAILS] = True
+
+
+def open_layer(reader: Reader) -> None:
+    """Turn to the page with the details of the layer in view."""
+    view = reader.view(st.query_params)
+    stage = next(one for one in PHASES if one == view.stage)
+    record = reader.record.stage(reader.record.variants[reader.keys.index(view.run)], stage).record
+    if record is not None:
+        block, linear = reader.model.at(view.at)
+        st.switch_page("pages/layer.py", query_params={"run": record.run.id, "cell": f"{block}.{linear}"})
 
 
 def _ended(record: ExperimentRecord, before: list) -> bool:

@@ -29,7 +29,7 @@ def fill(page, label, value):
 def test_a_cold_deep_link_opens_its_page_and_layer(workshop, visitor):
     visitor.open(f"/layer?run={fused(workshop).id}&cell=2.mlp.up_proj")
     assert visitor.page.get_by_text("block 2, mlp.up_proj").count() == 1
-    assert visitor.page.locator("[data-testid=stSidebarNavLink]").count() >= 2
+    assert visitor.page.locator("[data-testid=stTopNavLink]").count() >= 2
     visitor.page.locator(".js-plotly-plot").nth(2).wait_for()
 
 
