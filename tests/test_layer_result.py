@@ -12,7 +12,7 @@ from sds_core.pruning.stages import Stages
 WEIGHT = torch.ones(2, 4)
 SPARSE = Pruned(WEIGHT * 2, WEIGHT.bool())
 FINAL = Pruned(WEIGHT * 3, WEIGHT.bool())
-ROUND = Round(1, WEIGHT, lambda: SPARSE)
+ROUND = Round(1, WEIGHT, lambda: SPARSE, lambda: 0.0)
 
 
 def result(**stages: Stages) -> LayerResult:

@@ -93,7 +93,7 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
     visitor.open("/")
     visitor.page.get_by_role("button", name="Look at its finished runs").click()
     visitor.page.wait_for_url("**/compare?runs=*")
-    visitor.page.get_by_text("That is sure").wait_for()
+    visitor.page.get_by_text("surely better").first.wait_for()
     with visitor.page.expect_download() as got:
         visitor.page.locator(".st-key-csv button").click()
     got.value.save_as(tmp_path / "comparison.csv")
