@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 
 from sds_core.pruning.gram import Gram, GramAccumulator
-
-
-def inner(one: Tensor, other: Tensor) -> float:
-    """Return tr(A Bᵀ), summed in float64."""
-    return float((one * other).sum(dtype=torch.float64))
+from sds_core.pruning.linalg import inner
 
 
 @dataclass(frozen=True)

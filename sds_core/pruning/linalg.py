@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def inner(one: Tensor, other: Tensor) -> float:
+    """Return tr(A Bᵀ), summed in float64."""
+    return float((one * other).sum(dtype=torch.float64))
+
+
 def upper_inverse_factor(matrix: Tensor, damping: float) -> Tensor:
     """Return the upper triangular U with UᵀU = (A + damping·I)⁻¹ for a float64 matrix A (C, C).
 
@@ -112,4 +117,4 @@ def masked_conjugate_gradients(
 
 def quadratic(solution: Tensor, rhs: Tensor, residual: Tensor) -> float:
     """Return tr(V A Vᵀ) − 2 tr(V Bᵀ) of V (R, C) on its support, where B − V A is the residual."""
-    return -float((solution * (rhs + residual)).sum(dtype=torch.float64))
+    return -inner(solution, rhs + residual)

@@ -11,7 +11,8 @@ from functools import cached_property, partial
 
 from torch import Tensor
 
-from sds_core.pruning.layer_problem import LayerProblem, Pruned, inner
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.linalg import inner
 from sds_core.pruning.pattern import Pattern
 
 
