@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sds_core.files import write_json
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs.events import (
@@ -16,7 +17,6 @@ from sds_core.runs.events import (
     TextWindows,
     to_line,
 )
-from sds_core.runs.files import write_json
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult
 from sds_core.runs.typed_json import to_json

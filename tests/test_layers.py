@@ -11,6 +11,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "sds_core")
 
 ROOMS = (
     "errors",
+    "files",
     "options",
     "pruning",
     "models",

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
+from sds_core.files import write_json
 from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
 from sds_core.options import options_of
 from sds_core.runs import examples
 from sds_core.runs.config import RunConfig
-from sds_core.runs.files import write_json
 from sds_core.runs.run_folder import create
 from sds_core.runs.text_query import EXAMPLE, TextQuery
 from sds_core.runs.typed_json import to_json

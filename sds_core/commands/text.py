@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sds_core.commands.follow import follow_text
 from sds_core.errors import SDSError
-from sds_core.runs.files import write_json
+from sds_core.files import make_folder, write_json
 from sds_core.runs.progress import progress
 from sds_core.runs.text_judgement import table
 from sds_core.runs.text_query import TextQuery, TextResult
@@ -38,9 +38,12 @@ def _text(options: argparse.Namespace) -> int:
         temperature=options.temperature,
         sampling_seed=options.sampling_seed,
     )
+    out = Path(options.out).expanduser() if options.out else None
+    if out:
+        make_folder(out.parent)
     result = ask(query)
-    if options.out:
-        write_json(Path(options.out).expanduser(), to_json(result))
+    if out:
+        write_json(out, to_json(result))
     print(table(result))
     return 0
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.files import make_folder, write_text
 from sds_core.runs import plugins
-from sds_core.runs.files import write_text
 from sds_core.runs.run_folder import Run, root
 
 
@@ -28,4 +28,5 @@ def slurm_array(runs: list[Run], file: Path) -> None:
         f"runs=({' '.join(run.id for run in runs)})",
         f'exec {python} -m sds_core resume "${{runs[$SLURM_ARRAY_TASK_ID]}}" {folder}'.rstrip(),
     ]
+    make_folder(file.parent)
     write_text(file, "\n".join(lines) + "\n")

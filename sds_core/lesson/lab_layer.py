@@ -4,7 +4,6 @@ Shipped with the product: the weight, the Gram matrix of the inputs on calibrati
 of the same text. What a setting gains on the first and not on the second, it overfits.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
@@ -67,6 +65,7 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
     from sds_core.models.device import pick_device
     from sds_core.models.load import load_model
     from sds_core.models.structure import find_blocks
+    from sds_core.models.tensor_files import save_tensors
 
     if not path.parent.is_dir():
         raise SDSError("the output folder does not exist", got=path.parent)
@@ -85,9 +84,7 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
         tensors[part] = _gram(structure, linear, chosen, pick_device())
         about |= {f"{part} windows": f"{len(chosen)} of {LENGTH} tokens", f"{part} sha256": digest(chosen)}
         yield f"{part}: {chosen.numel():,} tokens"
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(tensors, partial, metadata=about)
-    os.replace(partial, path)
+    save_tensors(path, tensors, about)
     yield str(path)
 
 

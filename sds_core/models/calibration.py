@@ -4,19 +4,19 @@ For how a text is named, see `text_spec`.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
+from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
 from sds_core.models.gguf_import import DEMO
 from sds_core.models.load import LoadedModel
+from sds_core.models.tensor_files import save_tensors
 from sds_core.models.text_reader import read_text
 from sds_core.models.text_spec import SELF, TextPart, TextSpec
 
@@ -155,9 +155,11 @@ def read_self_text(loaded: LoadedModel) -> Tensor:
 
 
 def save_self_text(path: Path, windows: Tensor, metadata: dict[str, str]) -> None:
-    """Store windows (n, T) with a note of their origin, in two bytes a token if the vocabulary allows."""
+    """Store windows (n, T) with a note of their origin, in two bytes a token if the vocabulary allows.
+
+    Raises:
+        SDSError: the file cannot be written.
+    """
     small = torch.uint16 if int(windows.max()) < 1 << 16 else torch.int32
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({"windows": windows.to(small).contiguous()}, partial, metadata=metadata)
-    os.replace(partial, path)
+    make_folder(path.parent)
+    save_tensors(path, {"windows": windows.to(small).contiguous()}, metadata)

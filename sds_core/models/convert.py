@@ -1,18 +1,17 @@
 """Convert a model whose weights are pickled (`*.bin`) to safetensors, running no code from the files."""
 
-import json
-import os
 import pickle
 import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sds_core.errors import SDSError, first_line
+from sds_core.files import write_json
 from sds_core.models.find_model import DESCRIPTION, description_files, download
 from sds_core.models.load import load_model
+from sds_core.models.tensor_files import new_model_folder, save_tensors
 from sds_core.models.weight_files import INDEX, SINGLE, shard_names
 
 PICKLED = "pytorch_model.bin"
@@ -32,18 +31,12 @@ def convert(name: str, target: Path) -> None:
     if target.exists():
         raise SDSError("the folder to convert to exists", got=target, allowed="a new folder")
     source = _find_pickled(name)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with new_model_folder(target) as folder:
         for path in description_files(source):
             if path.name != PICKLED_INDEX:
-                shutil.copy(path, partial)
-        _convert_weights(source, partial)
-        load_model(str(partial), weights="auto")  # refuses what is not a whole model
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+                shutil.copy(path, folder)
+        _convert_weights(source, folder)
+        load_model(str(folder), weights="auto")  # refuses what is not a whole model
 
 
 def _find_pickled(name: str) -> Path:
@@ -61,17 +54,16 @@ def _find_pickled(name: str) -> Path:
 def _convert_weights(source: Path, target: Path) -> None:
     """Convert file by file, so that memory holds one of them."""
     if (source / PICKLED).is_file():
-        save_file(_unpickle(source / PICKLED), target / SINGLE, metadata={"format": "pt"})
+        save_tensors(target / SINGLE, _unpickle(source / PICKLED), {"format": "pt"})
         return
     weight_map, size = dict[str, str](), 0
     for name in shard_names(source / PICKLED_INDEX):
         tensors = _unpickle(source / name)
         new = Path(name).with_suffix(".safetensors").name.removeprefix("pytorch_")
-        save_file(tensors, target / new, metadata={"format": "pt"})
+        save_tensors(target / new, tensors, {"format": "pt"})
         weight_map |= dict.fromkeys(tensors, new)
         size += sum(tensor.nbytes for tensor in tensors.values())
-    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    (target / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+    write_json(target / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:

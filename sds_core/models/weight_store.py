@@ -5,19 +5,19 @@ block's parameters are placeholders of the right shape between uses, so a model 
 weights (embeddings, last norm, head) and of one block.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from sds_core.files import write_json
 from sds_core.models.device import return_freed_memory
 from sds_core.models.hidden_states import HiddenStateFile, HiddenStates
+from sds_core.models.tensor_files import save_tensors
 from sds_core.models.weight_files import INDEX, WeightFiles
 
 
@@ -64,7 +64,7 @@ class WeightStore:
         return list(tensors)
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
-        """Save the model as it is now into a new folder, in the format of `save_pretrained`."""
+        """Save the model as it is now into an empty folder, in the format of `save_pretrained`."""
         model.save_pretrained(folder)
 
 
@@ -158,7 +158,6 @@ class DiskWeightStore(WeightStore):
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         """Save one file for the non-block weights and one for each block, so that memory holds at most one block."""
-        folder.mkdir(parents=True)
         in_blocks = {name for parameters in self._blocks.values() for name in parameters}
         non_block = {
             name: tensor for name, tensor in model.state_dict().items() if name in self._files.shapes.keys() - in_blocks
@@ -168,7 +167,7 @@ class DiskWeightStore(WeightStore):
         def write(number: int, tensors: dict[str, Tensor]) -> None:
             nonlocal size
             file = f"model-{number:05}-of-{count:05}.safetensors"
-            save_file(tensors, folder / file, metadata={"format": "pt"})
+            save_tensors(folder / file, tensors, {"format": "pt"})
             weight_map.update(dict.fromkeys(tensors, file))
             size += sum(tensor.nbytes for tensor in tensors.values())
 
@@ -176,8 +175,7 @@ class DiskWeightStore(WeightStore):
         for number, (block, parameters) in enumerate(self._blocks.items(), start=2):
             with self.resident(block):
                 write(number, {name: parameter.data for name, parameter in parameters.items()})
-        index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-        (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
         model.config.save_pretrained(folder)
         if model.generation_config is not None:
             model.generation_config.save_pretrained(folder)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from sds_core.errors import SDSError
+from sds_core.files import new_folder, write_atomically
 from sds_core.runs import layer_stats, note
 from sds_core.runs.config import RunConfig
-from sds_core.runs.files import disk_error
 from sds_core.runs.run_folder import ID, Run, root
 
 NAME = re.compile(
@@ -32,12 +32,16 @@ def pack(run: Run, target: Path | IO[bytes]) -> None:
     files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
     files += sorted((run.folder / "distributions").glob("*.parquet"))
     files += [path for path in (run.folder / note.FILE,) if path.exists()]
-    try:
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+
+    def write(file: Path | IO[bytes]) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in files:
                 archive.write(path, f"{run.id}/{path.relative_to(run.folder).as_posix()}")
-    except OSError as error:
-        raise disk_error(target if isinstance(target, Path) else run.folder, error) from error
+
+    if isinstance(target, Path):
+        write_atomically(target, write)
+    else:
+        write(target)
 
 
 def unpack(source: Path | IO[bytes]) -> Run:
@@ -73,23 +77,18 @@ def _unpack(archive: zipfile.ZipFile, name: str) -> Run:
     (run,) = runs
     if not ID.fullmatch(run):
         raise SDSError(f"{name} is not a packed run", got=run)
-    partial = root() / f".{run}.partial-{secrets.token_hex(3)}"
-    try:
-        (partial / "distributions").mkdir(parents=True)
+    wanted, other = root() / run, root() / f"{run[:57]}-{secrets.token_hex(3)}"
+    with new_folder(other) as folder:
+        (folder / "distributions").mkdir()
         for entry in entries:
-            path = partial / entry.filename.split("/", 1)[1]
+            path = folder / entry.filename.split("/", 1)[1]
             with archive.open(entry) as packed, open(path, "wb") as file:
                 shutil.copyfileobj(packed, file)
-        _check(Run(partial), name)
-        target = root() / run
-        if target.exists():
-            target = root() / f"{run[:57]}-{secrets.token_hex(3)}"
-        partial.rename(target)
-    except OSError as error:
-        raise disk_error(root(), error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return Run(target)
+        _check(Run(folder), name)
+    try:
+        return Run(other.rename(wanted))
+    except OSError:  # a run of this id is here
+        return Run(other)
 
 
 def _check(run: Run, name: str) -> None:

@@ -1,17 +1,15 @@
 """A stage's weights of one block as a file, named with its SHA-256 in the record; what is not named does not count."""
 
-from pathlib import Path
-
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.models.cache import file_sha256
 from sds_core.models.structure import Block, Linear
+from sds_core.models.tensor_files import save_tensors
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.stages import Stage, StageWeight
-from sds_core.runs.files import write_atomically
 from sds_core.runs.layer_stats import pack, unpack
 from sds_core.runs.run_folder import Run
 
@@ -26,15 +24,9 @@ def packed(linear: Linear, value: StageWeight) -> dict[str, Tensor]:
 
 def save(run: Run, stage: Stage, block: Block, tensors: dict[str, Tensor]) -> str:
     """Write the `packed` layers of a block; returns the file's SHA-256."""
-
-    def write(partial: Path) -> None:
-        try:
-            save_file(tensors, partial)
-        except SafetensorError as error:  # how the library reports a full disk
-            raise OSError(str(error)) from error
-
     path = run.checkpoint(stage, block.index)
-    write_atomically(path, write)
+    run.make_folder(path.parent.name)
+    save_tensors(path, tensors)
     return file_sha256(path)
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.files import disk_error
 from sds_core.runs.events import Event, from_line, to_line
-from sds_core.runs.files import disk_error
 
 
 class EventLog:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
+from sds_core.files import make_folder
 from sds_core.runs.archive import pack, packed_id, unpack
 from sds_core.runs.config import RunConfig
 from sds_core.runs.run_folder import Run, root
@@ -55,8 +58,16 @@ def take_in() -> list[Run]:
 
 
 def example(name: str) -> Run:
-    """Return one example, such as `sds-admm-wanda`, unpacking it if it is not among this user's runs."""
+    """Return one example, such as `sds-admm-wanda`, unpacking it if it is not among this user's runs.
+
+    Raises:
+        SDSError: the disk is full.
+    """
     path = FOLDER / f"{name}.zip"
     assert path.exists(), f"there is no example {name}"
     run = root() / packed_id(path)
-    return Run(run) if (run / "result.json").exists() else unpack(path)
+    if (run / "result.json").exists():
+        return Run(run)
+    make_folder(root())
+    with FileLock(root() / ".examples.lock", fallback_to_soft=False):  # of two who come first, one unpacks
+        return Run(run) if (run / "result.json").exists() else unpack(path)

@@ -1,7 +1,5 @@
 """A finished run as a model folder that `AutoModelForCausalLM.from_pretrained` loads, with a model card."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,15 +7,16 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
+from sds_core.files import make_folder, require_space
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import Block, find_blocks
+from sds_core.models.tensor_files import new_model_folder
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.claims import short
 from sds_core.runs.external import FILES
-from sds_core.runs.files import disk_error, require_space
 from sds_core.runs.names import last_stage, made_by, name_of
 from sds_core.runs.references import claims_about
 from sds_core.runs.run_folder import Run
@@ -78,21 +77,12 @@ def export(run: Run, folder: str) -> Path:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
     loaded = pruned_model(run, run.config.weights)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
-        loaded.store.save(loaded.model, partial)
-        loaded.tokenizer.save_pretrained(partial)
-        _card(run).save(partial / "README.md")
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    except OSError as error:
-        raise disk_error(target, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    make_folder(target.parent)
+    require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
+    with new_model_folder(target) as made:
+        loaded.store.save(loaded.model, made)
+        loaded.tokenizer.save_pretrained(made)
+        _card(run).save(made / "README.md")
     return target
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError
+from sds_core.files import write_atomically
 from sds_core.pruning.distribution import histogram, joint_histogram, mask_change, mask_crop, statistics
-from sds_core.runs.files import write_atomically
 
 if TYPE_CHECKING:
     from sds_core.layer_result import LayerResult
@@ -81,7 +81,7 @@ def _prune_energy(solved: "LayerResult", weight: Tensor) -> float:
 def save(path: Path, block_rows: list[dict[str, Any]]) -> None:
     """Write a block's rows."""
     frame = pd.DataFrame(block_rows)
-    write_atomically(path, lambda partial: frame.to_parquet(partial, compression="zstd", index=False))
+    write_atomically(path, lambda temporary: frame.to_parquet(temporary, compression="zstd", index=False))
 
 
 def load(folder: Path) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 from sds_core.errors import SDSError
+from sds_core.files import make_folder, write_json
 from sds_core.models.cache import cache_folder
 from sds_core.models.calibration import digest
 from sds_core.models.evaluate import evaluate
@@ -15,7 +16,6 @@ from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
 from sds_core.runs import typed_json
 from sds_core.runs.events import Event, Measurement, Measuring
-from sds_core.runs.files import write_json
 from sds_core.runs.run_context import RunContext
 
 T = TypeVar("T")
@@ -60,5 +60,6 @@ def measure_dense(context: RunContext) -> Generator[Event, None, Perplexity]:
         except ValueError as error:
             raise SDSError(f"the dense result in {path} is broken: {error}", cure="delete that file") from error
     measured = yield from measure(context, "dense")
+    make_folder(path.parent)
     write_json(path, typed_json.to_json(measured))
     return measured

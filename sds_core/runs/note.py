@@ -4,7 +4,7 @@ The worker does not touch it, so writing needs no lock: of two who write at once
 """
 
 from sds_core.errors import SDSError
-from sds_core.runs.files import write_text
+from sds_core.files import write_text
 from sds_core.runs.run_folder import Run
 
 FILE = "note.txt"

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sds_core.errors import SDSError
+from sds_core.files import disk_error, write_json
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock
 from sds_core.runs.events import (
@@ -39,7 +40,6 @@ from sds_core.runs.events import (
     first,
     of_kind,
 )
-from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.run_result import RunResult
 
@@ -199,6 +199,17 @@ class Run(JobFolder):
         descriptor = self.take_lock()
         shutil.rmtree(self.folder)
         os.close(descriptor)
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder inside the run's, unless it exists.
+
+        Raises:
+            SDSError: the run's folder is gone, or the disk is full.
+        """
+        try:
+            (self.folder / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.folder / name, error) from error
 
     def checkpoint(self, stage: Stage, block: int) -> Path:
         """Where a stage's weights of a block lie."""

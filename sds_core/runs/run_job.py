@@ -14,6 +14,7 @@ from torch import Tensor
 
 import sds_core
 from sds_core.errors import SDSError
+from sds_core.files import require_space, write_json
 from sds_core.layer_result import LayerResult
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
 from sds_core.models.outliers import owl
@@ -39,7 +40,6 @@ from sds_core.runs.events import (
     of_kind,
 )
 from sds_core.runs.external import ExternalCheckpoint
-from sds_core.runs.files import require_space, write_json
 from sds_core.runs.measure import measure, measure_dense, reported
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.plugins import load_registry
@@ -150,6 +150,7 @@ def _run_phase(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -> I
             continue
         block = blocks[event.block]
         if rows:
+            run.make_folder("distributions")
             layer_stats.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
         sha256 = checkpoint.save(run, stage, block, weights)
         yield BlockFinished(

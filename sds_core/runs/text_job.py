@@ -19,6 +19,7 @@ from torch import Tensor
 
 import sds_core
 from sds_core.errors import SDSError
+from sds_core.files import make_folder, write_json
 from sds_core.models.cache import cache_folder
 from sds_core.models.device import pick_device
 from sds_core.models.exclude import exclude_layers
@@ -29,7 +30,6 @@ from sds_core.runs import lock
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStarted
 from sds_core.runs.export import take_weights
-from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
 from sds_core.runs.outcomes import outcome_of
@@ -107,10 +107,7 @@ class TextJob(JobFolder):
         Raises:
             SDSError: the disk is full.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(self.folder, error) from error
+        make_folder(self.folder)
         descriptor = lock.take(self.lock_path, {"pid": os.getpid(), "since": time.time()})
         if descriptor is None:
             return

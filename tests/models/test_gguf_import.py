@@ -1,7 +1,9 @@
 """A GGUF file becomes the same model in safetensors, once, or is refused without leftovers."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from sds_core.errors import SDSError
+from sds_core.files import STALE
 from sds_core.models import gguf_import
 from sds_core.models.find_model import find_model
 from sds_core.models.gguf_import import convert_gguf
@@ -123,13 +126,12 @@ def test_code_beside_a_gguf_file_is_not_executed(
 def test_a_conversion_that_fails_half_way_leaves_nothing_behind(
     tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Path, partial: Path) -> None:
-        partial.mkdir()
-        (partial / "config.json").write_text("{")
+    def fail(_: Path, folder: Path) -> None:
+        (folder / "config.json").write_text("{")
         raise OSError("no space left")
 
     monkeypatch.setattr(gguf_import, "_dequantise", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(SDSError, match="no space left"):
         convert_gguf(write_gguf(tiny_folder, tmp_path / "tiny.gguf"))
     assert leftovers(own_cache) == []
 
@@ -138,9 +140,10 @@ def test_a_conversion_that_was_cut_off_is_done_again(tiny_folder: Path, tmp_path
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
     target = find_model(str(path))
     shutil.rmtree(target)
-    partial = target.with_name(f"{target.name}.partial")
-    partial.mkdir()
-    (partial / "stale.json").write_text("{")
+    left = target.with_name(".0123456789abcdef.partial")
+    left.mkdir()
+    (left / "stale.json").write_text("{")
+    os.utime(left, (time.time() - STALE - 1,) * 2)
     assert "stale.json" not in load_model(str(path)).sha256
     assert leftovers(own_cache) == [target.name]
 
@@ -160,12 +163,12 @@ def test_gguf_file_with_mismatched_shapes_is_refused(
 
 
 def test_gguf_names_with_dots_do_not_collide(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workplaces = []
-    monkeypatch.setattr(gguf_import, "_dequantise", lambda _, partial: (workplaces.append(partial), partial.mkdir()))
+    monkeypatch.setattr(gguf_import, "_dequantise", lambda path, folder: None)
+    folders = set()
     for content in (b"one", b"two"):
         (tmp_path / "model-v0.1.gguf").write_bytes(content)
-        convert_gguf(tmp_path / "model-v0.1.gguf")
-    assert len(set(workplaces)) == 2
+        folders.add(convert_gguf(tmp_path / "model-v0.1.gguf"))
+    assert len(folders) == 2
 
 
 def test_a_missing_gguf_file_is_named(tmp_path: Path, own_cache: Path) -> None:
@@ -180,7 +183,7 @@ def test_a_full_disk_is_noticed_before_converting(
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
     usage = shutil.disk_usage(tmp_path)._replace(free=path.stat().st_size)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(SDSError, match=r"converting tiny\.gguf needs \d+ MB .* 0 MB are free.*SDS_CACHE"):
+    with pytest.raises(SDSError, match=r"\d+ MB are needed in .*, 0 MB are free.*SDS_CACHE"):
         find_model(str(path))
     assert leftovers(own_cache) == []
 

@@ -1,0 +1,142 @@
+"""Files and folders that are whole or not there: atomic writes, and free space checked beforehand."""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sds_core.errors import SDSError
+
+STALE = 24 * 3600
+"""Seconds after which a temporary file counts as left behind by a process that was killed."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+ELSEWHERE = "choose another place with SDS_RUNS (runs) or SDS_CACHE (cache)"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, and move it into place.
+
+    Every writer has a temporary file of its own, so of several at once the last one stays, whole.
+
+    Args:
+        path: its folder exists: a folder that was removed meanwhile is not brought back.
+
+    Raises:
+        SDSError: the file cannot be written; what was there before is untouched.
+    """
+    temporary = _temporary(path)
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes its place at the end; an error leaves neither.
+
+    Args:
+        path: nothing, or an empty folder.
+
+    Raises:
+        SDSError: a file cannot be written, or `path` has been filled meanwhile.
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless they exist.
+
+    Raises:
+        SDSError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as JSON, atomically; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def disk_error(path: Path, error: OSError) -> SDSError:
+    """Return the error for a failed write, with its true cause."""
+    what = f"{path} cannot be written: {error.strerror or error}"
+    if error.errno in FULL:
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        free = shutil.disk_usage(above).free >> 20
+        return SDSError(f"{what} ({free} MB free)", cure=f"free some space, or {ELSEWHERE}; finished blocks are kept")
+    if error.errno in DENIED:
+        return SDSError(what, cure=f"allow writing there, or {ELSEWHERE}")
+    if error.errno == errno.ENOENT:
+        what = f"{path} cannot be written: the folder {path.parent} is not there"
+        return SDSError(what, cure="it may have been moved or deleted")
+    return SDSError(what)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse work that the disk cannot hold.
+
+    Raises:
+        SDSError: fewer than `needed` bytes are free in `folder`.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise SDSError(
+            f"{needed >> 20} MB are needed in {folder}, {free >> 20} MB are free",
+            cure=f"free some space, or {ELSEWHERE}",
+        )
+
+
+def _temporary(path: Path) -> Path:
+    """Return an unused name beside `path`, and remove what killed writers have left there."""
+    for left in path.parent.glob(".*.partial"):
+        try:
+            if time.time() - left.stat().st_mtime < STALE:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+        except OSError:  # another writer was faster, or it is not ours to remove: it blocks nobody
+            continue
+    return path.with_name(f".{secrets.token_hex(8)}.partial")

@@ -1,0 +1,101 @@
+import errno
+import json
+import os
+import shutil
+import time
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sds_core.errors import SDSError
+from sds_core.files import STALE, disk_error, new_folder, require_space, write_atomically, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+
+    def full(temporary):
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SDSError, match=r"No space left.*MB free"):
+        write_atomically(path, full)
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_of_many_writers_at_once_each_succeeds_and_every_read_is_whole(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, ["start"] * 500)
+
+    def write(writer):
+        for i in range(20):
+            write_json(path, [f"{writer}-{i}"] * 500)
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(write, writer) for writer in range(4)]
+        while not all(writer.done() for writer in writers):
+            assert len(set(json.loads(path.read_text()))) == 1
+    assert [writer.exception() for writer in writers] == [None] * 4
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_leftovers_of_killed_writers_block_nobody_and_are_removed_in_time(tmp_path):
+    old, young, folder = (tmp_path / f".{name}.partial" for name in ("old", "young", "folder"))
+    old.touch()
+    young.touch()
+    (folder / "inside").mkdir(parents=True)
+    for path in (old, folder):
+        os.utime(path, (time.time() - STALE - 1,) * 2)
+    write_json(tmp_path / "a.json", 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".young.partial", "a.json"]
+
+
+def test_a_removed_folder_is_not_brought_back(tmp_path):
+    with pytest.raises(SDSError, match=r"the folder .*gone is not there"):
+        write_json(tmp_path / "gone" / "a.json", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (errno.ENOSPC, r"No space left on device \(\d+ MB free\)\. Free some space"),
+        (errno.EDQUOT, r"quota exceeded \(\d+ MB free\)\. Free some space"),
+        (errno.EROFS, r"Read-only file system\. Allow writing there, or choose another place"),
+        (errno.EACCES, r"Permission denied\. Allow writing there"),
+        (errno.EIO, r"Input/output error\.$"),
+    ],
+)
+def test_a_failed_write_is_told_with_its_true_cause(tmp_path, code, told):
+    with pytest.raises(SDSError, match=told):
+        raise disk_error(tmp_path / "not" / "there" / "a.json", OSError(code, os.strerror(code)))
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with pytest.raises(SDSError, match="No space left"), new_folder(tmp_path / "made") as folder:
+        (folder / "half").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+    with new_folder(tmp_path / "made") as folder:
+        (folder / "file").touch()
+        assert not (tmp_path / "made").exists()
+    with pytest.raises(SDSError, match="not empty"), new_folder(tmp_path / "made") as folder:
+        (folder / "other").touch()
+    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["made", "made/file"]
+
+
+def test_not_a_number_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_work_that_does_not_fit_is_refused_with_both_numbers(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 5 << 20))
+    with pytest.raises(SDSError, match=r"7 MB are needed.*5 MB are free"):
+        require_space(tmp_path, 7 << 20)
+    require_space(tmp_path, 5 << 20)
