@@ -4,6 +4,5 @@ import streamlit as st
 
 from pages.ui import layout
 
-layout.configure()
 st.session_state["routed"] = True
-st.navigation(layout.pages(), position="top").run()
+layout.navigate().run()

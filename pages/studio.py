@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 layout.routed()
 
 STYLE = """<style>
-[data-testid=stHeader] { height: 44px; min-height: 44px; }
-[data-testid=stMainBlockContainer] { padding: 50px 20px 8px; max-width: none; }
-[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] { gap: 8px; }
-.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .st-key-choice p { font-size: 14px; }
 .st-key-choice [data-variant=pills], .st-key-choice [data-variant=pills] p { color: inherit !important; }
 </style>"""
-"""The picture takes what the window leaves: nothing on this page may be taller than it must."""
+CHOICE = 50
+"""Height of the line of choices with the gap below it."""
 
 
 def offer_examples() -> None:
@@ -77,8 +74,8 @@ def page(pruners: PrunerRegistry) -> None:
         offer_examples()
 
 
+layout.compact("Studio", above=CHOICE)
 st.html(STYLE)
-st.html("<h1 class='unseen'>Studio</h1>")
 with st.spinner("Loading the engine …"):
     registry = layout.load_pruners()
 page(registry)

@@ -10,13 +10,52 @@ from sds_core.errors import SDSError
 from sds_core.figures import markup
 
 if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
     from sds_core.pruning.registry import PrunerRegistry
     from sds_core.runs.run_folder import Run
 
 
-def configure() -> None:
-    """Title and icon of the browser's tab; a `:material/…:` icon here would be fetched from a font host."""
-    st.set_page_config(page_title="SDS Studio", layout="wide", page_icon="🧮")
+COMPACT = """<style>
+[data-testid=stHeader] {{ height: 44px; min-height: 44px; display: {header}; }}
+[data-testid=stMainBlockContainer] {{ padding: {top}px 20px {bottom}px; max-width: none; --above: {above}px; }}
+[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] {{ gap: 8px; }}
+[data-testid=stElementContainer]:has(.unseen) {{ position: absolute; }}
+.unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
+[class*=st-key-beside] {{ zoom: {zoom}; }}
+</style>"""
+TOP, BOTTOM = 50, 8
+"""Pixels above and below a compact page; a projector shows no navigation, and leaves `BOTTOM` above it."""
+
+
+def presenting() -> bool:
+    """Whether the page is for a projector: `?present=1`."""
+    return st.query_params.get("present") == "1"
+
+
+def compact(heading: str = "", above: int = 0) -> None:
+    """Fit a page on one screen: a low header, narrow margins, and a picture that takes what they leave.
+
+    Words and widgets in a container whose key begins with `beside` are larger on a projector, as the picture is.
+
+    Args:
+        heading: the page's first heading, for screen readers, where the page shows none.
+        above: pixels of what the page shows above and below its picture, gaps of 8 included.
+    """
+    shown, top, zoom = ("none", BOTTOM, 1.3) if presenting() else ("flex", TOP, 1)
+    st.html(COMPACT.format(header=shown, top=top, bottom=BOTTOM, above=top + BOTTOM + above, zoom=zoom))
+    if heading:
+        st.html(f"<h1 class='unseen'>{heading}</h1>")
+
+
+def navigate() -> StreamlitPage:
+    """Draw the navigation, which a projector does without, and name the page in the browser's tab.
+
+    A `:material/…:` icon of the tab would be fetched from a font host.
+    """
+    page = st.navigation(pages(), position="hidden" if presenting() else "top")
+    st.set_page_config(page_title=f"{page.title} · SDS Studio", layout="wide", page_icon="🧮")
+    return page
 
 
 def pages() -> list:
@@ -41,8 +80,7 @@ def routed() -> None:
     A folder called `pages` makes Streamlit run such a page alone, until `st.navigation` has run once.
     """
     if not st.session_state.get("routed"):
-        configure()
-        st.navigation(pages(), position="top")
+        navigate()
         st.rerun()
 
 

@@ -50,7 +50,7 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
         reader = Reader(record, model, lambda block, linear: None)
         if st.session_state.pop(DETAILS, False):
             open_layer(reader)
-        numbers = reader.numbers(st.query_params, present=st.query_params.get("present") == "1")
+        numbers = reader.numbers(st.query_params, present=layout.presenting())
         studio.mount(numbers, key=KEY, on_pick=lambda pick: picked(pick, model), on_details=asked_for_details)
 
     board()
