@@ -31,7 +31,7 @@ from sds_core.pruning.registry import PRUNERS
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.config import RunConfig
 from sds_core.runs.model_cache import ModelCache
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from sds_core.runs.run_job import run_job
 from sds_core.sds import Recipe, run_phase
 from tests.conftest import byte_level_tokenizer

@@ -24,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.served_app import App, browser, row, seconds, server_process, timed
 from sds_core.models.cache import cache_folder
 from sds_core.models.device import machine
-from sds_core.runs.config import PRESETS, RunConfig
+from sds_core.runs.config import RunConfig
 from sds_core.runs.examples import take_in
-from sds_core.runs.run_folder import Run, create
+from sds_core.runs.new_run import create
+from sds_core.runs.presets import PRESETS
+from sds_core.runs.run_folder import Run
 from tests.pages.browser import CHROMIUM, IDLE, server, visitors
 from tests.records import block_finished, model_loaded
 

@@ -28,7 +28,8 @@ from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import RunConfig
-from sds_core.runs.run_folder import Run, create, ids, open_run
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import Run, ids, open_run
 from sds_core.runs.worker import launch
 
 

@@ -28,8 +28,8 @@ CHOSEN = {
 
 def begin(config: RunConfig) -> None:
     """Make a run and start it; its id goes into the address."""
+    from sds_core.runs.new_run import create
     from sds_core.runs.plugins import load_registry
-    from sds_core.runs.run_folder import create
 
     try:
         run = create(config, load_registry([config.pruner]))
@@ -59,16 +59,18 @@ def configured(chosen: dict[str, Any], pruners: PrunerRegistry) -> tuple[RunConf
 
 def branched(chosen: dict[str, Any], run: Run | None, phase: int) -> tuple[RunConfig | None, str]:
     """The configuration of a phase that goes on from the shown run, or why there is none."""
+    from sds_core.runs.branch import as_parent, branch
+
     if run is None:
         return None, f"Open a run that has finished phase {phase - 1}."
     try:
-        parent, before = run.as_parent(phase), run.config
+        parent, before = as_parent(run, phase), run.config
         if chosen["method"] == before.method:
             # A branch inherits its parent's options; one set back to its default here must win over that.
             defaults = vars(before.made_method().__class__())
             inherited = {name: defaults[name] for name in before.options}
             chosen = chosen | {"options": inherited | chosen["options"]}
-        return before.branch({k: v for k, v in chosen.items() if k != "schedule"}, parent), ""
+        return branch(before, {k: v for k, v in chosen.items() if k != "schedule"}, parent), ""
     except SDSError as error:
         return None, str(error)
 

@@ -25,7 +25,7 @@ def begin_demo() -> str:
     Raises:
         SDSError: they cannot be made or started.
     """
-    from sds_core.runs.run_folder import create
+    from sds_core.runs.new_run import create
     from sds_core.runs.sweep import DEMO, method_configs
     from sds_core.runs.worker import launch
 

@@ -18,7 +18,8 @@ from sds_core.lesson.evidence import RUNS, Evidence, open_runs
 from sds_core.models.text_reader import read_text
 from sds_core.models.text_spec import PYTHON_DOCS
 from sds_core.runs import examples, layer_stats
-from sds_core.runs.run_folder import Run, create
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import Run
 from tests.models.families import randomised
 from tests.small_runs import config, finish
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import quality
-from sds_core.runs.run_folder import create, ids
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import ids
 from tests.records import run_result, write_result
 
 DENSE = (2.0, 2.5, 3.0)

@@ -32,7 +32,7 @@ def choose(pruners: tuple[str, ...]) -> dict[str, Any]:
     """Show all widgets, with these pruners to choose from; return the chosen values of `RunConfig`'s fields."""
     from sds_core.options import options_of
     from sds_core.pruning.methods import METHODS
-    from sds_core.runs.config import PRESETS
+    from sds_core.runs.presets import PRESETS
 
     _fill_in_defaults()
     asked = _asked()
@@ -129,7 +129,7 @@ def _set_method_options(method: str, options: dict[str, float]) -> None:
 
 
 def _apply_preset() -> None:
-    from sds_core.runs.config import PRESETS
+    from sds_core.runs.presets import PRESETS
 
     values = dict(PRESETS.get(st.session_state["preset"], {}))
     options = values.pop("options", {})

@@ -79,7 +79,7 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
 
 def options_of(choice: Choice | None) -> None:
     """The button under which everything else is chosen."""
-    from sds_core.runs.config import PRESETS
+    from sds_core.runs.presets import PRESETS
 
     with st.popover("Options", width="content"):
         st.segmented_control(
@@ -180,8 +180,8 @@ def _settings() -> RunConfig:
 
 def _take_over(experiment: Experiment | None) -> None:
     """Let the widgets show an experiment that was just opened; on a first visit the quick preset."""
-    from sds_core.runs.config import PRESETS
     from sds_core.runs.experiment import BASE, SHARED, WORKING, stepped_methods
+    from sds_core.runs.presets import PRESETS
 
     shown = experiment.name if experiment else ""
     if st.session_state.get("studio of") == shown:
@@ -208,7 +208,7 @@ def _take_over(experiment: Experiment | None) -> None:
 
 
 def _apply_preset() -> None:
-    from sds_core.runs.config import PRESETS
+    from sds_core.runs.presets import PRESETS
 
     if preset := PRESETS.get(st.session_state["studio-preset"]):
         kept = {name: value for name, value in preset.items() if name not in TEXTS}

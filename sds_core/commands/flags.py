@@ -6,7 +6,8 @@ from typing import Any
 
 from sds_core.options import Option, options_of
 from sds_core.pruning.methods import METHODS, option_names
-from sds_core.runs.config import PRESETS, RunConfig
+from sds_core.runs.config import RunConfig
+from sds_core.runs.presets import PRESETS
 
 
 def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:

@@ -10,7 +10,7 @@ from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
 from sds_core.options import options_of
 from sds_core.runs import examples
 from sds_core.runs.config import RunConfig
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from sds_core.runs.text_query import EXAMPLE, TextQuery
 from sds_core.runs.typed_json import to_json
 

@@ -8,13 +8,15 @@ from sds_core.commands import flags
 from sds_core.commands.follow import follow, follow_new
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
+from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import config_in
+from sds_core.runs.new_run import create
 from sds_core.runs.outcomes import finished_outcomes
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.ranking import answer, rank
-from sds_core.runs.run_folder import Run, create, open_run
+from sds_core.runs.run_folder import Run, open_run
 from sds_core.runs.sweep import COMPARED, DEMO, grid, method_configs
 
 FIXED_BY_INSPECT = (
@@ -100,7 +102,7 @@ def _run(options: argparse.Namespace) -> int:
     if phase < 2:
         raise SDSError("--from requires --phase 2 or 3", got=f"--phase {phase}")
     parent = open_run(options.origin)
-    return follow_new(_create([parent.config.branch(values, parent.as_parent(phase))]))
+    return follow_new(_create([branch(parent.config, values, as_parent(parent, phase))]))
 
 
 def _create(configs: list[RunConfig]) -> list[Run]:

@@ -196,20 +196,6 @@ class RunConfig:
         stages: dict[Phase, Stage] = {"fused": last, "sparse": "sparse", "redense": "redense", "final": "final"}
         return stages[phase]
 
-    def branch(self, changes: dict[str, Any], parent: Parent) -> "RunConfig":
-        """This run's configuration for the phase after `parent`'s, with some options changed.
-
-        Raises:
-            SDSError: the change would contradict what the parent has done.
-        """
-        kept = FIXED_BY_PARENT if parent.phase == 1 else (*FIXED_BY_PARENT, "method")
-        if fixed := [name for name in kept if changes.get(name, getattr(self, name)) != getattr(self, name)]:
-            raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
-        method = changes.get("method", self.method)
-        options = (self.options if method == self.method else {}) | changes.get("options", {})
-        place = {"schedule": "staged", "phase": parent.phase + 1, "parent": dataclasses.asdict(parent)}
-        return RunConfig.from_dict(self.to_dict() | changes | {"options": options} | place)
-
     @property
     def texts(self) -> tuple[str, str]:
         """Calibration and evaluation text as they are used: no token is in both."""
@@ -273,35 +259,3 @@ def flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
     return [f"--{name}", str(value)]
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"samples": 8, "length": 512, "eval_windows": 16, "eval_length": 512},
-    "best": {
-        "method": "sds-admm",
-        "samples": 32,
-        "length": 1024,
-        "eval_windows": 64,
-        "eval_length": 1024,
-        "options": {"block_epochs": 2},
-    },
-    "paper": {
-        "method": "sds",
-        "schedule": "staged",
-        "calibration": "hub:allenai/c4:en:train:text",
-        "samples": 128,
-        "length": 2048,
-        "evaluation": "hub:Salesforce/wikitext:wikitext-2-raw-v1:test:text",
-        "eval_windows": 64,
-        "eval_length": 2048,
-        "options": {
-            "iterations": 200,
-            "learning_rate": 0.1,
-            "l1": 0.1,
-            "l2": 0.1,
-            "adjust_iterations": 200,
-            "alpha": 0.0,
-        },
-    },
-}
-"""Named recipes: minutes on a laptop; the best there is; the paper's settings, as far as they are known."""

@@ -15,8 +15,10 @@ from typing import Any
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import METHODS, make_method
 from sds_core.pruning.registry import PrunerRegistry
+from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
-from sds_core.runs.run_folder import Run, create, ids, open_run
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import Run, ids, open_run
 
 BASE = "base"
 """The method of a base pruner alone; its variant ends with phase 1."""
@@ -150,7 +152,7 @@ class Experiment:
         config = parent.config
         if config.phase == 0:  # its options would be inherited with it
             config = dataclasses.replace(config, options={})
-        return config.branch(changes, parent.as_parent(phase))
+        return branch(config, changes, as_parent(parent, phase))
 
     def runs_for(self, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:
         """Return the runs to launch for a phase: those that stopped on the way, and new ones.

@@ -4,7 +4,7 @@ runs/<id>/config.json            what was asked for
           events.jsonl           what happened, one JSON object a line
           lock                   held by the worker while it lives
           cancel                 there if the user asked it to stop
-          distributions/         histograms and statistics, one Parquet file a walk and block
+          distributions/         histograms and statistics, one Parquet file for each pass and block
           phase1|2|3/            block-000.safetensors …: sparse, re-dense, final weights
           result.json            perplexities, counts, seconds
           note.txt               what its user wrote beside it
@@ -14,15 +14,12 @@ Importing this module stays cheap, for the app's first page lists runs: what nee
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +30,7 @@ from sds_core.pruning.stages import Stage
 from sds_core.runs import lock
 from sds_core.runs.events import (
     BlockFinished,
-    Event,
     ModelLoaded,
-    PerplexityMeasured,
-    SparsityAllocated,
     first,
     of_kind,
 )
@@ -44,8 +38,7 @@ from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.run_result import RunResult
 
 if TYPE_CHECKING:
-    from sds_core.pruning.registry import PrunerRegistry
-    from sds_core.runs.config import Parent, RunConfig
+    from sds_core.runs.config import RunConfig
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3"}
@@ -75,41 +68,6 @@ def open_run(run: str) -> Run:
     if not (folder / "config.json").is_file() or not folder.resolve().is_relative_to(root()):
         raise SDSError("there is no such run", got=run, cure="see: python -m sds_core list")
     return Run(folder)
-
-
-def create(config: RunConfig, pruners: PrunerRegistry | None = None) -> Run:
-    """Create the folder of a new run, record the SHA-256 of a plugin pruner, and link what the parent hands on.
-
-    Args:
-        config: what the run shall do.
-        pruners: the pruners that it may use; None for the built-in ones.
-
-    Raises:
-        SDSError: the pruner is not available, the parent is gone, or the disk is full.
-    """
-    from sds_core.pruning.registry import BUILT_IN
-    from sds_core.runs.names import id_prefix
-
-    pruners = BUILT_IN if pruners is None else pruners
-    pruners.require(config.pruner, config.pruner_sha256)
-    config = dataclasses.replace(config, pruner_sha256=pruners.sha256(config.pruner))
-    folder = root() / f"{id_prefix(config)}-{secrets.token_hex(3)}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise disk_error(folder, error) from error
-    run = Run(folder)
-    try:
-        if config.parent:
-            run.inherit(open_run(config.parent.run), config.parent)
-        write_json(folder / "config.json", config.to_dict())
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise disk_error(folder, error) from error
-    except SDSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return run
 
 
 @dataclass(frozen=True)
@@ -222,64 +180,3 @@ class Run(JobFolder):
     def stage_digest(self, stage: Stage) -> str:
         """One digest over a stage's checkpoints."""
         return hashlib.sha256(repr(sorted(self.checkpoints(stage).items())).encode()).hexdigest()
-
-    def as_parent(self, phase: int) -> Parent:
-        """This run as the parent of one that goes on with `phase`, 2 or 3.
-
-        Raises:
-            SDSError: the phase before is not finished here.
-        """
-        from sds_core.runs.config import Parent
-
-        needed = _handed_on(phase)[-1]
-        loaded = first(self.log.read(), ModelLoaded)
-        complete = loaded is not None and len(self.checkpoints(needed)) == loaded.blocks
-        if not complete or not self.checkpoint(needed, 0).exists():
-            raise SDSError(
-                f"run {self.id} holds no finished phase {phase - 1} to go on from",
-                cure=f"run phase {phase - 1} first, with its weights kept",
-            )
-        return Parent(self.id, phase - 1, self.stage_digest(needed))
-
-    def inherit(self, parent: Run, origin: Parent) -> None:
-        """Link weights and distributions of the parent that the next phase needs, and repeat its record of them.
-
-        Raises:
-            SDSError: the parent's phase is not the one that `origin` means.
-        """
-        if parent.as_parent(origin.phase + 1) != origin:
-            raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
-        stages = _handed_on(origin.phase + 1)
-        (self.folder / "distributions").mkdir()
-        for stage in stages:
-            shutil.copytree(parent.folder / FOLDERS[stage], self.folder / FOLDERS[stage], copy_function=_link)
-            for path in (parent.folder / "distributions").glob(f"{stage}-*.parquet"):
-                _link(str(path), str(self.folder / "distributions" / path.name))
-        log = self.writer()
-        for event in parent.log.read():
-            if _inheritable(event, stages):
-                log.append(dataclasses.replace(event, inherited_from=parent.id))
-
-
-def _handed_on(phase: int) -> tuple[Stage, ...]:
-    """The stages that a phase needs of the run before; what it starts from comes last."""
-    return ("sparse",) if phase == 2 else ("sparse", "redense")
-
-
-def _inheritable(event: Event, stages: Sequence[Stage]) -> bool:
-    """Whether an event belongs into the record of a branch that takes over these stages."""
-    match event:
-        case BlockFinished(stage=stage):
-            return stage in stages
-        case PerplexityMeasured(stage=stage):
-            return stage in (*stages, "dense")
-        case _:
-            return isinstance(event, ModelLoaded | SparsityAllocated)
-
-
-def _link(source: str, target: str) -> None:
-    """A hard link where the file system has them, else a copy."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -8,7 +8,8 @@ from typing import Any
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import METHODS, option_names
 from sds_core.runs import plugins
-from sds_core.runs.config import PRESETS, RunConfig, flag
+from sds_core.runs.config import RunConfig, flag
+from sds_core.runs.presets import PRESETS
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
 """METHOD:PRUNER, the default of `compare`."""

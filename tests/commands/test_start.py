@@ -12,7 +12,7 @@ from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import JobCancelled
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 
 ROOT = Path(__file__).parents[2]
 

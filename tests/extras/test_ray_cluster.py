@@ -14,7 +14,7 @@ import pytest
 from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.extras import ray_cluster
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from tests.small_runs import config
 
 ROOT = Path(__file__).parents[2]

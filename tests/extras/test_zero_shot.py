@@ -13,7 +13,7 @@ from sds_core.errors import SDSError
 from sds_core.extras.zero_shot import Score, table, zero_shot
 from sds_core.models.load import load_model
 from sds_core.runs.export import pruned_model
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from tests.small_runs import config
 
 installed = pytest.mark.skipif(

@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import Event
 from sds_core.runs.model_cache import ModelCache
-from sds_core.runs.run_folder import Run, create
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import Run
 from sds_core.runs.run_job import run_job
 from tests.pages.browser import MISSING, Visitor, server, visitors
 from tests.records import write_log

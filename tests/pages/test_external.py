@@ -2,7 +2,7 @@
 
 from sds_core.runs.export import export
 from sds_core.runs.external import external_config
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from tests.pages.conftest import tiny, work_off
 
 

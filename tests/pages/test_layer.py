@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sds_core.runs.layer_stats import load
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from tests.pages.conftest import tiny, work_off
 from tests.pages.test_run import MODEL, address, texts
 

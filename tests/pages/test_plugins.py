@@ -60,7 +60,7 @@ def test_missing_folder_is_only_a_warning(runs, app, plugin_folder):
 
 
 def test_run_page_needs_the_plugin_to_start(runs, app, plugin_folder, tiny_folder, monkeypatch):
-    from sds_core.runs.run_folder import create
+    from sds_core.runs.new_run import create
 
     path = written(plugin_folder, SOUND)
     run = create(tiny(tiny_folder, method="base", pruner="mine"), load_registry())

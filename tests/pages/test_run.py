@@ -90,7 +90,7 @@ def test_another_method_brings_its_own_options(runs, app):
 
 @pytest.mark.parametrize("preset", ["quick", "best", "paper"])
 def test_a_preset_fills_in_what_the_command_line_fills_in(runs, app, preset):
-    from sds_core.runs.config import PRESETS
+    from sds_core.runs.presets import PRESETS
 
     at = app()
     at.segmented_control(key="preset").set_value(preset).run()

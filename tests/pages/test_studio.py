@@ -14,10 +14,10 @@ from pages.ui.pictures.wire import pack_curve
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
-from sds_core.runs.config import PRESETS
 from sds_core.runs.events import JobCancelled, JobFailed
 from sds_core.runs.experiment import Experiment, Variant
 from sds_core.runs.layer_numbers import LOW, block_files, read_block
+from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import ids, open_run
 from tests.pages.conftest import APP
 from tests.small_runs import config, work_here

@@ -9,8 +9,8 @@ from sds_core.reports.report import rendered
 from sds_core.runs.claims import numbers, short
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.export import export
+from sds_core.runs.new_run import create
 from sds_core.runs.references import claims_about
-from sds_core.runs.run_folder import create
 from tests.small_runs import config, finish
 
 

@@ -11,7 +11,8 @@ from sds_core.errors import SDSError
 from sds_core.runs import layer_stats
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
-from sds_core.runs.run_folder import create, ids
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import ids
 
 
 @pytest.fixture

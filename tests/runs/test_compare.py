@@ -6,7 +6,7 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.runs.compare import records, reference_lines, side_by_side, sort_out, sweeps, table
 from sds_core.runs.config import Parent, RunConfig
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from tests.runs.by_hand import made
 
 

@@ -8,7 +8,9 @@ from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.options import options_of
 from sds_core.pruning.methods import METHODS
-from sds_core.runs.config import PRESETS, Parent, RunConfig
+from sds_core.runs.branch import branch
+from sds_core.runs.config import Parent, RunConfig
+from sds_core.runs.presets import PRESETS
 
 PARENT = {"run": "a-1", "phase": 1, "sha256": ""}
 
@@ -139,11 +141,11 @@ def test_walks_and_what_they_leave(changes, walks, stages):
 def test_a_branch_keeps_what_its_parent_fixed():
     parent = Parent("p-1", 1, "ab")
     config = RunConfig(schedule="staged", phase=1, method="sds", options={"iterations": 5})
-    child = config.branch({"options": {"iterations": 9}}, parent)
+    child = branch(config, {"options": {"iterations": 9}}, parent)
     assert (child.phase, child.parent, child.options) == (2, parent, {"iterations": 9})
-    assert config.branch({"method": "sds-admm"}, parent).options == {}
+    assert branch(config, {"method": "sds-admm"}, parent).options == {}
     for name, value in {"pattern": "4:8", "pruner": "magnitude", "samples": 3, "evaluation": "self"}.items():
         with pytest.raises(SDSError, match=name):
-            config.branch({name: value}, parent)
+            branch(config, {name: value}, parent)
     with pytest.raises(SDSError, match="method"):
-        child.branch({"method": "sds-admm"}, Parent("p-2", 2, "ab"))
+        branch(child, {"method": "sds-admm"}, Parent("p-2", 2, "ab"))

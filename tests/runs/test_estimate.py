@@ -8,7 +8,7 @@ import pytest
 from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
 from sds_core.runs.estimate import estimate
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from tests.records import SOFTWARE, block_finished, layer_summary, run_result, write_log, write_result
 
 

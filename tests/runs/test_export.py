@@ -13,7 +13,7 @@ from sds_core.models.load import load_model
 from sds_core.models.structure import find_blocks
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.export import export
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, build, randomised
 from tests.models.gguf_files import write_gguf

@@ -17,9 +17,10 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.events import BlockFinished, of_kind
 from sds_core.runs.export import export, pruned_model
 from sds_core.runs.external import external_config
+from sds_core.runs.new_run import create
 from sds_core.runs.outcomes import outcome_of
 from sds_core.runs.ranking import rank
-from sds_core.runs.run_folder import create, open_run
+from sds_core.runs.run_folder import open_run
 from tests.small_runs import config, finish, work_here
 
 SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"

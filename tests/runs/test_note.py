@@ -8,7 +8,8 @@ from sds_core.errors import SDSError
 from sds_core.runs import note
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
-from sds_core.runs.run_folder import Run, create
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import Run
 
 
 def files(run: Run) -> dict[str, bytes]:

@@ -3,8 +3,8 @@
 import pytest
 
 from sds_core.runs.config import Parent
+from sds_core.runs.new_run import create
 from sds_core.runs.outcomes import finished_outcomes, mismatch, outcome_of
-from sds_core.runs.run_folder import create
 from tests.runs.by_hand import made
 
 

@@ -14,10 +14,12 @@ from sds_core.pruning.registry import BUILT_IN, PRUNERS
 from sds_core.reports import report
 from sds_core.runs import plugin_check, plugins
 from sds_core.runs.archive import pack, unpack
+from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.compare import names, side_by_side
 from sds_core.runs.config import RunConfig
+from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
-from sds_core.runs.run_folder import create, open_run
+from sds_core.runs.run_folder import open_run
 from sds_core.runs.sweep import commands, method_configs
 from sds_core.runs.worker import launch
 from tests.runs.test_plugin_file import SOUND, written
@@ -152,11 +154,11 @@ def test_changed_plugin_starts_new_runs_only(mine, tiny_folder):
 
 def test_branch_uses_its_parents_plugin(mine, tiny_folder):
     parent = finish(created(config(tiny_folder, method="sds", pruner="mine", schedule="staged", phase=1)))
-    branch = parent.config.branch({"options": {"iterations": 2}}, parent.as_parent(2))
-    assert created(branch).config.pruner_sha256 == SHA256
+    child = branch(parent.config, {"options": {"iterations": 2}}, as_parent(parent, 2))
+    assert created(child).config.pruner_sha256 == SHA256
     mine.write_text(OTHER)
     with pytest.raises(SDSError, match="has changed since"):
-        created(branch)
+        created(child)
 
 
 def test_record_opens_without_the_plugin_but_does_not_run(made, mine, tmp_path):

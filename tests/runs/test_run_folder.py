@@ -5,9 +5,11 @@ import pytest
 
 from sds_core.errors import SDSError
 from sds_core.runs import lock
+from sds_core.runs.branch import as_parent
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued
-from sds_core.runs.run_folder import create, ids, open_run
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import ids, open_run
 from tests.records import block_finished
 
 BAD = ["../x", "/etc/passwd", "a/b", "", ".", "A", "a\x00b", "x" * 300, "-a", "a_b", "runs/../../x", "zz"]
@@ -89,4 +91,4 @@ def test_an_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
 
 def test_a_run_without_a_finished_phase_is_no_parent():
     with pytest.raises(SDSError, match="no finished phase 1"):
-        create(RunConfig(schedule="staged", phase=1, method="sds")).as_parent(2)
+        as_parent(create(RunConfig(schedule="staged", phase=1, method="sds")), 2)

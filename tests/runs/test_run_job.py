@@ -19,11 +19,13 @@ from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs import checkpoint, layer_stats, lock, run_job
+from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.compare import side_by_side
 from sds_core.runs.config import Parent
 from sds_core.runs.events import BlockFinished, JobFinished, JobQueued, PerplexityMeasured, SparsityAllocated, of_kind
 from sds_core.runs.export import export
-from sds_core.runs.run_folder import create, open_run
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import open_run
 from sds_core.runs.worker import launch
 from tests.records import write_log
 from tests.small_runs import config, finish, work_here
@@ -182,7 +184,7 @@ def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
     whole = finish(create(config(tiny_folder, method=method, schedule="staged")))
     run = finish(create(config(tiny_folder, method=method, schedule="staged", phase=1)))
     for phase in (2, 3):
-        run = finish(create(run.config.branch({}, run.as_parent(phase))))
+        run = finish(create(branch(run.config, {}, as_parent(run, phase))))
     assert same(weights(whole), weights(run))
     told = run.result().perplexity
     assert set(told) == {"dense", "sparse", "redense", "final"}
@@ -194,15 +196,15 @@ def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
 def test_branches_share_a_phase_and_leave_it_alone(tiny_folder):
     first = finish(create(config(tiny_folder, method="sds", schedule="staged", phase=1)))
     before = weights(first)
-    few = finish(create(first.config.branch({"options": {"iterations": 1}}, first.as_parent(2))))
-    many = finish(create(first.config.branch({"options": {"iterations": 50}}, first.as_parent(2))))
+    few = finish(create(branch(first.config, {"options": {"iterations": 1}}, as_parent(first, 2))))
+    many = finish(create(branch(first.config, {"options": {"iterations": 50}}, as_parent(first, 2))))
     assert same(before, weights(first))
     assert not same(weights(few), weights(many))
-    again = finish(create(few.config.branch({"options": {"iterations": 50}}, few.as_parent(2))))
+    again = finish(create(branch(few.config, {"options": {"iterations": 50}}, as_parent(few, 2))))
     assert same(weights(again), weights(many)), "a second phase 2 from the same run is computed, not taken over"
     first.delete()
     assert few.result() is not None
-    assert finish(create(few.config.branch({}, few.as_parent(3)))).state() == "finished"
+    assert finish(create(branch(few.config, {}, as_parent(few, 3)))).state() == "finished"
 
 
 def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
@@ -325,7 +327,7 @@ def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
         for layer in block.layers:
             assert layer.pruned / layer.weights == pytest.approx(float(ratio), abs=0.04)
     first = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
-    second = finish(create(first.config.branch({}, first.as_parent(2))))
+    second = finish(create(branch(first.config, {}, as_parent(first, 2))))
     allocations = [[e.ratios for e in of_kind(run.log.read(), SparsityAllocated)] for run in (first, second)]
     assert allocations == [[event.ratios]] * 2
 
@@ -355,7 +357,7 @@ def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folde
     chosen = {"method": "sds", "options": {"iterations": 2, "adjust_iterations": 2}, "exclude": "*.1.* *down_proj"}
     run = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
     for phase in (2, 3):
-        run = finish(create(run.config.branch({}, run.as_parent(phase))))
+        run = finish(create(branch(run.config, {}, as_parent(run, phase))))
     whole = finish(create(config(tiny_folder, **chosen, schedule="staged")))
     assert same(weights(whole), weights(run))
     skipped = run.result().excluded
@@ -364,7 +366,7 @@ def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folde
         and len(skipped) == 7 + 2
     )
     with pytest.raises(SDSError, match="keeps its parent's exclude"):
-        run.config.branch({"exclude": ""}, Parent(run.id, 2, "ab"))
+        branch(run.config, {"exclude": ""}, Parent(run.id, 2, "ab"))
     dense = load_model(str(tiny_folder)).model
     pruned = AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / "out")))
     its = dict(pruned.named_parameters())

@@ -7,7 +7,7 @@ import pytest
 
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
-from sds_core.runs.run_folder import create
+from sds_core.runs.new_run import create
 from sds_core.runs.sweep import grid
 from tests.small_runs import config
 

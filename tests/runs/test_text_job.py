@@ -18,7 +18,8 @@ from sds_core.runs import lock
 from sds_core.runs import text_job as module
 from sds_core.runs.events import BlockFinished, JobQueued
 from sds_core.runs.export import pruned_model
-from sds_core.runs.run_folder import Run, create
+from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import Run
 from sds_core.runs.text_job import TextJob, askable, work
 from sds_core.runs.text_query import TextQuery
 from tests.records import write_log

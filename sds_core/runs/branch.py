@@ -1,0 +1,101 @@
+"""Branches: a run that goes on from a phase of another, whose weights and record it takes over."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from sds_core.errors import SDSError
+from sds_core.pruning.stages import Stage
+from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig
+from sds_core.runs.events import (
+    BlockFinished,
+    Event,
+    ModelLoaded,
+    PerplexityMeasured,
+    SparsityAllocated,
+    first,
+)
+from sds_core.runs.run_folder import FOLDERS, Run
+
+
+def as_parent(run: Run, phase: int) -> Parent:
+    """Return a run as the parent of one that goes on with `phase`, 2 or 3.
+
+    Raises:
+        SDSError: the phase before is not finished there.
+    """
+    needed = _handed_on(phase)[-1]
+    loaded = first(run.log.read(), ModelLoaded)
+    complete = loaded is not None and len(run.checkpoints(needed)) == loaded.blocks
+    if not complete or not run.checkpoint(needed, 0).exists():
+        raise SDSError(
+            f"run {run.id} holds no finished phase {phase - 1} to go on from",
+            cure=f"run phase {phase - 1} first, with its weights kept",
+        )
+    return Parent(run.id, phase - 1, run.stage_digest(needed))
+
+
+def branch(config: RunConfig, changes: dict[str, Any], parent: Parent) -> RunConfig:
+    """Return a configuration for the phase after the parent's.
+
+    Args:
+        config: the parent's configuration.
+        changes: options that differ from it.
+        parent: the parent with its last finished phase.
+
+    Raises:
+        SDSError: the change would contradict what the parent has done.
+    """
+    kept = FIXED_BY_PARENT if parent.phase == 1 else (*FIXED_BY_PARENT, "method")
+    if fixed := [name for name in kept if changes.get(name, getattr(config, name)) != getattr(config, name)]:
+        raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
+    method = changes.get("method", config.method)
+    options = (config.options if method == config.method else {}) | changes.get("options", {})
+    place = {"schedule": "staged", "phase": parent.phase + 1, "parent": dataclasses.asdict(parent)}
+    return RunConfig.from_dict(config.to_dict() | changes | {"options": options} | place)
+
+
+def inherit(run: Run, parent: Run, origin: Parent) -> None:
+    """Link the parent's weights and distributions that the run's phase needs, and repeat the record of them.
+
+    Raises:
+        SDSError: the parent's phase is not the one that `origin` means.
+    """
+    if as_parent(parent, origin.phase + 1) != origin:
+        raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
+    stages = _handed_on(origin.phase + 1)
+    (run.folder / "distributions").mkdir()
+    for stage in stages:
+        shutil.copytree(parent.folder / FOLDERS[stage], run.folder / FOLDERS[stage], copy_function=_link)
+        for path in (parent.folder / "distributions").glob(f"{stage}-*.parquet"):
+            _link(str(path), str(run.folder / "distributions" / path.name))
+    log = run.writer()
+    for event in parent.log.read():
+        if _inheritable(event, stages):
+            log.append(dataclasses.replace(event, inherited_from=parent.id))
+
+
+def _handed_on(phase: int) -> tuple[Stage, ...]:
+    """Return the stages that a phase needs of the run before; the last is the one it starts from."""
+    return ("sparse",) if phase == 2 else ("sparse", "redense")
+
+
+def _inheritable(event: Event, stages: Sequence[Stage]) -> bool:
+    """Whether an event belongs into the record of a branch that takes over these stages."""
+    match event:
+        case BlockFinished(stage=stage):
+            return stage in stages
+        case PerplexityMeasured(stage=stage):
+            return stage in (*stages, "dense")
+        case _:
+            return isinstance(event, ModelLoaded | SparsityAllocated)
+
+
+def _link(source: str, target: str) -> None:
+    """Make a hard link where the file system has them, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

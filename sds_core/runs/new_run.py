@@ -1,0 +1,44 @@
+"""Create a run's folder from its configuration."""
+
+import dataclasses
+import secrets
+import shutil
+
+from sds_core.errors import SDSError
+from sds_core.pruning.registry import BUILT_IN, PrunerRegistry
+from sds_core.runs.branch import inherit
+from sds_core.runs.config import RunConfig
+from sds_core.runs.files import disk_error, write_json
+from sds_core.runs.names import id_prefix
+from sds_core.runs.run_folder import Run, open_run, root
+
+
+def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN) -> Run:
+    """Create the folder of a new run, record the SHA-256 of a plugin pruner, and link what the parent hands on.
+
+    Args:
+        config: the run's options.
+        pruners: the pruners that it may use.
+
+    Raises:
+        SDSError: the pruner is not available, the parent is gone, or the disk is full.
+    """
+    pruners.require(config.pruner, config.pruner_sha256)
+    config = dataclasses.replace(config, pruner_sha256=pruners.sha256(config.pruner))
+    folder = root() / f"{id_prefix(config)}-{secrets.token_hex(3)}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    run = Run(folder)
+    try:
+        if config.parent:
+            inherit(run, open_run(config.parent.run), config.parent)
+        write_json(folder / "config.json", config.to_dict())
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise disk_error(folder, error) from error
+    except SDSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return run

@@ -1,0 +1,34 @@
+"""Named recipes of a run: minutes on a laptop, the best there is, the paper's settings."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"samples": 8, "length": 512, "eval_windows": 16, "eval_length": 512},
+    "best": {
+        "method": "sds-admm",
+        "samples": 32,
+        "length": 1024,
+        "eval_windows": 64,
+        "eval_length": 1024,
+        "options": {"block_epochs": 2},
+    },
+    "paper": {
+        "method": "sds",
+        "schedule": "staged",
+        "calibration": "hub:allenai/c4:en:train:text",
+        "samples": 128,
+        "length": 2048,
+        "evaluation": "hub:Salesforce/wikitext:wikitext-2-raw-v1:test:text",
+        "eval_windows": 64,
+        "eval_length": 2048,
+        "options": {
+            "iterations": 200,
+            "learning_rate": 0.1,
+            "l1": 0.1,
+            "l2": 0.1,
+            "adjust_iterations": 200,
+            "alpha": 0.0,
+        },
+    },
+}
+"""Options by preset; `paper` holds the paper's settings as far as they are known."""
