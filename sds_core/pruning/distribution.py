@@ -11,7 +11,11 @@ BINS = 201
 SPAN = 6.0
 """Histograms span ± this many standard deviations of the *dense* weight, so that all stages share their edges."""
 JOINT = 64
-"""Bins along each side of a joint histogram over the same span, and entries along each side of a crop of masks."""
+"""Bins along each side of a joint histogram over the same span."""
+CORNER = 64
+"""Entries along each side of the recorded corner of a layer."""
+CORNER_STEP = 1 / 16
+"""Resolution of a corner's weights, in dense standard deviations."""
 CHUNK = 1 << 22
 """Entries counted at a time: below 2²⁴, where float32 stops counting exactly."""
 NEAR_ZERO = 0.1
@@ -106,8 +110,19 @@ def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int
 
 
 def mask_crop(first: Tensor, last: Tensor) -> list[int]:
-    """Return the upper left corner of two masks (R, C), at most `JOINT` entries along each side, row by row.
+    """Return the upper left corner of two masks (R, C), at most `CORNER` entries along each side, row by row.
 
     0: pruned by both; 1: kept by the first only; 2: kept by the last only; 3: kept by both.
     """
-    return (first[:JOINT, :JOINT].long() + 2 * last[:JOINT, :JOINT].long()).flatten().tolist()
+    return (first[:CORNER, :CORNER].long() + 2 * last[:CORNER, :CORNER].long()).flatten().tolist()
+
+
+def weight_corner(weight: Tensor, dense_std: float) -> list[int]:
+    """Return the upper left corner of a weight (R, C), at most `CORNER` entries along each side, row by row.
+
+    Values are whole multiples of `CORNER_STEP` dense standard deviations within ±127, and zero for exact zeros alone:
+    an entry that would round to zero becomes ±1.
+    """
+    corner = weight[:CORNER, :CORNER].float()
+    steps = (corner / (CORNER_STEP * (dense_std or 1.0))).round().clamp(-127, 127)
+    return torch.where(steps == 0, corner.sign(), steps).int().flatten().tolist()

@@ -1,9 +1,10 @@
 """The record of every layer: distributions on fixed edges, statistics, losses, changed masks. Parquet files."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import torch
@@ -11,7 +12,16 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.files import write_atomically
-from sds_core.pruning.distribution import histogram, joint_histogram, mask_change, mask_crop, statistics
+from sds_core.pruning.distribution import (
+    CORNER,
+    histogram,
+    joint_histogram,
+    mask_change,
+    mask_crop,
+    statistics,
+    weight_corner,
+)
+from sds_core.pruning.stages import Stage
 
 if TYPE_CHECKING:
     from sds_core.layer_result import LayerResult
@@ -19,32 +29,61 @@ if TYPE_CHECKING:
 NOTHING = float("nan")
 
 
-def rows(solved: "LayerResult") -> list[dict[str, Any]]:
-    """Return a row for each stage of a layer, and two for each recorded round of phase 2: `redense`, and `pruned`.
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One layer at one stage, or at one recorded round of phase 2. Numbers are NaN where they mean nothing."""
 
-    Columns besides histogram and statistics, NaN where they mean nothing:
-        loss: output error relative to the dense output's energy, on the calibration windows.
-        held_out: the same on windows that no solver has seen; stages only.
-        prune_energy: share of the dense output's energy that Wanda's prune of this weight would remove; stages only.
-        mask_changed: share of the first prune's kept weights that are not kept here.
-        joint: where the dense weights have gone (`joint_histogram`); stages only.
-        crop: a corner of the first mask and this one (`mask_crop`); stages only.
-        columns: number of inputs.
-    """
+    block: int
+    linear: str
+    """Its name within the block."""
+    name: str
+    """Its name within the model."""
+    columns: int
+    """Number of inputs."""
+    dense_std: float
+    """Standard deviation of the dense weight, the unit of the histograms."""
+    stage: Stage | Literal["pruned"]
+    """A round of phase 2 has two rows: `redense`, free to move, and `pruned`, that weight pruned."""
+    round: int
+    """0 for the stage itself."""
+    counts: list[int]
+    below: int
+    above: int
+    zeros: int
+    """These four as in `Histogram`."""
+    std: float
+    kurtosis: float
+    near_zero: float
+    sparsity: float
+    """These four as in `Statistics`."""
+    loss: float
+    """Output error relative to the dense output's energy, on the calibration windows."""
+    held_out: float
+    """The same on windows that no solver has seen; stages only."""
+    prune_energy: float
+    """Share of the dense output's energy that Wanda's prune of this weight would remove; stages without a mask only."""
+    mask_changed: float
+    """Share of the first prune's kept weights that are not kept here."""
+    joint: list[int] | None = None
+    """Where the dense weights have gone (`joint_histogram`); stages only."""
+    crop: list[int] | None = None
+    """A corner of the first mask and this one (`mask_crop`)."""
+    corner: list[int] | None = None
+    """A corner of the weight (`weight_corner`); stages only."""
+    norms: list[float] | None = None
+    """Norms of the corner's inputs (`Gram.norms`) as this pass observed them; stages only."""
+
+
+def rows(solved: "LayerResult") -> list[LayerRow]:
+    """Return a row for each stage of a layer, and two for each recorded round of phase 2."""
     dense = solved.problem.weight
     dense_std = float(dense.std(correction=0))
-    common = {
-        "block": solved.linear.block,
-        "linear": solved.linear.label,
-        "name": solved.linear.name,
-        "dense_std": dense_std,
-        "columns": dense.shape[1],
-    }
+    norms = solved.problem.gram.norms[:CORNER].tolist()
     losses: dict[int, Callable[[], float]] = {id(one.dense): partial(getattr, one, "loss") for one in solved.rounds}
     losses[id(dense)] = lambda: 0.0
     known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
 
-    def row(stage: str, weight: Tensor, mask: Tensor | None = None, number: int = 0) -> dict[str, Any]:
+    def row(stage: Stage | Literal["pruned"], weight: Tensor, mask: Tensor | None = None, number: int = 0) -> LayerRow:
         if id(weight) not in known:
             numbers = vars(histogram(weight, dense_std)) | vars(statistics(weight, dense_std, mask))
             known[id(weight)] = numbers | {
@@ -53,11 +92,20 @@ def rows(solved: "LayerResult") -> list[dict[str, Any]]:
                 "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
                 "held_out": _held_out(solved, stage, weight) if not number else NOTHING,
             }
-        corner: dict[str, list[int] | None] = {"joint": None, "crop": None}
-        if not number and stage != "dense":
-            corner["joint"] = joint_histogram(dense, weight, dense_std)
-            corner["crop"] = None if mask is None else mask_crop(solved.sparse.mask, mask)
-        return common | {"stage": stage, "round": number} | known[id(weight)] | corner
+        return LayerRow(
+            block=solved.linear.block,
+            linear=solved.linear.label,
+            name=solved.linear.name,
+            columns=dense.shape[1],
+            dense_std=dense_std,
+            stage=stage,
+            round=number,
+            **known[id(weight)],
+            joint=None if number or stage == "dense" else joint_histogram(dense, weight, dense_std),
+            crop=None if mask is None else mask_crop(solved.sparse.mask, mask),
+            corner=None if number else weight_corner(weight, dense_std),
+            norms=None if number else norms,
+        )
 
     found = [row("dense", dense)] if solved.stages.sparse else []
     found += [row(*stage) for stage in solved.stages]
@@ -78,10 +126,10 @@ def _prune_energy(solved: "LayerResult", weight: Tensor) -> float:
     return solved.problem.energy(weight * ~solved.pattern.mask(scaled, "row"))
 
 
-def save(path: Path, block_rows: list[dict[str, Any]]) -> None:
-    """Write a block's rows."""
-    frame = pd.DataFrame(block_rows)
-    write_atomically(path, lambda temporary: frame.to_parquet(temporary, compression="zstd", index=False))
+def save(path: Path, block_rows: list[LayerRow]) -> None:
+    """Write a block's rows, a column for each field."""
+    frame = pd.DataFrame([vars(row) for row in block_rows])
+    write_atomically(path, lambda partial: frame.to_parquet(partial, compression="zstd", index=False))
 
 
 def load(folder: Path) -> pd.DataFrame:

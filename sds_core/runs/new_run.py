@@ -5,10 +5,10 @@ import secrets
 import shutil
 
 from sds_core.errors import SDSError
+from sds_core.files import disk_error, write_json
 from sds_core.pruning.registry import BUILT_IN, PrunerRegistry
 from sds_core.runs.branch import inherit
 from sds_core.runs.config import RunConfig
-from sds_core.runs.files import disk_error, write_json
 from sds_core.runs.names import id_prefix
 from sds_core.runs.run_folder import Run, open_run, root
 

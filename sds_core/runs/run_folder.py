@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sds_core.errors import SDSError
-from sds_core.files import disk_error, write_json
+from sds_core.files import disk_error
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock
 from sds_core.runs.events import (

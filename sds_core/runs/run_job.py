@@ -5,34 +5,26 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from functools import partial
-from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
 
 import sds_core
 from sds_core.errors import SDSError
 from sds_core.files import require_space, write_json
-from sds_core.layer_result import LayerResult
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
 from sds_core.models.outliers import owl
 from sds_core.pruning.pattern import Pattern, Unstructured
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.registry import NO_PRUNER
 from sds_core.pruning.stages import Phase, Stage
-from sds_core.runs import checkpoint, layer_stats
-from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.events import (
     BlockFinished,
     Event,
     JobFinished,
-    LayerSummary,
     MeasuredPerplexity,
     ModelLoaded,
     PerplexityMeasured,
-    PhaseStarted,
     RunStarted,
     Software,
     SparsityAllocated,
@@ -42,12 +34,13 @@ from sds_core.runs.events import (
 from sds_core.runs.external import ExternalCheckpoint
 from sds_core.runs.measure import measure, measure_dense, reported
 from sds_core.runs.model_cache import ModelCache
+from sds_core.runs.phase_job import run_phase_job
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import FOLDERS, Run
 from sds_core.runs.run_result import ReconstructionSummary, RunResult
 from sds_core.runs.typed_json import to_json
-from sds_core.sds import Recipe, run_phase
+from sds_core.sds import Recipe
 
 
 def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
@@ -85,7 +78,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     measured["dense"] = dense
     for phase in config.phases:
         cache.restore_dense(changing=True)
-        yield from _run_phase(run, context, phase, recipe)
+        yield from run_phase_job(run, context, phase, recipe)
         stage = config.written_by(phase)
         if stage not in measured:
             began = time.monotonic()
@@ -123,63 +116,6 @@ def _by_block(context: RunContext, cache: ModelCache, past: list[Event]) -> Gene
         allocated = SparsityAllocated(ratios=tuple(ratios))
         yield allocated
     return tuple(map(Unstructured, allocated.ratios))
-
-
-def _run_phase(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -> Iterator[Event]:
-    """Pass over the blocks once; a block's results are stored before it is reported."""
-    config, blocks = run.config, context.structure.blocks
-    stage = config.written_by(phase)
-    past = Checkpoints(run, stage)
-    if past.finished == len(blocks):
-        for block in blocks:
-            context.structure.store.change(block.module, partial(past.restore, block))
-        return
-    yield PhaseStarted(phase=phase, stage=stage, of=len(blocks))
-    began, used = time.monotonic(), time.process_time()
-    rows, layers, weights = list[dict[str, Any]](), dict[str, LayerSummary](), dict[str, Tensor]()
-    windows = torch.cat([context.calibration, context.held_out])
-    for event in run_phase(phase, context.structure, windows, recipe, context.device, past, len(context.held_out)):
-        if isinstance(event, LayerResult):  # freed at once: the rounds of a whole block would fill a GPU
-            its_rows = layer_stats.rows(event)
-            rows += its_rows
-            layers[event.linear.label] = _summary(event, its_rows, layers.get(event.linear.label))
-            for done in event.stages:
-                if done.stage == stage:
-                    weights |= checkpoint.packed(event.linear, done)
-            del event
-            continue
-        block = blocks[event.block]
-        if rows:
-            run.make_folder("distributions")
-            layer_stats.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
-        sha256 = checkpoint.save(run, stage, block, weights)
-        yield BlockFinished(
-            phase=phase,
-            stage=stage,
-            block=event.block,
-            of=len(blocks),
-            seconds=round(time.monotonic() - began, 3),
-            cpu_seconds=round(time.process_time() - used, 3),
-            sha256=sha256,
-            layers=tuple(layers.values()),
-            reconstruction=event.change,
-        )
-        began, used = time.monotonic(), time.process_time()
-        rows, layers, weights = [], {}, {}
-
-
-def _summary(solved: LayerResult, rows: list[dict[str, Any]], earlier: LayerSummary | None) -> LayerSummary:
-    """Return a layer's losses by stage and the exact counts of its last mask, added to what was reported before."""
-    masks = [mask for _, _, mask in solved.stages if mask is not None]
-    loss = {row["stage"]: row["loss"] for row in rows if row["round"] == 0}
-    return LayerSummary(
-        linear=solved.linear.label,
-        seconds=round(solved.seconds, 3),
-        chosen=solved.chosen,
-        loss=(earlier.loss if earlier else {}) | loss,
-        pruned=int((~masks[-1]).sum()) if masks else 0,
-        weights=masks[-1].numel() if masks else 0,
-    )
 
 
 def _software() -> Software:

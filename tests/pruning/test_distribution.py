@@ -11,6 +11,7 @@ from sds_core.pruning.distribution import (
     mask_change,
     mask_crop,
     statistics,
+    weight_corner,
 )
 from tests.pruning.references import random_weight
 
@@ -154,3 +155,15 @@ def test_a_crop_encodes_both_masks(shape):
         for j in range(min(shape[1], JOINT))
     ]
     assert mask_crop(first, last) == expected
+
+
+def test_a_weight_corner_holds_rounded_steps_and_only_true_zeros():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(70, 100, generator=generator)
+    weight[0, :4] = torch.tensor([0.0, 1e-6, -1e-6, 50.0])
+    steps = np.rint(weight[:64, :64].double().numpy() * 16 / 2.0)
+    steps[0, :4] = [0, 1, -1, 127]
+    steps[(steps == 0) & (weight[:64, :64].numpy() > 0)] = 1
+    steps[(steps == 0) & (weight[:64, :64].numpy() < 0)] = -1
+    assert weight_corner(weight, 2.0) == steps.astype(int).flatten().tolist()
+    assert weight_corner(torch.zeros(2, 3), 0.0) == [0] * 6

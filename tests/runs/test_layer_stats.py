@@ -36,6 +36,20 @@ def test_every_histogram_accounts_for_every_weight(finished):
     assert (frame[(frame["stage"] == "dense")]["loss"] == 0).all()
 
 
+def test_stages_hold_a_corner_and_rounds_their_masks(finished):
+    frame = layer_stats.load(finished.folder)
+    stages, rounds = frame[frame["round"] == 0], frame[frame["round"] > 0]
+    assert (stages["norms"].map(len) == stages["columns"].clip(upper=64)).all()
+    assert set(stages["corner"].map(len)) == {16 * 32, 32 * 32, 48 * 32}
+    assert rounds["corner"].isna().all() and rounds["norms"].isna().all()
+    pruned = stages[stages["stage"].isin(["sparse", "final"])]
+    for corner in pruned["corner"]:
+        groups = (np.array(corner).reshape(-1, 4) != 0).sum(axis=1)
+        assert (groups <= 2).all(), "2:4 leaves two of four"
+    assert rounds.loc[rounds["stage"] == "pruned", "crop"].notna().all()
+    assert rounds.loc[rounds["stage"] == "redense", "crop"].isna().all()
+
+
 def test_a_broken_distribution_file_is_named(tmp_path):
     (tmp_path / "distributions").mkdir()
     (tmp_path / "distributions" / "fused-000.parquet").write_bytes(b"PAR1 cut short")

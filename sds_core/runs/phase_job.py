@@ -1,0 +1,74 @@
+"""One phase of a run: a pass over the blocks, whose results are stored block by block."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from sds_core.layer_result import LayerResult
+from sds_core.pruning.stages import Phase
+from sds_core.runs import checkpoint, layer_stats
+from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.events import BlockFinished, Event, LayerSummary, PhaseStarted
+from sds_core.runs.layer_stats import LayerRow
+from sds_core.runs.run_context import RunContext
+from sds_core.runs.run_folder import Run
+from sds_core.sds import Recipe, run_phase
+
+
+def run_phase_job(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -> Iterator[Event]:
+    """Pass over the blocks once; a block's results are stored before it is reported."""
+    config, blocks = run.config, context.structure.blocks
+    stage = config.written_by(phase)
+    past = Checkpoints(run, stage)
+    if past.finished == len(blocks):
+        for block in blocks:
+            context.structure.store.change(block.module, partial(past.restore, block))
+        return
+    yield PhaseStarted(phase=phase, stage=stage, of=len(blocks))
+    began, used = time.monotonic(), time.process_time()
+    rows, layers, weights = list[LayerRow](), dict[str, LayerSummary](), dict[str, Tensor]()
+    windows = torch.cat([context.calibration, context.held_out])
+    for event in run_phase(phase, context.structure, windows, recipe, context.device, past, len(context.held_out)):
+        if isinstance(event, LayerResult):  # freed at once: the rounds of a whole block would fill a GPU
+            its_rows = layer_stats.rows(event)
+            rows += its_rows
+            layers[event.linear.label] = _summary(event, its_rows, layers.get(event.linear.label))
+            for done in event.stages:
+                if done.stage == stage:
+                    weights |= checkpoint.packed(event.linear, done)
+            del event
+            continue
+        block = blocks[event.block]
+        if rows:
+            layer_stats.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
+        sha256 = checkpoint.save(run, stage, block, weights)
+        yield BlockFinished(
+            phase=phase,
+            stage=stage,
+            block=event.block,
+            of=len(blocks),
+            seconds=round(time.monotonic() - began, 3),
+            cpu_seconds=round(time.process_time() - used, 3),
+            sha256=sha256,
+            layers=tuple(layers.values()),
+            reconstruction=event.change,
+        )
+        began, used = time.monotonic(), time.process_time()
+        rows, layers, weights = [], {}, {}
+
+
+def _summary(solved: LayerResult, rows: list[LayerRow], earlier: LayerSummary | None) -> LayerSummary:
+    """Return a layer's losses by stage and the exact counts of its last mask, added to what was reported before."""
+    masks = [mask for _, _, mask in solved.stages if mask is not None]
+    loss = {row.stage: row.loss for row in rows if row.round == 0 and row.stage != "pruned"}
+    return LayerSummary(
+        linear=solved.linear.label,
+        seconds=round(solved.seconds, 3),
+        chosen=solved.chosen,
+        loss=(earlier.loss if earlier else {}) | loss,
+        pruned=int((~masks[-1]).sum()) if masks else 0,
+        weights=masks[-1].numel() if masks else 0,
+    )
