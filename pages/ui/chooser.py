@@ -12,7 +12,7 @@ from sds_core.errors import SDSError
 
 OFFERED = 12
 """Most runs that are chosen where the address names none."""
-ALIKE = ("model", "dtype", "evaluation", "eval_windows", "eval_length")
+ALIKE = ("model", "dtype", "evaluation", "eval_windows", "eval_length", "bos")
 """Options in which such runs are like the newest finished one."""
 LISTED = 6
 """Rows of the list of runs in view; the others are scrolled to."""

@@ -39,7 +39,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _write_text(options: argparse.Namespace) -> int:
-    from sds_core.models.generate import write_self_text
+    from sds_core.models.self_text import write_self_text
 
     for line in write_self_text(options.model, options.windows, options.length, options.seed, options.out):
         print(line, flush=True)

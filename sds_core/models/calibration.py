@@ -5,6 +5,7 @@ For how a text is named, see `text_spec`.
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
 from sds_core.models.gguf_import import DEMO
 from sds_core.models.load import LoadedModel
+from sds_core.models.special_tokens import check_vocabulary, special_tokens
 from sds_core.models.tensor_files import save_tensors
 from sds_core.models.text_reader import read_text
 from sds_core.models.text_spec import SELF, TextPart, TextSpec
@@ -24,7 +26,7 @@ DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetens
 
 
 def calibration_windows(
-    loaded: LoadedModel, text: str, count: int, length: int, seed: int, held_out: int = 0
+    loaded: LoadedModel, text: str, count: int, length: int, seed: int, held_out: int = 0, bos: str = "window"
 ) -> Tensor:
     """Draw windows (count + held_out, length) at random, without overlap.
 
@@ -37,13 +39,14 @@ def calibration_windows(
         length: tokens in a window.
         seed: chooses the windows.
         held_out: number of further windows, that no solver will see.
+        bos: where the tokenizer's start tokens stand; every window of self-written text begins with one all the same.
 
     Raises:
         SDSError: the text is unknown, or too short (tokens needed and available are named).
     """
 
     def draw(part: TextPart, share: int, asked: str) -> Tensor:
-        slots = _slots(loaded, part, share, length, asked)
+        slots = _slots(loaded, part, share, length, asked, bos)
         order = torch.randperm(len(slots), generator=torch.Generator().manual_seed(seed))
         return slots[order[:share]]
 
@@ -51,8 +54,8 @@ def calibration_windows(
     return _from_parts(text, count + held_out, asked, draw)
 
 
-def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int) -> Tensor:
-    """Windows (count, length) spread evenly over the text, or over each part of a mixture, in the order of the parts.
+def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int, bos: str = "window") -> Tensor:
+    """Return windows (count, length) spread evenly over the text, or over each part of a mixture, in their order.
 
     Raises:
         SDSError: as for `calibration_windows`.
@@ -60,11 +63,12 @@ def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int) 
 
     def spread(part: TextPart, share: int, asked: str) -> Tensor:
         if part.source == SELF:
-            return _slots(loaded, part, share, length, asked)[:share]
-        tokens = _tokens(loaded, part)
-        _require(part, share, length, len(tokens), asked)
-        starts = [i * (len(tokens) - length) // max(share - 1, 1) for i in range(share)]
-        return torch.stack([tokens[start : start + length] for start in starts])
+            return _slots(loaded, part, share, length, asked, bos)[:share]
+        source = _tokens(loaded, part, length, bos)
+        _require(part, share, source, asked)
+        last = len(source.tokens) - source.taken
+        starts = [i * last // max(share - 1, 1) for i in range(share)]
+        return source.windows(torch.stack([source.tokens[start : start + source.taken] for start in starts]))
 
     return _from_parts(text, count, f"{count} evaluation windows", spread)
 
@@ -81,7 +85,7 @@ def digest(windows: Tensor) -> str:
     return hashlib.sha256(str(tuple(windows.shape)).encode() + windows.to(torch.int64).numpy().tobytes()).hexdigest()
 
 
-def _slots(loaded: LoadedModel, part: TextPart, count: int, length: int, asked: str) -> Tensor:
+def _slots(loaded: LoadedModel, part: TextPart, count: int, length: int, asked: str, bos: str) -> Tensor:
     """A part of a text cut into consecutive windows (n ≥ count, length)."""
     if part.source == SELF:
         if part.stop is not None and not part.percent:
@@ -94,38 +98,71 @@ def _slots(loaded: LoadedModel, part: TextPart, count: int, length: int, asked: 
                 cure="ask for less, or write more with write-text",
             )
         return windows[:, :length]
-    tokens = _tokens(loaded, part)
-    _require(part, count, length, len(tokens), asked)
-    return tokens[: len(tokens) // length * length].view(-1, length)
+    source = _tokens(loaded, part, length, bos)
+    _require(part, count, source, asked)
+    return source.windows(source.tokens[: len(source.tokens) // source.taken * source.taken].view(-1, source.taken))
 
 
-def _require(part: TextPart, count: int, length: int, available: int, asked: str) -> None:
-    if available < count * length:
+@dataclass(frozen=True)
+class _TokenSource:
+    """The tokens of a part of a text, and how windows are made of them."""
+
+    tokens: Tensor
+    """Token ids (n,)."""
+    before: Tensor
+    """Token ids (b,) that begin every window."""
+    taken: int
+    """Tokens that a window takes from the text."""
+
+    def windows(self, cut: Tensor) -> Tensor:
+        """Return windows (m, b + taken): the start tokens, then a row of `cut` (m, taken)."""
+        return torch.cat([self.before.expand(len(cut), -1), cut], dim=1)
+
+
+def _require(part: TextPart, count: int, source: _TokenSource, asked: str) -> None:
+    needed, available = count * source.taken, len(source.tokens)
+    if available < needed:
         raise SDSError(
-            f"the text {part} is too short for {asked}: {count * length} tokens are needed, {available} available",
+            f"the text {part} is too short for {asked}: {needed} tokens are needed, {available} available",
             cure="ask for fewer or shorter windows, or take a longer text",
         )
 
 
-def _tokens(loaded: LoadedModel, part: TextPart) -> Tensor:
-    """All token ids (n,) of a part of a text."""
-    return part.cut(tokenized(loaded, read_text(part.source)))
+def _tokens(loaded: LoadedModel, part: TextPart, length: int, bos: str) -> _TokenSource:
+    """Tokenize a part of a text for windows of a length.
+
+    Raises:
+        SDSError: the start tokens fill a window, or the text cannot be read.
+    """
+    tokens = tokenize(loaded, read_text(part.source))
+    before = torch.tensor(special_tokens(loaded).before, dtype=torch.int64)
+    none = before[:0]
+    if bos == "none":
+        return _TokenSource(part.cut(tokens), none, length)
+    if bos == "text":
+        return _TokenSource(part.cut(torch.cat([before, tokens])), none, length)
+    if len(before) >= length:
+        raise SDSError(
+            f"windows of {length} tokens have no room after {len(before)} start tokens",
+            cure="make them longer, or leave the start tokens out: --bos none",
+        )
+    return _TokenSource(part.cut(tokens), before, length - len(before))
 
 
-def tokenized(loaded: LoadedModel, text: str) -> Tensor:
-    """The token ids (n,) of a text, with the special tokens that the tokenizer adds by default.
+def tokenize(loaded: LoadedModel, text: str) -> Tensor:
+    """Return the token ids (n,) of a text, without special tokens.
 
     Raises:
         SDSError: model and tokenizer do not belong together.
     """
-    ids = loaded.tokenizer(text, verbose=False).input_ids
-    vocabulary = loaded.model.config.get_text_config().vocab_size
-    if ids and max(ids) >= vocabulary:
-        raise SDSError(
-            f"the tokenizer of {loaded.name} knows token {max(ids)}, its model only {vocabulary} of them",
-            cure="model and tokenizer do not belong together: load a matching pair",
-        )
+    ids = loaded.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    check_vocabulary(loaded, ids)
     return torch.tensor(ids, dtype=torch.int64)
+
+
+def bos_used(loaded: LoadedModel, bos: str) -> str:
+    """Return where start tokens stand in the windows: nowhere for a tokenizer that adds none."""
+    return bos if special_tokens(loaded).before else "none"
 
 
 def self_text_file(loaded: LoadedModel) -> Path:

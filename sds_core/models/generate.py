@@ -1,67 +1,50 @@
-"""Text that the model writes itself, for calibration without a dataset (the text source `self`)."""
+"""Generate text by transformers' own `generate`: every family gets the inputs and the cache that it expects."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from sds_core.errors import SDSError
-from sds_core.models.calibration import save_self_text, self_text_file
-from sds_core.models.device import pick_device
-from sds_core.models.load import load_model
+from sds_core.errors import SDSError, first_line
 
-BATCH = 32
-"""Windows written side by side. It decides which random number goes where, so another value gives another text."""
+GREEDY: dict[str, Any] = {"do_sample": False}
+SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 0, "top_p": 1.0}
+"""From the whole distribution: by default transformers draws from the 50 likeliest tokens only."""
 
 
-def write_windows(model: PreTrainedModel, start: int, count: int, length: int, seed: int) -> Iterator[torch.Tensor]:
-    """Sample `count` windows from the model at temperature 1, in batches of up to 32.
+def generate(model: PreTrainedModel, ids: Tensor, seed: int, **settings: Any) -> Tensor:
+    """Return token ids (n, T + new) of texts that go on with prompts of one length.
 
-    Every window begins with the token `start`; after an end-of-text token the model goes on with a new text, as in its
-    training data. Each batch has its own random generator, so a longer file begins with the windows of a shorter one
-    whose length is a multiple of 32.
+    Global random numbers are left as they were.
 
-    Yields:
-        int64 tensors of shape (batch, length) on the CPU.
-    """
-    for first in range(0, count, BATCH):
-        generator = torch.Generator(model.device).manual_seed(seed * 100_003 + first // BATCH)
-        tokens = torch.full((min(BATCH, count - first), 1), start, device=model.device)
-        written, cache = [tokens], None
-        with torch.inference_mode():
-            for _ in range(length - 1):
-                output = model(tokens, cache=cache, use_cache=True)
-                cache = output.cache
-                chances = output.logits[:, -1].float().softmax(-1)
-                tokens = torch.multinomial(chances, 1, generator=generator)
-                written.append(tokens)
-        yield torch.cat(written, dim=1).cpu()
-
-
-def write_self_text(name: str, count: int, length: int, seed: int, out: str | None) -> Iterator[str]:
-    """Let a model write its calibration text, and store it where the source `self` is read from, or at `out`.
-
-    Yields:
-        A line of progress after each batch, then the file's name.
+    Args:
+        model: a causal language model.
+        ids: the prompts' token ids (n, T).
+        seed: of the random numbers.
+        settings: of `GenerationMixin.generate`; where they are silent, those of the model hold.
 
     Raises:
-        SDSError: the numbers are out of range, or the tokenizer has no token to begin a text with.
+        SDSError: transformers cannot generate text with this family of models.
     """
-    if count < 1 or length < 2:
-        raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")
-    loaded = load_model(name)
-    tokenizer = loaded.tokenizer
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if start is None:
-        raise SDSError(f"the tokenizer of {name} has no token to begin or end a text with")
-    model = loaded.model
-    torch.nn.Module.to(model, pick_device())
-    batches = []
-    for batch in write_windows(model, start, count, length, seed):
-        batches.append(batch)
-        yield f"{sum(map(len, batches))} of {count} windows"
-    path = Path(out) if out else self_text_file(loaded)
-    origin = {"model": name, "seed": str(seed), "start": str(start), "temperature": "1", "torch": torch.__version__}
-    save_self_text(path, torch.cat(batches), origin | {"fingerprint": loaded.fingerprint})
-    yield str(path)
+    tokens = ids.to(model.device)
+    run: Any = model.generate  # typed as a tensor
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []), torch.inference_mode():
+        torch.manual_seed(seed)
+        try:
+            return run(tokens, attention_mask=torch.ones_like(tokens), return_dict_in_generate=False, **settings).cpu()
+        except torch.OutOfMemoryError:
+            raise
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            NotImplementedError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            family = model.config.model_type
+            raise SDSError(
+                f"transformers cannot generate text with this {family} model: {first_line(error)}"
+            ) from error

@@ -22,9 +22,19 @@ def read_config(folder: Path) -> PreTrainedConfig:
         SDSError: transformers cannot read it, or it asks for code of its own.
     """
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        text = config.get_text_config()
+        if (getattr(text, "sliding_window", None) or 1) < 0:  # no limit to its author, no key at all to transformers
+            text.sliding_window = None
+        return config
     except Exception as error:  # a hostile configuration makes the libraries raise errors of any type
         raise _bad_config(folder, error) from error
+
+
+def position_limit(config: PreTrainedConfig) -> int | None:
+    """Return the number of positions that a model knows; None for no limit, which some configurations write as −1."""
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if limit and limit > 0 else None
 
 
 def build_skeleton(source: Path, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:

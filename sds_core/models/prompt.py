@@ -1,31 +1,46 @@
 """How a model reads one text, token by token, and how it would go on with it."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from sds_core.errors import SDSError
-from sds_core.models.calibration import tokenized
+from sds_core.models.calibration import tokenize
+from sds_core.models.generate import GREEDY, SAMPLING, generate
 from sds_core.models.load import LoadedModel
+from sds_core.models.model_config import position_limit
+from sds_core.models.special_tokens import end_tokens, special_tokens
 
 MOST_TOKENS = 512
 """Of a text that is read: its logits, tokens × vocabulary, are in memory at once."""
 
 
 def token_ids(loaded: LoadedModel, text: str, follow: int) -> Tensor:
-    """The text's token ids (T,), as the tokenizer makes them by default; without the chat template.
+    """Return the text's token ids (T,) after the tokenizer's start tokens; without the chat template.
+
+    Tokens that end a text are removed from its end, whoever put them there: a continuation would begin another text.
+
+    Args:
+        loaded: model and tokenizer.
+        text: the prompt.
+        follow: tokens to generate after it.
 
     Raises:
         SDSError: the text has no token or too many for the model, `follow` more included, or model and tokenizer do
             not belong together.
     """
-    ids = tokenized(loaded, text)
-    positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-    most = int(min(MOST_TOKENS, positions - follow))
+    ids, ends = tokenize(loaded, text), end_tokens(loaded)
+    while len(ids) and int(ids[-1]) in ends:
+        ids = ids[:-1]
+    if len(ids):
+        ids = torch.cat([torch.tensor(special_tokens(loaded).before, dtype=torch.int64), ids])
+    positions = position_limit(loaded.model.config)
+    most = MOST_TOKENS if positions is None else min(MOST_TOKENS, positions - follow)
     if most < 1:
         raise SDSError(f"{follow} tokens are too many to follow", allowed=f"{loaded.name} knows {positions} in all")
     if not 1 <= len(ids) <= most:
@@ -52,46 +67,62 @@ def token_losses(model: PreTrainedModel, ids: Tensor) -> list[float]:
     return losses
 
 
-def likeliest(scores: Tensor) -> int:
-    """The token with the highest of scores (V)."""
-    return int(scores.argmax())
-
-
-def sampler(temperature: float, seed: int) -> Callable[[Tensor], int]:
-    """A chooser of tokens by their probability at a temperature; the same seed draws the same for the same scores."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(scores: Tensor) -> int:
-        probabilities = torch.softmax(scores.double().cpu() / temperature, 0)
-        return int(torch.multinomial(probabilities, 1, generator=generator))
-
-    return draw
-
-
 def continuation(
-    model: PreTrainedModel, ids: Tensor, count: int, choose: Callable[[Tensor], int] = likeliest
-) -> Iterator[int]:
-    """Yield the token that is chosen next, again and again: at most `count`, up to one that ends the text.
-
-    What ends a text says the model's generation configuration; that token is not yielded.
+    model: PreTrainedModel,
+    ids: Tensor,
+    count: int,
+    temperature: float | None = None,
+    seed: int = 0,
+    after_token: Callable[[], None] = lambda: None,
+) -> list[int]:
+    """Continue a text by transformers' own `generate`, with the model's generation settings.
 
     Args:
         model: it reads and continues.
         ids: token ids (T,) of the text.
         count: most tokens.
-        choose: the next token by the scores (V) of all; by default the likeliest, the same every time.
+        temperature: tokens are drawn by their probabilities at this temperature; None for greedy search.
+        seed: of the random numbers.
+        after_token: called after every token; what it raises ends the search.
+
+    Returns:
+        Token ids, without the one that ends the text.
+
+    Raises:
+        SDSError: transformers cannot generate text with this family of models.
     """
+    ends = _ends(model)
+    search: dict[str, Any] = {"num_beams": 1} | (SAMPLING | {"temperature": temperature} if temperature else GREEDY)
+    watch = StoppingCriteriaList([_AfterToken(after_token)])
+    whole = generate(
+        model,
+        ids[None],
+        seed,
+        max_new_tokens=count,
+        num_return_sequences=1,
+        pad_token_id=min(ends, default=0),
+        stopping_criteria=watch,
+        **search,
+    )
+    new = whole[0, len(ids) :].tolist()
+    return new[:-1] if new and new[-1] in ends else new
+
+
+def _ends(model: PreTrainedModel) -> set[int]:
+    """Return the ids of the tokens at which `generate` stops."""
     ends = model.generation_config.eos_token_id if model.generation_config else None
-    ends = {ends} if isinstance(ends, int) else set(ends or ())
-    tokens, cache = ids[None].to(model.device), None
-    for _ in range(count):
-        with torch.inference_mode():
-            output = model(tokens, cache=cache, use_cache=True)
-        chosen = choose(output.logits[0, -1])
-        if chosen in ends:
-            return
-        cache, tokens = output.cache, torch.tensor([[chosen]], device=model.device)
-        yield chosen
+    return {ends} if isinstance(ends, int) else set(ends or ())
+
+
+class _AfterToken(StoppingCriteria):
+    """Call a function after every token; never stop."""
+
+    def __init__(self, function: Callable[[], None]):
+        self._function = function
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        self._function()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:

@@ -14,6 +14,8 @@ from sds_core.errors import SDSError
 if TYPE_CHECKING:
     from torch import Tensor
 
+BOS_MODES = ("window", "text", "none")
+"""Where a tokenizer's start tokens stand: at the start of every window, at that of the text alone, or nowhere."""
 SELF = "self"
 PYTHON_DOCS = "python-docs"
 TABLES = (".jsonl", ".parquet", ".csv")

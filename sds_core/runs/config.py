@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sds_core.errors import SDSError, raise_together
-from sds_core.models.text_spec import disjoint
+from sds_core.models.text_spec import BOS_MODES, disjoint
 from sds_core.options import faults, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
@@ -21,7 +21,7 @@ ALLOCATIONS = ("uniform", "owl")
 PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}
 """The paper's numbers for its phases."""
 
-CALIBRATED = ("calibration", "samples", "length", "seed", "held_out")
+CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """Options that a branch takes over from its parent, whose weights were made with them."""
@@ -94,6 +94,12 @@ class RunConfig:
     )
     eval_windows: int = option(16, "Number of evaluation windows, spread evenly over the text.", low=2)
     eval_length: int = option(512, "Tokens in an evaluation window.", low=2)
+    bos: str = option(
+        "window",
+        """Where start tokens stand, if the tokenizer adds any: window, at the start of every window, as in training;
+        text, once at the start of a text, as in the papers' code; none.""",
+        choices=BOS_MODES,
+    )
     device: str = option("auto", "auto, cpu or cuda.")
     threads: int = option(0, "CPU threads; 0 for all cores.", low=0)
     weights: str = option(

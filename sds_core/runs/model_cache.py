@@ -10,6 +10,7 @@ from sds_core.models.calibration import calibration_windows, evaluation_windows
 from sds_core.models.device import pick_device
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.model_config import position_limit
 from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.runs.config import RunConfig
 from sds_core.runs.run_context import RunContext
@@ -48,7 +49,8 @@ class ModelCache:
             for linear in block.linears:
                 pattern.check(linear.shape[1], linear.name)
         calibration, evaluation = config.texts
-        drawn = (config.samples, config.length, config.seed, config.held_out)
+        drawn = (config.samples, config.length, config.seed, config.held_out, config.bos)
+        measured = (config.eval_windows, config.eval_length, config.bos)
         windows = self._cached_windows(calibration_windows, calibration, *drawn)
         return RunContext(
             config=config,
@@ -57,7 +59,7 @@ class ModelCache:
             device=device,
             calibration=windows[: config.samples],
             held_out=windows[config.samples :],
-            evaluation=self._cached_windows(evaluation_windows, evaluation, config.eval_windows, config.eval_length),
+            evaluation=self._cached_windows(evaluation_windows, evaluation, *measured),
         )
 
     def restore_dense(self, changing: bool = False) -> None:
@@ -85,10 +87,10 @@ class ModelCache:
             self._loaded.store.keep_dense(linear.weight for linear in linears)
         self._key = key
 
-    def _cached_windows(self, make: Callable[..., Tensor], text: str, *sizes: int) -> Tensor:
-        if (text, *sizes) not in self._windows:
-            self._windows[text, *sizes] = make(self._loaded, text, *sizes)
-        return self._windows[text, *sizes]
+    def _cached_windows(self, make: Callable[..., Tensor], text: str, *settings: int | str) -> Tensor:
+        if (text, *settings) not in self._windows:
+            self._windows[text, *settings] = make(self._loaded, text, *settings)
+        return self._windows[text, *settings]
 
 
 def _refuse_mostly_unprunable(structure: ModelStructure, name: str) -> None:
@@ -102,7 +104,7 @@ def _refuse_mostly_unprunable(structure: ModelStructure, name: str) -> None:
 
 
 def _refuse_long_windows(config: RunConfig, loaded: LoadedModel) -> None:
-    positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    positions = position_limit(loaded.model.config)
     longest = max(config.length, config.eval_length)
     if positions and longest > positions:
         raise SDSError(f"windows of {longest} tokens are too long", allowed=f"{config.model} knows {positions}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +24,7 @@ from sds_core.models.cache import cache_folder
 from sds_core.models.device import pick_device
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.models.prompt import continuation, likeliest, pieces, sampler, token_ids, token_losses
+from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
 from sds_core.models.structure import find_blocks
 from sds_core.runs import lock
 from sds_core.runs.event_log import LogWriter
@@ -222,23 +222,20 @@ def _identities(runs: list[Run]) -> list[TextReading]:
 
 def _read(loaded: LoadedModel, ids: Tensor, query: TextQuery, job: TextJob) -> PromptReading:
     """Read one prompt and continue it, greedily and, where a temperature is asked for, sampled."""
-    draw = sampler(query.temperature, query.sampling_seed) if query.temperature is not None else None
     return PromptReading(
         losses=tuple(token_losses(loaded.model, ids)),
-        continuation=_written(loaded, ids, query.tokens, likeliest, job),
-        sampled=_written(loaded, ids, query.tokens, draw, job) if draw else None,
+        continuation=_written(loaded, ids, query, job, None),
+        sampled=_written(loaded, ids, query, job, query.temperature) if query.temperature is not None else None,
     )
 
 
 def _written(
-    loaded: LoadedModel, ids: Tensor, count: int, choose: Callable[[Tensor], int], job: TextJob
+    loaded: LoadedModel, ids: Tensor, query: TextQuery, job: TextJob, temperature: float | None
 ) -> tuple[str, ...]:
-    """The continuation as pieces of text."""
-    whole = ids.tolist()
-    for token in continuation(loaded.model, ids, count, choose):
-        _stop_if_cancelled(job)
-        whole.append(token)
-    return tuple(pieces(loaded.tokenizer, whole)[len(ids) :])
+    """Return the continuation as pieces of text."""
+    watch = partial(_stop_if_cancelled, job)
+    new = continuation(loaded.model, ids, query.tokens, temperature, query.sampling_seed, watch)
+    return tuple(pieces(loaded.tokenizer, ids.tolist() + new)[len(ids) :])
 
 
 def _stop_if_cancelled(job: TextJob) -> None:

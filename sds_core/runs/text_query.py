@@ -14,8 +14,8 @@ from sds_core.pruning.perplexity import Comparison
 EXAMPLE = Path(__file__).parents[1] / "assets" / "example-text.json"
 """The shipped result of a query to the example runs: the page has something to show at once."""
 MOST_RUNS, MOST_PROMPTS, MOST_CHARACTERS, MOST_FOLLOWING = 4, 8, 1000, 200
-HOTTEST = 2.0
-"""Highest temperature of sampling."""
+COLDEST, HOTTEST = 0.01, 2.0
+"""Limits of the temperature of sampling: below, single precision overflows, and the draw is the greedy one anyhow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,9 @@ class TextQuery:
             raise SDSError(
                 "the number of tokens that follow is out of range", got=self.tokens, allowed=f"1 to {MOST_FOLLOWING}"
             )
-        if self.temperature is not None and not 0 < self.temperature <= HOTTEST:
+        if self.temperature is not None and not COLDEST <= self.temperature <= HOTTEST:
             raise SDSError(
-                "the temperature is out of range", got=self.temperature, allowed=f"above 0 to {HOTTEST:g}, or none"
+                "the temperature is out of range", got=self.temperature, allowed=f"{COLDEST:g} to {HOTTEST:g}, or none"
             )
         if not 0 <= self.sampling_seed < 2**63:
             raise SDSError("the seed of sampling is out of range", got=self.sampling_seed, allowed="0 or more")

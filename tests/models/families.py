@@ -132,6 +132,37 @@ def build(name: str, attention: str = "eager", seed: int = 0, **changes: Any) ->
     return randomised(model, seed)
 
 
+RECURRENT: dict[str, dict[str, Any]] = {
+    "bamba": {**LLAMA, "num_hidden_layers": 4, "attn_layer_indices": [1, 3]}
+    | {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1},
+    "recurrent_gemma": {**LLAMA, "num_hidden_layers": 4, "head_dim": 8, "attention_window_size": WINDOW},
+    "rwkv": {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 3, "context_length": 64},
+    "openai-gpt": {**GPT2},
+}
+"""Families whose cache is not that of attention alone, or that have none."""
+
+
+def build_any(name: str, **changes: Any) -> PreTrainedModel:
+    """A tiny model of one of `FAMILIES` or `RECURRENT`, as `build` makes them."""
+    if name in FAMILIES:
+        return build(name, **changes)
+    options = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    config = AutoConfig.for_model(name, **options | RECURRENT[name] | changes)
+    return randomised(AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32))
+
+
+def memoryless(scores: dict[int, float], elsewhere: float = -1e4) -> PreTrainedModel:
+    """A model whose next token never depends on what was read: logits are `scores`, and `elsewhere` for the rest."""
+    model = build("gpt2", tie_word_embeddings=False)
+    with torch.no_grad():
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.zero_()[0] = 1
+        model.lm_head.weight.zero_()[:, 0] = elsewhere
+        for token, score in scores.items():
+            model.lm_head.weight[token, 0] = score
+    return model
+
+
 def randomised(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
     """Every parameter drawn anew: matrices around zero, norm weights and biases well away from one and zero."""
     generator = torch.Generator().manual_seed(seed)

@@ -1,8 +1,11 @@
 """Texts become windows: the right part, the right number, none overlapping, errors that name what is missing."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor
 from sds_core.errors import SDSError
 from sds_core.models import calibration
 from sds_core.models.calibration import (
+    bos_used,
     calibration_windows,
     digest,
     evaluation_windows,
@@ -20,6 +24,8 @@ from sds_core.models.calibration import (
     self_text_file,
 )
 from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.special_tokens import special_tokens
+from tests.models.tokenizers import with_template
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +312,48 @@ def test_self_written_text_is_mixed_with_a_file(
     windows = calibration_windows(loaded, f"self*2+{numbers[0]}", 3, 20, seed=0)
     assert all(row in read_self_text(loaded)[:, :20].tolist() for row in windows[:2].tolist())
     assert torch.equal(windows[2:], calibration_windows(loaded, str(numbers[0]), 1, 20, seed=0))
+
+
+@pytest.fixture(scope="module")
+def starting(loaded: LoadedModel) -> LoadedModel:
+    """The tiny model with a tokenizer that adds a start and an end token to every text."""
+    return replace(loaded, tokenizer=with_template(loaded.tokenizer, "<s> $A <s>"))
+
+
+@pytest.mark.parametrize("windows", [evaluation_windows, partial(calibration_windows, seed=0)])
+def test_every_window_begins_with_the_start_token_and_is_no_longer(
+    starting: LoadedModel, loaded: LoadedModel, counted: Path, windows: Callable[..., Tensor]
+) -> None:
+    found, plain = windows(starting, str(counted), 5, 40), windows(loaded, str(counted), 5, 39)
+    assert found.shape == (5, 40) and (found[:, 0] == 0).all()
+    assert torch.equal(found[:, 1:], plain) and (plain != 0).all()
+
+
+@pytest.mark.parametrize("windows", [evaluation_windows, partial(calibration_windows, seed=0)])
+def test_a_start_token_of_the_text_alone_or_none(
+    starting: LoadedModel, loaded: LoadedModel, counted: Path, windows: Callable[..., Tensor]
+) -> None:
+    assert torch.equal(windows(starting, str(counted), 5, 40, bos="none"), windows(loaded, str(counted), 5, 40))
+    whole = [0, *tokens_of(loaded, counted)]
+    once = windows(starting, str(counted), 15, 40, bos="text")
+    assert sorted(starts(once, whole))[0] == 0 and int((once == 0).sum()) == 1
+
+
+def test_windows_must_have_room_for_more_than_start_tokens(loaded: LoadedModel, counted: Path) -> None:
+    starting = replace(loaded, tokenizer=with_template(loaded.tokenizer, "<s> <s> $A"))
+    with pytest.raises(SDSError, match=r"windows of 2 tokens have no room after 2 start tokens. Make .*--bos none"):
+        evaluation_windows(starting, str(counted), 1, 2)
+    assert evaluation_windows(starting, str(counted), 1, 3)[0, :2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("bos", ["window", "text", "none"])
+def test_the_mode_in_use_is_none_without_start_tokens(loaded: LoadedModel, starting: LoadedModel, bos: str) -> None:
+    assert bos_used(loaded, bos) == "none" and bos_used(starting, bos) == bos
+
+
+def test_a_tokenizer_that_changes_the_text_is_refused(loaded: LoadedModel, counted: Path) -> None:
+    def erratic(text: str, add_special_tokens: bool, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(input_ids=[1, 2] if add_special_tokens else [3])
+
+    with pytest.raises(SDSError, match="splits a text differently when it adds special tokens"):
+        special_tokens(replace(loaded, tokenizer=cast(Any, erratic)))

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sds_core.errors import SDSError
 from sds_core.models import load, memory
 from sds_core.models.cache import file_sha256
 from sds_core.models.load import load_model
+from tests.models.families import build
 from tests.models.folders import UP, change_config, change_weights
 
 
@@ -183,3 +185,17 @@ def test_tied_embeddings_are_loaded_and_counted_once(folder: Path) -> None:
     assert model.lm_head.weight is model.get_input_embeddings().weight
     stored = load_file(folder / "model.safetensors")
     assert sum(p.numel() for p in model.parameters()) == sum(value.numel() for value in stored.values())
+
+
+@pytest.mark.parametrize("weights", ["memory", "disk"])
+def test_a_sliding_window_of_minus_one_is_no_limit(weights: str, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mistral"
+    shutil.copytree(tiny_folder, folder)
+    build("mistral", vocab_size=288).save_pretrained(folder)
+    logits = {}
+    for window in (-1, None, 8):
+        change_config(folder, sliding_window=window)
+        loaded = load_model(str(folder), weights=weights)
+        with torch.inference_mode(), loaded.store.loading_on_call():
+            logits[window] = loaded.model(torch.arange(20)[None], use_cache=False).logits
+    assert torch.equal(logits[-1], logits[None]) and not torch.equal(logits[-1], logits[8])

@@ -22,11 +22,21 @@ from sds_core.runs import checkpoint, layer_stats, lock, run_job
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.compare import side_by_side
 from sds_core.runs.config import Parent
-from sds_core.runs.events import BlockFinished, JobFinished, JobQueued, PerplexityMeasured, SparsityAllocated, of_kind
+from sds_core.runs.events import (
+    BlockFinished,
+    JobFinished,
+    JobQueued,
+    ModelLoaded,
+    PerplexityMeasured,
+    SparsityAllocated,
+    of_kind,
+)
 from sds_core.runs.export import export
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import open_run
 from sds_core.runs.worker import launch
+from tests.models.folders import change_config
+from tests.models.tokenizers import with_template
 from tests.records import write_log
 from tests.small_runs import config, finish, work_here
 
@@ -259,6 +269,22 @@ def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
     assert run.state() == "failed"
     assert sentence in run.log.read()[-1].message
     assert not list(run.folder.glob("phase*"))
+
+
+def test_start_tokens_and_absent_limits_of_a_model_are_respected(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "starting")
+    change_config(folder, max_position_embeddings=-1)
+    with_template(AutoTokenizer.from_pretrained(folder), "<s> $A").save_pretrained(folder)
+    found = {}
+    for bos in ("window", "text", "none"):
+        run = finish(
+            create(config(folder, bos=bos, method="base", pruner="magnitude", eval_length=400, eval_windows=2))
+        )
+        windows = evaluation_windows(load_model(str(folder)), run.config.evaluation, 2, 400, bos)
+        loaded = next(event for event in run.log.read() if isinstance(event, ModelLoaded))
+        assert loaded.bos == bos and loaded.evaluation.sha256 == digest(windows)
+        found[bos] = windows[:, 0].tolist()
+    assert found["window"] == [0, 0] and 0 not in found["text"] + found["none"]
 
 
 def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(tiny_folder, cache):

@@ -197,11 +197,11 @@ def test_a_question_that_is_worked_on_gets_no_second_process(runs, here):
 def test_a_cancelled_question_stops_between_two_tokens(runs, here, monkeypatch):
     query, seen = asked(runs), []
 
-    def endless(model, ids, count, choose):
-        seen.append(len(seen))
-        TextJob.of(query).cancel()
+    def endless(model, ids, count, temperature, seed, after_token):
         while True:
-            yield 5
+            after_token()
+            seen.append(len(seen))
+            TextJob.of(query).cancel()
 
     monkeypatch.setattr(module, "continuation", endless)
     job = TextJob.of(query)

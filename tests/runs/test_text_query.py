@@ -34,7 +34,7 @@ PRUNED = PromptReading(losses=(1.5, 2.0), continuation=("a", "b", "d"))
         ({"prompts": ("a\udcffb",)}, "something that is no character"),
         ({"tokens": 0}, "the number of tokens that follow is out of range: got '0'; allowed: 1 to 200"),
         ({"tokens": 201}, "the number of tokens that follow is"),
-        ({"temperature": 0.0}, "the temperature is out of range: got '0.0'; allowed: above 0 to 2, or none"),
+        ({"temperature": 0.0}, "the temperature is out of range: got '0.0'; allowed: 0.01 to 2, or none"),
         ({"temperature": math.nan}, "the temperature is out of range"),
         ({"temperature": 2.1}, "the temperature is out of range"),
         ({"sampling_seed": -1}, "the seed of sampling is out of range"),

@@ -10,28 +10,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
-from sds_core.models import generate
+from sds_core.models import self_text
 from sds_core.models.calibration import calibration_windows, read_self_text, self_text_file
 from sds_core.models.device import pick_device
-from sds_core.models.generate import BATCH, write_self_text, write_windows
 from sds_core.models.load import load_model
-from tests.models.families import VOCABULARY, build
+from sds_core.models.self_text import BATCH, write_self_text, write_windows
+from tests.models.families import VOCABULARY, build, build_any, memoryless
 
 
 def written(model: PreTrainedModel, count: int, length: int, seed: int = 0, start: int = 7) -> Tensor:
     return torch.cat(list(write_windows(model, start, count, length, seed)))
-
-
-def memoryless(scores: dict[int, float], elsewhere: float = -1e4) -> PreTrainedModel:
-    """A model whose next token never depends on what was read: logits are `scores`, and `elsewhere` for the rest."""
-    model = build("gpt2", tie_word_embeddings=False)
-    with torch.no_grad():
-        model.transformer.ln_f.weight.zero_()
-        model.transformer.ln_f.bias.zero_()[0] = 1
-        model.lm_head.weight.zero_()[:, 0] = elsewhere
-        for token, score in scores.items():
-            model.lm_head.weight[token, 0] = score
-    return model
 
 
 def test_windows_have_the_shape_and_start_token() -> None:
@@ -87,10 +75,11 @@ def test_tokens_are_as_frequent_as_the_model_says() -> None:
         assert abs(int((drawn == token).sum()) - p * len(drawn)) < 4 * math.sqrt(len(drawn) * p * (1 - p))
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3_text", "bamba", "recurrent_gemma"])
 def test_each_token_depends_on_all_tokens_before_it(name: str) -> None:
     """Logits so large that sampling is choosing the highest: compared with full forwards without a cache."""
-    model = build(name, tie_word_embeddings=False, **({"final_logit_softcapping": None} if "gemma" in name else {}))
+    caps = {"gemma3_text": {"final_logit_softcapping": None}, "recurrent_gemma": {"logits_soft_cap": 1e9}}
+    model = build_any(name, tie_word_embeddings=False, **caps.get(name, {}))
     model.get_output_embeddings().weight.data *= 1e4
     expected = torch.tensor([[7]])
     with torch.inference_mode():
@@ -109,7 +98,7 @@ def test_end_of_text_does_not_end_a_window() -> None:
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "pick_device", lambda: pick_device("cpu"))
+    monkeypatch.setattr(self_text, "pick_device", lambda: pick_device("cpu"))
 
 
 @pytest.mark.usefixtures("on_cpu")
@@ -148,7 +137,7 @@ def test_end_token_starts_a_text_without_start_token(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_model(str(tiny_folder))
-    monkeypatch.setattr(generate, "load_model", lambda _: loaded)
+    monkeypatch.setattr(self_text, "load_model", lambda _: loaded)
     loaded.tokenizer.bos_token = None
     loaded.tokenizer.eos_token = "A"
     out = str(tmp_path / "own.safetensors")

@@ -1,0 +1,72 @@
+"""Text that the model writes itself, for calibration without a dataset (the text source `self`)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from sds_core.errors import SDSError
+from sds_core.models.calibration import save_self_text, self_text_file
+from sds_core.models.device import pick_device
+from sds_core.models.generate import SAMPLING, generate
+from sds_core.models.load import load_model
+
+BATCH = 32
+"""Windows written side by side. It decides which random number goes where, so another value gives another text."""
+
+
+def write_windows(model: PreTrainedModel, start: int, count: int, length: int, seed: int) -> Iterator[torch.Tensor]:
+    """Sample `count` windows from the model at temperature 1, in batches of up to 32.
+
+    Every window begins with the token `start`; after an end-of-text token the model goes on with a new text, as in its
+    training data. Each batch has its own random generator, so a longer file begins with the windows of a shorter one
+    whose length is a multiple of 32.
+
+    Yields:
+        int64 tensors of shape (batch, length) on the CPU.
+    """
+    for first in range(0, count, BATCH):
+        begun = torch.full((min(BATCH, count - first), 1), start)
+        with _no_generation_settings(model):
+            settings = SAMPLING | {"max_new_tokens": length - 1, "pad_token_id": start}
+            yield generate(model, begun, seed * 100_003 + first // BATCH, **settings)
+
+
+@contextmanager
+def _no_generation_settings(model: PreTrainedModel) -> Iterator[None]:
+    """Set the model's own settings aside, such as penalties and end tokens: they would change what it writes."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def write_self_text(name: str, count: int, length: int, seed: int, out: str | None) -> Iterator[str]:
+    """Let a model write its calibration text, and store it where the source `self` is read from, or at `out`.
+
+    Yields:
+        A line of progress after each batch, then the file's name.
+
+    Raises:
+        SDSError: the numbers are out of range, or the tokenizer has no token to begin a text with.
+    """
+    if count < 1 or length < 2:
+        raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")
+    loaded = load_model(name)
+    tokenizer = loaded.tokenizer
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if start is None:
+        raise SDSError(f"the tokenizer of {name} has no token to begin or end a text with")
+    model = loaded.model
+    torch.nn.Module.to(model, pick_device())
+    batches = []
+    for batch in write_windows(model, start, count, length, seed):
+        batches.append(batch)
+        yield f"{sum(map(len, batches))} of {count} windows"
+    path = Path(out) if out else self_text_file(loaded)
+    origin = {"model": name, "seed": str(seed), "start": str(start), "temperature": "1", "torch": torch.__version__}
+    save_self_text(path, torch.cat(batches), origin | {"fingerprint": loaded.fingerprint})
+    yield str(path)

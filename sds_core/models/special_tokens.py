@@ -1,0 +1,56 @@
+"""The special tokens that a tokenizer adds around a text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sds_core.errors import SDSError
+from sds_core.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Token ids that a tokenizer adds before and after every text; most often none, or one before it."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def special_tokens(loaded: LoadedModel) -> SpecialTokens:
+    """Find the special tokens by tokenizing a letter with and without them.
+
+    Raises:
+        SDSError: the tokenizer does more than add tokens, or the model does not know them.
+    """
+    whole, alone = (
+        loaded.tokenizer("a", add_special_tokens=special, verbose=False).input_ids for special in (True, False)
+    )
+    for start in range(len(whole) - len(alone) + 1):
+        if whole[start : start + len(alone)] == alone:
+            check_vocabulary(loaded, whole[:start])
+            return SpecialTokens(tuple(whole[:start]), tuple(whole[start + len(alone) :]))
+    raise SDSError(
+        f"the tokenizer of {loaded.name} splits a text differently when it adds special tokens",
+        cure="mend its post-processor: it may only add tokens before and after a text",
+    )
+
+
+def check_vocabulary(loaded: LoadedModel, ids: Sequence[int]) -> None:
+    """Refuse token ids beyond the model's vocabulary.
+
+    Raises:
+        SDSError: there are some.
+    """
+    vocabulary = loaded.model.config.get_text_config().vocab_size
+    if ids and max(ids) >= vocabulary:
+        raise SDSError(
+            f"the tokenizer of {loaded.name} knows token {max(ids)}, its model only {vocabulary} of them",
+            cure="model and tokenizer do not belong together: load a matching pair",
+        )
+
+
+def end_tokens(loaded: LoadedModel) -> set[int]:
+    """Return the ids of tokens that end a text, by tokenizer and generation configuration."""
+    settings = loaded.model.generation_config
+    by_model = settings.eos_token_id if settings else None
+    ends = [loaded.tokenizer.eos_token_id, *special_tokens(loaded).after]
+    return {end for end in [*ends, *(by_model if isinstance(by_model, list) else [by_model])] if end is not None}
