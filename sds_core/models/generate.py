@@ -4,47 +4,53 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from sds_core.errors import SDSError, first_line
 
-GREEDY: dict[str, Any] = {"do_sample": False}
-SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 0, "top_p": 1.0}
-"""From the whole distribution: by default transformers draws from the 50 likeliest tokens only."""
 
-
-def generate(model: PreTrainedModel, ids: Tensor, seed: int, **settings: Any) -> Tensor:
+def generate(model: PreTrainedModel, ids: Tensor, temperature: float | None, seed: int, **settings: Any) -> Tensor:
     """Return token ids (n, T + new) of texts that go on with prompts of one length.
-
-    Global random numbers are left as they were.
 
     Args:
         model: a causal language model.
         ids: the prompts' token ids (n, T).
-        seed: of the random numbers.
+        temperature: tokens are drawn by their probabilities at this temperature, as `generate` draws them with
+            `do_sample=True, top_k=0`; None for greedy search.
+        seed: of the random numbers. No global ones are used.
         settings: of `GenerationMixin.generate`; where they are silent, those of the model hold.
 
     Raises:
-        SDSError: transformers cannot generate text with this family of models.
+        SDSError: transformers cannot generate text with this model.
     """
     tokens = ids.to(model.device)
+    draw = [] if temperature is None else [_Draw(temperature, torch.Generator(model.device).manual_seed(seed))]
     run: Any = model.generate  # typed as a tensor
-    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []), torch.inference_mode():
-        torch.manual_seed(seed)
-        try:
-            return run(tokens, attention_mask=torch.ones_like(tokens), return_dict_in_generate=False, **settings).cpu()
-        except torch.OutOfMemoryError:
-            raise
-        except (
-            AttributeError,
-            IndexError,
-            KeyError,
-            NotImplementedError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            family = model.config.model_type
-            raise SDSError(
-                f"transformers cannot generate text with this {family} model: {first_line(error)}"
-            ) from error
+    try:
+        return run(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            do_sample=False,
+            num_beams=1,
+            num_return_sequences=1,
+            return_dict_in_generate=False,
+            logits_processor=LogitsProcessorList(draw),
+            **settings,
+        ).cpu()
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        family = model.config.model_type
+        raise SDSError(f"transformers cannot generate text with this {family} model: {first_line(error)}") from error
+
+
+class _Draw(LogitsProcessor):
+    """Draw a token from a generator of random numbers, and leave it as the only choice for greedy search."""
+
+    def __init__(self, temperature: float, generator: torch.Generator):
+        self._temperature, self._generator = temperature, generator
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        probabilities = (scores / self._temperature).softmax(-1)
+        drawn = torch.multinomial(probabilities, 1, generator=self._generator)
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCrite
 
 from sds_core.errors import SDSError
 from sds_core.models.calibration import tokenize
-from sds_core.models.generate import GREEDY, SAMPLING, generate
+from sds_core.models.generate import generate
 from sds_core.models.load import LoadedModel
 from sds_core.models.model_config import position_limit
 from sds_core.models.special_tokens import end_tokens, special_tokens
@@ -92,17 +92,15 @@ def continuation(
         SDSError: transformers cannot generate text with this family of models.
     """
     ends = _ends(model)
-    search: dict[str, Any] = {"num_beams": 1} | (SAMPLING | {"temperature": temperature} if temperature else GREEDY)
     watch = StoppingCriteriaList([_AfterToken(after_token)])
     whole = generate(
         model,
         ids[None],
+        temperature,
         seed,
         max_new_tokens=count,
-        num_return_sequences=1,
         pad_token_id=min(ends, default=0),
         stopping_criteria=watch,
-        **search,
     )
     new = whole[0, len(ids) :].tolist()
     return new[:-1] if new and new[-1] in ends else new

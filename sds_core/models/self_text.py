@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from sds_core.errors import SDSError
 from sds_core.models.calibration import save_self_text, self_text_file
 from sds_core.models.device import pick_device
-from sds_core.models.generate import SAMPLING, generate
+from sds_core.models.generate import generate
 from sds_core.models.load import load_model
 
 BATCH = 32
@@ -30,8 +30,8 @@ def write_windows(model: PreTrainedModel, start: int, count: int, length: int, s
     for first in range(0, count, BATCH):
         begun = torch.full((min(BATCH, count - first), 1), start)
         with _no_generation_settings(model):
-            settings = SAMPLING | {"max_new_tokens": length - 1, "pad_token_id": start}
-            yield generate(model, begun, seed * 100_003 + first // BATCH, **settings)
+            mine = seed * 100_003 + first // BATCH
+            yield generate(model, begun, 1.0, mine, max_new_tokens=length - 1, pad_token_id=start)
 
 
 @contextmanager

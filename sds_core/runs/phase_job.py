@@ -43,6 +43,7 @@ def run_phase_job(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -
             continue
         block = blocks[event.block]
         if rows:
+            run.make_folder("distributions")
             layer_stats.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
         sha256 = checkpoint.save(run, stage, block, weights)
         yield BlockFinished(
