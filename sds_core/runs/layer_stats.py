@@ -129,7 +129,7 @@ def _prune_energy(solved: "LayerResult", weight: Tensor) -> float:
 def save(path: Path, block_rows: list[LayerRow]) -> None:
     """Write a block's rows, a column for each field."""
     frame = pd.DataFrame([vars(row) for row in block_rows])
-    write_atomically(path, lambda partial: frame.to_parquet(partial, compression="zstd", index=False))
+    write_atomically(path, lambda temporary: frame.to_parquet(temporary, compression="zstd", index=False))
 
 
 def load(folder: Path) -> pd.DataFrame:
