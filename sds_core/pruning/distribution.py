@@ -14,7 +14,7 @@ JOINT = 64
 """Bins along each side of a joint histogram over the same span."""
 CORNER = 64
 """Entries along each side of the recorded corner of a layer."""
-CORNER_STEP = 1 / 16
+CORNER_STEP = 1 / 8
 """Resolution of a corner's weights, in dense standard deviations."""
 CHUNK = 1 << 22
 """Entries counted at a time: below 2²⁴, where float32 stops counting exactly."""

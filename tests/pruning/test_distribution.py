@@ -161,7 +161,7 @@ def test_a_weight_corner_holds_rounded_steps_and_only_true_zeros():
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(70, 100, generator=generator)
     weight[0, :4] = torch.tensor([0.0, 1e-6, -1e-6, 50.0])
-    steps = np.rint(weight[:64, :64].double().numpy() * 16 / 2.0)
+    steps = np.rint(weight[:64, :64].double().numpy() * 8 / 2.0)
     steps[0, :4] = [0, 1, -1, 127]
     steps[(steps == 0) & (weight[:64, :64].numpy() > 0)] = 1
     steps[(steps == 0) & (weight[:64, :64].numpy() < 0)] = -1
