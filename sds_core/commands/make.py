@@ -67,12 +67,18 @@ def _make_lab_layer(path: Path) -> None:
 
 def _examples(options: argparse.Namespace) -> int:
     """Remake the example runs, the Layer lab's layer and the text result, each by the command a user would call."""
-    runs = [create(config) for config in examples.configs()]
+    bases = runs = [create(config) for config in examples.first_phase()]
     if code := follow_new(runs):
         return code
-    for path in examples.write(runs):
+    for _ in (2, 3):
+        runs = [create(config) for config in examples.next_phase(runs)]
+        if code := follow_new(runs):
+            return code
+    for path in examples.write(bases, runs):
         print(path)
     _make_lab_layer(ASSET)
-    write_json(EXAMPLE, to_json(ask(TextQuery(runs=tuple(run.id for run in runs), prompts=examples.PROMPTS))))
+    write_json(
+        EXAMPLE, to_json(ask(TextQuery(runs=tuple(run.id for run in (*bases, *runs)), prompts=examples.PROMPTS)))
+    )
     print(EXAMPLE)
     return 0

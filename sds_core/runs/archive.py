@@ -5,6 +5,7 @@ import re
 import secrets
 import shutil
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
@@ -22,8 +23,13 @@ LARGEST = 500 << 20
 """Bytes that an archive may unpack to."""
 
 
-def pack(run: Run, target: Path | IO[bytes]) -> None:
+def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -> None:
     """Write a finished run's record as a zip file.
+
+    Args:
+        run: the run.
+        target: the file, or an open one.
+        leave_out: files that whoever unpacks it has already.
 
     Raises:
         SDSError: the run is not finished, or the file cannot be written.
@@ -32,6 +38,7 @@ def pack(run: Run, target: Path | IO[bytes]) -> None:
     files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
     files += sorted((run.folder / "distributions").glob("*.parquet"))
     files += [path for path in (run.folder / note.FILE,) if path.exists()]
+    files = [path for path in files if path not in leave_out]
 
     def write(file: Path | IO[bytes]) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -44,8 +51,12 @@ def pack(run: Run, target: Path | IO[bytes]) -> None:
         write(target)
 
 
-def unpack(source: Path | IO[bytes]) -> Run:
+def unpack(source: Path | IO[bytes], add: Collection[Path] = ()) -> Run:
     """Make a run of an archive, under its own id if that is free.
+
+    Args:
+        source: the archive, a path or an open file.
+        add: distributions that were left out of it.
 
     Raises:
         SDSError: the file is not such an archive, or holds anything that does not belong there.
@@ -53,7 +64,7 @@ def unpack(source: Path | IO[bytes]) -> Run:
     name = source.name if isinstance(source, Path) else "the file"
     try:
         with zipfile.ZipFile(source) as archive:
-            return _unpack(archive, name)
+            return _unpack(archive, name, add)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
         raise SDSError(f"{name} is not a packed run: {error}", cure="take a file that `pack` has written") from error
     except FileNotFoundError:
@@ -66,7 +77,7 @@ def packed_id(path: Path) -> str:
         return archive.namelist()[0].split("/", 1)[0]
 
 
-def _unpack(archive: zipfile.ZipFile, name: str) -> Run:
+def _unpack(archive: zipfile.ZipFile, name: str, add: Collection[Path]) -> Run:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     inside = {tuple(entry.filename.split("/", 1)) for entry in entries}
     runs = {parts[0] for parts in inside}
@@ -80,6 +91,8 @@ def _unpack(archive: zipfile.ZipFile, name: str) -> Run:
     wanted, other = root() / run, root() / f"{run[:57]}-{secrets.token_hex(3)}"
     with new_folder(other) as folder:
         (folder / "distributions").mkdir()
+        for path in add:
+            shutil.copyfile(path, folder / "distributions" / path.name)
         for entry in entries:
             path = folder / entry.filename.split("/", 1)[1]
             with archive.open(entry) as packed, open(path, "wb") as file:

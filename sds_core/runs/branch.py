@@ -20,21 +20,26 @@ from sds_core.runs.events import (
 from sds_core.runs.run_folder import FOLDERS, Run
 
 
+def can_be_parent(run: Run, phase: int) -> bool:
+    """Whether a run holds the weights from which another can go on with `phase`, 2 or 3."""
+    needed = _handed_on(phase)[-1]
+    loaded = first(run.log.read(), ModelLoaded)
+    complete = loaded is not None and len(run.checkpoints(needed)) == loaded.blocks
+    return complete and run.checkpoint(needed, 0).exists()
+
+
 def as_parent(run: Run, phase: int) -> Parent:
     """Return a run as the parent of one that goes on with `phase`, 2 or 3.
 
     Raises:
         SDSError: the phase before is not finished there.
     """
-    needed = _handed_on(phase)[-1]
-    loaded = first(run.log.read(), ModelLoaded)
-    complete = loaded is not None and len(run.checkpoints(needed)) == loaded.blocks
-    if not complete or not run.checkpoint(needed, 0).exists():
+    if not can_be_parent(run, phase):
         raise SDSError(
             f"run {run.id} holds no finished phase {phase - 1} to go on from",
             cure=f"run phase {phase - 1} first, with its weights kept",
         )
-    return Parent(run.id, phase - 1, run.stage_digest(needed))
+    return Parent(run.id, phase - 1, run.stage_digest(_handed_on(phase)[-1]))
 
 
 def branch(config: RunConfig, changes: dict[str, Any], parent: Parent) -> RunConfig:

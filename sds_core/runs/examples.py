@@ -7,14 +7,17 @@ from filelock import FileLock
 
 from sds_core.files import make_folder
 from sds_core.runs.archive import pack, packed_id, unpack
+from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
+from sds_core.runs.experiment import BASE, Experiment, Variant
 from sds_core.runs.run_folder import Run, root
-from sds_core.runs.sweep import COMPARED, DEMO, method_configs
+from sds_core.runs.sweep import DEMO
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""
-METHODS = COMPARED
-"""METHOD:PRUNER of every example."""
+PRUNERS = ("wanda", "sparsegpt")
+METHODS = ("sds", "sds-admm")
+"""Every method goes on from every base pruner, phase by phase."""
 EXPERIMENT = "examples"
 """The experiment that they are in."""
 PROMPTS = (
@@ -27,25 +30,47 @@ PROMPTS = (
 """Prompts of the shipped text query."""
 
 
-def configs() -> list[RunConfig]:
-    """Return the configurations whose runs are shipped."""
-    return method_configs({**DEMO, "experiment": EXPERIMENT}, METHODS)
+def first_phase() -> list[RunConfig]:
+    """Return the configurations of phase 1, one for each base pruner."""
+    experiment = Experiment(EXPERIMENT, RunConfig.from_dict(DEMO))
+    return [experiment.config_of(Variant(BASE, name), 1) for name in PRUNERS]
 
 
-def write(runs: Sequence[Run]) -> list[Path]:
-    """Replace the shipped examples by these finished runs; return the files written.
+def next_phase(runs: Sequence[Run]) -> list[RunConfig]:
+    """Return the configurations of the phase after the one that these runs have finished.
+
+    Raises:
+        SDSError: a run is not finished.
+    """
+    phase = runs[0].config.phase + 1
+    branches = [{"method": name} for name in METHODS] if phase == 2 else [{}]
+    return [branch(run.config, changes, as_parent(run, phase)) for run in runs for changes in branches]
+
+
+def write(bases: Sequence[Run], methods: Sequence[Run]) -> list[Path]:
+    """Replace the shipped examples by finished runs; return the files written.
+
+    Args:
+        bases: runs of phase 1.
+        methods: runs of phase 3, which hold the record of the phases before.
 
     Raises:
         SDSError: a run is not finished, or a file cannot be written.
     """
-    for run in runs:
+    for run in (*bases, *methods):
         run.finished_result()
     for path in FOLDER.glob("*.zip"):
         path.unlink()
-    paths = [FOLDER / f"{run.config.method}-{run.config.pruner}.zip" for run in runs]
-    for run, path in zip(runs, paths, strict=True):
-        pack(run, path)
-    return paths
+    written = []
+    for run in (*bases, *methods):
+        written.append(FOLDER / f"{run.config.method}-{run.config.pruner}.zip")
+        pack(run, written[-1], leave_out=[] if run in bases else _sparse(run))
+    return written
+
+
+def _sparse(run: Run) -> list[Path]:
+    """Return the record of phase 1, which all methods share with their base pruner's run."""
+    return sorted((run.folder / "distributions").glob("sparse-*.parquet"))
 
 
 def take_in() -> list[Run]:
@@ -68,6 +93,8 @@ def example(name: str) -> Run:
     run = root() / packed_id(path)
     if (run / "result.json").exists():
         return Run(run)
+    method, _, pruner = name.rpartition("-")
+    shared = [] if method == BASE else _sparse(example(f"{BASE}-{pruner}"))
     make_folder(root())
     with FileLock(root() / ".examples.lock", fallback_to_soft=False):  # of two who come first, one unpacks
-        return Run(run) if (run / "result.json").exists() else unpack(path)
+        return Run(run) if (run / "result.json").exists() else unpack(path, add=shared)

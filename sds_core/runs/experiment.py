@@ -15,7 +15,7 @@ from typing import Any
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import METHODS, make_method
 from sds_core.pruning.registry import PrunerRegistry
-from sds_core.runs.branch import as_parent, branch
+from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run, ids, open_run
@@ -103,29 +103,41 @@ class Experiment:
         return min(found, key=lambda run: PREFERRED.index(run.state()), default=None)
 
     def finished(self, variant: Variant, phase: int) -> bool:
-        """Whether a variant's phase is done."""
-        run = self.run_of(variant, phase)
-        return run is not None and run.state() == "finished"
+        """Whether a variant's phase is done; a later phase has taken over what it recorded."""
+        later = (self.run_of(variant, one) for one in variant.phases if one >= phase)
+        return any(run is not None and run.state() == "finished" for run in later)
 
     def next_phase(self, variants: Iterable[Variant]) -> int | None:
-        """Return the earliest phase that one of the variants has not finished; None where all are done."""
-        missing = (phase for one in variants for phase in one.phases if not self.finished(one, phase))
-        return min(missing, default=None)
+        """Return the earliest phase that one of the variants needs; None where all are done."""
+        return min((phase for one in variants if (phase := self.needed_phase(one))), default=None)
+
+    def needed_phase(self, variant: Variant) -> int | None:
+        """Return a variant's next phase: its first unfinished one, or an earlier one whose weights are gone."""
+        phase = next((one for one in variant.phases if not self.finished(variant, one)), None)
+        while phase and phase > 1:
+            parent = self.run_of(variant, phase - 1)
+            if parent is not None and (parent.state() != "finished" or can_be_parent(parent, phase)):
+                break
+            phase -= 1
+        return phase
 
     def live(self) -> list[Run]:
         """Return the runs that are queued or running."""
         return [run for run, _ in self.members if run.state() in ("queued", "running")]
 
     def configs(self, variants: Sequence[Variant], phase: int) -> list[RunConfig]:
-        """Return configurations for a phase of the variants that have no run for it.
+        """Return configurations for a phase of the variants that need a new run for it.
 
         Raises:
             SDSError: a variant has not finished the phase before.
         """
         wanted: list[Variant] = []
-        for one in (one.base if phase == 1 else one for one in variants):
-            if phase in one.phases and one not in wanted and self.run_of(one, phase) is None:
-                wanted.append(one)
+        for one in variants:
+            needed = self.needed_phase(one)
+            step = one.base if phase == 1 else one
+            stopped = (run := self.run_of(step, phase)) is not None and run.state() != "finished"
+            if needed is not None and needed <= phase and phase in step.phases and not stopped and step not in wanted:
+                wanted.append(step)
         return [self.config_of(one, phase) for one in wanted]
 
     def config_of(self, variant: Variant, phase: int) -> RunConfig:

@@ -1,12 +1,14 @@
 """Calibration text, and the shipped examples, made with the tiny model."""
 
+import pandas as pd
 import pytest
 
 from sds_core.__main__ import main
 from sds_core.commands import make
 from sds_core.lesson.lab_layer import read_lab_layer, write_lab_layer
-from sds_core.runs import examples
-from sds_core.runs.run_folder import ids
+from sds_core.runs import examples, layer_stats
+from sds_core.runs.experiment import Variant, experiments
+from sds_core.runs.run_folder import ids, open_run
 from sds_core.runs.text_query import TextResult
 from sds_core.runs.typed_json import parse
 
@@ -25,7 +27,8 @@ def assets(tiny_folder, tmp_path, monkeypatch):
     tiny = {"model": str(tiny_folder), "calibration": text, "evaluation": text, "samples": 2, "length": 32}
     tiny |= {"eval_windows": 3, "eval_length": 32, "threads": 1}
     monkeypatch.setattr(examples, "DEMO", tiny)
-    monkeypatch.setattr(examples, "METHODS", ("base:wanda", "base:magnitude"))
+    monkeypatch.setattr(examples, "PRUNERS", ("wanda", "magnitude"))
+    monkeypatch.setattr(examples, "METHODS", ("sds",))
     monkeypatch.setattr(examples, "FOLDER", tmp_path)
     monkeypatch.setattr(examples, "PROMPTS", ("The model", "A text"))
     monkeypatch.setattr(make, "ASSET", tmp_path / "lab-layer.safetensors")
@@ -37,16 +40,27 @@ def assets(tiny_folder, tmp_path, monkeypatch):
     return tmp_path
 
 
+def _table(run):
+    return layer_stats.load(run.folder).sort_values(["block", "linear", "stage", "round"], ignore_index=True)
+
+
 def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root, monkeypatch):
     assert main(["examples"]) == 0
     made = {path.name for path in assets.iterdir() if path.is_file()}
-    assert made == {"base-wanda.zip", "base-magnitude.zip", "lab-layer.safetensors", "example-text.json"}
+    packed = {f"{method}-{pruner}.zip" for method in ("base", "sds") for pruner in ("wanda", "magnitude")}
+    assert made == {*packed, "lab-layer.safetensors", "example-text.json"}
     assert read_lab_layer(make.ASSET).about["layer"] == "model.layers.1.self_attn.v_proj"
     result = parse(TextResult, make.EXAMPLE.read_text(encoding="utf-8"))
-    assert result.prompts == ("The model", "A text") and len(result.readings) == 3
-    here = ids()
+    assert result.prompts == ("The model", "A text") and len(result.readings) == 5
+    here = {name: _table(open_run(name)) for name in ids()}
     monkeypatch.setenv("SDS_RUNS", str(runs_root.parent / "elsewhere"))
-    assert sorted(run.id for run in examples.take_in()) == sorted(here)
+    taken = examples.take_in()
+    assert len(taken) == 4 and all(run.id in here for run in taken)
+    for run in taken:
+        pd.testing.assert_frame_equal(_table(run), here[run.id])
+    experiment, *others = experiments()
+    assert not others and experiment.next_phase(experiment.variants) is None
+    assert experiment.next_phase([Variant("sds-admm", "wanda")]) == 1, "the shipped runs hold no weights to go on from"
 
 
 def test_failed_example_leaves_shipped_files_alone(assets, in_this_process, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import shutil
 
 import pytest
 
@@ -71,6 +72,21 @@ def test_a_stopped_run_is_resumed_and_a_finished_one_preferred(settings):
     create(found.config_of(WANDA, 1))  # newer, never started
     found = experiment.find(found.name)
     assert len(found.members) == 2 and found.run_of(ADMM, 1) == stopped
+
+
+def test_a_phase_whose_weights_are_gone_runs_again(settings):
+    found = step(experiment.with_settings(settings), [WANDA])
+    (old,) = found.members
+    shutil.rmtree(old[0].folder / "phase1")
+    assert found.next_phase([WANDA]) is None and found.next_phase([SDS]) == 1
+    found = step(found, [SDS])
+    assert len(found.members) == 2 and found.next_phase([SDS]) == 2
+    found = step(step(found, [SDS]), [SDS])
+    for run, _ in found.members[1:]:
+        run.delete()
+    found = experiment.find(found.name)
+    assert [found.finished(SDS, phase) for phase in (1, 2, 3)] == [True] * 3, "phase 3 has the record of the others"
+    assert found.next_phase([SDS]) is None
 
 
 @pytest.mark.parametrize(
