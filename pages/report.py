@@ -33,8 +33,8 @@ CITATION = """@inproceedings{li2025sds,
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def rendered(folder: str, stamp: tuple[int, str]) -> dict[str, str]:
-    """A report's files, kept until the result or the note changes."""
+def rendered(folder: str, stamp: tuple) -> dict[str, str]:
+    """A report's files, kept until the note or any run's result changes: it compares the run with others."""
     from pathlib import Path
 
     from sds_core.reports import report
@@ -47,7 +47,8 @@ def content(run: Run, suffix: str) -> bytes:
     """One file of the report."""
     from sds_core.runs import note
 
-    stamp = (run.folder / "result.json").stat().st_mtime_ns, note.read(run)
+    results = ((path.parent.name, path.stat().st_mtime_ns) for path in run.folder.parent.glob("*/result.json"))
+    stamp = note.read(run), *sorted(results)
     return rendered(str(run.folder), stamp)[suffix].encode()
 
 

@@ -31,7 +31,15 @@ def run_started(**changes: Any) -> RunStarted:
 
 def model_loaded(**changes: Any) -> ModelLoaded:
     usual = {"model": "somewhere", "folder": "/somewhere", "dtype": "float32", "device": "cpu", "weights": "memory"}
-    counts = {"blocks": 3, "prunable": 80, "total": 100, "matrices": 80, "sha256": {}, "excluded": {}, "bos": "none"}
+    counts = {
+        "blocks": 3,
+        "prunable": 80,
+        "total": 100,
+        "matrices": 80,
+        "sha256": {},
+        "excluded": {},
+        "bos": "none",
+    } | {"families": ("llama",)}
     return ModelLoaded(**usual | counts | {"calibration": WINDOWS, "evaluation": WINDOWS} | changes)
 
 

@@ -1,5 +1,6 @@
 """GGUF files, and the demo model among them, converted to a folder of float32 safetensors in the user's cache."""
 
+import hashlib
 import importlib.metadata
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from sds_core.errors import SDSError, first_line
 from sds_core.files import make_folder, require_space
 from sds_core.models.cache import cache_folder, file_sha256
+from sds_core.models.code_identity import code_identity
 from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights, refuse_unused
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton
@@ -27,14 +29,17 @@ BYTES_PER_BYTE = 9
 
 
 def convert_gguf(path: Path) -> Path:
-    """De-quantise a GGUF file into a folder in the user's cache, once; return that folder.
+    """De-quantise a GGUF file into a folder in the user's cache, once for each state of the code; return that folder.
 
     Raises:
         SDSError: the file is missing or not a sound GGUF model, or the disk is too full.
     """
     if not path.is_file():
         raise SDSError("there is no such GGUF file", got=path)
-    target = cache_folder() / "models" / f"{path.stem.lower()}-{file_sha256(path)[:12]}"
+    identity = hashlib.sha256(
+        repr((file_sha256(path), code_identity(own=["models/gguf_import.py"]))).encode()
+    ).hexdigest()
+    target = cache_folder() / "models" / f"{path.stem.lower()}-{identity[:12]}"
     make_folder(target.parent)
     with FileLock(f"{target}.lock", fallback_to_soft=False):
         if not target.exists():

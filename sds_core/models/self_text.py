@@ -9,6 +9,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from sds_core.errors import SDSError
 from sds_core.models.calibration import save_self_text, self_text_file
+from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import pick_device
 from sds_core.models.generate import generate
 from sds_core.models.load import load_model
@@ -67,6 +68,7 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
         batches.append(batch)
         yield f"{sum(map(len, batches))} of {count} windows"
     path = Path(out) if out else self_text_file(loaded)
-    origin = {"model": name, "seed": str(seed), "start": str(start), "temperature": "1", "torch": torch.__version__}
-    save_self_text(path, torch.cat(batches), origin | {"fingerprint": loaded.fingerprint})
+    origin = {"model": name, "seed": str(seed), "start": str(start), "temperature": "1"}
+    origin |= {"code": ", ".join(code_identity(families(model))), "fingerprint": loaded.fingerprint}
+    save_self_text(path, torch.cat(batches), origin)
     yield str(path)

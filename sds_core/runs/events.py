@@ -136,6 +136,8 @@ class ModelLoaded(Event):
     """Weights in the blocks' matrices of every kind."""
     excluded: dict[str, str]
     """Linear layers inside blocks that are not pruned, by full name, and why."""
+    families: tuple[str, ...]
+    """Families of transformers whose modules the model consists of, such as llama."""
     bos: str
     """Where start tokens stand in the windows of both texts; nowhere if the tokenizer adds none."""
     calibration: TextWindows

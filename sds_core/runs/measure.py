@@ -10,6 +10,8 @@ from sds_core.errors import SDSError
 from sds_core.files import make_folder, write_json
 from sds_core.models.cache import cache_folder
 from sds_core.models.calibration import digest
+from sds_core.models.code_identity import code_identity, families
+from sds_core.models.device import machine
 from sds_core.models.evaluate import evaluate
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
@@ -45,12 +47,16 @@ def measure_dense(context: RunContext) -> Generator[Event, None, Perplexity]:
     Raises:
         SDSError: the cached result is broken.
     """
+    model = context.loaded.model
     setting = (
+        *code_identity(families(model)),
         context.loaded.fingerprint,
-        str(context.loaded.model.dtype),
+        str(model.dtype),
+        str(model.config._attn_implementation),
         digest(context.evaluation),
+        machine(),
         context.device.type,
-        torch.__version__,
+        torch.get_num_threads(),  # a product of matrices is summed in another order by more of them
         torch.get_float32_matmul_precision(),
     )
     path = cache_folder() / "dense" / f"{hashlib.sha256(repr(setting).encode()).hexdigest()[:32]}.json"

@@ -13,6 +13,7 @@ import sds_core
 from sds_core.errors import SDSError
 from sds_core.files import require_space, write_json
 from sds_core.models.calibration import bos_used
+from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
 from sds_core.models.outliers import owl
 from sds_core.pruning.pattern import Pattern, Unstructured
@@ -145,6 +146,7 @@ def _identity(context: RunContext, external: ExternalCheckpoint | None) -> Model
         total=structure.total,
         matrices=structure.matrices,
         excluded=structure.excluded,
+        families=families(loaded.model),
         bos=bos_used(loaded, context.config.bos),
         calibration=calibration,
         evaluation=evaluation,

@@ -17,11 +17,11 @@ from typing import NoReturn
 
 from torch import Tensor
 
-import sds_core
 from sds_core.errors import SDSError
 from sds_core.files import make_folder, write_json
 from sds_core.models.cache import cache_folder
-from sds_core.models.device import pick_device
+from sds_core.models.code_identity import code_identity
+from sds_core.models.device import machine, pick_device
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
@@ -78,7 +78,9 @@ class TextJob(JobFolder):
             ):  # what the one pruned would stay behind where the other skipped
                 _refuse(f"run {run.id} skipped other layers than run {runs[0].id}")
         whole = (
-            sds_core.__version__,
+            *code_identity(runs[0].model().families),
+            machine(),
+            sorted({run.config.device for run in runs}),
             query.prompts,
             query.tokens,
             query.temperature,

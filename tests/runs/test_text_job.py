@@ -126,6 +126,12 @@ def test_the_same_question_is_answered_once_and_another_one_anew(runs, here):
     assert TextJob.of(asked(runs[:1])).id not in here
 
 
+def test_other_code_answers_anew(runs, monkeypatch):
+    before = TextJob.of(asked(runs)).id
+    monkeypatch.setattr(module, "code_identity", lambda families: ("torch 0", *families))
+    assert TextJob.of(asked(runs)).id != before
+
+
 def test_only_finished_runs_with_weights_can_be_asked(runs, runs_root):
     bare = Run(shutil.copytree(runs[0].folder, runs_root / "bare"))
     shutil.rmtree(bare.folder / "phase1")

@@ -1,0 +1,51 @@
+"""Identify the code that computes: a cached result of other code is another result."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+
+import transformers
+from torch import nn
+
+import sds_core
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "numpy")
+"""Libraries that take part in reading a model and a text, and in computing with them."""
+COMPUTING = ("models/*.py", "pruning/*.py")
+"""Modules of the package that do."""
+SHARED = ("*.py", "integrations/*.py")
+"""Modules of transformers that all families share: attention masks, rotary embeddings, caches, readers of files."""
+
+
+def families(model: nn.Module) -> tuple[str, ...]:
+    """Return the families of transformers whose modules a model consists of, such as `llama`."""
+    modules = {type(module).__module__ for module in model.modules()}
+    return tuple(sorted({name.split(".")[2] for name in modules if name.startswith("transformers.models.")}))
+
+
+def code_identity(of: Sequence[str] = (), own: Sequence[str] = COMPUTING) -> tuple[str, ...]:
+    """Return versions of libraries, and a SHA-256 over the sources that compute.
+
+    Versions alone do not tell: a library under development, or one mended by hand, keeps its version.
+
+    Args:
+        of: the model's `families`, whose modules count too; none where no model computes.
+        own: patterns of the package's modules that count.
+    """
+    package, library = Path(sds_core.__file__).parent, Path(transformers.__file__).parent
+    ours = [path for pattern in own for path in package.glob(pattern)]
+    theirs = [
+        path for pattern in (*SHARED, *(f"models/{family}/*.py" for family in of)) for path in library.glob(pattern)
+    ]
+    digest = hashlib.sha256()
+    for path in sorted(ours) + sorted(theirs):
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return (*(f"{name} {_version(name)}" for name in LIBRARIES), digest.hexdigest())
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
