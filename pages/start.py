@@ -1,114 +1,131 @@
-"""Start: what this is, where to begin, and the newest runs. Nothing heavy is imported before it is asked for."""
+"""Start: what pruning does to a model, as a moving picture, and where to begin. Importing it stays cheap."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import cached, charts, layout, progress
+from pages.ui import cached, layout
 from sds_core.errors import SDSError
 
 layout.routed()
 
-LISTED = 8
-"""Runs in the list; the Run page has all."""
+HEADING = (
+    "Half the weights of a language model set to zero: see what that breaks, and what pruning, filling in and "
+    "pruning again wins back."
+)
+LIVE = "demo-live"
+"""The experiment that is begun here."""
+LISTED = 6
+"""Experiments in the line at the bottom."""
+RECENT = 40
+"""Height of that line with the gap above it."""
+STYLE = """<style>
+.st-key-beside-words h1 { font-size: 32px; line-height: 40px; font-weight: 600; letter-spacing: -0.01em; padding: 0;
+  text-wrap: pretty; margin-bottom: 28px; }
+.st-key-beside-words .stPageLink a { padding: 0; border-radius: 0; border-bottom: 1px solid currentcolor; }
+.st-key-beside-words .stButton { width: 290px; }
+.st-key-beside-words .stButton button { width: 100%; min-height: 46px; }
+.st-key-beside-words .stButton p, .st-key-beside-words .stPageLink p { font-size: 17px; }
+.st-key-recent { border-top: 1px solid var(--st-border-color, rgb(128 128 128 / 30%)); padding-top: 4px;
+  flex-wrap: nowrap !important; overflow: hidden; height: 32px; }
+.st-key-recent p { font-size: 14px; white-space: nowrap; }
+@media (min-width: 901px) {
+  .st-key-opening { display: grid; grid-template-columns: 400px minmax(0, 1fr); gap: 60px; }
+  .st-key-beside-words { margin-top: 8px; }
+}
+@media (max-width: 900px) {
+  .st-key-beside-words { flex-flow: row wrap; align-items: center; }
+  .st-key-beside-words .stHtml { width: 100%; }
+  .st-key-beside-words .stButton { width: 220px; }
+}
+</style>"""
 
 
-def door(title: str, sentence: str) -> None:
-    """A heading and a sentence; what leads on comes below."""
-    st.subheader(title, anchor=False)
-    st.markdown(sentence)
-
-
-def begin_demo() -> str:
-    """Make the demo's runs and start them; their ids, as an address of the Compare page has them.
-
-    Raises:
-        SDSError: they cannot be made or started.
-    """
-    from sds_core.runs.new_run import create
-    from sds_core.runs.sweep import DEMO, method_configs
-    from sds_core.runs.worker import launch
-
-    runs = [create(config) for config in method_configs(DEMO)]
-    launch(runs)
-    return ",".join(run.id for run in runs)
-
-
-def take_in_examples() -> str:
-    """Put the demo's finished runs, which come along, among the user's; their ids as an address has them.
+def show_examples() -> str:
+    """Put the finished examples among the user's runs; the name of their experiment.
 
     Raises:
         SDSError: the disk is full.
     """
-    from sds_core.runs.examples import take_in
+    from sds_core.runs.examples import EXPERIMENT, take_in
 
-    return ",".join(run.id for run in take_in())
+    take_in()
+    return EXPERIMENT
 
 
-def doors() -> None:
-    """The three ways to begin, beside each other where there is room."""
-    with st.container(horizontal=True):  # wraps where the window is narrow; columns would cut the links off
-        learn, demo, run = (st.container(border=True, width=256, height=320) for _ in range(3))
-    with learn:
-        door("Learn", "Guess, see, and find out why; nothing need be known before.")
-        with st.container(gap=None):
-            st.page_link("pages/walk.py", label="Walk: eight questions", icon=":material/directions_walk:")
-            st.page_link("pages/micro.py", label="Micro: eight by eight", icon=":material/grid_on:")
-            st.page_link("pages/lab.py", label="Layer lab: a real layer", icon=":material/science:")
-    with demo:
-        door(
-            "Try the demo",
-            "Prune a small language model in four ways and compare them. It takes some minutes and no internet.",
-        )
-        started = st.button("Start the demo", key="demo", icon=":material/play_arrow:", type="primary")
-        looked = st.button("Look at its finished runs", key="examples", icon=":material/inventory_2:")
-    with run:
-        door("Prune a model", "Choose a model, a method and how much to prune; go on step by step.")
-        st.page_link("pages/run.py", label="Open the Run page", icon=":material/tune:")
-    if started or looked:
+def prune_live() -> str:
+    """Begin phase 1 of the demo, unless that was done before; the name of its experiment.
+
+    Raises:
+        SDSError: it cannot be made or started.
+    """
+    from pages.ui.studio_steps import launch_phase
+    from sds_core.runs.examples import first_phase
+    from sds_core.runs.experiment import BASE, Experiment, Variant, experiments
+    from sds_core.runs.plugins import load_registry
+
+    first, *_ = first_phase()
+    experiment = next((one for one in experiments() if one.name == LIVE), Experiment(LIVE, first))
+    variants = [Variant(BASE, first.pruner)]
+    if experiment.next_phase(variants) and not experiment.live():
+        launch_phase(experiment, variants, 1, load_registry())
+    return LIVE
+
+
+def words() -> None:
+    """The heading, and the ways to begin."""
+    st.html(f"<h1>{HEADING}</h1>")
+    shown = st.button("See the finished example", key="examples", type="primary")
+    live = st.button("Prune it live", key="live", help="Prunes a small language model on this computer, offline.")
+    if shown or live:
         try:
             with st.spinner("Loading the engine …"):
-                made = begin_demo() if started else take_in_examples()
+                name = show_examples() if shown else prune_live()
         except SDSError as error:
             layout.refuse(error)
         else:
-            st.switch_page("pages/compare.py", query_params={"runs": made})
+            st.switch_page("pages/studio.py", query_params={"experiment": name})
+    st.page_link("pages/walk.py", label="Walk me through: eight questions")
+
+
+def picture() -> None:
+    """The example, moving."""
+    from pages.ui import opening
+    from pages.ui.pictures import start
+
+    try:
+        numbers = opening.numbers(layout.presenting())
+    except SDSError as error:
+        layout.refuse(error)
+        return
+    if numbers is None:
+        st.info("This copy came without the finished examples.", icon=":material/info:")
+    else:
+        start.mount(numbers, key="start")
 
 
 def recent() -> None:
-    """The newest runs, each a link."""
-    from sds_core.runs.run_folder import ids
-
-    st.subheader("Recent runs", anchor=False)
-    names = ids()
-    if not names:
-        st.info(
-            "There are no runs yet. Start the demo above, or prune a model of your own on the Run page.",
-            icon=":material/info:",
-        )
+    """The newest experiments in one line, each with its lowest perplexity or what it is doing."""
+    lines = cached.experiments()[:LISTED]
+    if not lines:
         return
-    for name in names[:LISTED]:
-        line = cached.summary(name)
-        left, middle, right = st.columns([4, 2, 3], vertical_alignment="center")
-        title = layout.plain(str(line["asked"].get("title") or ""))
-        with left.container(gap=None):
-            label = f"{title} · {name}" if title else name
-            st.page_link("pages/run.py", label=label, query_params={"run": name})
-            if line["note"]:
-                st.caption(layout.plain(line["note"]))
-        with middle:
-            progress.badge(line["state"])
-        right.markdown("" if line["value"] is None else f"perplexity {charts.number(line['value'])}")
-    if len(names) > LISTED:
-        st.page_link("pages/run.py", label=f"All {len(names)} runs are on the Run page")
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="recent"):
+        st.markdown("Recent", width="content")
+        for line in lines:
+            st.page_link(
+                "pages/studio.py",
+                label=f"{layout.plain(line.name)} **{line.said}**",
+                query_params={"experiment": line.name},
+                help="Lowest perplexity of its pruned models" if line.lowest else None,
+                width="content",
+            )
 
 
-st.title("What does pruning do to a language model?", anchor=False)
-st.markdown(
-    "**Pruning** sets many of a model’s weights to zero. This app shows what that costs and what wins some of it back: "
-    "**Sparse-Dense-Sparse** prunes the model, lets all its weights move again, and prunes it once more. "
-    "How well a model predicts held-out text is its **perplexity**: lower is better. "
-    "Everything runs on this computer."
-)
-doors()
+layout.compact(above=RECENT)
+st.html(STYLE)
+with st.container(key="opening"):
+    with st.container(key="beside-words"):
+        words()
+    with st.container(key="picture"):
+        picture()
 recent()

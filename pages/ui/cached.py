@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,15 @@ def _record(folder: str, stamp: tuple) -> pd.DataFrame:
 
 
 def summary(run: str) -> dict[str, Any]:
-    """A run in a line: `state`; `asked`, its options as they were given; `note`, the first line of its note; and
-    `value`, the last perplexity, once there is one. It needs no torch, so that the first page has it at once."""
+    """A run in a line, without torch, so that the first page has it at once.
+
+    `state`; `asked`, its options as they were given; `note`, the first line of its note; `last` and `value`, the stage
+    that it ends with and its perplexity, once there is one.
+    """
     from sds_core.runs import note
     from sds_core.runs.run_folder import open_run
 
-    line: dict[str, Any] = {"state": "broken", "value": None, "asked": {}, "note": ""}
+    line: dict[str, Any] = {"state": "broken", "last": None, "value": None, "asked": {}, "note": ""}
     try:
         opened = open_run(run)
         line["asked"] = opened.asked()
@@ -46,7 +50,7 @@ def summary(run: str) -> dict[str, Any]:
         result = opened.folder / "result.json"
         finished = result.exists()
         if finished:
-            line["value"] = _last_perplexity(str(opened.folder), result.stat().st_mtime_ns)
+            line["last"], line["value"] = _last(str(opened.folder), result.stat().st_mtime_ns)
         line["state"] = opened.state([] if finished else None)
     except SDSError:
         pass  # it stays broken; its own page says why
@@ -54,7 +58,38 @@ def summary(run: str) -> dict[str, Any]:
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def _last_perplexity(folder: str, stamp: int) -> float:
+def _last(folder: str, stamp: int) -> tuple[str, float]:
+    """The last stage of a finished run, and its perplexity."""
     from sds_core.runs.run_folder import Run
 
-    return Run(Path(folder)).finished_result().last_perplexity.value
+    result = Run(Path(folder)).finished_result()
+    return result.last, result.last_perplexity.value
+
+
+@dataclass(frozen=True)
+class ExperimentLine:
+    """An experiment in a line: its lowest perplexity, else what it is doing."""
+
+    name: str
+    said: str
+    lowest: float | None
+    """Of its pruned models; a re-dense model has no zeros and is not ranked."""
+
+
+def experiments() -> list[ExperimentLine]:
+    """Experiments, the one with the newest run first; like `summary` without torch."""
+    from sds_core.pruning.perplexity import format_perplexity
+    from sds_core.runs.run_folder import ids
+
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for line in map(summary, ids()):
+        if name := line["asked"].get("experiment"):
+            groups.setdefault(str(name), []).append(line)
+    found = []
+    for name, lines in groups.items():
+        values = [line["value"] for line in lines if line["value"] is not None and line["last"] != "redense"]
+        live = any(line["state"] in ("queued", "running") for line in lines)
+        lowest = None if live else min(values, default=None)
+        said = "running" if live else lines[0]["state"] if lowest is None else format_perplexity(lowest)
+        found.append(ExperimentLine(name, said, lowest))
+    return found

@@ -26,6 +26,8 @@ COMPACT = """<style>
 </style>"""
 TOP, BOTTOM = 50, 8
 """Pixels above and below a compact page; a projector shows no navigation, and leaves `BOTTOM` above it."""
+PROJECTED = 20
+"""Pixels of type that is read from the back of a room."""
 
 
 def presenting() -> bool:
@@ -33,7 +35,7 @@ def presenting() -> bool:
     return st.query_params.get("present") == "1"
 
 
-def compact(heading: str = "", above: int = 0) -> None:
+def compact(heading: str = "", above: int = 0, size: int = 17) -> None:
     """Fit a page on one screen: a low header, narrow margins, and a picture that takes what they leave.
 
     Words and widgets in a container whose key begins with `beside` are larger on a projector, as the picture is.
@@ -41,11 +43,11 @@ def compact(heading: str = "", above: int = 0) -> None:
     Args:
         heading: the page's first heading, for screen readers, where the page shows none.
         above: pixels of what the page shows above and below its picture, gaps of 8 included.
+        size: pixels of the type beside the picture; on a projector it is `PROJECTED`.
     """
-    shown, top, zoom = ("none", BOTTOM, 1.3) if presenting() else ("flex", TOP, 1)
-    st.html(COMPACT.format(header=shown, top=top, bottom=BOTTOM, above=top + BOTTOM + above, zoom=zoom))
-    if heading:
-        st.html(f"<h1 class='unseen'>{heading}</h1>")
+    shown, top, zoom = ("none", BOTTOM, round(PROJECTED / size, 2)) if presenting() else ("flex", TOP, 1)
+    style = COMPACT.format(header=shown, top=top, bottom=BOTTOM, above=top + BOTTOM + above, zoom=zoom)
+    st.html(style + (heading and f"<h1 class='unseen'>{heading}</h1>"))
 
 
 def navigate() -> StreamlitPage:

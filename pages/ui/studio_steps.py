@@ -11,7 +11,6 @@ from sds_core.errors import SDSError
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
     from sds_core.runs.experiment import Experiment, Variant
-    from sds_core.runs.run_folder import Run
 
 LABELS = {1: "Prune", 2: "Re-dense", 3: "Prune again"}
 """The button of each phase."""
@@ -39,26 +38,37 @@ def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegi
 
 
 def begin(experiment: Experiment, variants: list[Variant], phase: int, pruners: PrunerRegistry) -> None:
-    """Create and launch the runs of a phase in one worker; a refusal is shown on the page, and leaves no run."""
-    from sds_core.models.find_model import check_model
-    from sds_core.runs.run_folder import ids
-    from sds_core.runs.worker import launch
-
-    known = set(ids())
-    runs: list[Run] = []
+    """Launch a phase; a refusal is shown on the page."""
     try:
-        check_model(experiment.settings.model)
-        runs = experiment.runs_for(variants, phase, pruners)
-        launch(runs)
+        launch_phase(experiment, variants, phase, pruners)
     except SDSError as error:
-        for run in runs:
-            if run.id not in known:
-                run.delete()
         st.session_state["refused"] = str(error)
         return
     st.query_params["experiment"] = st.session_state["studio of"] = experiment.name
     for name in ("stage", "round"):  # the picture turns to the stage that is worked on
         st.query_params.pop(name, None)
+
+
+def launch_phase(experiment: Experiment, variants: list[Variant], phase: int, pruners: PrunerRegistry) -> None:
+    """Create and launch the runs of a phase in one worker; a refusal leaves no run.
+
+    Raises:
+        SDSError: the model, a pruner or a run refuses.
+    """
+    from sds_core.models.find_model import check_model
+    from sds_core.runs.run_folder import ids
+    from sds_core.runs.worker import launch
+
+    known = set(ids())
+    check_model(experiment.settings.model)
+    runs = experiment.runs_for(variants, phase, pruners)
+    try:
+        launch(runs)
+    except SDSError:
+        for run in runs:
+            if run.id not in known:
+                run.delete()
+        raise
 
 
 def _cancel(experiment: Experiment) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from sds_core.figures import style
 from sds_core.figures.layer import SHOWN
 from sds_core.figures.style import STAGE_COLOURS, Figure
-from sds_core.pruning.distribution import JOINT, SPAN
+from sds_core.pruning.bins import JOINT, SPAN
 from sds_core.pruning.pattern import NM, Pattern
 from sds_core.pruning.stages import STAGE_NAMES
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from sds_core.figures import style
 from sds_core.figures.style import STAGE_COLOURS, Figure, per_cent
-from sds_core.pruning.distribution import BINS, SPAN
+from sds_core.pruning.bins import BINS, SPAN
 from sds_core.pruning.stages import STAGE_NAMES
 
 PRUNED_ROUND = "pruned"

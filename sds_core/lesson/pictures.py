@@ -3,7 +3,7 @@
 from typing import Any
 
 from sds_core.figures.style import STAGE_COLOURS, Figure
-from sds_core.pruning.distribution import JOINT, NEAR_ZERO
+from sds_core.pruning.bins import JOINT, NEAR_ZERO
 
 TALLEST = 430
 """Height of a figure in pixels: a projector of 720 lines shows it together with its answer."""

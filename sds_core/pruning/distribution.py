@@ -7,19 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BINS = 201
-SPAN = 6.0
-"""Histograms span ± this many standard deviations of the *dense* weight, so that all stages share their edges."""
-JOINT = 64
-"""Bins along each side of a joint histogram over the same span."""
-CORNER = 64
-"""Entries along each side of the recorded corner of a layer."""
-CORNER_STEP = 1 / 8
-"""Resolution of a corner's weights, in dense standard deviations."""
+from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT, NEAR_ZERO, SPAN
+
 CHUNK = 1 << 22
 """Entries counted at a time: below 2²⁴, where float32 stops counting exactly."""
-NEAR_ZERO = 0.1
-"""A weight is near zero below this many dense standard deviations."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sds_core.errors import SDSError
-from sds_core.pruning.distribution import BINS, SPAN
+from sds_core.pruning.bins import BINS, SPAN
 
 SHOWN, MERGED = slice(33, 167), 2
 """Of a histogram's bins those within ±4 dense standard deviations are drawn, two as one."""

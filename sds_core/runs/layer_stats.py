@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.files import write_atomically
+from sds_core.pruning.bins import CORNER
 from sds_core.pruning.distribution import (
-    CORNER,
     histogram,
     joint_histogram,
     mask_change,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sds_core.figures.change import MASKS, before_and_after, masks
-from sds_core.pruning.distribution import JOINT, SPAN
+from sds_core.pruning.bins import JOINT, SPAN
 from sds_core.pruning.pattern import NM, Unstructured
 
 GENERATOR = np.random.default_rng(0)

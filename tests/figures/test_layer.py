@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sds_core.figures import layer as layer_figures
-from sds_core.pruning.distribution import BINS, SPAN
+from sds_core.pruning.bins import BINS, SPAN
 
 MIDDLE = BINS // 2
 WIDTH = 12 / 201

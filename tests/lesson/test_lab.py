@@ -4,7 +4,7 @@ import pytest
 
 from sds_core.lesson import lab
 from sds_core.lesson.lab_layer import LabLayer, read_lab_layer
-from sds_core.pruning.distribution import BINS
+from sds_core.pruning.bins import BINS
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM, Unstructured

@@ -1,4 +1,4 @@
-"""The Start page: three doors and the newest runs, and nothing heavy behind them."""
+"""The Start page: the example's numbers as they were measured, two ways to begin, recent experiments, nothing heavy."""
 
 import json
 import os
@@ -6,103 +6,76 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sds_core.errors import SDSError
+from sds_core.lesson import opening
+from sds_core.runs import examples
+from sds_core.runs.experiment import Variant, find
 from sds_core.runs.run_folder import ids, open_run
-from tests.pages.test_run import CANCELLED, MODEL, Held, address, texts
+from tests.pages.test_run import CANCELLED, MODEL, Held, address
 
 PAGE = "pages/start.py"
 ROOT = Path(__file__).parents[2]
 
 
-def links(at) -> list[tuple[str, str]]:
-    """Page and query of every link."""
-    return [(link.proto.page, link.proto.query_string) for link in at.get("page_link")]
+@pytest.fixture
+def shipped(walk_examples, runs, monkeypatch):
+    """The examples, of the tiny model."""
+    monkeypatch.setattr(examples, "FOLDER", walk_examples)
+    monkeypatch.setattr(opening, "FOLDER", walk_examples)
 
 
-def test_it_is_the_first_page_and_says_what_this_is(runs, app):
+@pytest.fixture
+def launched(monkeypatch):
+    """Runs that a worker would have been started for."""
+    found: list = []
+    monkeypatch.setattr("sds_core.runs.worker.launch", found.extend)
+    return found
+
+
+def numbers(at) -> dict:
+    """What the picture is drawn from."""
+    (picture,) = at.get("bidi_component")
+    return json.loads(picture.proto.json)[0]
+
+
+def lines(at) -> list[tuple[str, str]]:
+    """Label and query of every link to the Studio."""
+    links = [link.proto for link in at.get("page_link") if link.proto.page == "studio"]
+    return [(link.label, link.query_string) for link in links]
+
+
+def test_the_picture_shows_what_was_measured(shipped, app):
     at = app(PAGE)
-    assert not at.exception
-    assert at.title[0].value == "What does pruning do to a language model?"
-    assert [heading.value for heading in at.subheader][:3] == ["Learn", "Try the demo", "Prune a model"]
-    assert [page for page, _ in links(at)] == ["walk", "micro", "lab", "run"]
+    assert not at.exception and not at.error
+    stages = {one["stage"]: one for one in numbers(at)["stages"]}
+    assert list(stages) == ["dense", "sparse", "redense", "final"]
+    runs = {run.config.method: run.finished_result().perplexity for run in examples.take_in()}
+    for stage, measured in {**runs["base"], **runs["sds"]}.items():
+        assert stages[stage]["perplexity"]["value"] == pytest.approx(measured.value)
+    assert "perplexity" not in stages["redense"] and stages["redense"]["why"]
+    below = runs["sds"]["final"].value / stages["sparse"]["perplexity"]["value"] - 1
+    assert (
+        stages["final"]["change"]["value"] == pytest.approx(below) and stages["final"]["change"]["against"] == "sparse"
+    )
 
 
-def test_without_runs_it_says_what_to_do(runs, app):
-    assert "Start the demo above" in app(PAGE).info[0].value
-
-
-def test_recent_runs_have_state_perplexity_and_a_link(finished, app):
-    run = finished["fused"]
+def test_a_copy_without_examples_says_so(runs, app, tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "FOLDER", tmp_path / "nowhere")
     at = app(PAGE)
-    assert not at.exception and not at.info
-    assert ("run", f"run={run.id}") in links(at)
-    last = run.result().perplexity["final"].value
-    assert f"perplexity {last:,.2f}" in texts(at) and texts(at).count("finished") == 3
-    titled = next(link.proto.label for link in at.get("page_link") if finished["staged"].id in link.proto.query_string)
-    assert titled.startswith("The paper’s")
+    assert not at.exception and "without the finished examples" in at.info[0].value
 
 
-def test_states_of_runs_that_are_not_finished(runs, app, made):
-    made(MODEL, CANCELLED)
-    broken = made(MODEL)
-    (broken.folder / "config.json").write_text("[")
-    with Held(made(MODEL)):
-        at = app(PAGE)
-    assert not at.exception
-    for state in ("running", "cancelled", "broken"):
-        assert state in texts(at)
-
-
-def test_a_long_list_is_cut_and_says_so(runs, app, made):
-    for _ in range(10):
-        made(MODEL)
+def test_a_broken_example_is_a_sentence(runs, app, tmp_path, monkeypatch):
+    (tmp_path / "sds-wanda.zip").write_bytes(b"PK")
+    monkeypatch.setattr(opening, "FOLDER", tmp_path)
     at = app(PAGE)
-    assert len([query for _, query in links(at) if query.startswith("run=")]) == 8
-    assert "All 10 runs" in at.get("page_link")[-1].proto.label
+    assert not at.exception and "sds-wanda.zip is broken" in at.error[0].value
 
 
-def test_the_demo_makes_its_runs_starts_them_and_goes_to_compare(runs, app, monkeypatch):
-    launched: list[str] = []
-    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given: launched.extend(run.id for run in given))
-    at = app(PAGE)
-    at.button(key="demo").click().run()
-    assert not at.exception
-    assert sorted(launched) == sorted(ids()) and len(launched) == 4
-    asked = [(open_run(run).config.method, open_run(run).config.pruner) for run in launched]
-    assert asked == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-admm", "wanda")]
-    assert at.title[0].value == "Which is better here, and is it sure?"
-    assert address(at, "runs").split(",") == launched
-
-
-def test_a_demo_that_cannot_start_is_a_sentence(runs, app, monkeypatch):
-    def refuse(given):
-        raise SDSError("another process works on it", cure="wait")
-
-    monkeypatch.setattr("sds_core.runs.worker.launch", refuse)
-    at = app(PAGE)
-    at.button(key="demo").click().run()
-    assert not at.exception and "Another process works on it" in at.error[0].value
-
-
-def test_nothing_heavy_is_imported_for_it(finished):
-    """In a process of its own, with finished runs to list. (Streamlit itself imports a part of Plotly.)"""
-    heavy = ("torch", "transformers", "pandas", "pyarrow", "sds_core.figures.layer")
-    code = f"""
-import json, sys
-from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({str(ROOT / "app.py")!r}, default_timeout=60).run()
-assert not at.exception and len(at.get("page_link")) == 7, at
-print(json.dumps([name for name in {heavy} if name in sys.modules]))
-"""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(told.stdout.splitlines()[-1]) == []
-
-
-def test_finished_runs_that_come_along_are_one_click_away(finished, runs, app, tmp_path, monkeypatch):
-    from sds_core.runs import examples
+def test_the_finished_example_is_one_click_away(finished, runs, app, tmp_path, monkeypatch):
     from sds_core.runs.archive import pack
-    from sds_core.runs.run_folder import ids
 
     folder = tmp_path / "examples"
     folder.mkdir()
@@ -112,4 +85,83 @@ def test_finished_runs_that_come_along_are_one_click_away(finished, runs, app, t
     at = app(PAGE)
     at.button(key="examples").click().run()
     assert not at.exception and ids() == [finished["fused"].id]
-    assert at.title[0].value == "Which is better here, and is it sure?"
+    assert "<h1 class='unseen'>Studio</h1>" in at.get("html")[0].proto.body
+
+
+def test_pruning_live_begins_phase_1_in_the_studio(runs, app, launched):
+    at = app(PAGE)
+    at.button(key="live").click().run()
+    assert not at.exception and not at.error
+    assert [(run.config.phase, run.config.pruner, run.config.experiment) for run in launched] == [
+        (1, "wanda", "demo-live")
+    ]
+    assert address(at, "experiment") == "demo-live"
+    assert find("demo-live").run_of(Variant("base", "wanda"), 1) == launched[0]
+
+
+def test_pruning_live_goes_back_to_what_was_begun(runs, app, launched):
+    for _ in range(2):
+        at = app(PAGE)
+        at.button(key="live").click().run()
+    assert not at.exception and ids() == [launched[0].id]
+
+
+def test_a_demo_that_cannot_start_is_a_sentence(runs, app, monkeypatch):
+    def refuse(given):
+        raise SDSError("another process works on it", cure="wait")
+
+    monkeypatch.setattr("sds_core.runs.worker.launch", refuse)
+    at = app(PAGE)
+    at.button(key="live").click().run()
+    assert not at.exception and "Another process works on it" in at.error[0].value and ids() == []
+
+
+def test_recent_experiments_show_their_lowest_perplexity(shipped, app, made):
+    made(MODEL, CANCELLED, experiment="stopped", schedule="staged", phase=1, method="base")
+    made(MODEL)
+    for run in (taken := examples.take_in()):
+        config = json.loads((run.folder / "config.json").read_text())
+        (run.folder / "config.json").write_text(json.dumps(config | {"experiment": "tiny"}))
+    with Held(made(MODEL, experiment="alive", schedule="staged", phase=1, method="base")):
+        found = dict(lines(app(PAGE)))
+    lowest = min(run.finished_result().last_perplexity.value for run in taken)
+    assert found == {
+        "alive **running**": "experiment=alive",
+        f"tiny **{lowest:,.2f}**": "experiment=tiny",
+        "stopped **cancelled**": "experiment=stopped",
+    }
+
+
+def test_a_redense_model_is_not_ranked(runs, app, monkeypatch):
+    from pages.ui import cached
+
+    known = {"a": ("redense", 5.0), "b": ("sparse", 9.0)}
+    line = lambda run: (
+        {"state": "finished", "asked": {"experiment": "x"}} | dict(zip(("last", "value"), known[run], strict=True))
+    )
+    monkeypatch.setattr(cached, "summary", line)
+    monkeypatch.setattr("sds_core.runs.run_folder.ids", lambda: list(known))
+    assert [(one.name, one.said) for one in cached.experiments()] == [("x", "9.00")]
+
+
+def test_a_broken_run_is_left_out(runs, app, made):
+    broken = made(MODEL)
+    (broken.folder / "config.json").write_text("[")
+    at = app(PAGE)
+    assert not at.exception and lines(at) == []
+    assert open_run(broken.id).folder.exists()
+
+
+def test_nothing_heavy_is_imported_for_it(finished):
+    """In a process of its own, with finished runs to list. (Streamlit itself imports a part of Plotly.)"""
+    heavy = ("torch", "transformers", "pandas", "sds_core.runs.config")
+    code = f"""
+import json, sys
+from streamlit.testing.v1 import AppTest
+at = AppTest.from_file({str(ROOT / "app.py")!r}, default_timeout=60).run()
+assert not at.exception and len(at.get("bidi_component")) == 1, at
+print(json.dumps([name for name in {heavy} if name in sys.modules]))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout.splitlines()[-1]) == []

@@ -1,0 +1,106 @@
+"""The example on the app's first page: one layer's weights and the model's perplexity, dense, sparse, re-dense, final.
+
+It is read from the packed examples as they are, and importing this module stays cheap: the first page needs no torch.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from sds_core.errors import SDSError
+from sds_core.lesson.curves import curve
+from sds_core.pruning.stages import STAGE_NAMES, Stage
+from sds_core.runs.events import MeasuredPerplexity
+from sds_core.runs.run_result import RunResult
+
+FOLDER = Path(__file__).parents[1] / "assets" / "examples"
+"""`runs.examples.FOLDER`, whose module needs torch."""
+METHOD, PRUNER = "sds", "wanda"
+BLOCK, LINEAR = 1, "mlp.up_proj"
+"""The layer that is drawn: an early one, whose four stages differ at a glance."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The layer at one stage."""
+
+    curve: list[float]
+    """Its density, as `lesson.curves` draws it."""
+    zeros: float
+    """Share of its weights."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One example by stage."""
+
+    layers: dict[Stage, Layer]
+    """The layer at all four stages."""
+    perplexity: dict[Stage, MeasuredPerplexity]
+    """Of the whole model, where it was measured; that of the dense model always was."""
+
+
+def read_opening(folder: Path) -> Opening | None:
+    """Return the example of method `METHOD` from `PRUNER`, gathered from the packed runs of its phases.
+
+    Args:
+        folder: of the packed examples.
+
+    Returns:
+        None where the example, or a stage of its layer, is not among them.
+
+    Raises:
+        SDSError: a packed run is broken.
+    """
+    packed: list[tuple[int, dict[Stage, Layer], RunResult]] = []
+    for path in sorted(folder.glob("*.zip")):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if (phase := _phase(archive)) is not None:
+                    packed.append((phase, *_read(archive)))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise SDSError(f"the example {path.name} is broken: {error}") from error
+    layers: dict[Stage, Layer] = {}
+    perplexity: dict[Stage, MeasuredPerplexity] = {}
+    for _, found, result in sorted(packed, key=lambda one: one[0]):
+        layers |= found
+        perplexity |= result.perplexity
+    return Opening(layers, perplexity) if layers.keys() == STAGE_NAMES.keys() else None
+
+
+def _phase(archive: zipfile.ZipFile) -> int | None:
+    """Return the phase of a run that belongs to the example, the base pruner's first; None of another run."""
+    config = json.loads(archive.read(_named(archive, "/config.json")[0]))
+    if config["pruner"] != PRUNER or config["method"] not in ("base", METHOD):
+        return None
+    return -1 if config["method"] == "base" else config["phase"]
+
+
+def _read(archive: zipfile.ZipFile) -> tuple[dict[Stage, Layer], RunResult]:
+    """Return the layer's recorded stages and the result of a packed run."""
+    layers: dict[Stage, Layer] = {}
+    for name in _named(archive, f"-{BLOCK:03}.parquet"):
+        layers |= _layers(archive.read(name))
+    return layers, RunResult.parse(archive.read(_named(archive, "/result.json")[0]).decode())
+
+
+def _named(archive: zipfile.ZipFile, end: str) -> list[str]:
+    found = [name for name in archive.namelist() if name.endswith(end)]
+    if not found:
+        raise KeyError(f"there is no {end.strip('-/')} in it")
+    return found
+
+
+def _layers(parquet: bytes) -> dict[Stage, Layer]:
+    """Return the layer at the stages that a block's distributions record; pandas would take a second to import."""
+    from pyarrow.parquet import ParquetFile
+
+    columns = ["linear", "stage", "round", "counts", "below", "above", "zeros"]
+    found: dict[Stage, Layer] = {}
+    for row in ParquetFile(BytesIO(parquet)).read(columns=columns).to_pylist():
+        if row["linear"] == LINEAR and row["round"] == 0:
+            total = sum(row["counts"]) + row["below"] + row["above"] + row["zeros"]
+            found[row["stage"]] = Layer(curve(row["counts"], total), row["zeros"] / total)
+    return found
