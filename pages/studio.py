@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout, studio_choice, studio_steps
+from pages.ui import layout, studio_choice, studio_details, studio_steps
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def page(pruners: PrunerRegistry) -> None:
     """Choices, buttons and the picture."""
     from sds_core.runs.experiment import experiments, with_settings
 
-    known = experiments()
+    known, experiment = experiments(), None
     opened = studio_choice.opened(known)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="choice"):
         chosen = studio_choice.choose(opened, pruners)
@@ -63,9 +63,11 @@ def page(pruners: PrunerRegistry) -> None:
             experiment = with_settings(chosen.settings, opened.name if opened else "")
             studio_steps.buttons(experiment, chosen.variants, pruners)
         studio_choice.options_of(chosen)
+    if studio_details.asked_for():
+        studio_details.show(experiment, chosen.variants if chosen else [])
     if refused := st.session_state.pop("refused", None):
         layout.refuse(refused)
-    if not chosen:
+    if experiment is None or chosen is None:
         return
     if experiment.members:
         st.query_params["experiment"] = experiment.name

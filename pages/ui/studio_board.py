@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout
+from pages.ui import layout, studio_details
+from pages.ui.model_layers import Model
 from pages.ui.pictures import studio
 from pages.ui.pictures.component import Pick
-from pages.ui.studio_numbers import PHASES, Model, Reader
+from pages.ui.studio_numbers import Reader
 from sds_core.errors import SDSError
 from sds_core.runs.experiment_record import ExperimentRecord
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 KEY = "studio"
 LIVE = ("queued", "running")
-DETAILS = "studio details"
-"""Set while the details of the layer in view are asked for."""
+OPENING = "studio opens details"
+"""Set when the details were asked for in the picture: a dialog is opened by the page, not by a part of it."""
 
 
 def show(experiment: Experiment, variants: list[Variant]) -> None:
@@ -48,27 +49,23 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
             st.caption("Loading the model and its texts …" if live else "No block of this experiment is done yet.")
             return
         reader = Reader(record, model, lambda block, linear: None)
-        if st.session_state.pop(DETAILS, False):
-            open_layer(reader)
-        numbers = reader.numbers(st.query_params, present=layout.presenting())
-        studio.mount(numbers, key=KEY, on_pick=lambda pick: picked(pick, model), on_details=asked_for_details)
+        if st.session_state.pop(OPENING, False):
+            st.rerun()
+        studio.mount(
+            reader.numbers(st.query_params, present=layout.presenting()),
+            key=KEY,
+            on_pick=lambda pick: picked(pick, model),
+            on_details=lambda view: details_asked_for(view, model),
+        )
 
     board()
 
 
-def asked_for_details(view: Pick) -> None:
-    """Remember it until the next drawing: a callback cannot turn to another page."""
-    st.session_state[DETAILS] = True
-
-
-def open_layer(reader: Reader) -> None:
-    """Turn to the page with the details of the layer in view."""
-    view = reader.view(st.query_params)
-    stage = next(one for one in PHASES if one == view.stage)
-    record = reader.record.stage(reader.record.variants[reader.keys.index(view.run)], stage).record
-    if record is not None:
-        block, linear = reader.model.at(view.at)
-        st.switch_page("pages/layer.py", query_params={"run": record.run.id, "cell": f"{block}.{linear}"})
+def details_asked_for(view: Pick, model: Model) -> None:
+    """Write it into the address."""
+    picked(view, model)
+    st.query_params[studio_details.ASKED] = "1"
+    st.session_state[OPENING] = True
 
 
 def _ended(record: ExperimentRecord, before: list) -> bool:
@@ -79,10 +76,8 @@ def _ended(record: ExperimentRecord, before: list) -> bool:
 
 def picked(pick: Pick, model: Model) -> None:
     """Write what was picked into the address; what does not exist is left out when it is read."""
-    at = pick["at"]
-    if isinstance(at, int) and 0 <= at < model.blocks * len(model.linears):
-        block, linear = model.at(at)
-        st.query_params["layer"] = f"{block}.{linear}"
+    if layer := model.address(pick["at"]):
+        st.query_params["layer"] = layer
     named = {"run": "run", "stage": "stage", "quantity": "show", "round": "round"}
     st.query_params.update({name: str(pick[key]) for key, name in named.items()})
     st.query_params["follow"] = str(int(bool(pick["follow"])))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pages.ui.model_layers import Model, cell, round_number
 from pages.ui.pictures import studio
-from pages.ui.pictures.measured import Cell, Change, Perplexity
+from pages.ui.pictures.measured import Cell, Change, Perplexity, Round
 from pages.ui.pictures.measured import Stage as Phase
-from pages.ui.pictures.wire import pack_curve, pack_values
+from pages.ui.pictures.wire import pack_values
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.titles import pruner_title
@@ -31,18 +31,6 @@ QUANTITIES = (
 NO_ROUNDS = "Rounds appear here once phase 2 has finished this block."
 
 
-@dataclass(frozen=True)
-class Model:
-    """The layers of a model: how many blocks, and the linears in each."""
-
-    blocks: int
-    linears: tuple[str, ...]
-
-    def at(self, at: int) -> tuple[int, str]:
-        """Return block and linear of a layer's number."""
-        return at // len(self.linears), self.linears[at % len(self.linears)]
-
-
 def title(variant: Variant) -> str:
     """Return what to call a variant where its base pruner stands beside it."""
     return pruner_title(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
@@ -57,6 +45,11 @@ def keys(variants: Sequence[Variant]) -> list[str]:
     return found
 
 
+def colors(variants: Sequence[Variant]) -> list[str]:
+    """Return the palette's name for each variant's colour."""
+    return palette().assign(one.pruner if one.method == BASE else one.method for one in variants)
+
+
 class Reader:
     """Turns an experiment's record into the picture's numbers."""
 
@@ -68,7 +61,7 @@ class Reader:
             dense: gives a layer of the dense model where no run has recorded it yet.
         """
         self.record, self.model, self.dense = record, model, dense
-        self.keys = keys(record.variants)
+        self.keys, self.colors = keys(record.variants), colors(record.variants)
 
     def view(self, asked: Mapping[str, str]) -> studio.View:
         """Return what is shown: what the address asks for where that exists, else the layer with the largest error."""
@@ -88,13 +81,12 @@ class Reader:
             at = (newest - 1) * len(self.model.linears) + at % len(self.model.linears)
         quantity = asked.get("show", "")
         quantity = quantity if quantity in [one[0] for one in QUANTITIES] else QUANTITIES[0][0]
-        number = asked.get("round", "0")
         return studio.View(
             run=run,
             stage=stage,
             at=at,
             quantity=quantity,
-            round=int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0,
+            round=round_number(asked.get("round", "")),
             follow=follow,
         )
 
@@ -120,7 +112,7 @@ class Reader:
                 at=view.at,
                 low=LOW,
                 high=HIGH,
-                dense=_cell(dense, self.model.blocks if dense else 0),
+                dense=cell(dense, self.model.blocks if dense else 0),
                 std=dense.dense_std if dense else None,
             ),
             map=self._map(view, variant, stage),
@@ -146,11 +138,8 @@ class Reader:
 
     def _layer(self, asked: Mapping[str, str], variant: Variant, done: Sequence[Phase]) -> int:
         """Return the number of the layer that is asked for, else of the one with the largest error."""
-        block, _, linear = asked.get("layer", "").partition(".")
-        linears = self.model.linears
-        number = int(block) if block.isascii() and block.isdigit() and len(block) < 6 else self.model.blocks
-        if number < self.model.blocks and linear in linears:
-            return number * len(linears) + linears.index(linear)
+        if (found := self.model.number(asked.get("layer", ""))) is not None:
+            return found
         pruned = [stage for stage in done if stage != "redense"]
         values = self.record.values(self.record.stage(variant, pruned[-1]), "loss") if pruned else []
         known = [(value, at) for at, value in enumerate(values) if value is not None]
@@ -174,15 +163,10 @@ class Reader:
             change=None if gain is None else Change(gain.ratio - 1, gain.ratio * gain.error, base),
         )
 
-    @property
-    def colors(self) -> list[str]:
-        """The palette's name for each variant's colour."""
-        return palette().assign(one.pruner if one.method == BASE else one.method for one in self._all)
-
     def _stage_cell(self, found: StageRecord, block: int, linear: str, same: str | None) -> Cell:
         layer = found.record.layer(block, linear, found.stage) if found.record else None
         measured = found.perplexity
-        return _cell(
+        return cell(
             layer,
             found.done,
             perplexity=_perplexity(measured) if measured else None,
@@ -226,9 +210,9 @@ class Reader:
                 return studio.Rounds(run=name, list=tuple(rounds))
         return None
 
-    def _round(self, record: RunRecord, block: int, linear: str, number: int) -> studio.Round:
+    def _round(self, record: RunRecord, block: int, linear: str, number: int) -> Round:
         free, pruned = (record.layer(block, linear, stage, number) for stage in ("redense", "pruned"))
-        return studio.Round(number, _cell(free, self.model.blocks), _cell(pruned, self.model.blocks))
+        return Round(number, cell(free, self.model.blocks), cell(pruned, self.model.blocks))
 
     def _working_on(self) -> tuple[str, StageRecord] | None:
         """Return the variant and the stage that a run is working on."""
@@ -262,25 +246,3 @@ def _doing(record: RunRecord) -> str:
 def _perplexity(measured: MeasuredPerplexity) -> Perplexity:
     paired = measured.against_dense
     return Perplexity(measured.value, paired.ratio, paired.ratio * paired.error)
-
-
-def _cell(
-    layer: LayerNumbers | None,
-    done: int,
-    perplexity: Perplexity | None = None,
-    same: str | None = None,
-    why: str | None = None,
-) -> Cell:
-    if layer is None:
-        return Cell(done, perplexity=perplexity, same=same, why=why)
-    return Cell(
-        done,
-        curve=pack_curve(layer.density),
-        zeros=layer.zeros,
-        near_zero=layer.near_zero,
-        loss=layer.loss,
-        mask_changed=layer.mask_changed,
-        perplexity=perplexity,
-        same=same,
-        why=why,
-    )

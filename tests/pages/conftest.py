@@ -9,16 +9,22 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from sds_core.pruning.registry import BUILT_IN
+from sds_core.runs import experiment
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import Event
+from sds_core.runs.experiment import Experiment, Variant
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_job import run_job
 from tests.pages.browser import MISSING, Visitor, server, visitors
 from tests.records import write_log
+from tests.small_runs import config, work_here
 
 APP = str(Path(__file__).parents[2] / "app.py")
+SDS = Variant("sds", "wanda", {"iterations": 2})
+WANDA = Variant("base", "wanda")
 
 
 @pytest.fixture
@@ -101,12 +107,39 @@ def finished(finished_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
 
 
 @pytest.fixture(scope="session")
-def served(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Path, str]]:
+def stepped_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one experiment: all phases of SDS."""
+    folder = tmp_path_factory.mktemp("stepped")
+    precision = torch.get_float32_matmul_precision()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDS_RUNS", str(folder))
+        found = experiment.with_settings(config(tiny_folder))
+        while phase := found.next_phase([WANDA, SDS]):
+            runs = found.runs_for([WANDA, SDS], phase, BUILT_IN)
+            work_here(runs)
+            assert all(run.state() == "finished" for run in runs), runs[-1].log.read()[-1]
+            found = experiment.find(found.name)
+    torch.set_float32_matmul_precision(precision)
+    return folder
+
+
+@pytest.fixture
+def stepped(stepped_folder: Path, runs: Path) -> Experiment:
+    """A copy of that experiment, which may be written to."""
+    shutil.copytree(stepped_folder, runs, dirs_exist_ok=True)
+    return experiment.experiments()[0]
+
+
+@pytest.fixture(scope="session")
+def served(
+    finished_folder: Path, stepped_folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> Iterator[tuple[Path, str]]:
     """A folder of runs that may be written to, and the address of a server on it."""
     if MISSING:
         pytest.skip(MISSING)
     runs = tmp_path_factory.mktemp("journeys") / "runs"
-    shutil.copytree(finished_folder, runs)
+    for folder in (finished_folder, stepped_folder):
+        shutil.copytree(folder, runs, dirs_exist_ok=True)
     with server(runs, cache) as address:
         yield runs, address
 

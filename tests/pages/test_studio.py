@@ -3,11 +3,8 @@
 import fcntl
 import json
 import os
-import shutil
-from pathlib import Path
 
 import pytest
-import torch
 from streamlit.testing.v1 import AppTest
 
 from pages.ui.pictures.wire import pack_curve
@@ -15,38 +12,13 @@ from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
 from sds_core.runs.events import JobCancelled, JobFailed
-from sds_core.runs.experiment import Experiment, Variant
 from sds_core.runs.layer_numbers import LOW, block_files, read_block
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import ids, open_run
-from tests.pages.conftest import APP
-from tests.small_runs import config, work_here
+from tests.pages.conftest import APP, SDS, WANDA
+from tests.small_runs import config
 
-SDS = Variant("sds", "wanda", {"iterations": 2})
-WANDA = Variant("base", "wanda")
 PAGE = "pages/studio.py"
-
-
-@pytest.fixture(scope="session")
-def stepped_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one experiment: all phases of SDS."""
-    folder = tmp_path_factory.mktemp("stepped")
-    precision = torch.get_float32_matmul_precision()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SDS_RUNS", str(folder))
-        found = experiment.with_settings(config(tiny_folder))
-        while phase := found.next_phase([WANDA, SDS]):
-            work_here(found.runs_for([WANDA, SDS], phase, BUILT_IN))
-            found = experiment.find(found.name)
-    torch.set_float32_matmul_precision(precision)
-    return folder
-
-
-@pytest.fixture
-def stepped(stepped_folder: Path, runs: Path) -> Experiment:
-    """A copy of that experiment, which may be written to."""
-    shutil.copytree(stepped_folder, runs, dirs_exist_ok=True)
-    return experiment.experiments()[0]
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pages.ui.pictures import component
-from pages.ui.pictures.measured import Cell
+from pages.ui.pictures import component, measured
 from pages.ui.pictures.wire import Packed, wire
 
 Stage = Literal["dense", "sparse", "redense", "final"]
+Unit = Literal["share", "percent", "number"]
+"""`share` has no decimals, `percent` one."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +80,20 @@ class Corner:
 
 @dataclass(frozen=True)
 class Row:
-    """A quantity by stage; what is not measured is left out. Units: `share` has no decimals, `percent` one."""
+    """A quantity by stage; what is not measured is left out."""
 
     name: str
     about: str
-    unit: Literal["share", "percent", "number"]
+    unit: Unit
     values: dict[Stage, float]
 
 
 @dataclass(frozen=True)
-class Round:
-    """The layer after one round, free to move and pruned then; `codes` and `counts` as in `Corner`, where recorded."""
+class Round(measured.Round):
+    """A round with its mask: `codes` and `counts` as in `Corner`."""
 
-    number: int
-    redense: Cell
-    final: Cell
     codes: Packed | None = None
     counts: MaskCounts | None = None
-    mask_changed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class Details:
     side: int
     curve_low: float
     curve_high: float
-    cells: dict[Stage, Cell]
+    cells: dict[Stage, measured.Cell]
     numbers: tuple[Row, ...]
     rounds: tuple[Round, ...] = ()
     density: Density | None = None

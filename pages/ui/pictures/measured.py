@@ -57,3 +57,12 @@ class Cell:
     perplexity: Perplexity | None = None
     same: str | None = None
     why: str | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """A layer after one round of phase 2: free to move, and pruned then."""
+
+    number: int
+    redense: Cell
+    final: Cell

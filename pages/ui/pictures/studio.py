@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pages.ui.pictures import component
-from pages.ui.pictures.measured import Cell, Change, Perplexity, Stage
+from pages.ui.pictures.measured import Cell, Change, Perplexity, Round, Stage
 from pages.ui.pictures.wire import Packed, wire
 
 
@@ -76,15 +76,6 @@ class Quantity:
     about: str
     available: bool = True
     roots: bool = True
-
-
-@dataclass(frozen=True)
-class Round:
-    """The layer after one round: free to move, and pruned then."""
-
-    number: int
-    redense: Cell
-    final: Cell
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ export function corner(state) {
   const weights = known.weights && steps(known.weights, known.step);
   const shown = view.corner === "weights" && weights ? "weights" : "mask";
   const round = data.rounds.find((one) => one.number === view.round && one.codes);
-  const source = round && stage === "final" ? round : known;
+  const turned = round && stage === "final";
+  const source = turned ? { ...round, mask_changed: round.final.mask_changed } : known;
   const mask = source.codes && codes(source.codes, known.rows * known.columns);
   const all = { state, data, stage, known, weights, mask, source, norms: known.norms && values(known.norms) };
   const content = shown === "mask" ? maskCells(all) : weightCells(all);

@@ -1,0 +1,55 @@
+"""The runs whose layers can be looked at: the variants of an experiment, or a run alone, whatever made it."""
+
+from __future__ import annotations
+
+from pages.ui import studio_numbers
+from pages.ui.details_numbers import STAGES, Source
+from pages.ui.model_layers import Model
+from pages.ui.pictures import details
+from sds_core.figures.palette import palette
+from sds_core.pruning.titles import pruner_title
+from sds_core.runs.experiment import BASE, Experiment, Variant
+from sds_core.runs.experiment_record import PHASE_OF, ExperimentRecord, RunRecord
+from sds_core.runs.names import name_of
+from sds_core.runs.run_folder import Run
+
+
+def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tuple[list[Source], Model]:
+    """Return the variants of which something is recorded, and the model's layers.
+
+    Raises:
+        SDSError: a record is broken.
+    """
+    if experiment is None or not experiment.members:
+        return [], Model(0, ())
+    record = ExperimentRecord(experiment, variants)
+    found = []
+    names = zip(studio_numbers.keys(variants), studio_numbers.colors(variants), strict=True)
+    for variant, (key, color) in zip(variants, names, strict=True):
+        origin = None if variant.method == BASE else pruner_title(variant.pruner)
+        stages: dict[details.Stage, RunRecord] = {
+            stage: run
+            for stage in studio_numbers.PHASES
+            if PHASE_OF[stage] in variant.phases and (run := record.stage(variant, stage).record) and run.done(stage)
+        }
+        if stages:
+            first = next(iter(stages.values()))
+            name = details.RunName(key, studio_numbers.title(variant), color, origin)
+            found.append(Source(name, first.config.parsed_pattern(), {"dense": first, **stages}))
+    return found, Model(record.blocks, tuple(record.linears))
+
+
+def of_run(run: Run) -> tuple[list[Source], Model]:
+    """Return a run alone, if something of it is recorded, and its model's layers.
+
+    Raises:
+        SDSError: its record is broken.
+    """
+    config = run.config
+    record = RunRecord(run, config)
+    linears = tuple(record.linears())
+    if record.model is None or not linears:
+        return [], Model(0, ())
+    (color,) = palette().assign([config.pruner if config.method == BASE else config.method])
+    name = details.RunName(run.id, name_of(config), color)
+    return [Source(name, config.parsed_pattern(), dict.fromkeys(STAGES, record))], Model(record.model.blocks, linears)
