@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sds_core.errors import SDSError
+from sds_core.lesson.opening import BLOCK, LINEAR
 from sds_core.runs import examples
 from sds_core.runs.claims import Claim
 from sds_core.runs.compare import Row, side_by_side
@@ -30,11 +31,9 @@ class Evidence:
     layer_stats: dict[str, pd.DataFrame]
 
     def layer(self, name: str) -> pd.DataFrame:
-        """The statistics of the layer in the figures: the last linear of the middle block, the same in every run."""
+        """The statistics of the layer in the pictures, that of the first page, the same in every run."""
         stats = self.layer_stats[name]
-        blocks = sorted(set(stats["block"]))
-        of_block = stats[stats["block"] == blocks[len(blocks) // 2]]
-        return of_block[of_block["linear"] == list(dict.fromkeys(of_block["linear"]))[-1]]
+        return stats[(stats["block"] == BLOCK) & (stats["linear"] == LINEAR)]
 
     def stage(self, name: str, stage: str) -> pd.Series:
         """The statistics of this layer at one stage."""
@@ -78,4 +77,4 @@ def open_runs(*names: str) -> dict[str, Run]:
 
 def name_of_layer(layer: pd.DataFrame) -> str:
     """The layer's name in a sentence."""
-    return f"block {int(layer['block'].iloc[0])}, {layer['linear'].iloc[0]}"
+    return f"block {int(layer['block'].iloc[0])} · {layer['linear'].iloc[0].rpartition('.')[2]}"

@@ -1,51 +1,115 @@
-"""The Walk's figures: those of the other pages, made for a projector and for one question each."""
+"""The numbers of the Walk's pictures: perplexities side by side, a layer's distribution, a corner of two masks."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sds_core.figures.style import STAGE_COLOURS, Figure
-from sds_core.pruning.bins import JOINT, NEAR_ZERO
+import pandas as pd
 
-TALLEST = 430
-"""Height of a figure in pixels: a projector of 720 lines shows it together with its answer."""
-CORNER = 32
-"""Rows and columns of the mask that are shown: few enough to see each from the back of a room."""
+from sds_core.lesson.curves import LOW, STEP, curve
+from sds_core.pruning.bins import CORNER
 
-
-def low(figure: Figure, **layout: Any) -> Figure:
-    """The figure no higher than `TALLEST`, with some of its layout replaced."""
-    height = min(figure["layout"]["height"], TALLEST)
-    return figure | {"layout": figure["layout"] | {"height": height} | layout}
+ROWS = 24
+"""Rows of the mask that are shown, of all recorded columns: few enough to see each from the back of a room."""
+ROOM = 1.4
+"""Of the highest perplexity, the end of the axis: its number stands beside the bar."""
 
 
-def near_zero_marked(ridges: Figure) -> Figure:
-    """A histogram with the weights near zero marked."""
-    band = {"type": "rect", "x0": -NEAR_ZERO, "x1": NEAR_ZERO, "yref": "paper", "y0": 0, "y1": 1}
-    look = {"line": {"width": 0}, "fillcolor": STAGE_COLOURS["sparse"], "opacity": 0.6}
-    return low(ridges, height=260, shapes=[band | look])
+@dataclass(frozen=True)
+class Bar:
+    """A model's perplexity."""
+
+    kind: str
+    """`dense`, or the option's name of the base pruner or of the method: it has a colour."""
+    name: str
+    of: str
+    """A few words below the name."""
+    perplexity: float
+    ratio: float | None = None
+    """To the dense model's."""
+    error: float | None = None
+    """Paired standard error of `ratio` over windows."""
 
 
-def corner(crop: list[int], columns: int) -> tuple[list[int], int]:
-    """The upper left `CORNER`² of a crop of two masks, row by row, and how wide it is.
+@dataclass(frozen=True)
+class Bars:
+    """Perplexities on one axis: those that are told, and those that are asked for."""
+
+    known: tuple[Bar, ...]
+    asked: tuple[Bar, ...]
+
+    @property
+    def top(self) -> float:
+        """End of the axis."""
+        return round_end(ROOM * max(bar.perplexity for bar in (*self.known, *self.asked)))
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One layer's weights, dense and, where something was done to it, after that."""
+
+    layer: str
+    dense: list[float]
+    """As `curves.curve` gives it."""
+    after: list[float] | None = None
+    zeros: float = 0.0
+    """Share of its weights in the end."""
+    sketches: tuple[list[float], ...] = ()
+    """What `after` might have been."""
+
+
+@dataclass(frozen=True)
+class MaskCorner:
+    """The upper left corner of one layer's first mask and of a later one."""
+
+    layer: str
+    codes: list[int]
+    """`mask_crop`'s, row by row."""
+    rows: int
+    columns: int
+
+
+def round_end(value: float) -> float:
+    """Return the next multiple of a fifth of the value's power of ten: 114 → 120."""
+    unit = 10.0 ** math.floor(math.log10(value)) / 5
+    return math.ceil(value / unit) * unit
+
+
+def distribution(layer: str, dense: pd.Series, after: pd.Series | None = None) -> Distribution:
+    """Return the distribution that two rows of the layer statistics record."""
+    if after is None:
+        return Distribution(layer, curve(dense["counts"], size(dense)))
+    share = float(after["zeros"]) / size(after)
+    return Distribution(layer, curve(dense["counts"], size(dense)), curve(after["counts"], size(after)), share)
+
+
+def size(row: pd.Series) -> int:
+    """Return the number of a layer's weights."""
+    return int(sum(row["counts"]) + row["below"] + row["above"] + row["zeros"])
+
+
+def sketches(dense: Sequence[float]) -> tuple[list[float], ...]:
+    """Return three ways for half of the weights to go: of every size alike, the smaller half, mostly small ones.
 
     Args:
+        dense: the dense curve.
+    """
+    sizes = [abs(LOW + i * STEP) for i in range(len(dense))]
+    by_size = sorted(zip(sizes, dense, strict=True))
+    below, half = 0.0, sum(dense) / 2
+    median = next(size for size, value in by_size if (below := below + value) >= half)
+    stay = (lambda x: 0.5, lambda x: float(x > median), lambda x: x * x / (x * x + median * median))
+    return tuple([value * keep(x) for x, value in zip(sizes, dense, strict=True)] for keep in stay)
+
+
+def corner(layer: str, crop: Sequence[int], columns: int) -> MaskCorner:
+    """Return the first `ROWS` rows of a crop of two masks.
+
+    Args:
+        layer: its name.
         crop: what `mask_crop` returns.
         columns: number of inputs of the layer.
     """
-    stored = min(columns, JOINT)
-    wide = min(stored, CORNER)
-    starts = range(0, len(crop), stored)[:CORNER]
-    return [code for start in starts for code in crop[start : start + wide]], wide
-
-
-def from_its_end(figure: Figure | None) -> Figure:
-    """A player that shows its last round at first, and all of them on ▶."""
-    assert figure is not None, "an example of sds-admm holds rounds"
-    last = figure["frames"][-1]["data"]
-    slider = figure["layout"]["sliders"][0] | {"active": len(figure["frames"]) - 1}
-    return low(figure, sliders=[slider]) | {"data": last + figure["data"][len(last) :]}
-
-
-def beside_dense(forest: Figure) -> Figure:
-    """Ratios to the dense model in the words of the question, which does not ask whether they are below 1."""
-    across = forest["layout"]["xaxis"] | {"title": {"text": "perplexity, as a multiple of the dense model’s"}}
-    return low(forest, xaxis=across, showlegend=False)
+    wide = min(columns, CORNER)
+    codes = list(crop)[: ROWS * wide]
+    return MaskCorner(layer, codes, len(codes) // wide, wide)

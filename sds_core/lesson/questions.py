@@ -21,6 +21,36 @@ class Notes:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A prediction in whole per cent."""
+
+    presets: tuple[int, ...]
+    top: int
+    """End of the ruler, if the answer lies well before it."""
+    of: str
+    """What the share is taken of, said beside the prediction."""
+    picture: str
+    """What is drawn, and what was done to it, for the caption."""
+    near: bool = False
+    """Whether weights near zero are counted, and marked in a distribution; else entries of a mask are."""
+
+
+@dataclass(frozen=True)
+class Multiple:
+    """A prediction of a perplexity, with some multiples of the last known one to begin from."""
+
+    presets: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A prediction out of a few options; the finding says which is right."""
+
+    options: tuple[tuple[str, str], ...]
+    """Name, and a note that may be empty."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One question; its answer comes from the examples."""
 
@@ -28,8 +58,8 @@ class Step:
     before: str
     """The background, in words that need no other page."""
     question: str
-    options: tuple[str, ...]
-    """The possible predictions; `find` says which is right."""
+    guess: Share | Multiple | Choice
+    """How the answer is predicted."""
     runs: tuple[str, ...]
     """The examples that `find` needs."""
     find: Callable[[Evidence], Finding]
@@ -46,7 +76,7 @@ STEPS = (
         "A language model is made of layers. A layer is a table of numbers, its weights: it multiplies its inputs by "
         "them and adds up the results. Pruning sets some weights to zero, preferably those that hardly matter.",
         "How many weights are tiny, less than a tenth of the usual size?",
-        ("Fewer than 2 in 100", "2 to 20 in 100", "More than 20 in 100"),
+        Share((2, 10, 30), 40, "of all weights", "as trained", near=True),
         ("base-wanda",),
         findings.near_zero,
         "Weights cluster around zero, and a weight near zero adds little to the output of its layer, so perhaps many "
@@ -61,14 +91,15 @@ STEPS = (
     ),
     Step(
         "Which weights go?",
-        "A pruner is a rule that picks the weights to remove. The pruner Wanda gives every weight a score: its size "
-        "times the strength of the input that it multiplies. Of every four neighbouring weights, the two with the "
-        "highest scores stay (the pattern 2:4); the other two, half of all weights, become zero.",
-        "Is that simply the smaller half of the weights?",
-        (
-            "Yes: fewer than 1 in 100 come from the larger half",
-            "Nearly: 1 to 10 in 100 come from the larger half",
-            "No: more than 10 in 100 come from the larger half",
+        "Pattern 2:4: of every four neighbouring weights, two become zero. The pruner Wanda keeps the two with the "
+        "highest score, their size times the strength of their input.",
+        "What will the weights that stay look like?",
+        Choice(
+            (
+                ("A bell, half as high", "weights of every size go"),
+                ("A bell with a straight gap", "exactly the smaller half goes"),
+                ("Two humps with slanting sides", "mostly, not only, small ones go"),
+            )
         ),
         ("base-wanda",),
         findings.removed,
@@ -85,11 +116,10 @@ STEPS = (
     ),
     Step(
         "What does it cost?",
-        "Half the weights are now zero; nothing else has changed. A language model predicts every next word of a text. "
-        "Its perplexity says how unsure it is: 1 means certain of every word, 50 as unsure as if it had to choose "
-        "among 50 words. Lower is better.",
-        "On a text that the model has not seen: how high is the perplexity now?",
-        ("Less than 2 times as high", "2 to 5 times as high", "More than 5 times as high"),
+        "A language model predicts every next word of a text. Its perplexity says how unsure it is: 20 is as unsure as "
+        "if it had to choose among 20 words. Lower is better.",
+        "Half of its weights are zero now. How high is its perplexity?",
+        Multiple(((2, "twice"), (4, "4 times"), (8, "8 times"))),
         ("base-wanda",),
         findings.cost,
         "Every layer is only a little off, but each works on what the one before puts out, so the errors build up "
@@ -106,12 +136,8 @@ STEPS = (
         "Can the others help?",
         "Wanda leaves the kept weights as they are. The pruner SparseGPT sets just as many weights to zero, but "
         "adjusts the kept ones a little, so that they make up for those that are gone.",
-        "How does its perplexity compare with Wanda’s?",
-        (
-            "Higher: the kept weights are no longer what training made them",
-            "The same, as far as one can tell",
-            "Lower: the kept weights make up for some of the loss",
-        ),
+        "What is SparseGPT’s perplexity, beside Wanda’s?",
+        Multiple(((1.2, "higher"), (1, "the same"), (0.7, "lower"))),
         ("base-wanda", "base-sparsegpt"),
         findings.repair,
         "The inputs of a layer rise and fall together, so weights on similar inputs can do part of what a removed "
@@ -130,8 +156,8 @@ STEPS = (
         "until the layer does what it did before any pruning. Then prune once more. The places that a prune keeps are "
         "its mask.",
         "Fill in once, prune again: how much of the mask is new?",
-        ("Less than 2 in 100 places", "2 to 10 in 100 places", "More than 10 in 100 places"),
-        ("sds-wanda", "sds-admm-wanda"),
+        Share((1, 10, 30), 40, "of the mask", "each square a weight; a line every four"),
+        ("sds-admm-wanda",),
         findings.filled_in,
         "A pruned weight comes back no larger than it was, and at that size it lost before, so the next prune picks "
         "nearly the same mask and undoes the filling in.",
@@ -146,10 +172,10 @@ STEPS = (
     Step(
         "What does a memory change?",
         "Now repeat this in rounds: fill in, prune, fill in, prune. But keep a memory: add up what every prune "
-        "removes, and add that to the weights before the next prune chooses. This is ADMM, a method of "
-        "optimisation, whose name for the memory is the dual variable.",
+        "removes, and add that to the weights before the next prune chooses. This is ADMM; its name for the memory is "
+        "the dual variable.",
         "How much of the mask is new in the end?",
-        ("Less than 2 in 100 places", "2 to 5 in 100 places", "More than 5 in 100 places"),
+        Share((1, 10, 30), 40, "of the mask", "each square a weight; a line every four"),
         ("sds-admm-wanda",),
         findings.dual,
         "A weight that the others cannot replace is missed in every round, so it grows in the memory until it wins its "
@@ -167,12 +193,8 @@ STEPS = (
         "When is a layer ready to be pruned?",
         "While a layer is filled in, any weight may take any value, even those that the next prune will set to zero. "
         "As in question 1, near zero means less than a tenth of the usual size.",
-        "Filled in for the last time, not yet pruned: what do the weights look like?",
-        (
-            "A bell as before: fewer than 20 in 100 near zero",
-            "In between: 20 to 40 in 100 near zero",
-            "Two groups: more than 40 in 100 near zero",
-        ),
+        "Filled in for the last time, not yet pruned: how many weights are near zero?",
+        Share((8, 25, 50), 80, "of all weights", "filled in, before the last prune", near=True),
         ("sds-admm-wanda",),
         findings.last_round,
         "Round by round the weights are pulled harder towards what the prune would keep, so in the end those that must "
@@ -187,14 +209,14 @@ STEPS = (
     ),
     Step(
         "Is it really better?",
-        "Four pruned models, all with exactly as many zeros: Wanda alone, SparseGPT alone, SDS, and SDS with the "
-        "memory of question 6.",
+        "Four pruned models with exactly as many zeros: Wanda alone, SparseGPT alone, SDS, and SDS with the memory of "
+        "question 6.",
         "Which is best at predicting a text that none of them has seen?",
-        (*NAMES.values(), "The best two are too close to call"),
+        Choice(tuple((name, "") for name in (*NAMES.values(), "The best two are too close to call"))),
         RUNS,
         findings.best,
-        "All were measured on the same pieces of text and compared piece by piece, so it does not matter whether the "
-        "text is easy or hard; still it is one text and one small model, and another may decide otherwise.",
+        "All were compared piece by piece on the same text, so it does not matter whether it is easy or hard; still "
+        "it is one text and one small model, and another may decide otherwise.",
         ("perplexity", "held-out text", "standard error", "overfitting"),
         Notes(
             10,

@@ -59,7 +59,7 @@ def handout(read: Callable[..., Evidence]) -> str:
 def _step(number: int, step: Step, read: Callable[..., Evidence]) -> str:
     try:
         found = step.find(read(*step.runs))
-        answer = f"<b>{html(step.options[found.right])}.</b> {html(found.said)}</p><p>{html(step.why)}"
+        answer = f"<b>{html(found.said)}</b> {html(found.details)}</p><p>{html(step.why)}"
     except SDSError as error:
         answer = f"<b>No answer here:</b> {html(str(error))}"
     asked = f"<h2>{number} · {html(step.title)}</h2><p>{html(step.before)} <i>{html(step.question)}</i></p>"

@@ -19,7 +19,7 @@ def test_a_share_is_of_weights_not_of_layers(evidence):
 
 
 def test_pictures_show_the_same_layer_of_every_run(evidence):
-    assert {name_of_layer(evidence.layer(name)) for name in RUNS} == {"block 1, mlp.down_proj"}
+    assert {name_of_layer(evidence.layer(name)) for name in RUNS} == {"block 1 · up_proj"}
 
 
 def test_a_missing_example_is_named(evidence, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from sds_core.lesson import findings
 from sds_core.lesson.evidence import RUNS, Evidence
 from sds_core.lesson.findings import between
-from sds_core.lesson.questions import STEPS
+from sds_core.lesson.questions import STEPS, Choice
 from sds_core.pruning.distribution import histogram
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.perplexity import format_perplexity
@@ -19,13 +19,22 @@ from sds_core.runs.study import StudySpread
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
-def test_a_step_answers_with_an_option_and_numbers(evidence, step):
+def test_a_step_answers_what_it_asks(evidence, step):
     some = Evidence(
         {name: evidence.runs[name] for name in step.runs}, {name: evidence.layer_stats[name] for name in step.runs}
     )
     found = step.find(some)
-    assert 0 <= found.right < len(step.options) and any(c.isdigit() for c in found.said)
-    assert "nan" not in found.said and found.figure["data"] and found.alt and found.caption.endswith(".")
+    assert found.said.endswith(".") and found.details.endswith(".") and "nan" not in found.said + found.details
+    if isinstance(step.guess, Choice):
+        assert found.value is None and 0 <= found.right < len(step.guess.options)
+    else:
+        assert found.right is None and found.value > 0 and any(c.isdigit() for c in found.said)
+
+
+def test_the_shape_is_named_as_the_option(evidence):
+    found = findings.removed(evidence)
+    assert found.said.startswith(STEPS[1].guess.options[found.right][0] + ":")
+    assert len(found.picture.sketches) == len(STEPS[1].guess.options)
 
 
 @pytest.mark.parametrize(("value", "place"), [(0.0, 0), (0.0199, 0), (0.02, 1), (0.1, 1), (0.2, 2), (0.9, 2)])
@@ -51,7 +60,10 @@ def test_the_cost_is_the_ratio_of_perplexities(evidence):
     perplexity = evidence.runs["base-wanda"].result().perplexity
     ratio = perplexity["sparse"].value / perplexity["dense"].value
     found = findings.cost(evidence)
-    assert f"{ratio:.3f} ±" in found.said and found.right == (0 if ratio < 2 else 1 if ratio < 5 else 2)
+    assert f"{ratio:.2f} times" in found.said and found.value == perplexity["sparse"].value
+    (wanda,) = found.picture.asked
+    assert (wanda.kind, wanda.ratio) == ("wanda", pytest.approx(ratio))
+    assert wanda.error == pytest.approx(ratio * perplexity["sparse"].error)
 
 
 def sure(differences: np.ndarray) -> bool:
@@ -73,17 +85,17 @@ def losses(evidence) -> dict[str, np.ndarray]:
 def test_the_repair_is_judged_by_windows_and_seeds(evidence, known_seeds):
     found, measured = findings.repair(evidence), losses(evidence)
     gain = measured["base-sparsegpt"] - measured["base-wanda"]
-    assert found.right == (1 if not sure(gain) else 2 if gain.mean() < 0 else 0)
-    assert f"{math.exp(gain.mean()):.3f} ±" in found.said
+    assert ("lower" in found.said) == (gain.mean() < 0) and ("not surely" in found.said) != sure(gain)
+    assert f"{math.exp(gain.mean()):.3f} ±" in found.details
 
 
 def test_best_is_the_lowest_perplexity_or_nobody(evidence, known_seeds):
     found, measured = findings.best(evidence), losses(evidence)
     first, second = sorted(measured, key=lambda name: measured[name].mean())[:2]
     assert found.right == (RUNS.index(first) if sure(measured[first] - measured[second]) else 4)
-    assert format_perplexity(math.exp(measured[first].mean())) in found.said
+    assert format_perplexity(math.exp(measured[first].mean())) in found.said + found.details
 
 
 def test_nothing_is_sure_where_seeds_are_unknown(evidence):
-    assert findings.repair(evidence).right == 1 and findings.best(evidence).right == 4
-    assert "error over seeds unknown" in findings.best(evidence).said
+    assert "not surely" in findings.repair(evidence).said and findings.best(evidence).right == 4
+    assert "error over seeds unknown" in findings.best(evidence).details

@@ -1,35 +1,41 @@
-"""The Walk's figures fit a projector and show what the runs hold."""
+"""The numbers of the Walk's pictures."""
 
 import numpy as np
 import pytest
 
-from sds_core.figures import layer as layer_figures
-from sds_core.lesson.pictures import CORNER, TALLEST, corner, from_its_end, near_zero_marked
-from sds_core.lesson.questions import STEPS
-
-
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
-def test_a_picture_is_seen_together_with_its_answer(evidence, step):
-    assert step.find(evidence).figure["layout"]["height"] <= TALLEST
+from sds_core.lesson.curves import HIGH, LOW
+from sds_core.lesson.pictures import ROWS, Bar, Bars, corner, distribution, round_end, sketches
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(64, 96), (64, 48), (20, 24)])
 def test_the_corner_is_the_upper_left(rows, columns):
     stored = np.arange(rows * min(columns, 64)).reshape(rows, -1)
-    codes, wide = corner(stored.flatten().tolist(), columns)
-    assert np.array_equal(np.reshape(codes, (-1, wide)), stored[:CORNER, :CORNER])
+    found = corner("a layer", stored.flatten().tolist(), columns)
+    assert (found.rows, found.columns) == stored[:ROWS].shape
+    assert np.array_equal(np.reshape(found.codes, (found.rows, found.columns)), stored[:ROWS])
 
 
-def test_the_player_starts_at_its_end(evidence):
-    plain = layer_figures.player(evidence.layer("sds-admm-wanda"))
-    ended = from_its_end(plain)
-    last = plain["frames"][-1]["data"]
-    assert [trace["y"] for trace in ended["data"][: len(last)]] == [trace["y"] for trace in last]
-    assert plain["data"][0]["y"] != last[0]["y"], "with equal rounds nothing would be tested"
-    assert ended["data"][len(last) :] == plain["data"][len(last) :] and ended["frames"] == plain["frames"]
-    assert ended["layout"]["sliders"][0]["active"] == len(plain["frames"]) - 1
+@pytest.mark.parametrize(("value", "end"), [(114, 120), (120, 120), (15.1, 16), (1050, 1200)])
+def test_an_axis_ends_at_a_round_number(value, end):
+    assert round_end(value) == pytest.approx(end)
 
 
-def test_the_marked_band_is_a_tenth_of_a_deviation(evidence):
-    (band,) = near_zero_marked(layer_figures.ridges(evidence.layer("base-wanda")))["layout"]["shapes"]
-    assert (band["x0"], band["x1"]) == (-0.1, 0.1)
+def test_the_axis_leaves_room_for_the_numbers():
+    bars = Bars((Bar("dense", "dense", "", 10.0),), (Bar("wanda", "Wanda", "", 80.0),))
+    assert bars.top == pytest.approx(120)
+
+
+def test_sketches_lose_half_of_the_weights():
+    x = np.linspace(LOW, HIGH, 133)
+    bell = np.exp(-x * x / 2)
+    half, gap, humps = (np.array(one) for one in sketches(bell.tolist()))
+    assert half == pytest.approx(bell / 2)
+    assert gap.sum() == pytest.approx(bell.sum() / 2, rel=0.1) and set(gap[gap > 0] == bell[gap > 0]) == {True}
+    assert humps[66] == 0 and humps.sum() == pytest.approx(bell.sum() / 2, rel=0.1)
+
+
+def test_a_distribution_is_that_of_the_record(evidence):
+    dense, sparse = (evidence.stage("base-wanda", stage) for stage in ("dense", "sparse"))
+    found = distribution("a layer", dense, sparse)
+    assert found.zeros == pytest.approx(sparse["sparsity"], abs=1e-3)
+    assert max(found.after) < max(found.dense) and distribution("a layer", dense).after is None

@@ -23,7 +23,7 @@ def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
     """Two widths, both themes."""
     paths = {
         "start": "/",
-        "walk": "/walk?step=3",
+        "walk": "/walk?step=3&guess=46&shown=1",
         "micro": "/micro",
         "lab": "/lab",
         "run": f"/run?run={one}",
@@ -44,9 +44,7 @@ def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
 
 def of_the_readme(target: Path, visit: Any, examples: list[str], one: str) -> None:
     """One picture a page, from where it becomes telling."""
-    visitor = visit().open("/walk?step=5")
-    visitor.page.get_by_role("button", name="Reveal without a guess").click()
-    save(visitor, "Why not fill in the zeros?", target / "walk.png")
+    save(visit().open("/walk?step=7&guess=25&shown=1"), "Why prune", target / "walk.png")
     save(visit().open("/micro?step=prune&pruner=wanda&seed=10"), "What does each pruner look at?", target / "micro.png")
     save(visit().open(f"/layer?run={one}&cell={LAYER}"), f"block {LAYER.replace('.', ', ', 1)}", target / "layer.png")
     save(visit().open(f"/compare?runs={','.join(examples)}"), "At 2:4", target / "compare.png")
@@ -57,7 +55,7 @@ def save(visitor: Visitor, heading: str, path: Path) -> None:
     from PIL import Image
 
     visitor.page.set_viewport_size({"width": 1280, "height": 720})
-    visitor.page.locator(".js-plotly-plot").first.wait_for()
+    visitor.page.locator(".js-plotly-plot, main.picture > *").first.wait_for()
     visitor.page.wait_for_timeout(2500)
     visitor.page.evaluate(
         "heading => [...document.querySelectorAll('h1, h2, h3, h4, h5')].find(h => h.innerText.includes(heading))"

@@ -19,21 +19,32 @@ def mask_changed(visitor):
     return float(metric.get_by_test_id("stMetricValue").inner_text().strip("<%\N{NO-BREAK SPACE}"))
 
 
-def test_the_walk_leads_to_the_hand_out(visitor):
+def test_the_walk_is_walked_to_the_hand_out_by_keyboard(visitor):
     page = visitor.open("/walk").page
+    go = page.locator("main.walk .go")
     for number, step in enumerate(STEPS, 1):
         page.get_by_text(step.question).wait_for()
-        visitor.idle()  # what the last question showed stays until the page is drawn
-        assert page.locator(".js-plotly-plot").count() == 0 and page.get_by_text(step.why).count() == 0
-        page.locator(f".st-key-walk-guess-{number} label").filter(has_text=step.options[0]).click()
-        page.get_by_role("button", name="Reveal", exact=True).click()
+        before = go.bounding_box()
+        assert page.get_by_text(step.why).count() == 0
+        page.keyboard.press("1")
+        page.wait_for_url(f"**step={number}&guess=*")
+        page.keyboard.press("Enter")
         page.get_by_text(step.why).wait_for()
-        page.locator(".js-plotly-plot").wait_for()
-        answer = page.get_by_test_id("stMain").inner_text()
-        assert ("You were right." in answer) != (f"You said: {step.options[0]}." in answer)
+        assert go.bounding_box() == before or number == len(STEPS), "the button stays where it is"
+        assert (
+            page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") <= page.viewport_size["height"]
+        )
+        page.wait_for_url(f"**step={number}&guess=*&shown=1*")
         visitor.idle()
         if number < len(STEPS):
-            page.get_by_role("button", name="Next").click()
+            page.keyboard.press("ArrowRight")
+    assert page.title() == "Walk · SDS Studio"
+    page.reload()
+    page.get_by_text(STEPS[-1].why).wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text(STEPS[-2].question).wait_for()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text(STEPS[-1].why).wait_for()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the hand-out").click()
     printed = unescape(Path(download.value.path()).read_text())

@@ -74,17 +74,10 @@ def test_a_broken_example_is_a_sentence(runs, app, tmp_path, monkeypatch):
     assert not at.exception and "sds-wanda.zip is broken" in at.error[0].value
 
 
-def test_the_finished_example_is_one_click_away(finished, runs, app, tmp_path, monkeypatch):
-    from sds_core.runs.archive import pack
-
-    folder = tmp_path / "examples"
-    folder.mkdir()
-    monkeypatch.setattr(examples, "FOLDER", folder)
-    pack(finished["fused"], folder / "sds-admm-wanda.zip")
-    monkeypatch.setenv("SDS_RUNS", str(runs))
+def test_the_finished_example_is_one_click_away(shipped, app):
     at = app(PAGE)
     at.button(key="examples").click().run()
-    assert not at.exception and ids() == [finished["fused"].id]
+    assert not at.exception and len(ids()) == 4
     assert "<h1 class='unseen'>Studio</h1>" in at.get("html")[0].proto.body
 
 

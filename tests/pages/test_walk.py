@@ -1,8 +1,10 @@
-"""Walk: every step, prediction and reveal, notes, wrong addresses, missing examples, the hand-out."""
+"""Walk: every step's numbers, prediction and reveal in the address, notes, wrong addresses, missing examples."""
+
+import json
 
 import pytest
 
-from sds_core.lesson.questions import STEPS
+from sds_core.lesson.questions import STEPS, Choice
 from sds_core.runs import examples
 from tests.pages.test_run import address, texts
 
@@ -20,74 +22,46 @@ def none_shipped(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "FOLDER", tmp_path / "nowhere")
 
 
-def drawn(at) -> list[str]:
-    """Keys of the pictures."""
-    return [chart.proto.id.partition("-walk-")[2] for chart in at.get("plotly_chart")]
-
-
-def buttons(at) -> list[str]:
-    return [button.key for button in at.button]
-
-
-def right(at, number: int) -> int:
-    """Place of the option that the page calls right."""
-    shown = texts(at)
-    (place,) = [i for i, option in enumerate(STEPS[number - 1].options) if f"{option}.**" in shown]
-    return place
-
-
-def test_it_opens_with_the_first_question_only(shipped, app):
-    at = app(PAGE)
-    assert not at.exception and at.title[0].value == "Why prune, fill in, and prune again?"
-    assert at.subheader[0].value == f"1 · {STEPS[0].title}"
-    assert at.button(key="walk-reveal").label == "Reveal without a guess"
-    assert "walk-back" not in buttons(at)
+def numbers(at) -> dict:
+    """What the picture is drawn from."""
+    (picture,) = at.get("bidi_component")
+    return json.loads(picture.proto.json)[0]
 
 
 @pytest.mark.parametrize("number", range(1, LAST + 1))
-def test_every_step_asks_and_then_answers(shipped, app, number):
-    at = app(PAGE, step=str(number))
-    step = STEPS[number - 1]
-    assert not at.exception and not at.error and step.before in texts(at) and step.question in texts(at)
-    assert drawn(at) == [] and step.why not in texts(at)
-    at.button(key="walk-reveal").click().run()
+def test_every_step_has_its_question_and_its_answer(shipped, app, number):
+    at = app(PAGE, step=str(number), shown="1")
     assert not at.exception and not at.error
-    assert drawn(at) == [str(number)] and at.info[0].value == step.why
-    assert "You were right" not in texts(at) and "You said" not in texts(at)
+    found, step = numbers(at), STEPS[number - 1]
+    assert found["view"] == {"step": number, "guess": "", "shown": True}
+    assert [found["step"][name] for name in ("before", "question", "why")] == [step.before, step.question, step.why]
+    answer = found["step"]["answer"]
+    if isinstance(step.guess, Choice):
+        assert [one["name"] for one in answer["options"]] == [name for name, _ in step.guess.options]
+        assert answer["right"] in [one["guess"] for one in answer["presets"]]
+    else:
+        assert len(answer["presets"]) == 3 and 0 <= answer["value"] < answer["top"]
+        assert all(int(one["guess"]) <= answer["top"] for one in answer["presets"])
 
 
-def test_a_prediction_is_judged_and_kept(shipped, app):
-    at = app(PAGE, step="2")
-    at.button(key="walk-reveal").click().run()
-    truth = right(at, 2)
-    at.button(key="walk-again").click().run()
-    assert not at.exception and drawn(at) == []
-    at.radio(key="walk-guess-2").set_value(truth).run()
-    assert at.button(key="walk-reveal").label == "Reveal"
-    at.button(key="walk-reveal").click().run()
-    assert "**You were right. " in texts(at) and not at.radio, "what was said stands"
-    at.button(key="walk-next").click().run()
-    assert address(at, "step") == "3" and drawn(at) == []
-    at.button(key="walk-back").click().run()
-    assert "**You were right. " in texts(at) and drawn(at) == ["2"]
-    at.button(key="walk-again").click().run()
-    other = (truth + 1) % 3
-    at.radio(key="walk-guess-2").set_value(other).run()
-    at.button(key="walk-reveal").click().run()
-    assert right(at, 2) == truth and f"You said: {STEPS[1].options[other]}." in texts(at)
+def test_guesses_of_a_perplexity_are_multiples_of_the_known_one(shipped, app):
+    answer = numbers(app(PAGE, step="3"))["step"]["answer"]
+    dense, wanda = answer["rows"]
+    assert (dense["role"], wanda["role"]) == ("known", "asked") and answer["value"] == wanda["value"]
+    assert [one["guess"] for one in answer["presets"]] == [str(round(times * dense["value"])) for times in (2, 4, 8)]
 
 
-def test_it_is_walked_to_its_end(shipped, app):
-    at = app(PAGE)
-    seen = ["1"]
-    while "walk-next" in buttons(at):
-        assert not at.get("download_button")
-        at.button(key="walk-next").click().run()
-        assert not at.exception and not at.error
-        seen.append(address(at, "step"))
-    assert seen == [str(number) for number in range(1, LAST + 1)]
-    assert [button.proto.label for button in at.get("download_button")] == ["Download the hand-out"]
-    assert [link.proto.page for link in at.get("page_link")] == ["micro", "lab"]
+def test_the_address_keeps_guess_and_reveal(shipped, app):
+    at = app(PAGE, step="8", guess="c", shown="1")
+    assert numbers(at)["view"] == {"step": 8, "guess": "c", "shown": True}
+    at.run()
+    assert numbers(at)["view"] == {"step": 8, "guess": "c", "shown": True}
+    assert numbers(app(PAGE, step="3", guess="46"))["view"] == {"step": 3, "guess": "46", "shown": False}
+
+
+@pytest.mark.parametrize(("step", "guess"), [("8", "f"), ("8", "46"), ("8", "ab"), ("3", "b"), ("3", "-1"), ("3", "²")])
+def test_a_guess_that_is_not_offered_is_none(shipped, app, step, guess):
+    assert numbers(app(PAGE, step=step, guess=guess))["view"]["guess"] == ""
 
 
 def test_notes_are_for_the_teacher_only(shipped, app):
@@ -96,17 +70,19 @@ def test_notes_are_for_the_teacher_only(shipped, app):
     assert note not in texts(at)
     at.toggle(key="walk-notes").set_value(True).run()
     assert note in texts(at) and f"{STEPS[3].notes.minutes} minutes" in texts(at) and address(at, "notes") == "1"
-    at.button(key="walk-next").click().run()
-    assert STEPS[4].notes.mistaken in texts(at)
     at.toggle(key="walk-notes").set_value(False).run()
-    assert STEPS[4].notes.mistaken not in texts(at) and address(at, "notes") == "0"
+    assert note not in texts(at) and address(at, "notes") == "0"
 
 
-def test_the_row_of_numbers_leads_to_any_step(shipped, app):
-    at = app(PAGE, step="2", notes="1")
-    at.segmented_control(key="walk-step").set_value(6).run()
-    assert not at.exception and address(at, "step") == "6" and address(at, "notes") == "1"
-    assert at.subheader[0].value == f"6 · {STEPS[5].title}" and STEPS[5].notes.ask in texts(at)
+def test_a_projector_shows_the_picture_alone(shipped, app):
+    at = app(PAGE, step="4", present="1")
+    assert not at.exception and numbers(at)["present"] and not at.toggle
+
+
+def test_the_hand_out_waits_at_the_end(shipped, app):
+    assert not app(PAGE, step=str(LAST - 1)).get("download_button")
+    (button,) = app(PAGE, step=str(LAST)).get("download_button")
+    assert button.proto.label == "Download the hand-out"
 
 
 @pytest.mark.parametrize(
@@ -115,15 +91,12 @@ def test_the_row_of_numbers_leads_to_any_step(shipped, app):
 )
 def test_a_wrong_address_starts_the_walk(shipped, app, name, value):
     at = app(PAGE, **{name: value})
-    assert not at.exception and at.subheader[0].value == f"1 · {STEPS[0].title}"
+    assert not at.exception and numbers(at)["step"]["number"] == 1
     assert f"“{name}={value[:40]}” in the address" in at.error[0].value and len(at.error) == 1
 
 
-def test_a_missing_example_is_a_sentence(none_shipped, app):
+def test_a_missing_example_is_a_sentence_and_the_walk_goes_on(none_shipped, app):
     at = app(PAGE, step="8")
-    at.button(key="walk-reveal").click().run()
-    assert not at.exception and drawn(at) == []
-    assert "finished run that is missing: base-wanda" in at.error[0].value
-    assert at.get("download_button")
-    at.button(key="walk-back").click().run()
-    assert not at.exception and not at.error and STEPS[6].question in texts(at)
+    assert not at.exception and "finished run that is missing: base-wanda" in at.error[0].value
+    found = numbers(at)
+    assert "step" not in found and found["view"]["step"] == 8 and len(found["titles"]) == LAST

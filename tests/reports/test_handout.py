@@ -24,7 +24,7 @@ def test_every_question_is_there_with_its_answer_and_reason(page, evidence):
     for step in STEPS:
         found = step.find(evidence)
         assert step.before in text and step.question in text and step.why in text
-        assert f"{step.options[found.right]}. {found.said}" in text
+        assert f"{found.said} {found.details}" in text
 
 
 def test_the_picture_shows_the_four_stages_inside_its_frame(page):

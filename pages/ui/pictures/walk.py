@@ -159,11 +159,11 @@ class View:
 
 @dataclass(frozen=True)
 class Walk:
-    """The titles of all steps, and the one that is chosen."""
+    """The titles of all steps, and the one that is chosen; None where its answer is not here."""
 
     view: View
     titles: tuple[str, ...]
-    step: Step
+    step: Step | None
     present: bool = False
 
 

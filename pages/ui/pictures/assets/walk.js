@@ -53,7 +53,7 @@ const again = (state) => {
   state.pick({ shown: false, guess: "" });
 };
 const on = (state) => (state.view.shown || !here(state) ? go(state, state.view.step + 1) : reveal(state));
-const here = ({ data, view }) => data.step.number === view.step && data.step;
+const here = ({ data, view }) => data.step?.number === view.step && data.step;
 
 function keys(event, state) {
   const target = event.composedPath()[0];
