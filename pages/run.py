@@ -156,7 +156,8 @@ def results(run: Run) -> None:
         )
     st.caption(
         f"× is the ratio to the dense model on the same windows, ± its paired standard error. Pruned are "
-        f"{result.pruned:,} of {result.prunable:,} prunable weights; the model has {result.total:,} in all."
+        f"{result.pruned:,} of {result.prunable:,} prunable weights; the model has {result.total:,} in all, of which "
+        f"{100 * result.zero_share:.2f} % are exactly zero."
     )
     if result.chosen:
         counts = " and ".join(

@@ -63,6 +63,7 @@ def run_result(losses: Mapping[Stage, Sequence[float]] | None = None, **changes:
         "pruned": 40,
         "prunable": 80,
         "total": 100,
+        "zeros": 45,
         "excluded": {},
         "chosen": {},
         "seconds": {"fused": 1.0},

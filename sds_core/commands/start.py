@@ -124,7 +124,8 @@ def _inspect(options: argparse.Namespace) -> int:
     run = create(external_config(options.checkpoint, options.dense, values))
     code = follow_new([run])
     if run.folder.exists() and (result := run.result()):
-        zeros = f"{result.pruned:,} of {result.prunable:,} prunable weights are zero ({result.sparsity:.4%})"
+        zeros = f"{result.pruned:,} of {result.prunable:,} prunable weights are zero ({result.sparsity:.4%}), "
+        zeros += f"{result.zeros:,} of all {result.total:,} ({result.zero_share:.4%})"
         others = len(result.other_differing_tensors)
         print(
             f"pattern {run.config.pattern}: {zeros}"

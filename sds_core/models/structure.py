@@ -107,6 +107,10 @@ class ModelStructure:
         """Number of weights in the whole model, shared ones once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    def count_zeros(self) -> int:
+        """Return the number of weights in the whole model that are exactly zero, whatever made them so."""
+        return sum(int((parameter == 0).sum()) for parameter in self.store.parameters(self.model))
+
     def wrap(self, hidden: Tensor) -> Any:
         """Hidden states in the container that the blocks return."""
         return hidden if self.output is None else type(self.output)([hidden, *self.output])

@@ -59,6 +59,10 @@ class WeightStore:
         """The whole model can be called inside the `with`; each block is resident during its own call."""
         yield
 
+    def parameters(self, model: nn.Module) -> Iterator[nn.Parameter]:
+        """Yield all parameters of the model, shared ones once; each holds its weight until the next is asked for."""
+        yield from model.parameters()
+
     def hidden_states(self, tensors: Iterable[Tensor] = ()) -> HiddenStates:
         """A new list for the hidden states of windows, all of one shape."""
         return list(tensors)
@@ -152,6 +156,13 @@ class DiskWeightStore(WeightStore):
                 stack.callback(block.register_forward_pre_hook(begin).remove)
                 stack.callback(block.register_forward_hook(end).remove)
             yield
+
+    def parameters(self, model: nn.Module) -> Iterator[nn.Parameter]:
+        in_blocks = {id(parameter) for parameters in self._blocks.values() for parameter in parameters.values()}
+        yield from (parameter for parameter in model.parameters() if id(parameter) not in in_blocks)
+        for block, parameters in self._blocks.items():
+            with self.resident(block):
+                yield from parameters.values()
 
     def hidden_states(self, tensors: Iterable[Tensor] = ()) -> HiddenStates:
         return HiddenStateFile(self._scratch, tensors)

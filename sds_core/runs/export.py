@@ -101,6 +101,7 @@ def _card(run: Run) -> ModelCard:
         "|---|---|",
         f"| pruned weights | {result.pruned:,} of {result.prunable:,} prunable ({result.sparsity:.4%}) |",
         f"| of all weights | {result.model_sparsity:.4%} of {result.total:,} |",
+        f"| exactly zero, pruned or not | {result.zeros:,} of all weights ({result.zero_share:.4%}) |",
     ]
     for stage, measured in result.perplexity.items():
         lines.append(f"| perplexity, {stage} | {format_perplexity(measured.value)} |")

@@ -50,15 +50,30 @@ class ExternalCheckpoint:
             for linear in block.linears
         }
         if not self.pruned_layers():
-            raise SDSError(
-                f"nothing in {folder} is pruned: no layer has {BY_CHANCE:.0%} zeros among its weights",
-                cure="name the pruned checkpoint first and its dense model after --dense",
-            )
+            raise self._nothing_pruned(folder)
         layers = {f"{name}.weight" for name in self._linears}
         self.other_differing_tensors = [
             name for name in mine if name not in layers and not _same(its[name], mine[name])
         ]
         """Tensors outside the prunable layers that differ from the dense model's."""
+
+    def _nothing_pruned(self, folder: str) -> SDSError:
+        """Return the error for a checkpoint whose prunable layers are dense, with the zeros that are elsewhere."""
+        named = self.loaded.model.named_parameters()
+        shares = {name: float((p == 0).float().mean()) for name, p in named if p.ndim > 1}
+        zeros = [f"{name} ({share:.2%})" for name, share in shares.items() if share >= BY_CHANCE]
+        few = f"has {BY_CHANCE:.0%} zeros among its weights"
+        if not zeros:
+            return SDSError(
+                f"nothing in {folder} is pruned: no layer {few}",
+                cure="name the pruned checkpoint first and its dense model after --dense",
+            )
+        share = self.structure.count_zeros() / self.structure.total
+        some = ", ".join(zeros[:3]) + (" …" if len(zeros) > 3 else "")
+        return SDSError(
+            f"{share:.2%} of all weights of {folder} are zero, but no prunable layer {few}: the zeros are in {some}",
+            cure="only linear layers can be looked at; experts that are stored as one tensor cannot",
+        )
 
     @staticmethod
     def _refuse_other_shapes(folder: str, its: dict[str, Tensor], mine: dict[str, Tensor]) -> None:

@@ -16,7 +16,10 @@ from sds_core.runs.run_folder import Run, ids, open_run
 SAME_DENSE = 0.05
 """Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,
 less than another model of the same size."""
-INCIDENTAL = ("seed", "model", "title", "dtype", "device", "threads", "weights", "keep_weights", "partial", *MEASURED)
+INCIDENTAL = (
+    *("seed", "model", "title", "experiment", "dtype", "device", "threads", "weights", "keep_weights", "partial"),
+    *MEASURED,
+)
 """Options that make no other configuration: the seed, names, where and how precisely it is computed, and what is
 measured (whether model and windows are the same shows in what was measured)."""
 

@@ -194,6 +194,7 @@ def _result(
         pruned=sum(layer.pruned for layer in layers),
         prunable=context.structure.prunable,
         total=context.structure.total,
+        zeros=(external.structure if external else context.structure).count_zeros(),
         excluded=context.structure.excluded,
         other_differing_tensors=tuple(external.other_differing_tensors) if external else (),
         chosen=dict(Counter(layer.chosen for layer in layers if layer.chosen)),

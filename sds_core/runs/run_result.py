@@ -47,6 +47,8 @@ class RunResult:
     """Weights in layers that can be pruned."""
     total: int
     """Weights of the whole model."""
+    zeros: int
+    """Weights of the whole model that are exactly zero: pruned ones, and those that were zero before or elsewhere."""
     excluded: dict[str, str]
     """Linear layers inside blocks that are not pruned, by full name, and why."""
     other_differing_tensors: tuple[str, ...] = ()
@@ -80,6 +82,11 @@ class RunResult:
         return self.pruned / self.total
 
     @property
+    def zero_share(self) -> float:
+        """Share of weights that are exactly zero among all."""
+        return self.zeros / self.total
+
+    @property
     def dense_perplexity(self) -> MeasuredPerplexity:
         """Perplexity of the dense model."""
         return self.perplexity["dense"]
@@ -102,6 +109,8 @@ class RunResult:
                 raise ValueError(f"perplexity.{stage} is missing")
         if not 0 < result.prunable <= result.total:
             raise ValueError("prunable is not between 1 and total")
+        if not 0 <= result.zeros <= result.total:
+            raise ValueError("zeros is not between 0 and total")
         if len({(len(one.losses), one.tokens) for one in result.perplexity.values()}) > 1:
             raise ValueError("perplexities are of different windows")
         return result

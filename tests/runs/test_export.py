@@ -1,10 +1,12 @@
 """Exported folders of several families: loaded by transformers alone they are the run's final model, to the bit."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sds_core.models.calibration import evaluation_windows
@@ -16,6 +18,7 @@ from sds_core.runs.export import export
 from sds_core.runs.new_run import create
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, build, randomised
+from tests.models.folders import change_weights
 from tests.models.gguf_files import write_gguf
 from tests.small_runs import config, finish
 
@@ -98,3 +101,25 @@ def test_a_model_that_came_as_gguf_is_exported_as_any_other(tiny_folder: Path, t
     exported = check(path, tmp_path / "out", tiny_folder / "text.txt")
     assert not hasattr(exported.config, "quantization_config")
     assert convert_gguf(path) != tmp_path / "out"
+
+
+@pytest.mark.parametrize("weights", ["memory", "disk"])
+def test_the_card_tells_zeros_that_no_mask_made(weights: str, tiny_folder: Path, tmp_path: Path) -> None:
+    """A model in which 70 % of each layer are zero already, pruned by 50 %."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "sparse")
+
+    def thin(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if "proj" in name:
+                flat = tensor.view(-1)
+                flat[flat.abs().argsort()[: round(0.7 * flat.numel())]] = 0
+
+    change_weights(folder, thin)
+    run = finish(create(config(folder, method="base", pruner="magnitude", pattern="50%", weights=weights)))
+    out = export(run, str(tmp_path / "out"))
+    stored = {name: t for file in out.glob("*.safetensors") for name, t in load_file(file).items()}
+    zeros, total = sum(int((t == 0).sum()) for t in stored.values()), sum(t.numel() for t in stored.values())
+    assert run.result().zeros == zeros > 1.39 * run.result().pruned and run.result().total == total
+    assert f"| exactly zero, pruned or not | {zeros:,} of all weights ({zeros / total:.4%}) |" in (
+        out / "README.md"
+    ).read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from sds_core.__main__ import main
 from sds_core.errors import SDSError
@@ -20,7 +21,9 @@ from sds_core.runs.external import external_config
 from sds_core.runs.new_run import create
 from sds_core.runs.outcomes import outcome_of
 from sds_core.runs.ranking import rank
-from sds_core.runs.run_folder import open_run
+from sds_core.runs.run_folder import ids, open_run
+from tests.conftest import byte_level_tokenizer
+from tests.models.families import LLAMA, randomised
 from tests.small_runs import config, finish, work_here
 
 SMALL = "--samples 3 --length 32 --eval-windows 4 --eval-length 32 --threads 1"
@@ -38,6 +41,12 @@ def pruned(tiny_folder, tmp_path_factory):
         patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("pruned")))
         run = finish(create(config(tiny_folder, method="base", pruner="magnitude")))
         return run, export(run, str(tmp_path_factory.mktemp("out") / "pruned"))
+
+
+def launch_here(runs):
+    """Seconds instead of a process of its own."""
+    work_here(runs)
+    return SimpleNamespace(poll=lambda: 0, wait=lambda: 0)
 
 
 def spoil(folder, target, change):
@@ -75,11 +84,7 @@ def test_what_one_exported_is_found_again(pruned, tiny_folder):
 
 
 def test_the_command_makes_the_run_and_its_command_line_equals_it(pruned, tiny_folder, capsys, runs_root, monkeypatch):
-    def launch(runs):
-        work_here(runs)
-        return SimpleNamespace(poll=lambda: 0, wait=lambda: 0)
-
-    monkeypatch.setattr("sds_core.commands.follow.launch", launch)  # seconds instead of a process of its own
+    monkeypatch.setattr("sds_core.commands.follow.launch", launch_here)
     text = tiny_folder / "text.txt"
     texts = ["--calibration", f"{text}@0-4000", "--evaluation", f"{text}@5000-9000"]
     words = ["inspect", str(pruned[1]), "--dense", str(tiny_folder), *texts, *SMALL.split()]
@@ -159,3 +164,53 @@ def test_a_pattern_that_is_not_there_ends_the_run_with_the_one_that_is(pruned, t
 def test_the_three_options_go_together(given):
     with pytest.raises(SDSError, match=r"go together.*sds_core inspect"):
         RunConfig(**given)
+
+
+def prune_2_of_4(weight):
+    """Zero the two smallest of every four neighbours along the last axis."""
+    groups = weight.view(*weight.shape[:-1], -1, 4)
+    groups.scatter_(-1, groups.abs().argsort(-1)[..., :2], 0)
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    """A Mixtral whose experts are stored as one tensor each way, and copies pruned 2:4 in the experts alone and also in
+    the attention, with their numbers of zeros."""
+    folder = tmp_path_factory.mktemp("mixture")
+    options = LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2, "vocab_size": 288}
+    model = randomised(AutoModelForCausalLM.from_config(AutoConfig.for_model("mixtral", **options)))
+    zeros = {}
+    for name, part in (("dense", ()), ("experts", ("experts",)), ("both", ("experts", "self_attn"))):
+        for key, parameter in model.named_parameters():
+            if any(f".{word}." in key for word in part):
+                prune_2_of_4(parameter.data)
+        model.save_pretrained(folder / name)
+        byte_level_tokenizer().save_pretrained(folder / name)
+        stored = load_file(folder / name / "model.safetensors").values()
+        zeros[name] = sum(int((tensor == 0).sum()) for tensor in stored), sum(tensor.numel() for tensor in stored)
+    return folder, zeros
+
+
+def test_zeros_in_experts_are_told_beside_those_of_the_mask(mixture, tiny_folder, capsys, monkeypatch, runs_root):
+    folder, zeros = mixture
+    texts = f"--calibration {tiny_folder}/text.txt@0-4000 --evaluation {tiny_folder}/text.txt@5000-9000 --partial"
+    monkeypatch.setattr("sds_core.commands.follow.launch", launch_here)
+    assert (
+        main(["inspect", str(folder / "both"), "--dense", str(folder / "dense"), *texts.split(), *SMALL.split()]) == 0
+    )
+    (run,) = map(open_run, ids())
+    result, (count, total) = run.result(), zeros["both"]
+    attention = 3 * (32 * 32 * 2 + 16 * 32 * 2)
+    assert (result.pruned, result.prunable) == (attention // 2, attention)
+    assert (result.zeros, result.total) == (count, total) and count / total > 0.35
+    assert f"prunable weights are zero (50.0000%), {count:,} of all {total:,} ({count / total:.4%})" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_checkpoint_pruned_in_its_experts_alone_is_refused_with_their_share(mixture):
+    folder, zeros = mixture
+    count, total = zeros["experts"]
+    where = r"model\.layers\.0\.mlp\.experts\.(gate_up|down)_proj \(50\.00%\)"
+    with pytest.raises(SDSError, match=f"{count / total:.2%} of all weights of .* are zero, but no .* {where}"):
+        look(folder / "experts", folder / "dense")

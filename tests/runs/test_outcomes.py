@@ -18,6 +18,7 @@ def configuration(**changes) -> str:
         {"seed": 1},
         {"threads": 4},
         {"title": "mine"},
+        {"experiment": "mine"},
         {"weights": "disk"},
         {"dtype": "float32"},
         {"method": "sds", "schedule": "staged", "phase": 1},

@@ -18,8 +18,8 @@ def test_a_result_survives_its_file():
 
 
 def test_shares_are_those_of_the_counts():
-    result = run_result(pruned=30, prunable=60, total=120)
-    assert result.sparsity == 0.5 and result.model_sparsity == 0.25
+    result = run_result(pruned=30, prunable=60, total=120, zeros=90)
+    assert result.sparsity == 0.5 and result.model_sparsity == 0.25 and result.zero_share == 0.75
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_shares_are_those_of_the_counts():
         ({"last": "sparse"}, "perplexity.sparse is missing"),
         ({"prunable": 0}, "prunable"),
         ({"prunable": 101}, "prunable"),
+        ({"zeros": 101}, "zeros is not between 0 and total"),
         ({"pruned": "40"}, "pruned is not a whole number"),
         ({"software": {}}, "software.version is missing"),
     ],
