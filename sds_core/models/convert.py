@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import write_json
-from sds_core.models.find_model import DESCRIPTION, description_files, download
+from sds_core.models.companion_files import copy_companions
+from sds_core.models.find_model import BESIDE, description_files, download
 from sds_core.models.load import load_model
 from sds_core.models.tensor_files import new_model_folder, save_tensors
 from sds_core.models.weight_files import INDEX, SINGLE, shard_names
@@ -35,6 +36,7 @@ def convert(name: str, target: Path) -> None:
         for path in description_files(source):
             if path.name != PICKLED_INDEX:
                 shutil.copy(path, folder)
+        copy_companions(source, folder)
         _convert_weights(source, folder)
         load_model(str(folder), weights="auto")  # refuses what is not a whole model
 
@@ -43,7 +45,7 @@ def _find_pickled(name: str) -> Path:
     """The folder with a model's pickled weights, downloaded first if need be."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = download(name, [*DESCRIPTION, PICKLED])
+        folder = download(name, [*BESIDE, PICKLED])
         if not (folder / PICKLED).is_file() and (folder / PICKLED_INDEX).is_file():
             download(name, shard_names(folder / PICKLED_INDEX), folder.name)
     if not (folder / PICKLED).is_file() and not (folder / PICKLED_INDEX).is_file():

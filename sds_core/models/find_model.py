@@ -8,11 +8,14 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
+from sds_core.models.companion_files import LICENCES
 from sds_core.models.gguf_import import DEMO, convert_gguf, demo_file
 from sds_core.models.weight_files import INDEX, SINGLE, has_weights, shard_names, weight_files
 
 DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
 """Files of configuration and tokenizer."""
+BESIDE = [*DESCRIPTION, *LICENCES]
+"""Files to download beside the weights."""
 ADAPTER = "adapter_config.json"
 
 
@@ -116,7 +119,7 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
 
 def _download_model(name: str) -> Path:
     """Download a hub model's description and the one set of weights that is loaded; repositories may hold several."""
-    folder = download(name, DESCRIPTION)
+    folder = download(name, BESIDE)
     _refuse_adapter(folder, name)
     if not has_weights(folder):
         download(name, [SINGLE], folder.name)

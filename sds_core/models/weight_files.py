@@ -12,8 +12,9 @@ from torch import Tensor
 from sds_core.errors import SDSError, first_line
 
 SINGLE = "model.safetensors"
+CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
-"""File names of transformers: a single file, and the index of several."""
+"""File names of transformers: weights in a single file, the configuration, and the index of several files."""
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 """One of several files, with their number."""
 

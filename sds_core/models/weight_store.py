@@ -170,9 +170,8 @@ class DiskWeightStore(WeightStore):
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         """Save one file for the non-block weights and one for each block, so that memory holds at most one block."""
         in_blocks = {name for parameters in self._blocks.values() for name in parameters}
-        non_block = {
-            name: tensor for name, tensor in model.state_dict().items() if name in self._files.shapes.keys() - in_blocks
-        }
+        outside = self._files.shapes.keys() - in_blocks
+        non_block = _shared_once({name: tensor for name, tensor in model.state_dict().items() if name in outside})
         weight_map, size, count = dict[str, str](), 0, 1 + len(self._blocks)
 
         def write(number: int, tensors: dict[str, Tensor]) -> None:
@@ -190,6 +189,12 @@ class DiskWeightStore(WeightStore):
         model.config.save_pretrained(folder)
         if model.generation_config is not None:
             model.generation_config.save_pretrained(folder)
+
+
+def _shared_once(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors without those that are an earlier one under another name, such as a head tied to embeddings."""
+    first = {(tensor.data_ptr(), tensor.shape, tensor.stride()): name for name, tensor in reversed(tensors.items())}
+    return {name: tensors[name].contiguous() for name in tensors if name in first.values()}
 
 
 def stored_blocks(model: nn.Module) -> list[tuple[nn.Module, dict[str, nn.Parameter]]]:

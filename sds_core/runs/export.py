@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sds_core.errors import SDSError
 from sds_core.files import make_folder, require_space
+from sds_core.models.companion_files import copy_companions, write_config
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import Block, find_blocks
@@ -68,7 +69,7 @@ def _checkpoint(run: Run) -> LoadedModel:
 
 
 def export(run: Run, folder: str) -> Path:
-    """Write the pruned model, its tokenizer and a card made from the record into a new folder; returns it.
+    """Write the pruned model, the files beside it and a card made from the record into a new folder; return it.
 
     Raises:
         SDSError: the run is not finished or has no weights, the folder is in use, its model has changed.
@@ -81,7 +82,8 @@ def export(run: Run, folder: str) -> Path:
     require_space(target.parent, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
     with new_model_folder(target) as made:
         loaded.store.save(loaded.model, made)
-        loaded.tokenizer.save_pretrained(made)
+        copy_companions(loaded.folder, made)
+        write_config(loaded.folder, made, loaded.model)
         _card(run).save(made / "README.md")
     return target
 

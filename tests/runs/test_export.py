@@ -1,5 +1,6 @@
 """Exported folders of several families: loaded by transformers alone they are the run's final model, to the bit."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sds_core.models.calibration import evaluation_windows
+from sds_core.models.companion_files import copy_companions
 from sds_core.models.gguf_import import convert_gguf
 from sds_core.models.load import load_model
 from sds_core.models.structure import find_blocks
@@ -18,7 +20,7 @@ from sds_core.runs.export import export
 from sds_core.runs.new_run import create
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, build, randomised
-from tests.models.folders import change_weights
+from tests.models.folders import change_config, change_weights
 from tests.models.gguf_files import write_gguf
 from tests.small_runs import config, finish
 
@@ -123,3 +125,79 @@ def test_the_card_tells_zeros_that_no_mask_made(weights: str, tiny_folder: Path,
     assert f"| exactly zero, pruned or not | {zeros:,} of all weights ({zeros / total:.4%}) |" in (
         out / "README.md"
     ).read_text(encoding="utf-8")
+
+
+CODE = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+
+
+@pytest.fixture
+def furnished(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A model folder with all that people have in theirs, and fields that name code of its repository."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "furnished")
+    (folder / "processor_config.json").write_text('{"processor_class":   "OwnProcessor"}')
+    (folder / "preprocessor_config.json").write_text('{"size": 224,\n\n"image_mean": [0.5]}')
+    (folder / "generation_config.json").write_text('{"bos_token_id": 0,  "eos_token_id": [0, 5], "temperature": 0.6}')
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}\r\n")
+    (folder / "LICENSE").write_bytes("Ωwn licence\n".encode())
+    (folder / "modeling_own.py").write_text("raise SystemExit")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(tokenizer | {"tokenizer_class": "PreTrainedTokenizerFast"}, indent=5)
+    )
+    change_config(folder, auto_map=CODE, architectures=["OwnForCausalLM"], rope_theta=500.0, torch_dtype="float32")
+    return folder
+
+
+@pytest.mark.parametrize("weights", ["memory", "disk"])
+def test_files_beside_the_weights_come_along_byte_for_byte(weights: str, furnished: Path, tmp_path: Path) -> None:
+    run = finish(create(config(furnished, method="base", pruner="magnitude", weights=weights)))
+    out = export(run, str(tmp_path / "out"))
+    names = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+    for name in (*names, "generation_config.json", "chat_template.jinja", "LICENSE"):
+        assert (out / name).read_bytes() == (furnished / name).read_bytes(), name
+    assert not [path.name for path in out.iterdir() if path.suffix == ".py"]
+    mine, its = (json.loads((folder / "config.json").read_text()) for folder in (out, furnished))
+    changed = {"auto_map", "architectures", "tie_word_embeddings"}
+    assert {key: mine[key] for key in mine if key not in changed} == {k: its[k] for k in its if k not in changed}
+    assert mine["architectures"] == ["LlamaForCausalLM"] and "auto_map" not in mine
+    for trusted in (False, True):
+        loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(out, trust_remote_code=trusted)
+        assert type(loaded).__name__ == "LlamaForCausalLM"
+        assert AutoTokenizer.from_pretrained(out, trust_remote_code=trusted)("half").input_ids
+
+
+def test_code_that_a_tokenizer_names_does_not_come_along(furnished: Path, tmp_path: Path) -> None:
+    path = furnished / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoTokenizer": ["own.Own", None]}}))
+    copy_companions(furnished, tmp_path)
+    assert "auto_map" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)("half").input_ids
+
+
+def test_a_tokenizers_class_is_one_that_transformers_4_knows(tiny_folder: Path, tmp_path: Path) -> None:
+    assert json.loads((tiny_folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "TokenizersBackend"
+    copy_companions(tiny_folder, tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert AutoTokenizer.from_pretrained(tmp_path)("half").input_ids == byte_level_tokenizer()("half").input_ids
+
+
+@pytest.mark.parametrize("weights", ["memory", "disk"])
+def test_shared_tensors_are_stored_once(weights: str, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model", tied())
+    change_weights(folder, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].clone()}))
+    texts = {"calibration": f"{tiny_folder}/text.txt@0-4000", "evaluation": f"{tiny_folder}/text.txt@5000-9000"}
+    run = finish(create(config(folder, method="base", pruner="magnitude", weights=weights, **texts)))
+    out = export(run, str(tmp_path / "out"))
+    stored = [name for file in out.glob("*.safetensors") for name in load_file(file)]
+    assert stored.count("model.embed_tokens.weight") == 1 and "lm_head.weight" not in stored
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert torch.equal(model.lm_head.weight, load_model(str(folder)).model.lm_head.weight)
+
+
+def test_another_precision_and_an_untied_head_are_in_the_configuration(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    change_config(folder, tie_word_embeddings=True)
+    run = finish(create(config(folder, method="base", pruner="magnitude", dtype="bfloat16")))
+    model = AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / "out")))
+    assert model.dtype == torch.bfloat16 and model.lm_head.weight is not model.get_input_embeddings().weight

@@ -1,0 +1,83 @@
+"""The files of a model folder beside its weights, as a changed copy of the model takes them along."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from sds_core.files import write_json
+from sds_core.models.weight_files import CONFIG
+
+LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+"""A copy of the model is under the licence of the model; hubs keep it in a file of one of these names."""
+COMPANIONS = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges*", "*.model", "*.tiktoken"),
+    *("*.jinja", "chat_template*", "additional_chat_templates/*.jinja"),
+    *("*processor_config.json", "generation_config.json", *LICENCES),
+)
+"""Tokenizer, chat templates, processor, settings of generation, licence."""
+CODE = "auto_map"
+"""The field that names classes in Python files of the model's repository, which are neither run nor copied."""
+NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
+"""The class of a tokenizer that is all in tokenizer.json: its name in transformers 5, and the one that 4 knows too."""
+QUANTISATION = ("quantization_config", "compression_config")
+"""Fields of a configuration that do not hold for weights that were restored."""
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Copy the files beside the weights from one model folder to another, byte for byte.
+
+    Two fields are not copied as they are. One names code of the source folder: a program that trusts such code would
+    look for it. The other names a tokenizer's class as transformers 5 alone knows it.
+    """
+    for path in _companions(source):
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(exist_ok=True)
+        fields = _fields(path)
+        portable = {name: value for name, value in fields.items() if name != CODE}
+        if portable.get("tokenizer_class") == NEW_CLASS:
+            portable["tokenizer_class"] = OLD_CLASS
+        if portable != fields:
+            write_json(copy, portable)
+        else:
+            shutil.copyfile(path, copy)
+
+
+def write_config(source: Path, target: Path, model: PreTrainedModel) -> None:
+    """Write a model's configuration as its source has it, but for what no longer holds.
+
+    Another version of transformers may not read what this one writes, but reads what the model came with.
+
+    Args:
+        source: folder that the model was loaded from.
+        target: folder with the configuration that `save_pretrained` wrote; it stays where the model is a part of what
+            the source describes.
+        model: the model.
+    """
+    fields, config = _fields(source / CONFIG), model.config
+    if fields.get("model_type") != config.model_type:
+        fields = _fields(target / CONFIG)
+    for name in (CODE, *QUANTISATION):
+        fields.pop(name, None)
+    precision = "dtype" if "dtype" in fields else "torch_dtype"
+    fields |= {"architectures": [type(model).__name__], precision: str(model.dtype).removeprefix("torch.")}
+    text = config.get_text_config()
+    if hasattr(text, "tie_word_embeddings"):  # a stored head that differs from the embeddings has untied them
+        (fields if text is config else fields["text_config"])["tie_word_embeddings"] = text.tie_word_embeddings
+    write_json(target / CONFIG, fields)
+
+
+def _companions(folder: Path) -> Iterator[Path]:
+    found = {path for pattern in COMPANIONS for path in folder.glob(pattern) if path.is_file()}
+    yield from sorted(path for path in found if path.suffix not in (".py", ".safetensors", ".bin", ".gguf"))
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """Return the fields of a JSON file; none for another file."""
+    if path.suffix != ".json":
+        return {}
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return values if isinstance(values, dict) else {}
