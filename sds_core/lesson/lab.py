@@ -1,13 +1,14 @@
 """The Layer lab: the rounds of the dense phase on one layer, with what the next prune would cost after each."""
 
+from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from torch import Tensor
 
+from sds_core.lesson.curves import curve
 from sds_core.lesson.lab_layer import LabLayer
 from sds_core.pruning.adjust import solve_kept
-from sds_core.pruning.distribution import histogram, mask_change, statistics
+from sds_core.pruning.distribution import histogram, mask_change
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import Pattern
@@ -15,7 +16,46 @@ from sds_core.pruning.redense import admm_rounds, proximal_rounds
 from sds_core.pruning.registry import Pruner
 
 
-def rounds(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSAdmm, dual: bool) -> pd.DataFrame:
+@dataclass(frozen=True)
+class State:
+    """The layer at one moment."""
+
+    curve: list[float]
+    """Density of its weights, as `lesson.curves` draws it."""
+    zeros: float
+    """Share of its weights."""
+    seen: float
+    held_out: float
+    """Output errors relative to the output on the two texts."""
+    changed: float | None
+    """Share of the first mask that this mask does not keep; None of a weight that is not pruned."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the dense phase."""
+
+    number: int
+    redense: State
+    pruned: State
+    """What the base pruner makes of it."""
+    returned: float
+    """Median size in `redense` of the weights that the first prune has removed, relative to their dense size."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """A layer on its way through the dense phase."""
+
+    dense: State
+    first: State
+    """The first prune."""
+    solved: State
+    """The first prune, its kept weights solved."""
+    rounds: tuple[Round, ...]
+
+
+def rounds(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSAdmm, dual: bool) -> Course:
     """Prune a layer, run the rounds of the dense phase, and prune again after each of them.
 
     Both prunes see the Gram matrix shrunk by the method's α, so that only the dense phase can change the mask.
@@ -26,41 +66,36 @@ def rounds(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSAdmm, d
         pattern: the pattern of every prune.
         method: rounds, rho, rho_growth and α; β is left out, for it needs the stream of a whole model.
         dual: whether the rounds carry ADMM's dual variable; without it they are the plain re-dense path.
-
-    Returns:
-        One row per weight. `stage` is `dense`, `sparse`, `adjusted` (the first prune, its weights solved), for each
-        `round` `redense` and `pruned` (what the base pruner makes of it), and `final` (the last of these, its weights
-        solved). `seen` and `held_out` are the output errors relative to the output on the two texts; `changed` is the
-        share of the first mask that this mask does not keep; `returned` is the median size of the weights that the
-        first mask prunes, relative to their dense size. Histogram and statistics as in a run's layer statistics.
     """
     fit = layer.seen.shrunk(method.alpha)
     first = pruner.solve(fit, pattern)
-    rows = [_row(layer, first, "dense", layer.seen.weight), _row(layer, first, "sparse", first)]
-    rows.append(_row(layer, first, "adjusted", solve_kept(fit, first)))
+
+    def state(value: Pruned | Tensor) -> State:
+        return _state(layer, first, value)
+
     path = admm_rounds if dual else proximal_rounds
     options: dict[str, Any] = {"rounds": method.rounds, "rho": method.rho, "rho_growth": method.rho_growth}
+    removed = ~first.mask & (layer.seen.weight != 0)
+    found = []
     for one in path(fit, first.weight, pattern, **options):
         again = pruner.solve(LayerProblem(one.dense, fit.gram), pattern)
-        rows.append(_row(layer, first, "redense", one.dense, one.number))
-        rows.append(_row(layer, first, "pruned", again, one.number))
-    rows.append(_row(layer, first, "final", solve_kept(fit, again)))
-    return pd.DataFrame(rows)
+        returned = (one.dense[removed] / layer.seen.weight[removed]).abs().median()
+        found.append(Round(one.number, state(one.dense), state(again), float(returned)))
+    return Course(
+        dense=state(layer.seen.weight),
+        first=state(first),
+        solved=state(solve_kept(fit, first)),
+        rounds=tuple(found),
+    )
 
 
-def _row(layer: LabLayer, first: Pruned, stage: str, value: Pruned | Tensor, number: int = 0) -> dict[str, Any]:
-    """One weight of the layer in numbers, compared to its dense weight and to the first prune."""
+def _state(layer: LabLayer, first: Pruned, value: Pruned | Tensor) -> State:
     weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
-    dense = layer.seen.weight
-    std = float(dense.std(correction=0))
-    pruned = ~first.mask & (dense != 0)
-    return {
-        "stage": stage,
-        "round": number,
-        "seen": layer.seen.loss(weight),
-        "held_out": layer.held_out.loss(weight),
-        "changed": float("nan") if mask is None else mask_change(first.mask, mask),
-        "returned": float((weight[pruned] / dense[pruned]).abs().median()),
-        **vars(histogram(weight, std)),
-        **vars(statistics(weight, std, mask)),
-    }
+    counted = histogram(weight, float(layer.seen.weight.std(correction=0)))
+    return State(
+        curve=curve(counted.counts, weight.numel()),
+        zeros=counted.zeros / weight.numel(),
+        seen=layer.seen.loss(weight),
+        held_out=layer.held_out.loss(weight),
+        changed=None if mask is None else mask_change(first.mask, mask),
+    )

@@ -3,8 +3,8 @@
 import pytest
 
 from sds_core.lesson import lab
+from sds_core.lesson.curves import STEP
 from sds_core.lesson.lab_layer import LabLayer, read_lab_layer
-from sds_core.pruning.bins import BINS
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM, Unstructured
@@ -33,55 +33,45 @@ def error(change, gram, weight) -> float:
     return float((change @ gram @ change.T).trace() / (weight @ gram @ weight.T).trace())
 
 
-def test_every_stage_and_round_has_a_row(small):
+def test_every_round_is_there_with_curves_of_all_weights(small):
     found = rounds(small, dual=True, rounds=3)
-    stages = list(zip(found["stage"], found["round"], strict=True))
-    moving = [(stage, n) for n in (1, 2, 3) for stage in ("redense", "pruned")]
-    assert stages == [("dense", 0), ("sparse", 0), ("adjusted", 0), *moving, ("final", 0)]
-    counts = [sum(c) + b + a + z for c, b, a, z in found[["counts", "below", "above", "zeros"]].itertuples(index=False)]
-    assert counts == [12 * 16] * len(found) and all(len(c) == BINS for c in found["counts"])
+    assert [one.number for one in found.rounds] == [1, 2, 3]
+    states = [found.first, found.solved, *(one.pruned for one in found.rounds)]
+    assert [one.zeros for one in states] == [0.5] * len(states) and found.dense.zeros == 0
+    assert [one.changed is None for one in (found.dense, found.rounds[0].redense, found.first)] == [True, True, False]
+    assert sum(found.dense.curve) * STEP == pytest.approx(1, abs=0.02)
 
 
 def test_errors_and_masks_of_the_first_prune(small):
-    found = rounds(small, dual=False).set_index("stage")
+    found = rounds(small, dual=False)
     weight, grams = small.seen.weight, (small.seen.gram.matrix, small.held_out.gram.matrix)
     mask = select_groups(2, 4)(weight.abs() * grams[0].diagonal().sqrt())
-    for column, gram in zip(("seen", "held_out"), grams, strict=True):
-        assert found.loc["sparse", column] == pytest.approx(error(weight * mask - weight, gram, weight))
+    for text, gram in zip(("seen", "held_out"), grams, strict=True):
+        assert getattr(found.first, text) == pytest.approx(error(weight * mask - weight, gram, weight))
     shrunk = (1 - ALPHA) * grams[0] + ALPHA * grams[0].diagonal().diag()
     solved = solve_on_support(shrunk, weight @ shrunk, mask)
-    for column, gram in zip(("seen", "held_out"), grams, strict=True):
-        assert found.loc["adjusted", column] == pytest.approx(error(solved - weight, gram, weight), rel=1e-2)
-    assert found.loc["dense", "seen"] == 0 and found.loc["sparse", "returned"] == 0
-    assert found.loc["dense", "returned"] == 1
+    for text, gram in zip(("seen", "held_out"), grams, strict=True):
+        assert getattr(found.solved, text) == pytest.approx(error(solved - weight, gram, weight), rel=1e-2)
+    assert found.dense.seen == found.dense.held_out == found.first.changed == 0
 
 
 @pytest.mark.parametrize("pruner", ["magnitude", "wanda", "sparsegpt"])
 @pytest.mark.parametrize("pattern", [NM(2, 4), Unstructured("0.5")], ids=str)
 def test_only_the_dual_moves_the_mask(small, pruner, pattern):
-    ends = {}
-    for dual in (True, False):
-        found = rounds(small, dual, pruner, pattern)
-        ends[dual] = found[found["stage"] == "final"].iloc[0]
-    assert ends[False]["changed"] < 0.03 < ends[True]["changed"]
-    assert ends[True]["seen"] < ends[False]["seen"]
+    on, off = (rounds(small, dual, pruner, pattern).rounds[-1].pruned for dual in (True, False))
+    assert off.changed < 0.03 < on.changed and on.seen < off.seen
 
 
 def test_without_the_dual_weights_return_to_dense_size(small):
-    found = rounds(small, dual=False)
-    moving = found[found["stage"] == "redense"]
-    assert 0.3 < moving["returned"].iloc[0] < moving["returned"].iloc[-1]
-    assert moving["returned"].iloc[-1] == pytest.approx(1, abs=0.02)
-    assert moving["seen"].iloc[-1] < 1e-4
+    found = rounds(small, dual=False).rounds
+    assert 0.3 < found[0].returned < found[-1].returned == pytest.approx(1, abs=0.02)
+    assert found[-1].redense.seen < 1e-4
 
 
 def test_the_shipped_layer_shows_what_the_page_says():
     layer = read_lab_layer()
     on, off = (rounds(layer, dual) for dual in (True, False))
-    at = lambda found, stage: found[found["stage"] == stage].iloc[-1]
-    assert at(off, "final")["changed"] < 0.001 and at(off, "final")["held_out"] == pytest.approx(
-        at(off, "adjusted")["held_out"], rel=1e-3
-    )
-    assert at(on, "final")["changed"] > 0.05
-    assert at(on, "final")["held_out"] < at(on, "adjusted")["held_out"] < at(on, "sparse")["held_out"]
-    assert at(on, "final")["seen"] < 0.8 * at(on, "final")["held_out"]  # it overfits, visibly
+    assert off.rounds[-1].pruned.changed < 0.001 < 0.05 < on.rounds[-1].pruned.changed
+    last = on.rounds[-1].pruned
+    assert last.held_out < on.solved.held_out < on.first.held_out
+    assert last.seen < 0.8 * last.held_out  # it overfits, visibly

@@ -1,4 +1,6 @@
-"""The Layer lab: the dual on and off, every control, and wrong addresses."""
+"""The Layer lab: the dual on and off, every control, the round in view, and wrong addresses."""
+
+import json
 
 import pytest
 
@@ -6,48 +8,46 @@ from sds_core.lesson import lab, lab_layer
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.registry import PRUNERS
-from tests.pages.test_layer import figure, keys
 from tests.pages.test_run import address, texts
 
 PAGE = "pages/lab.py"
 
 
-def metrics(at) -> dict[str, float]:
-    """The page's numbers, in per cent."""
-    return {metric.label: float(metric.value.strip("<%\N{NO-BREAK SPACE}")) for metric in at.metric}
+def numbers(at) -> dict:
+    """What the picture is drawn from."""
+    (picture,) = at.get("bidi_component")
+    return json.loads(picture.proto.json)[0]
 
 
 def test_with_the_dual_mask_and_error_change(runs, app):
     at = app(PAGE)
     assert not at.exception and not at.error
-    assert keys(at) == ["rounds", "player"]
-    found = metrics(at)
-    assert found["Mask changed"] > 5
-    assert found["Error: after the dense phase"] < found["Error: its weights solved"]
-    assert "With the memory, the mask moves" in at.info[0].value and "Stopping early hurts" in at.info[0].value
+    found = numbers(at)
+    last = found["rounds"][-1]["final"]
+    assert last["mask_changed"] > 0.05 and last["held_out"] < found["solved"]["held_out"]
+    assert "With the memory, the mask moves" in texts(at) and "Stopping early hurts" in texts(at)
 
 
 def test_without_the_dual_nothing_changes(runs, app):
     at = app(PAGE, dual="off")
-    found = metrics(at)
-    assert found["Mask changed"] < 0.1
-    assert found["Error: after the dense phase"] == pytest.approx(found["Error: its weights solved"], abs=0.02)
-    assert "Without the memory, nothing changes" in at.info[0].value and "100\N{NO-BREAK SPACE}%" in at.info[0].value
+    found = numbers(at)
+    assert found["rounds"][-1]["final"]["mask_changed"] < 0.001
+    assert "Without the memory, nothing changes" in texts(at) and "100\N{NO-BREAK SPACE}%" in texts(at)
     at.segmented_control(key="lab-dual").set_value("on").run()
-    assert address(at, "dual") == "on" and metrics(at)["Mask changed"] > 5
+    assert address(at, "dual") == "on" and numbers(at)["rounds"][-1]["final"]["mask_changed"] > 0.05
 
 
-def test_numbers_and_curves_are_those_of_the_engine(runs, app):
+def test_numbers_are_those_of_the_engine(runs, app):
     at = app(PAGE, pruner="magnitude", rounds="3", alpha="0.5")
     method = SDSAdmm(rounds=3, alpha=0.5)
     found = lab.rounds(lab_layer.read_lab_layer(), PRUNERS["magnitude"](), NM(2, 4), method, dual=True)
-    last = found[found["stage"] == "final"].iloc[0]
-    assert metrics(at)["Error: after the dense phase"] == pytest.approx(100 * last["held_out"], abs=0.005)
-    assert f"{100 * last['seen']:.2f}" in at.metric[2].delta
-    curve = next(t for t in figure(at, "rounds")["data"] if t["name"] == "pruned again, held-out text")
-    again = found[found["stage"] == "pruned"]
-    assert curve["x"] == [0, 1, 2, 3] and curve["y"][1:] == pytest.approx((100 * again["held_out"]).tolist())
-    assert [step["label"] for step in figure(at, "player")["layout"]["sliders"][0]["steps"]] == ["1", "2", "3"]
+    shown = numbers(at)
+    assert [one["number"] for one in shown["rounds"]] == [1, 2, 3]
+    for one, other in zip(shown["rounds"], found.rounds, strict=True):
+        for part, state in (("redense", other.redense), ("final", other.pruned)):
+            assert one[part]["seen"] == pytest.approx(state.seen, rel=1e-5)
+            assert one[part]["held_out"] == pytest.approx(state.held_out, rel=1e-5)
+    assert shown["first"]["held_out"] == pytest.approx(found.first.held_out, rel=1e-5)
 
 
 def test_every_control_writes_the_address(runs, app):
@@ -62,9 +62,19 @@ def test_every_control_writes_the_address(runs, app):
     assert [address(at, name) for name in names] == ["magnitude", "50%", "4", "0"]
 
 
+@pytest.mark.parametrize(("asked", "shown"), [("2", 2), ("", 0), ("-1", 0), ("²", 0)])
+def test_the_address_names_the_round_in_view(runs, app, asked, shown):
+    at = app(PAGE, rounds="2", round=asked)
+    assert not at.exception and numbers(at)["view"] == {"round": shown}
+
+
 def test_one_round_is_drawn(runs, app):
-    at = app(PAGE, rounds="1")
-    assert not at.exception and keys(at) == ["rounds", "player"]
+    assert len(numbers(app(PAGE, rounds="1"))["rounds"]) == 1
+
+
+def test_a_projector_has_the_controls_too(runs, app):
+    at = app(PAGE, rounds="1", present="1")
+    assert not at.exception and numbers(at)["present"] and at.slider(key="lab-rounds").value == 1
 
 
 def test_the_origin_of_the_layer_is_told(runs, app):
@@ -78,7 +88,7 @@ def test_the_origin_of_the_layer_is_told(runs, app):
 )
 def test_a_wrong_address_is_a_sentence(runs, app, name, value):
     at = app(PAGE, **({"rounds": "2"} | {name: value}))
-    assert not at.exception and keys(at) == ["rounds", "player"]
+    assert not at.exception and numbers(at)["rounds"]
     assert f"“{name}={value}” in the address" in at.error[0].value
 
 
@@ -89,5 +99,5 @@ def test_a_broken_layer_is_a_sentence(runs, app, tmp_path, monkeypatch):
     cache_data.clear()
     monkeypatch.setattr(lab_layer.read_lab_layer, "__defaults__", (tmp_path / "missing.safetensors",))
     at = app(PAGE)
-    assert not at.exception and "cannot be read" in at.error[0].value
+    assert not at.exception and "cannot be read" in at.error[0].value and not at.get("bidi_component")
     cache_resource.clear()

@@ -29,8 +29,8 @@ function weights(data, round) {
   const top = ROOM * Math.max(...dense);
   const zeros = round.final.zeros;
   const inside = [
-    h("g", { class: "redense" }, hill(curve(round.redense.curve), dense, top, 1.04)),
-    h("g", { class: "final" }, h("path", { class: "edge", d: trace(curve(round.final.curve), top, 1.04) })),
+    h("g", { class: "redense" }, hill(curve(round.redense.curve), dense, top, 1)),
+    h("g", { class: "final" }, h("path", { class: "edge", d: trace(curve(round.final.curve), top, 1) })),
   ];
   const under = well(zeros, { span: data.high - data.low, wide: 0.9, top }, `${percent(zeros, 0)} zeros once pruned`);
   const key = (stage, said) => h("p", {}, mark(stage), h("b", {}, STAGES[stage]), ` ${said}`);
