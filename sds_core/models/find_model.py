@@ -134,9 +134,16 @@ def _download_model(name: str) -> Path:
 
 
 def _refuse_adapter(folder: Path, name: str) -> None:
-    if (folder / ADAPTER).is_file():
+    if not (folder / ADAPTER).is_file():
+        return
+    if has_weights(folder):
         raise SDSError(
-            "this is an adapter, not a whole model",
+            "this model has an adapter beside it",
             got=name,
-            cure="merge it into its base model (peft: merge_and_unload) and save that",
+            cure=f"remove {ADAPTER} if it is merged already, or merge it (peft: merge_and_unload) and save that",
         )
+    raise SDSError(
+        "this is an adapter, not a whole model",
+        got=name,
+        cure="merge it into its base model (peft: merge_and_unload) and save that",
+    )

@@ -71,10 +71,11 @@ class NM:
             SDSError: they do not.
         """
         if columns % self.group:
+            label = layer.rpartition(".")[2]
             raise SDSError(
                 f"the pattern {self} does not divide the {columns} inputs of layer {layer}",
                 allowed=f"a GROUP that divides {columns}",
-                cure="choose another pattern, or an unstructured ratio such as 0.5",
+                cure=f"choose another pattern or a ratio such as 0.5, or leave such layers dense: --exclude '*{label}'",
             )
 
     def mask(self, scores: Tensor, within: Within = "row") -> Tensor:

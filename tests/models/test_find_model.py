@@ -102,10 +102,19 @@ def test_missing_demo_wheel_names_the_install_command(monkeypatch: pytest.Monkey
         find_model("demo")
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_adapter_folder_is_refused_with_its_cure(folder: Path, whole: bool) -> None:
+@pytest.mark.parametrize("leftover", ["config.json", "adapter_model.safetensors"])
+def test_an_adapter_alone_is_refused_with_its_cure(folder: Path, leftover: str) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    if not whole:
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    if leftover != "config.json":
         (folder / "config.json").unlink()
     with pytest.raises(SDSError, match=r"an adapter, not a whole model.*Merge it into its base model"):
         load_model(str(folder))
+
+
+def test_a_model_with_an_adapter_beside_it_is_refused_until_that_is_merged(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(SDSError, match=r"an adapter beside it.*Remove adapter_config\.json if .* merged already"):
+        load_model(str(folder))
+    (folder / "adapter_config.json").unlink()
+    load_model(str(folder))

@@ -32,9 +32,11 @@ from sds_core.runs.events import (
     of_kind,
 )
 from sds_core.runs.export import export
+from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import open_run
 from sds_core.runs.worker import launch
+from tests.models.families import build
 from tests.models.folders import change_config
 from tests.models.tokenizers import with_template
 from tests.records import write_log
@@ -269,6 +271,17 @@ def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
     assert run.state() == "failed"
     assert sentence in run.log.read()[-1].message
     assert not list(run.folder.glob("phase*"))
+
+
+def test_the_cure_for_a_layer_that_a_pattern_does_not_divide_applies(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "odd")
+    build("llama", intermediate_size=50, vocab_size=288).save_pretrained(folder)
+    cache = ModelCache(keep_dense=False)
+    with pytest.raises(SDSError, match=r"divide the 50 inputs of layer model\.layers\.0\.mlp\.down_proj") as told:
+        cache.context(config(folder))
+    layers = str(told.value).rpartition("--exclude '")[2].rstrip("'.")
+    context = cache.context(config(folder, exclude=layers))
+    assert {linear.shape[1] for block in context.structure.blocks for linear in block.linears} == {32}
 
 
 def test_start_tokens_and_absent_limits_of_a_model_are_respected(tiny_folder, tmp_path):
