@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.ui import cached, charts, chooser, layout, maps, progress
+from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
     from sds_core.runs.compare import Row
@@ -160,10 +161,16 @@ def curve(rows: list[Row]) -> None:
 
 
 def opened(names: list[str]) -> list[Run]:
-    """The runs of these names."""
-    from sds_core.runs.run_folder import open_run
+    """The runs of these names; one that cannot be opened is told."""
+    from sds_core.runs.run_folder import Run, open_run
 
-    return [open_run(name) for name in names]
+    found = list[Run]()
+    for name in names:
+        try:
+            found.append(open_run(name))
+        except SDSError as error:
+            layout.refuse(error)
+    return found
 
 
 def together(runs: list[Run]) -> None:

@@ -214,5 +214,7 @@ if run and st.session_state.get("options of") != run.id:
 offer(run, pruners)
 if run:
     panel(run)
+elif "run" in st.query_params:
+    run_panel.offer_removal(st.query_params["run"])
 recent(run.id if run else None)
 run_panel.importer()

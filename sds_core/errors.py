@@ -23,7 +23,8 @@ class SDSError(Exception):
             parts[0] += f"; allowed: {allowed}"
         if cure:
             parts.append(cure[0].upper() + cure[1:])
-        super().__init__(". ".join(part.rstrip(".") for part in parts) + ".")
+        message = ". ".join(part.rstrip(".") for part in parts) + "."
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())  # halves of characters cannot be printed
 
 
 class Cancelled(SDSError):
@@ -36,6 +37,14 @@ def raise_together(faults: Sequence[SDSError]) -> None:
         raise faults[0]
     if faults:
         raise SDSError("; ".join(str(fault).rstrip(".") for fault in faults))
+
+
+def is_fault_of_file(error: BaseException) -> bool:
+    """Whether an error that a library raised on reading a file can be the file's fault.
+
+    Libraries written in Rust panic with a `PanicException`, which is no `Exception`.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def first_line(error: BaseException) -> str:

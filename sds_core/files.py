@@ -67,6 +67,20 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; for others it is there whole, or not at all.
+
+    Raises:
+        SDSError: it is not there, or cannot be removed.
+    """
+    temporary = _temporary(path)
+    try:
+        path.rename(temporary)
+    except OSError as error:
+        raise SDSError(f"{path} cannot be removed: {error.strerror or error}") from error
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, unless they exist.
 
@@ -111,6 +125,21 @@ def disk_error(path: Path, error: OSError) -> SDSError:
         what = f"{path} cannot be written: the folder {path.parent} is not there"
         return SDSError(what, cure="it may have been moved or deleted")
     return SDSError(what)
+
+
+def require_writable(path: Path) -> None:
+    """Refuse work whose result could not be written; the folder is made.
+
+    Raises:
+        SDSError: no file can be written beside `path`.
+    """
+    make_folder(path.parent)
+    temporary = _temporary(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise disk_error(path, error) from error
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -40,11 +40,15 @@ class Option:
     def fault(self, value: object) -> SDSError | None:
         """The error that a value deserves; None for an allowed one."""
         kind, name = type(self.default), self.flag.removeprefix("--")
-        if self.choices and value not in self.choices:
-            return SDSError(f"unknown value of option {name}", got=value, allowed=self.allowed)
         if kind is bool:
             return None if type(value) is bool else SDSError(f"option {name} is yes or no", got=value)
-        if kind is str or self.low is None:
+        if self.choices and value not in self.choices:
+            return SDSError(f"unknown value of option {name}", got=value, allowed=self.allowed)
+        if kind is str:
+            if type(value) is not str:
+                return SDSError(f"option {name} is a text", got=value, allowed=self.allowed)
+            return None if is_unicode(value) else SDSError(f"option {name} holds something that is no character")
+        if self.low is None:
             return None
         if type(value) is not int and (kind is int or type(value) is not float):
             return SDSError(f"option {name} is a {'whole ' * (kind is int)}number", got=value, allowed=self.allowed)
@@ -75,6 +79,11 @@ def option(
     declared = {"doc": " ".join(doc.split()), "low": low, "high": high, "choices": tuple(choices), "several": several}
     field: Any = dataclasses.field(default=default, metadata={"option": declared})
     return field
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be stored: JSON escapes and file names can hold halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def options_of(cls: type) -> dict[str, Option]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sds_core.files import write_json
+from sds_core.pruning.bins import BINS
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Phase, Stage
+from sds_core.runs.distribution_files import LayerRow
 from sds_core.runs.events import (
     BlockFinished,
     Event,
@@ -77,6 +79,20 @@ def run_result(losses: Mapping[Stage, Sequence[float]] | None = None, **changes:
         "software": SOFTWARE,
     }
     return RunResult(**usual | changes)
+
+
+def layer_row(**changes: Any) -> LayerRow:
+    """A row of the distributions."""
+    names = {
+        "block": 0,
+        "linear": "self_attn.q_proj",
+        "name": "layers.0.self_attn.q_proj",
+        "stage": "final",
+        "round": 0,
+    }
+    numbers = dict.fromkeys(("dense_std", "std", "kurtosis", "near_zero", "sparsity", "loss", "prune_energy"), 0.5)
+    counts = {"columns": 8, "counts": [1] * BINS, "below": 0, "above": 0, "zeros": 0}
+    return LayerRow(**names | counts | numbers | {"mask_changed": 0.0, "held_out": 0.0} | changes)
 
 
 def write_log(run: Run, events: Sequence[Event]) -> None:

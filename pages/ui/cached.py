@@ -52,8 +52,8 @@ def summary(run: str) -> dict[str, Any]:
         if finished:
             line["last"], line["value"] = _last(str(opened.folder), result.stat().st_mtime_ns)
         line["state"] = opened.state([] if finished else None)
-    except SDSError:
-        pass  # it stays broken; its own page says why
+    except (SDSError, OSError):
+        pass  # it stays broken or has just gone; its own page says why
     return line
 
 

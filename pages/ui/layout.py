@@ -60,6 +60,17 @@ def navigate() -> StreamlitPage:
     return page
 
 
+def warn_if_open() -> None:
+    """Say on every page that the app listens to the network: whoever reaches it has all rights of its user."""
+    address = st.get_option("server.address")
+    if address not in ("127.0.0.1", "localhost", "::1"):
+        st.warning(
+            "This app can be reached from other computers. Every visitor can start and delete runs and read text "
+            "files of the user who started it. Set server.address to 127.0.0.1 to keep it to this one.",
+            icon=":material/public:",
+        )
+
+
 def pages() -> list:
     """Every page once, in the order of the navigation bar."""
     return [
@@ -121,7 +132,7 @@ def run_in_url() -> Run | None:
         return None
     try:
         run = open_run(name)
-        _ = run.config, run.state(), run.result()
+        _ = run.config, run.log.read(), run.state(), run.result()
     except SDSError as error:
         refuse(error)
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
@@ -136,6 +135,15 @@ def _packed(run: Run) -> bytes:
     return file.getvalue()
 
 
+def offer_removal(name: str) -> None:
+    """The button that deletes a run which cannot be shown."""
+    from sds_core.runs.run_folder import Run, ids, root
+
+    if name in ids():
+        label = f"Delete {name}"
+        st.button(label, key="delete-broken", icon=":material/delete:", on_click=_remove, args=(Run(root() / name),))
+
+
 def _remove(run: Run) -> None:
     try:
         run.delete()
@@ -167,12 +175,13 @@ def own_text() -> None:
     file = st.file_uploader("A text of your own", type=OWN_TEXT, key="own-text", help="Kept on this machine.")
     if file is None:
         return
-    from sds_core.models.cache import cache_folder
+    from sds_core.models.own_text import store_text
 
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.name).lstrip(".-")[-60:] or "text.txt"
-    path = cache_folder() / "texts" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(file.getvalue())
+    try:
+        path = store_text(file.name, file.getvalue())
+    except SDSError as error:
+        layout.refuse(error)
+        return
     with st.container(horizontal=True):
         for purpose in ("calibration", "evaluation"):
             st.button(f"Use it for {purpose}", key=f"use-{purpose}", on_click=_use, args=(purpose, str(path)))

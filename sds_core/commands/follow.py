@@ -1,8 +1,10 @@
 """Start workers and print their progress until they end."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sds_core.errors import SDSError
@@ -40,15 +42,17 @@ def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
     for run in runs:
         events = run.log.read()
         worked = any(block.inherited_from is None for block in of_kind(events, BlockFinished))
-        if isinstance(events[-1], JobFailed) and not events[-1].internal and not worked:
+        last = events[-1] if events else None
+        if isinstance(last, JobFailed) and not last.internal and not worked:
             run.delete()
     return code
 
 
 def follow(runs: list[Run], start: Starter = launch_here) -> int:
-    """Start the work on runs and print its progress; Ctrl-C cancels. Returns 1 unless every run finished."""
+    """Start the work on runs and print its progress; Ctrl-C and SIGTERM cancel. Returns 1 unless every run finished."""
     known = [len(run.log.read()) for run in runs]
     workers = start(runs)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for run, worker, seen in zip(runs, workers, known, strict=True):
             _show(run, worker, seen)
@@ -56,11 +60,15 @@ def follow(runs: list[Run], start: Starter = launch_here) -> int:
         for run in runs:
             run.cancel()
         print("\ncancelling after the current block …", file=sys.stderr)
-        for worker in workers:
-            worker.wait()
+        with suppress(KeyboardInterrupt):  # whoever is in a hurry need not wait: the worker stops by itself
+            for worker in workers:
+                worker.wait()
         for run in runs:
             if run.state() != "finished":
                 print(f"resume with: python -m sds_core resume {run.id}", file=sys.stderr)
+        return int(any(run.state() != "finished" for run in runs))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     for worker in workers:
         worker.wait()
     return int(any(run.state() != "finished" for run in runs))
@@ -84,14 +92,24 @@ def _show(run: Run, worker: Worker, shown: int) -> None:
             _print(status.current.line() if status.current else status.activity, end="\r")
             shown = len(events)
         elif ended is not None:
-            died = SDSError(
-                f"the worker of run {run.id} died with exit code {ended}",
-                cure=f"see {run.folder.parent}/*/stderr.txt; resume with: python -m sds_core resume {run.id}",
-            )
-            print(f"error: {died}", file=sys.stderr)  # not raised: the other runs may have workers of their own
+            print(f"error: {_died(run, ended)}", file=sys.stderr)  # not raised: other runs may have other workers
             return
         time.sleep(0.2)
     _print(f"{time.monotonic() - began:.0f} s")
+
+
+def _died(run: Run, code: int) -> SDSError:
+    """Return why a worker ended without a word in the log."""
+    if not run.folder.exists():
+        return SDSError(f"the folder of run {run.id} is gone", cure="it was moved or deleted while the run went on")
+    resume = f"resume with: python -m sds_core resume {run.id}"
+    if code == -signal.SIGKILL:
+        return SDSError(
+            f"the worker of run {run.id} was killed, probably because memory ran out",
+            cure=f"close other programs, or take fewer windows or --weights disk; {resume}",
+        )
+    cause = f"was ended by signal {-code}" if code < 0 else f"died with exit code {code}"
+    return SDSError(f"the worker of run {run.id} {cause}", cure=f"see {run.folder.parent}/*/stderr.txt; {resume}")
 
 
 def _print(line: str, end: str = "\n") -> None:

@@ -15,7 +15,7 @@ from sds_core.runs.run_folder import ids, open_run
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parsers of this file's commands."""
     listing = commands.add_parser("list", help="list all runs, newest first")
-    listing.set_defaults(do=_list)
+    listing.set_defaults(do=list_runs)
 
     export = commands.add_parser("export", help="write a finished run as a model folder that transformers loads")
     export.add_argument("run")
@@ -46,17 +46,19 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     tasks.set_defaults(do=_evaluate)
 
 
-def _list(options: argparse.Namespace) -> int:
-    for run in map(open_run, ids()):
+def list_runs(options: argparse.Namespace) -> int:
+    """Print a line for every run; for a broken one, why it is broken."""
+    for name in ids():
         try:
+            run = open_run(name)
             result, state, written = run.result(), run.state(), note.read(run).partition("\n")[0]
-            name = name_of(run.config)
+            called = name_of(run.config)
         except SDSError as error:
-            print(f"{run.id:<50} broken: {error}")
+            print(f"{name:<50} broken: {error}")
             continue
         perplexity = format_perplexity(result.last_perplexity.value) if result else ""
         value = f"perplexity {perplexity}" if result else ""
-        print(f"{run.id:<50} {name:<30} {state:<12} {value:<20} {written}".rstrip())
+        print(f"{name:<50} {called:<30} {state:<12} {value:<20} {written}".rstrip())
     return 0
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sds_core.errors import SDSError
+from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
 from sds_core.models.gguf_import import DEMO
@@ -153,9 +153,15 @@ def tokenize(loaded: LoadedModel, text: str) -> Tensor:
     """Return the token ids (n,) of a text, without special tokens.
 
     Raises:
-        SDSError: model and tokenizer do not belong together.
+        SDSError: the tokenizer fails, or model and tokenizer do not belong together.
     """
-    ids = loaded.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    try:
+        ids = loaded.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    except BaseException as error:  # whatever a spoiled tokenizer makes the library do
+        if not is_fault_of_file(error):
+            raise
+        cure = "download or save the model again"
+        raise SDSError(f"the tokenizer of {loaded.name} fails: {first_line(error)}", cure=cure) from error
     check_vocabulary(loaded, ids)
     return torch.tensor(ids, dtype=torch.int64)
 

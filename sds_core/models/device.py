@@ -8,10 +8,10 @@ import resource
 import sys
 from pathlib import Path
 
-import psutil
 import torch
 
 from sds_core.errors import SDSError
+from sds_core.models.free_memory import free_memory
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -64,7 +64,7 @@ def available_memory(device: torch.device) -> int:
     """Free memory of a device, bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    return free_memory()
 
 
 def peak_memory() -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from sds_core.errors import SDSError, first_line
+from sds_core.models.free_memory import out_of_memory
 
 
 def generate(model: PreTrainedModel, ids: Tensor, temperature: float | None, seed: int, **settings: Any) -> Tensor:
@@ -37,11 +38,10 @@ def generate(model: PreTrainedModel, ids: Tensor, temperature: float | None, see
             logits_processor=LogitsProcessorList(draw),
             **settings,
         ).cpu()
-    except torch.OutOfMemoryError:
-        raise
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         family = model.config.model_type
-        raise SDSError(f"transformers cannot generate text with this {family} model: {first_line(error)}") from error
+        refusal = f"transformers cannot generate text with this {family} model: {first_line(error)}"
+        raise out_of_memory(error) or SDSError(refusal) from error
 
 
 class _Draw(LogitsProcessor):

@@ -10,10 +10,11 @@ import torch
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from sds_core.errors import SDSError, first_line
-from sds_core.files import make_folder, require_space
+from sds_core.errors import SDSError, first_line, is_fault_of_file
+from sds_core.files import disk_error, make_folder, require_space
 from sds_core.models.cache import cache_folder, file_sha256
 from sds_core.models.code_identity import code_identity
+from sds_core.models.free_memory import out_of_memory
 from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights, refuse_unused
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton
@@ -40,12 +41,17 @@ def convert_gguf(path: Path) -> Path:
         repr((file_sha256(path), code_identity(own=["models/gguf_import.py"]))).encode()
     ).hexdigest()
     target = cache_folder() / "models" / f"{path.stem.lower()}-{identity[:12]}"
+    if target.exists():  # asked first: the cache may be read-only
+        return target
     make_folder(target.parent)
-    with FileLock(f"{target}.lock", fallback_to_soft=False):
-        if not target.exists():
-            require_space(target.parent, BYTES_PER_BYTE * path.stat().st_size)
-            with new_model_folder(target) as folder:
-                _dequantise(path, folder)
+    try:
+        with FileLock(f"{target}.lock", fallback_to_soft=False):
+            if not target.exists():
+                require_space(target.parent, BYTES_PER_BYTE * path.stat().st_size)
+                with new_model_folder(target) as folder:
+                    _dequantise(path, folder)
+    except OSError as error:
+        raise disk_error(target, error) from error
     return target
 
 
@@ -62,8 +68,12 @@ def _dequantise(path: Path, target: Path) -> None:
         unused = _unused_entries(path, skeleton)
     except SDSError:
         raise
-    except Exception as error:  # the GGUF reader raises errors of any type
-        raise SDSError(f"{path} is not a GGUF model that transformers can read: {first_line(error)}") from error
+    except BaseException as error:  # errors of any type, and panics
+        if not is_fault_of_file(error):
+            raise
+        raise out_of_memory(error) or SDSError(
+            f"{path} is not a GGUF model that transformers can read: {first_line(error)}"
+        ) from error
     refuse_incomplete(report, path)
     refuse_unused(unused, path)
     refuse_not_finite_weights(model, path)

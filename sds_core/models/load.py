@@ -17,9 +17,10 @@ from transformers import (
 )
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from sds_core.errors import SDSError, first_line
+from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.models.cache import cache_folder, file_sha256
 from sds_core.models.find_model import find_model, model_files
+from sds_core.models.free_memory import out_of_memory
 from sds_core.models.loading_report import (
     QUANTISED,
     is_leftover,
@@ -82,7 +83,7 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     except SDSError:
         raise
     except Exception as error:  # a spoiled file makes the libraries raise errors of any type
-        raise _not_loadable(folder, error) from error
+        raise out_of_memory(error) or _not_loadable(folder, error) from error
     refuse_differences(report, model, files, restored)
     _record_untied(model)
     if on_disk:
@@ -165,8 +166,10 @@ def _record_untied(model: PreTrainedModel) -> None:
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # as above
-        raise SDSError(
+    except BaseException as error:  # as above; a panic of the library is no Exception
+        if not is_fault_of_file(error):
+            raise
+        raise out_of_memory(error) or SDSError(
             f"the model in {folder} has no tokenizer that can be loaded: {first_line(error)}",
             cure="it needs tokenizer.json, or the tokenizer files of its family",
         ) from error

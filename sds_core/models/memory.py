@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
 import torch
 from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
+from sds_core.models.free_memory import free_memory
 from sds_core.models.weight_store import stored_blocks
 
 WORK = 64
@@ -34,7 +34,7 @@ def rest_on_disk(weights: str, source: Path, skeleton: PreTrainedModel, copies: 
     sizes = [_bytes(parameters) for parameters in blocks]
     non_block, largest = whole - sum(sizes), max(sizes, default=0)
     work = WORK * max((sum(parameter.numel() for parameter in parameters) for parameters in blocks), default=0)
-    available = psutil.virtual_memory().available
+    available = free_memory()
     on_disk = weights == "disk" or (weights == "auto" and copies * whole + work > available)
     needed = non_block + largest if on_disk else whole
     if needed > available:

@@ -22,13 +22,24 @@ def read_config(folder: Path) -> PreTrainedConfig:
         SDSError: transformers cannot read it, or it asks for code of its own.
     """
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = _without_implementations(
+            AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        )
         text = config.get_text_config()
         if (getattr(text, "sliding_window", None) or 1) < 0:  # no limit to its author, no key at all to transformers
             text.sliding_window = None
         return config
     except Exception as error:  # a hostile configuration makes the libraries raise errors of any type
         raise _bad_config(folder, error) from error
+
+
+def _without_implementations(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Leave attention and experts to transformers: a file could name kernels on the hub, which are code."""
+    config._attn_implementation = config._experts_implementation = None
+    for name in config.sub_configs:
+        if isinstance(part := getattr(config, name, None), PreTrainedConfig):
+            _without_implementations(part)
+    return config
 
 
 def position_limit(config: PreTrainedConfig) -> int | None:

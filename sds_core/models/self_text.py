@@ -1,5 +1,6 @@
 """Text that the model writes itself, for calibration without a dataset (the text source `self`)."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from sds_core.errors import SDSError
+from sds_core.files import require_writable
 from sds_core.models.calibration import save_self_text, self_text_file
 from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import pick_device
@@ -52,11 +54,14 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
         A line of progress after each batch, then the file's name.
 
     Raises:
-        SDSError: the numbers are out of range, or the tokenizer has no token to begin a text with.
+        SDSError: the numbers are out of range, the tokenizer has no token to begin a text with, or the file cannot be
+            written; that is noticed before the model writes where it can be foreseen.
     """
     if count < 1 or length < 2:
         raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")
     loaded = load_model(name)
+    path = Path(out).expanduser() if out else self_text_file(loaded)
+    require_writable(path)
     tokenizer = loaded.tokenizer
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is None:
@@ -67,8 +72,13 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
     for batch in write_windows(model, start, count, length, seed):
         batches.append(batch)
         yield f"{sum(map(len, batches))} of {count} windows"
-    path = Path(out) if out else self_text_file(loaded)
     origin = {"model": name, "seed": str(seed), "start": str(start), "temperature": "1"}
     origin |= {"code": ", ".join(code_identity(families(model))), "fingerprint": loaded.fingerprint}
-    save_self_text(path, torch.cat(batches), origin)
+    try:
+        save_self_text(path, torch.cat(batches), origin)
+    except SDSError as error:  # minutes of work are not thrown away
+        rescued = Path(tempfile.mkdtemp(prefix="sds-text-")) / path.name
+        save_self_text(rescued, torch.cat(batches), origin)
+        cure = f"the text is kept in {rescued}: move it to {path} once that can be written"
+        raise SDSError(error.what, cure=cure) from error
     yield str(path)

@@ -30,6 +30,8 @@ def read_text(source: str) -> str:
     if path.suffix not in (".txt", *TABLES):
         raise SDSError("unknown text", got=source, allowed=ALLOWED)
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would never end
+            raise SDSError("this is not a file", got=source)
         if path.suffix == ".txt":
             return "\n\n".join(path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n"))
         return "\n\n".join(_texts(read_column(path, column), column, f"the file {path}"))
@@ -51,6 +53,10 @@ def _hub_rows(source: str) -> list[str]:
             "not a hub dataset", got=source, allowed="hub:ID:CONFIG:SPLIT:COLUMN, such as hub:allenai/c4:en:train:text"
         )
     name, config, split, column = fields
+    if Path(name).exists():  # the library would read it, whatever the hub has of that name
+        raise SDSError(
+            "this names a folder here, not a dataset of the hub", got=name, cure="name its file: FILE:COLUMN"
+        )
     try:
         texts, total = list[str](), 0
         rows = load_dataset(name, config or None, split=split or "train", streaming=True)

@@ -17,7 +17,7 @@ from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.markup import html
 from sds_core.figures.style import Figure
-from sds_core.files import require_space, write_text
+from sds_core.files import make_folder, require_space, write_text
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, note
@@ -79,10 +79,15 @@ def report(run: Run, file: str) -> list[Path]:
     if there := [path.name for path in paths if path.exists()]:
         raise SDSError(f"{' and '.join(there)} in {page.parent} would be overwritten", cure="choose another name")
     texts = rendered(run)
-    page.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(page.parent)
     require_space(page.parent, SPACE)
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_text(path, text)
+    try:
+        for path, text in zip(paths, texts.values(), strict=True):
+            write_text(path, text)
+    except SDSError:
+        for path in paths:  # none of them was there: a part of the report would block the next try
+            path.unlink(missing_ok=True)
+        raise
     return paths
 
 

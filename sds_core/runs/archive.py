@@ -1,18 +1,17 @@
 """A run's record, without weights, as one file that can be sent, kept, and looked at elsewhere."""
 
-import json
 import re
 import secrets
 import shutil
 import zipfile
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO
 
-from sds_core.errors import SDSError
+from sds_core.errors import SDSError, first_line
 from sds_core.files import new_folder, write_atomically
-from sds_core.runs import layer_stats, note
-from sds_core.runs.config import RunConfig
+from sds_core.runs import distribution_files, note
 from sds_core.runs.run_folder import ID, Run, root
 
 NAME = re.compile(
@@ -21,6 +20,14 @@ NAME = re.compile(
 """Names of the files in an archive; any other is refused."""
 LARGEST = 500 << 20
 """Bytes that an archive may unpack to."""
+LARGEST_FILES = {"config.json": 1 << 20, "note.txt": 1 << 16, "events.jsonl": 64 << 20, "result.json": 64 << 20}
+"""Bytes that single files may have: as values they take several times as much memory."""
+MOST_VALUES = 50_000_000
+"""Values in the distributions of an archive, which are read as a whole to check them."""
+ENCRYPTED = 1
+"""The bit of an entry's flags that says so."""
+BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What `zipfile` raises on damaged archives."""
 
 
 def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -> None:
@@ -59,16 +66,18 @@ def unpack(source: Path | IO[bytes], add: Collection[Path] = ()) -> Run:
         add: distributions that were left out of it.
 
     Raises:
-        SDSError: the file is not such an archive, or holds anything that does not belong there.
+        SDSError: the file is not such an archive, or holds anything that does not belong there; nothing is left.
     """
     name = source.name if isinstance(source, Path) else "the file"
+    if isinstance(source, Path) and source.exists() and not source.is_file():  # reading a pipe would never end
+        raise SDSError("this is not a file", got=source)
     try:
         with zipfile.ZipFile(source) as archive:
             return _unpack(archive, name, add)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
-        raise SDSError(f"{name} is not a packed run: {error}", cure="take a file that `pack` has written") from error
     except FileNotFoundError:
         raise SDSError("there is no such file", got=str(source)) from None
+    except (*BROKEN, OSError) as error:
+        raise _not_packed(name, first_line(error)) from error
 
 
 def packed_id(path: Path) -> str:
@@ -79,20 +88,12 @@ def packed_id(path: Path) -> str:
 
 def _unpack(archive: zipfile.ZipFile, name: str, add: Collection[Path]) -> Run:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    inside = {tuple(entry.filename.split("/", 1)) for entry in entries}
-    runs = {parts[0] for parts in inside}
-    if len(runs) != 1 or any(len(parts) != 2 or not NAME.fullmatch(parts[1]) for parts in inside):
-        raise SDSError(f"{name} is not a packed run: it holds other files", cure="take a file that `pack` has written")
-    if sum(entry.file_size for entry in entries) > LARGEST:
-        raise SDSError(f"{name} unpacks to too much", allowed=f"{LARGEST >> 20} MB")
-    (run,) = runs
-    if not ID.fullmatch(run):
-        raise SDSError(f"{name} is not a packed run", got=run)
+    run = _refuse_others(entries, name)
     wanted, other = root() / run, root() / f"{run[:57]}-{secrets.token_hex(3)}"
     with new_folder(other) as folder:
-        (folder / "distributions").mkdir()
+        (folder / distribution_files.FOLDER).mkdir()
         for path in add:
-            shutil.copyfile(path, folder / "distributions" / path.name)
+            shutil.copyfile(path, folder / distribution_files.FOLDER / path.name)
         for entry in entries:
             path = folder / entry.filename.split("/", 1)[1]
             with archive.open(entry) as packed, open(path, "wb") as file:
@@ -104,14 +105,45 @@ def _unpack(archive: zipfile.ZipFile, name: str, add: Collection[Path]) -> Run:
         return Run(other)
 
 
+def _refuse_others(entries: Sequence[zipfile.ZipInfo], name: str) -> str:
+    """Refuse entries that `pack` does not write, before any is read; return the id of the run."""
+    inside = [tuple(entry.filename.split("/", 1)) for entry in entries]
+    runs = {parts[0] for parts in inside}
+    if len(runs) != 1 or any(len(parts) != 2 or not NAME.fullmatch(parts[1]) for parts in inside):
+        raise _not_packed(name, "it holds other files")
+    if len(set(inside)) < len(inside):
+        raise _not_packed(name, "it holds a file twice")
+    for entry, (_, file) in zip(entries, inside, strict=True):
+        if entry.flag_bits & ENCRYPTED:
+            raise _not_packed(name, f"{file} is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _not_packed(name, f"{file} is compressed by another method")
+        if entry.file_size > LARGEST_FILES.get(file, LARGEST):
+            raise SDSError(f"{name} unpacks to too much", got=f"{entry.file_size >> 20} MB in {file}")
+    if sum(entry.file_size for entry in entries) > LARGEST:
+        raise SDSError(f"{name} unpacks to too much", allowed=f"{LARGEST >> 20} MB")
+    (run,) = runs
+    if not ID.fullmatch(run):
+        raise _not_packed(name, "its folder is no run's id")
+    return run
+
+
 def _check(run: Run, name: str) -> None:
     """Refuse what the pages could not show."""
     try:
-        config = RunConfig.from_dict(json.loads((run.folder / "config.json").read_text(encoding="utf-8")))
-        result = run.result()
-        assert result is not None and result.last == config.written_by(config.phases[-1])
+        config, result = run.config, run.result()
+        if result is None or result.last != config.written_by(config.phases[-1]):
+            raise SDSError("its result is incomplete")
         run.model()
-        layer_stats.load(run.folder)
-        assert len(note.read(run)) <= note.LONGEST
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, SDSError) as error:
-        raise SDSError(f"{name} is not a sound packed run: {error or 'its result is incomplete'}") from error
+        paths = [path for _, path in distribution_files.files(run.folder)]
+        distribution_files.refuse_too_large(paths, MOST_VALUES)
+        for path in paths:
+            distribution_files.read(path)
+        if len(note.read(run)) > note.LONGEST:
+            raise SDSError("its note is too long", allowed=f"{note.LONGEST:,} characters")
+    except SDSError as error:
+        raise SDSError(f"{name} is not a sound packed run: {error}") from error
+
+
+def _not_packed(name: str, why: str) -> SDSError:
+    return SDSError(f"{name} is not a packed run: {why}", cure="take a file that `pack` has written")

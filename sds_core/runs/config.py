@@ -9,17 +9,21 @@ from typing import Any
 
 from sds_core.errors import SDSError, raise_together
 from sds_core.models.text_spec import BOS_MODES, disjoint
-from sds_core.options import faults, option, options_of
+from sds_core.options import faults, is_unicode, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
 from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.pruning.titles import pruner_title
+from sds_core.runs import typed_json
 from sds_core.runs.plugins import folder_flag
 
 ALLOCATIONS = ("uniform", "owl")
 PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}
 """The paper's numbers for its phases."""
+
+MOST_WINDOWS, LONGEST_WINDOW, MOST_THREADS = 100_000, 1_000_000, 1024
+LARGEST_SEED = 2**32 - 1
 
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
@@ -78,22 +82,25 @@ class RunConfig:
         """Calibration text: self, python-docs, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or
         hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, a mixture by weight as TEXT*2+TEXT.""",
     )
-    samples: int = option(16, "Number of calibration windows.", low=1)
-    length: int = option(1024, "Tokens in a calibration window.", low=2)
-    seed: int = option(0, "Chooses the calibration windows.", low=0)
+    samples: int = option(16, "Number of calibration windows.", low=1, high=MOST_WINDOWS)
+    length: int = option(1024, "Tokens in a calibration window.", low=2, high=LONGEST_WINDOW)
+    seed: int = option(0, "Chooses the calibration windows.", low=0, high=LARGEST_SEED)
     held_out: int = option(
         1,
         """Calibration windows that no solver sees: on them every layer's error is recorded, and adjusted blocks are
         judged.""",
         low=0,
+        high=MOST_WINDOWS,
     )
     evaluation: str = option(
         "python-docs",
         """Held-out text to measure perplexity on, named like a calibration text. A text that both name is halved: its
         first half calibrates.""",
     )
-    eval_windows: int = option(16, "Number of evaluation windows, spread evenly over the text.", low=2)
-    eval_length: int = option(512, "Tokens in an evaluation window.", low=2)
+    eval_windows: int = option(
+        16, "Number of evaluation windows, spread evenly over the text.", low=2, high=MOST_WINDOWS
+    )
+    eval_length: int = option(512, "Tokens in an evaluation window.", low=2, high=LONGEST_WINDOW)
     bos: str = option(
         "window",
         """Where start tokens stand, if the tokenizer adds any: window, at the start of every window, as in training;
@@ -101,7 +108,7 @@ class RunConfig:
         choices=BOS_MODES,
     )
     device: str = option("auto", "auto, cpu or cuda.")
-    threads: int = option(0, "CPU threads; 0 for all cores.", low=0)
+    threads: int = option(0, "CPU threads; 0 for all cores.", low=0, high=MOST_THREADS)
     weights: str = option(
         "auto",
         """Where weights and hidden states lie between uses: disk is for models larger than memory; auto takes memory
@@ -127,6 +134,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         found = list(faults(self))
+        if not isinstance(self.options, dict) or type(self.pruner_sha256) is not str:
+            raise SDSError("options and pruner_sha256 of a run are a table and a text", got=self.options)
+        values = [(getattr(self, name), one.default) for name, one in options_of(RunConfig).items()]
+        if any(type(value) is not type(default) or not is_unicode(str(value)) for value, default in values):
+            raise_together(found)
         for check in (self._check_names, self._check_method, self._check_phases):
             try:
                 check()
@@ -232,11 +244,11 @@ class RunConfig:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise SDSError("a run has no such option", got=", ".join(unknown), allowed=", ".join(sorted(known)))
-        parent = values.get("parent")
         try:
-            return cls(**{**values, "parent": Parent(**parent) if parent else None})
-        except TypeError as error:
-            raise SDSError(f"not a run's configuration: {error}") from error
+            parent = None if values.get("parent") is None else typed_json.from_json(Parent, values["parent"])
+        except ValueError as error:
+            raise SDSError(f"not a run's parent: {error}") from error
+        return cls(**{**values, "parent": parent})
 
     def command(self) -> str:
         """The command line that does the same."""

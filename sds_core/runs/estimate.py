@@ -47,6 +47,8 @@ def estimate(config: RunConfig, runs: Iterable[Run]) -> Estimate | None:
         if result is None or result.software.machine != here or theirs.parent or not _alike(theirs, config):
             continue
         done = of_kind(events, BlockFinished)
+        if not done:
+            continue
         blocks = [event for event in done if event.phase in config.phases] or done
         walking = sum(event.seconds for event in blocks)
         solving = sum(layer.seconds for event in blocks for layer in event.layers)

@@ -22,7 +22,7 @@ class EventLog:
         """Return all whole events so far.
 
         Raises:
-            SDSError: a line is not an event; file, line and field are named.
+            SDSError: the file cannot be read, or a line is not an event; file, line and field are named.
         """
         try:
             with open(self.path, "rb") as file:
@@ -30,6 +30,8 @@ class EventLog:
                 chunk = file.read()
         except FileNotFoundError:
             return self._events
+        except OSError as error:
+            raise SDSError(f"{self.path} cannot be read: {error.strerror or error}") from error
         end = chunk.rfind(b"\n") + 1
         new: list[Event] = []
         for line in chunk[:end].splitlines():

@@ -4,26 +4,37 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from sds_core.models.block_change import BlockChange
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
+from sds_core.runs.typed_json import Within
 
 Measurement = Literal[Stage, "outliers"]
 """The aim of a forward pass over all blocks: a stage's perplexity, or the dense model's outliers."""
 LARGEST_PERPLEXITY = 1e300
 """An infinite perplexity is recorded as this, for JSON has no infinity."""
+LARGEST = 1e100
+"""No number of a model comes near; sums and squares of such numbers are finite."""
+MOST_BLOCKS = 10_000
+
+Count = Annotated[int, Within(0, 1e18)]
+Blocks = Annotated[int, Within(1, MOST_BLOCKS)]
+BlockIndex = Annotated[int, Within(0, MOST_BLOCKS - 1)]
+Seconds = Annotated[float, Within(0, 1e9)]
+Loss = Annotated[float, Within(-LARGEST, LARGEST)]
+"""Mean negative log likelihood in nats, or an output error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened. The log stamps number and time, which do not count when events are compared."""
 
-    number: int = field(default=0, compare=False)
+    number: Count = field(default=0, compare=False)
     """Place in the log, from 0."""
-    elapsed: float = field(default=0.0, compare=False)
+    elapsed: Seconds = field(default=0.0, compare=False)
     """Seconds since the process that wrote it began to work on this folder."""
     inherited_from: str | None = None
     """The run whose record it was copied from, for a branch of that run."""
@@ -53,14 +64,14 @@ class TextWindows:
 class MeasuredPerplexity:
     """Perplexity of one stage's weights, and its ratio to the dense model's on the same windows."""
 
-    value: float
-    losses: tuple[float, ...]
+    value: Annotated[float, Within(0, LARGEST_PERPLEXITY)]
+    losses: tuple[Loss, ...]
     """Mean negative log likelihood of each window, nats per predicted token."""
-    tokens: int
+    tokens: Annotated[int, Within(1, 1e12)]
     """Predicted tokens per window."""
-    log_ratio: float
+    log_ratio: Loss
     """Log of the ratio to the dense model's perplexity; 0 for the dense model."""
-    error: float
+    error: Annotated[float, Within(0, LARGEST)]
     """Paired standard error of `log_ratio` over windows."""
 
     @classmethod
@@ -92,15 +103,15 @@ class LayerSummary:
 
     linear: str
     """Name inside the block."""
-    seconds: float
+    seconds: Seconds
     """Time spent on this layer alone."""
     chosen: str = ""
     """The candidate that the early exit kept; empty where there was no choice."""
-    loss: dict[Stage, float]
+    loss: dict[Stage, Loss]
     """Output error of each stage that the pass computed, relative to the dense output's energy."""
-    pruned: int = 0
+    pruned: Count = 0
     """Weights that the last mask prunes."""
-    weights: int = 0
+    weights: Count = 0
     """Weights that the last mask covers; 0 where there is none."""
 
 
@@ -108,7 +119,7 @@ class LayerSummary:
 class RunStarted(Event):
     """A process began to work on a run, or resumed it."""
 
-    threads: int
+    threads: Count
     matmul: str
     """Permitted precision of float32 matrix products."""
     software: Software
@@ -127,12 +138,12 @@ class ModelLoaded(Event):
     """Where the blocks' weights lie between uses: memory or disk."""
     sha256: dict[str, str]
     """Digests of the model's files, and of an external checkpoint's."""
-    blocks: int
-    prunable: int
+    blocks: Blocks
+    prunable: Count
     """Weights in layers that can be pruned."""
-    total: int
+    total: Count
     """Weights of the whole model."""
-    matrices: int
+    matrices: Count
     """Weights in the blocks' matrices of every kind."""
     excluded: dict[str, str]
     """Linear layers inside blocks that are not pruned, by full name, and why."""
@@ -156,8 +167,8 @@ class Measuring(Event):
     """A forward pass over all blocks, to measure perplexity or to count outliers, has done one more."""
 
     what: Measurement
-    block: int
-    of: int
+    block: BlockIndex
+    of: Blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +177,7 @@ class PerplexityMeasured(Event):
 
     stage: Stage
     perplexity: MeasuredPerplexity
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Time it took; 0 for the dense model, whose perplexity may come from the cache."""
 
 
@@ -177,7 +188,7 @@ class PhaseStarted(Event):
     phase: Phase
     stage: Stage
     """The stage of the weights that it leaves."""
-    of: int
+    of: Blocks
     """Number of blocks."""
 
 
@@ -187,10 +198,10 @@ class BlockFinished(Event):
 
     phase: Phase
     stage: Stage
-    block: int
-    of: int
-    seconds: float
-    cpu_seconds: float
+    block: BlockIndex
+    of: Blocks
+    seconds: Seconds
+    cpu_seconds: Seconds
     sha256: str
     """Digest of the checkpoint; one that is not named in the record does not count."""
     layers: tuple[LayerSummary, ...]
@@ -239,9 +250,9 @@ class TextReadingStarted(Event):
 
     name: str
     """Display name of the model."""
-    model: int
+    model: Count
     """Its place among the models, from 0."""
-    of: int
+    of: Count
 
 
 KINDS: dict[str, type[Event]] = {

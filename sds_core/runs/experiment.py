@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
 from sds_core.runs.new_run import create
-from sds_core.runs.run_folder import Run, ids, open_run
+from sds_core.runs.run_folder import Run, every_run
 
 BASE = "base"
 """The method of a base pruner alone; its variant ends with phase 1."""
@@ -191,13 +192,11 @@ def _does(config: RunConfig, variant: Variant, phase: int) -> bool:
 def experiments() -> list[Experiment]:
     """Return all experiments, the one with the newest run first; runs that cannot be read are left out."""
     groups: dict[str, list[tuple[Run, RunConfig]]] = {}
-    for name in ids():
-        try:
-            run = open_run(name)
+    for run in every_run():
+        with suppress(SDSError):  # its own page says why
             if group := run.asked().get("experiment"):
-                groups.setdefault(str(group), []).append((run, run.config))
-        except SDSError:  # its own page says why
-            continue
+                config, _ = run.config, run.state()
+                groups.setdefault(str(group), []).append((run, config))
     return [Experiment(name, members[-1][1], tuple(members)) for name, members in groups.items()]
 
 

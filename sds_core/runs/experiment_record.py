@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.pruning.stages import STAGE_NAMES, Stage
 from sds_core.runs.config import PHASES, RunConfig
@@ -86,7 +87,9 @@ class StageRecord:
 
     stage: Stage
     record: RunRecord | None
-    """Of the run that did it; None where none has."""
+    """Of the run that did it; None where none has, or its record is broken."""
+    fault: str = ""
+    """Why the record cannot be read."""
 
     @property
     def done(self) -> int:
@@ -102,7 +105,7 @@ class StageRecord:
     def reason(self) -> str:
         """Why there is no perplexity."""
         if self.record is None:
-            return "This phase has not been run."
+            return self.fault or "This phase has not been run."
         if self.record.config.phases == ["fused"]:
             return (
                 "This run was fused: each block went through all phases before the next, so no whole model was ever "
@@ -131,9 +134,7 @@ class ExperimentRecord:
                 # A later run has taken over what the earlier phases recorded, should their own run be gone.
                 runs = (experiment.run_of(variant, p) for p in range(phase, variant.phases[-1] + 1))
                 run = next((run for run in runs if run), None)
-                if run is not None and run not in records:
-                    records[run] = RunRecord(run, configs[run])
-                self._stages[i, stage] = StageRecord(stage, records[run] if run else None)
+                self._stages[i, stage] = _stage_record(stage, run, configs, records)
         self.records = list(records.values())
 
     def refresh(self) -> None:
@@ -205,6 +206,20 @@ class ExperimentRecord:
             return None
         sparse, final = (self.stage(variant, stage).perplexity for stage in ("sparse", "final"))
         return compare(final.perplexity, sparse.perplexity) if sparse and final else None
+
+
+def _stage_record(
+    stage: Stage, run: Run | None, configs: Mapping[Run, RunConfig], records: dict[Run, RunRecord]
+) -> StageRecord:
+    """Return a stage of the run that did it, whose record is read unless it is among those read before."""
+    if run is None:
+        return StageRecord(stage, None)
+    try:
+        if run not in records:
+            records[run] = RunRecord(run, configs[run])
+        return StageRecord(stage, records[run])
+    except SDSError as error:
+        return StageRecord(stage, None, f"The record of run {run.id} is broken: {error}")
 
 
 def _stage(phase: int) -> Stage:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sds_core.files import disk_error
 from sds_core.runs import lock
 from sds_core.runs.event_log import EventLog, LogWriter
 from sds_core.runs.events import Event, JobCancelled, JobFailed, JobQueued
@@ -48,14 +49,18 @@ class JobFolder:
         return self.folder / "stderr.txt"
 
     def state(self, events: Sequence[Event] | None = None) -> State:
-        """Where the work stands; the lock is asked first, so that work that ends meanwhile is seen whole next time."""
+        """Where the work stands; the lock is asked first, so that work that ends meanwhile is seen whole next time.
+
+        Raises:
+            SDSError: the record is broken.
+        """
         alive = lock.held(self.lock_path)
+        if not alive and (self.folder / "result.json").exists():
+            return "finished"
         events = self.log.read() if events is None else events
         last = events[-1] if events else None
         if alive:
             return "queued" if isinstance(last, JobQueued) else "running"
-        if (self.folder / "result.json").exists():
-            return "finished"
         match last:
             case None:
                 return "new"
@@ -67,8 +72,17 @@ class JobFolder:
                 return "interrupted"
 
     def cancel(self) -> None:
-        """Ask the worker to stop at the next occasion."""
-        (self.folder / "cancel").touch()
+        """Ask the worker to stop at the next occasion; one whose folder is gone stops anyhow.
+
+        Raises:
+            SDSError: the disk is full.
+        """
+        try:
+            (self.folder / "cancel").touch()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
 
     @property
     def cancel_requested(self) -> bool:

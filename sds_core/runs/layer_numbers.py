@@ -9,6 +9,7 @@ import pandas as pd
 
 from sds_core.errors import SDSError
 from sds_core.pruning.bins import BINS, SPAN
+from sds_core.runs import distribution_files
 
 SHOWN, MERGED = slice(33, 167), 2
 """Of a histogram's bins those within ±4 dense standard deviations are drawn, two as one."""
@@ -58,9 +59,8 @@ def density(counts: np.ndarray, total: int) -> tuple[float, ...]:
 def block_files(folder: Path) -> dict[int, list[Path]]:
     """Return the files of a run's distributions by block, in the order of writing."""
     found: dict[int, list[Path]] = {}
-    paths = (folder / "distributions").glob("*.parquet")
-    for path in sorted(paths, key=lambda one: one.stat().st_mtime_ns):
-        found.setdefault(int(path.stem.rpartition("-")[2]), []).append(path)
+    for block, path in distribution_files.files(folder):
+        found.setdefault(block, []).append(path)
     return found
 
 
@@ -70,16 +70,16 @@ def read_block(path: Path) -> dict[Key, LayerNumbers]:
     Raises:
         SDSError: the file is broken.
     """
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SDSError(f"{path} is gone") from error
     return _read(str(path), status.st_ino, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=2048)
 def _read(path: str, inode: int, changed: int) -> dict[Key, LayerNumbers]:
-    try:
-        frame = pd.read_parquet(path, columns=COLUMNS)
-    except (OSError, ValueError, KeyError) as error:
-        raise SDSError(f"the distributions in {path} are broken: {error}") from error
+    frame = distribution_files.read(Path(path), COLUMNS)
     return {(str(row.linear), str(row.stage), int(row.round)): _numbers(row) for row in frame.itertuples()}
 
 

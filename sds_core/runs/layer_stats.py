@@ -1,19 +1,14 @@
 """The record of every layer: distributions on fixed edges, statistics, losses, changed masks. Parquet files."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from sds_core.errors import SDSError
-from sds_core.files import write_atomically
 from sds_core.pruning.bins import CORNER
 from sds_core.pruning.distribution import (
     histogram,
@@ -24,56 +19,13 @@ from sds_core.pruning.distribution import (
     weight_corner,
 )
 from sds_core.pruning.stages import Stage
+from sds_core.runs import distribution_files
+from sds_core.runs.distribution_files import LayerRow
 
 if TYPE_CHECKING:
     from sds_core.layer_result import LayerResult
 
 NOTHING = float("nan")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerRow:
-    """One layer at one stage, or at one recorded round of phase 2. Numbers are NaN where they mean nothing."""
-
-    block: int
-    linear: str
-    """Its name within the block."""
-    name: str
-    """Its name within the model."""
-    columns: int
-    """Number of inputs."""
-    dense_std: float
-    """Standard deviation of the dense weight, the unit of the histograms."""
-    stage: Stage | Literal["pruned"]
-    """A round of phase 2 has two rows: `redense`, free to move, and `pruned`, that weight pruned."""
-    round: int
-    """0 for the stage itself."""
-    counts: list[int]
-    below: int
-    above: int
-    zeros: int
-    """These four as in `Histogram`."""
-    std: float
-    kurtosis: float
-    near_zero: float
-    sparsity: float
-    """These four as in `Statistics`."""
-    loss: float
-    """Output error relative to the dense output's energy, on the calibration windows."""
-    held_out: float
-    """The same on windows that no solver has seen; stages only."""
-    prune_energy: float
-    """Share of the dense output's energy that Wanda's prune of this weight would remove; stages without a mask only."""
-    mask_changed: float
-    """Share of the first prune's kept weights that are not kept here."""
-    joint: list[int] | None = None
-    """Where the dense weights have gone (`joint_histogram`); stages only."""
-    crop: list[int] | None = None
-    """A corner of the first mask and this one (`mask_crop`)."""
-    corner: list[int] | None = None
-    """A corner of the weight (`weight_corner`); stages only."""
-    norms: list[float] | None = None
-    """Norms of the corner's inputs (`Gram.norms`) as this pass observed them; stages only."""
 
 
 def rows(solved: "LayerResult") -> list[LayerRow]:
@@ -128,46 +80,20 @@ def _prune_energy(solved: "LayerResult", weight: Tensor) -> float:
     return solved.problem.energy(weight * ~solved.pattern.mask(scaled, "row"))
 
 
-_PLAIN: dict[Any, pa.DataType] = {int: pa.int64(), float: pa.float64()}
-_LISTS = {"counts": pa.int32(), "joint": pa.int32(), "crop": pa.uint8(), "corner": pa.int8(), "norms": pa.float32()}
-SCHEMA = pa.schema(
-    (one.name, pa.list_(_LISTS[one.name]) if one.name in _LISTS else _PLAIN.get(one.type, pa.string()))
-    for one in fields(LayerRow)
-)
-"""A column for each field."""
-
-
 def save(path: Path, block_rows: list[LayerRow]) -> None:
     """Write a block's rows."""
-    table = pa.Table.from_pylist([vars(row) for row in block_rows], schema=SCHEMA)
-    # Small counts in wide integers: split into their bytes they compress to a little over half.
-    split = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("counts", "joint")}
-    write_atomically(
-        path,
-        lambda temporary: pq.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            compression_level=9,
-            use_dictionary=[name for name in SCHEMA.names if SCHEMA.field(name).type == pa.string()],
-            column_encoding=split,
-            write_statistics=False,
-        ),
-    )
+    distribution_files.save(path, block_rows)
 
 
 def load(folder: Path) -> pd.DataFrame:
     """All rows of a run so far, a stage's latest where it was computed twice.
 
     Raises:
-        SDSError: a file is broken.
+        SDSError: a file is broken, or they unfold to too much.
     """
-    frames = []
-    for path in sorted((folder / "distributions").glob("*.parquet"), key=lambda p: p.stat().st_mtime_ns):
-        try:
-            frames.append(pd.read_parquet(path))
-        except (OSError, ValueError) as error:
-            raise SDSError(f"the distributions in {path} are broken: {error}") from error
+    paths = [path for _, path in distribution_files.files(folder)]
+    distribution_files.refuse_too_large(paths)
+    frames = [distribution_files.read(path) for path in paths]
     if not frames:
         return pd.DataFrame()
     together = pd.concat(frames, ignore_index=True)

@@ -4,21 +4,48 @@ Plain `flock`: the descriptor that the launcher locked is inherited by the worke
 for an unlock would free it under the living worker. A process id proves nothing; holding the lock does.
 """
 
+import errno
 import fcntl
 import json
 import os
 import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from sds_core.errors import SDSError
+from sds_core.files import disk_error
+from sds_core.runs import typed_json
 
 PATIENCE = 1.0  # seconds; somebody who only looks whether the lock is held makes a single try fail
 
 
-def take(path: Path, owner: dict[str, Any]) -> int | None:
-    """Lock `path` and note its owner; returns the open descriptor, or None if another process holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The process that holds a lock."""
+
+    pid: int = field(default_factory=os.getpid)
+    since: Annotated[float, typed_json.Within(0, 1e11)] = field(default_factory=time.time)
+    """Seconds since 1970."""
+    run: str = ""
+    """The run that it works on, where the lock is a device's."""
+
+
+def take(path: Path, run: str = "") -> int | None:
+    """Lock `path` and note that this process holds it; return the open descriptor, or None if another one holds it.
+
+    Args:
+        path: the lock; it is made if its folder is there.
+        run: the run that others who wait for a device are told.
+
+    Raises:
+        SDSError: the folder is gone, also if it was removed while this waited, or cannot be written to.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise disk_error(path, error) from error
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -29,18 +56,34 @@ def take(path: Path, owner: dict[str, Any]) -> int | None:
                 os.close(descriptor)
                 return None
             time.sleep(0.02)
-    note_owner(descriptor, owner)
+    if not _is(path, descriptor):
+        os.close(descriptor)
+        raise disk_error(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    note_owner(descriptor, run)
     return descriptor
 
 
-def note_owner(descriptor: int, owner: dict[str, Any] | None = None) -> None:
-    """Write down who holds the lock: this process, unless told otherwise."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner or {"pid": os.getpid(), "since": time.time()}).encode(), 0)
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether a path still leads to an open file."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def note_owner(descriptor: int, run: str = "") -> None:
+    """Write down that this process holds the lock; on a full disk nobody is told."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(typed_json.to_json(Owner(run=run))).encode(), 0)
 
 
 def held(path: Path) -> bool:
-    """Whether some process holds the lock."""
+    """Whether some process holds the lock.
+
+    Raises:
+        SDSError: the file cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -49,21 +92,23 @@ def held(path: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise SDSError(f"the lock {path} cannot be read: {error.strerror or error}") from error
 
 
-def owner(path: Path) -> dict[str, Any]:
-    """Return the note of the last owner."""
+def owner(path: Path) -> Owner | None:
+    """Return the note of the last owner; None where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return typed_json.parse(Owner, path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
+        return None
 
 
 def refuse_second(path: Path, run: str) -> SDSError:
     """The error for a second writer."""
     who = owner(path)
-    since = time.strftime("%H:%M:%S", time.localtime(who.get("since", 0))) if "since" in who else "an unknown time"
+    by = f"process {who.pid} since {time.strftime('%H:%M:%S', time.localtime(who.since))}" if who else "another process"
     return SDSError(
-        f"run {run} is being worked on by process {who.get('pid', 'unknown')} since {since}",
+        f"run {run} is being worked on by {by}",
         cure="wait for it, cancel it, or start a run of its own",
     )

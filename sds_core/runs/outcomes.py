@@ -11,7 +11,7 @@ from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import MEASURED, RunConfig
 from sds_core.runs.names import last_stage, made_by
-from sds_core.runs.run_folder import Run, ids, open_run
+from sds_core.runs.run_folder import Run, every_run, open_run
 
 SAME_DENSE = 0.05
 """Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,
@@ -92,7 +92,7 @@ def outcome_of(run: Run, stage: Stage | None = None) -> Outcome | None:
 
 def finished_outcomes() -> list[Outcome]:
     """Return what all finished runs of the folder measured, the oldest first."""
-    return outcomes_of(map(open_run, reversed(ids())))
+    return outcomes_of(reversed(list(every_run())))
 
 
 def outcomes_of(runs: Iterable[Run]) -> list[Outcome]:
@@ -116,7 +116,8 @@ def outcomes_of(runs: Iterable[Run]) -> list[Outcome]:
 
 def mismatch(one: Outcome, other: Outcome) -> str | None:
     """Return what keeps two outcomes from being paired window by window, in words; None if nothing does."""
-    if one.evaluation_sha256 != other.evaluation_sha256:
+    lengths = [(len(each.dense.losses), each.dense.tokens) for each in (one, other)]
+    if one.evaluation_sha256 != other.evaluation_sha256 or lengths[0] != lengths[1]:
         return "another evaluation text, or other windows of it"
     losses = zip(one.dense.losses, other.dense.losses, strict=True)
     if one.total != other.total or any(abs(mine - its) > SAME_DENSE for mine, its in losses):

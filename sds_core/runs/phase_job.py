@@ -11,8 +11,8 @@ from sds_core.layer_result import LayerResult
 from sds_core.pruning.stages import Phase
 from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.distribution_files import LayerRow
 from sds_core.runs.events import BlockFinished, Event, LayerSummary, PhaseStarted
-from sds_core.runs.layer_stats import LayerRow
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import Run
 from sds_core.sds import Recipe, run_phase

@@ -85,6 +85,8 @@ def content(path: Path) -> bytes:
     Raises:
         SDSError: it cannot be read.
     """
+    if path.exists() and not path.is_file():  # reading a pipe would never end
+        raise SDSError("a plugin is a file", got=path)
     try:
         return path.read_bytes()
     except OSError as error:

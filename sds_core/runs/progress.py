@@ -85,7 +85,7 @@ def progress(events: Sequence[Event], phases: Sequence[Phase] = ()) -> Progress:
 
 
 def _phase_progress(phase: Phase, of: int, blocks: Sequence[BlockFinished]) -> PhaseProgress:
-    seconds = {block.block: block.seconds for block in blocks if block.phase == phase}
+    seconds = {block.block: block.seconds for block in blocks if block.phase == phase and block.block < of}
     left = of - len(seconds)
     pace = statistics.median(list(seconds.values())[-RECENT_BLOCKS:]) if seconds and left > 0 else None
     return PhaseProgress(phase=phase, done=len(seconds), of=of, seconds_left=None if pace is None else pace * left)

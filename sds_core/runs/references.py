@@ -5,6 +5,7 @@ be shown.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -152,7 +153,8 @@ def _noise(one: Outcome, other: Outcome) -> str:
         found.append(f"another calibration seed ({seeds[0]}; {seeds[1]})")
     elif one.calibration_sha256 != other.calibration_sha256:
         found.append("another calibration text under the same name")
-    found += differences(environment(open_run(one.run)), environment(open_run(other.run)))
+    with suppress(SDSError):  # a run that is broken or gone tells nothing
+        found += differences(environment(open_run(one.run)), environment(open_run(other.run)))
     return listed(found) or "nothing that their records tell"
 
 

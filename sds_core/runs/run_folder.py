@@ -15,19 +15,18 @@ Importing this module stays cheap, for the app's first page lists runs: what nee
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-import shutil
-import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sds_core.errors import SDSError
-from sds_core.files import disk_error
+from sds_core.files import disk_error, remove_folder
 from sds_core.pruning.stages import Stage
-from sds_core.runs import lock
+from sds_core.runs import lock, typed_json
 from sds_core.runs.events import (
     BlockFinished,
     ModelLoaded,
@@ -50,9 +49,20 @@ def root() -> Path:
 
 
 def ids() -> list[str]:
-    """Ids of all runs, newest first."""
-    found = [p for p in root().glob("*/config.json") if ID.fullmatch(p.parent.name)]
-    return [p.parent.name for p in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.parent.name), reverse=True)]
+    """Ids of all runs, newest first; broken ones are among them."""
+    found: list[tuple[int, str]] = []
+    for path in root().glob("*/config.json"):
+        if ID.fullmatch(path.parent.name):
+            with suppress(OSError):  # removed since, or a link to nowhere
+                found.append((path.stat().st_mtime_ns, path.parent.name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def every_run() -> Iterator[Run]:
+    """Yield the runs that can be opened, newest first; lists of ids name the others."""
+    for name in ids():
+        with suppress(SDSError):
+            yield open_run(name)
 
 
 def open_run(run: str) -> Run:
@@ -65,7 +75,9 @@ def open_run(run: str) -> Run:
     if not ID.fullmatch(run):
         raise SDSError("not a run id", got=run, allowed="small letters, digits and hyphens, 64 at most")
     folder = root() / run
-    if not (folder / "config.json").is_file() or not folder.resolve().is_relative_to(root()):
+    if folder.is_symlink():
+        raise SDSError(f"run {run} is a link to another place", cure=f"move its folder to {root()}")
+    if not (folder / "config.json").is_file():
         raise SDSError("there is no such run", got=run, cure="see: python -m sds_core list")
     return Run(folder)
 
@@ -92,7 +104,7 @@ class Run(JobFolder):
             SDSError: the file is broken.
         """
         try:
-            asked = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            asked = typed_json.load((self.folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SDSError(f"the configuration of run {self.id} is broken: {error}") from error
         if not isinstance(asked, dict):
@@ -141,22 +153,27 @@ class Run(JobFolder):
         """The lock's descriptor, to be handed to a worker.
 
         Raises:
-            SDSError: another process works on this run.
+            SDSError: another process works on this run, or it is gone.
         """
-        descriptor = lock.take(self.lock_path, {"pid": os.getpid(), "since": time.time()})
+        descriptor = lock.take(self.lock_path)
         if descriptor is None:
             raise lock.refuse_second(self.lock_path, self.id)
         return descriptor
 
     def delete(self) -> None:
-        """Remove the run.
+        """Remove the run; of a link, the link alone.
 
         Raises:
-            SDSError: it is being worked on.
+            SDSError: it is being worked on, or is gone.
         """
+        if self.folder.is_symlink():
+            self.folder.unlink(missing_ok=True)
+            return
         descriptor = self.take_lock()
-        shutil.rmtree(self.folder)
-        os.close(descriptor)
+        try:
+            remove_folder(self.folder)
+        finally:
+            os.close(descriptor)
 
     def make_folder(self, name: str) -> None:
         """Make a folder inside the run's, unless it exists.

@@ -7,16 +7,16 @@ from statistics import fmean
 from sds_core.models.block_change import BlockChange
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
-from sds_core.runs.events import MeasuredPerplexity, Software, TextWindows
+from sds_core.runs.events import Count, MeasuredPerplexity, Seconds, Software, TextWindows
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionSummary:
     """The effect of adjusting blocks as a whole: errors are means over all, one that did not gain stays as it was."""
 
-    improved: int
+    improved: Count
     """Blocks whose error fell."""
-    of: int
+    of: Count
     before: float
     after: float
 
@@ -41,29 +41,29 @@ class RunResult:
     """By stage, in order; the dense model and `last` are always among them."""
     last: Stage
     """The stage of the weights that the run ends with."""
-    pruned: int
+    pruned: Count
     """Weights that the last masks prune."""
-    prunable: int
+    prunable: Count
     """Weights in layers that can be pruned."""
-    total: int
+    total: Count
     """Weights of the whole model."""
-    zeros: int
+    zeros: Count
     """Weights of the whole model that are exactly zero: pruned ones, and those that were zero before or elsewhere."""
     excluded: dict[str, str]
     """Linear layers inside blocks that are not pruned, by full name, and why."""
     other_differing_tensors: tuple[str, ...] = ()
     """Tensors of an external checkpoint, outside the layers that can be pruned, that are not the dense model's."""
-    chosen: dict[str, int]
+    chosen: dict[str, Count]
     """Layers by the candidate that the early exit kept."""
     reconstruction: ReconstructionSummary | None = None
-    seconds: dict[Phase, float]
+    seconds: dict[Phase, Seconds]
     """Wall time of all blocks, by phase."""
-    cpu_seconds: dict[Phase, float]
-    measuring_seconds: float
+    cpu_seconds: dict[Phase, Seconds]
+    measuring_seconds: Seconds
     """Wall time of measuring perplexity, without the dense model's."""
-    peak_memory: int
+    peak_memory: Count
     """Highest resident memory of the process, bytes."""
-    weight_bytes: int
+    weight_bytes: Count
     """Size of one stage's checkpoints."""
     command: str
     """The command line that repeats the run."""
@@ -111,6 +111,8 @@ class RunResult:
             raise ValueError("prunable is not between 1 and total")
         if not 0 <= result.zeros <= result.total:
             raise ValueError("zeros is not between 0 and total")
+        if result.pruned > result.prunable:
+            raise ValueError("pruned is more than prunable")
         if len({(len(one.losses), one.tokens) for one in result.perplexity.values()}) > 1:
             raise ValueError("perplexities are of different windows")
         return result

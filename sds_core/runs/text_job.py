@@ -27,16 +27,17 @@ from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
 from sds_core.models.structure import find_blocks
 from sds_core.runs import lock
+from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStarted
 from sds_core.runs.export import take_weights
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
 from sds_core.runs.outcomes import outcome_of
-from sds_core.runs.run_folder import Run, ids, open_run, root
+from sds_core.runs.run_folder import Run, every_run, open_run, root
 from sds_core.runs.text_query import PromptReading, TextQuery, TextReading, TextResult
 from sds_core.runs.typed_json import parse, to_json
-from sds_core.runs.worker import attempt, device_to_itself, refuse_cancelled, start_process
+from sds_core.runs.worker import attempt, refuse_cancelled, start_process
 
 DENSE = "dense"
 
@@ -44,8 +45,7 @@ DENSE = "dense"
 def askable() -> list[Run]:
     """All finished runs whose weights are here, the oldest first; a broken one is left to the Run page to report."""
     found = []
-    for name in reversed(ids()):
-        run = open_run(name)
+    for run in reversed(list(every_run())):
         try:
             _, result = run.config, run.result()
         except SDSError:
@@ -110,7 +110,7 @@ class TextJob(JobFolder):
             SDSError: the disk is full.
         """
         make_folder(self.folder)
-        descriptor = lock.take(self.lock_path, {"pid": os.getpid(), "since": time.time()})
+        descriptor = lock.take(self.lock_path)
         if descriptor is None:
             return
         try:
@@ -150,19 +150,21 @@ def _model(run: Run) -> tuple[str, list[tuple[str, str]]]:
 
 
 def work(name: str, descriptor: int) -> int:
-    """TextResult the query in the folder of this name; returns the exit code of the process that does it.
+    """Answer the query in the folder of this name; returns the exit code of the process that does it.
 
     `descriptor` is the folder's inherited lock; it stays open until this process ends.
     """
     job = TextJob(_folder(name.removeprefix("text-")))
     assert job.id == name
     os.set_inheritable(descriptor, False)
+    launched = lock.owner(job.lock_path)
+    came = launched.since if launched else time.time()
     lock.note_owner(descriptor)
-    query = parse(TextQuery, (job.folder / "query.json").read_text(encoding="utf-8"))
 
     def do(log: LogWriter) -> None:
+        query = parse(TextQuery, (job.folder / "query.json").read_text(encoding="utf-8"))
         device = open_run(query.runs[0]).config.device
-        with device_to_itself(device, job.id, log, lambda: job.cancel_requested):
+        with device_to_itself(device, job.id, came, log, lambda: job.cancel_requested):
             _stop_if_cancelled(job)
             result = _ask(query, job, log)
         write_json(job.folder / "result.json", to_json(result))

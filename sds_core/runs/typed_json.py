@@ -3,13 +3,23 @@
 import dataclasses
 import json
 import math
+import re
 import types
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from sds_core.options import is_unicode
 
 T = TypeVar("T")
+
+
+class Within(NamedTuple):
+    """Limits of a number, for a type hint such as `Annotated[int, Within(0, 9)]`."""
+
+    low: float
+    high: float
 
 
 def to_json(value: Any) -> Any:
@@ -29,7 +39,8 @@ def from_json(hint: type[T], value: object) -> T:
 
     Args:
         hint: the type to read: a dataclass whose fields are dataclasses, numbers, texts, truth values, fractions,
-            literals, tuples of one type, dictionaries with text keys, or one of these and None.
+            literals, tuples of one type, dictionaries with text keys, or one of these and None; numbers with limits
+            where they are annotated with `Within`.
         value: plain JSON values.
 
     Raises:
@@ -59,6 +70,10 @@ def _read(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _read_dataclass(hint, value, path)
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        number, limits = _read(arguments[0], value, path), arguments[1]
+        inside = limits.low <= number <= limits.high
+        return number if inside else _refuse(path, f"from {limits.low:g} to {limits.high:g}", value)
     if origin in (Union, types.UnionType):
         (inner,) = (argument for argument in arguments if argument is not types.NoneType)
         return None if value is None else _read(inner, value, path)
@@ -90,7 +105,7 @@ def _read_dataclass(hint: Any, value: Any, path: str) -> Any:
 
 @cache
 def _hints(hint: type) -> dict[str, Any]:
-    known = get_type_hints(hint)
+    known = get_type_hints(hint, include_extras=True)
     return {field.name: known[field.name] for field in dataclasses.fields(hint)}
 
 
@@ -110,17 +125,25 @@ def _exactly(kind: type, expected: str) -> Callable[[str, object], object]:
     return lambda path, value: value if type(value) is kind else _refuse(path, expected, value)
 
 
+def _text(path: str, value: object) -> str:
+    return value if type(value) is str and is_unicode(value) else _refuse(path, "a text", value)
+
+
 def _fraction(path: str, value: object) -> Fraction:
+    if not isinstance(value, str) or not FRACTION.fullmatch(value):
+        _refuse(path, "a fraction", value)
     try:
-        return Fraction(value) if isinstance(value, str) else _refuse(path, "a fraction", value)
-    except (ValueError, ZeroDivisionError):
+        return Fraction(str(value))
+    except ZeroDivisionError:
         return _refuse(path, "a fraction", value)
 
 
+FRACTION = re.compile(r"-?\d{1,400}(/\d{1,400})?")
+"""As Python writes one; in other notations a few characters can mean a number of any length."""
 SCALARS: dict[Any, Callable[[str, object], object]] = {
     bool: _exactly(bool, "true or false"),
     int: _exactly(int, "a whole number"),
     float: _float,
-    str: _exactly(str, "a text"),
+    str: _text,
     Fraction: _fraction,
 }

@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sds_core.errors import Cancelled, SDSError
+from sds_core.files import disk_error
 from sds_core.runs import lock
+from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobCancelled, JobFailed, JobFinished, JobQueued
 from sds_core.runs.job_folder import JobFolder
@@ -70,10 +72,17 @@ def start_process(command: list[str], locks: list[int], errors: Path, runs: Path
         locks: descriptors that it inherits.
         errors: the file that its standard error is appended to.
         runs: the folder of runs that it works in.
+
+    Raises:
+        SDSError: the file cannot be written.
     """
     package = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    with open(errors, "a", encoding="utf-8") as file:
+    try:
+        file = open(errors, "a", encoding="utf-8")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise disk_error(errors, error) from error
+    with file:
         return subprocess.Popen(
             [sys.executable, "-m", "sds_core", *command],
             start_new_session=True,
@@ -98,6 +107,8 @@ def work(runs: list[Run], locks: list[int]) -> int:
     `locks` are the inherited descriptors of the runs' locks; each is closed as its run ends, so that a finished run can
     be looked at, and a failed one resumed, while the others go on.
     """
+    launched = lock.owner(runs[0].lock_path)
+    came = launched.since if launched else time.time()
     for descriptor in locks:
         os.set_inheritable(descriptor, False)
         lock.note_owner(descriptor)
@@ -105,16 +116,16 @@ def work(runs: list[Run], locks: list[int]) -> int:
         run.writer().append(JobQueued(behind=before.id))
     try:
         cancelled = lambda: all(run.cancel_requested for run in runs)
-        with device_to_itself(runs[0].config.device, runs[0].id, runs[0].writer(), cancelled):
-            return _work_off(runs, locks)
-    except SDSError as error:  # before the first run began: there is no such device
+        with device_to_itself(runs[0].config.device, runs[0].id, came, runs[0].writer(), cancelled) as now:
+            return _work_off(runs, locks, now)
+    except SDSError as error:  # before the first run began: there is no such device, or the cache cannot be written
         for run, descriptor in zip(runs, locks, strict=True):
-            run.writer().append(JobFailed(message=str(error)))
+            _note(run.writer(), JobFailed(message=str(error)))
             os.close(descriptor)
         return len(runs)
 
 
-def _work_off(runs: list[Run], locks: list[int]) -> int:
+def _work_off(runs: list[Run], locks: list[int], now: Callable[[str], None]) -> int:
     from sds_core.runs.model_cache import ModelCache
 
     walks = [len(run.config.phases) for run in runs]
@@ -122,6 +133,7 @@ def _work_off(runs: list[Run], locks: list[int]) -> int:
     failed = 0
     for run, descriptor in zip(runs, locks, strict=True):
         try:
+            now(run.id)
             failed += not attempt(run, partial(_work_through, run, cache))
         finally:
             os.close(descriptor)
@@ -144,26 +156,34 @@ def attempt(job: JobFolder, do: Callable[[LogWriter], None]) -> bool:
 
     A defect of the program leaves its traceback in the folder and ends the process.
     """
-    import torch
+    from sds_core.models.free_memory import out_of_memory
 
     log = job.writer()
     try:
         do(log)
         return True
     except Cancelled as error:
-        log.append(JobCancelled(message=str(error)))
+        _note(log, JobCancelled(message=str(error)))
     except SDSError as error:
-        log.append(JobFailed(message=str(error)))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        full = SDSError(f"memory ran out: {error}", cure="take fewer or shorter windows, or a smaller model")
-        log.append(JobFailed(message=str(full)))
+        _note(log, JobFailed(message=str(error)))
     except Exception as error:
-        with open(job.errors, "a", encoding="utf-8") as file:
+        if full := out_of_memory(error):
+            _note(log, JobFailed(message=str(full)))
+            return False
+        with suppress(OSError), open(job.errors, "a", encoding="utf-8") as file:
             traceback.print_exc(file=file)
         message = f"internal error, please report it: {type(error).__name__}: {error} (see {job.errors})"
-        log.append(JobFailed(message=message, internal=True))
+        _note(log, JobFailed(message=message, internal=True))
         raise SystemExit(1) from error
     return False
+
+
+def _note(log: LogWriter, event: JobCancelled | JobFailed) -> None:
+    """Append why the work stopped; where that fails too, as the folder is gone or the disk full, say both."""
+    try:
+        log.append(event)
+    except SDSError as error:
+        sys.stderr.write("".join(f"{told}\n" for told in dict.fromkeys([event.message, str(error)])))
 
 
 def refuse_cancelled(job: JobFolder, message: str, cure: str) -> None:
@@ -174,32 +194,3 @@ def refuse_cancelled(job: JobFolder, message: str, cure: str) -> None:
     """
     if job.cancel_requested:
         raise Cancelled(message, cure=cure)
-
-
-@contextmanager
-def device_to_itself(device: str, job: str, log: LogWriter, cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Wait until no other worker uses the device, or the work is cancelled; the log says who is waited for.
-
-    Args:
-        device: as a configuration names it.
-        job: the id that others who wait are told.
-        log: of the job.
-        cancelled: whether to wait no longer.
-    """
-    from sds_core.models.cache import cache_folder
-    from sds_core.models.device import device_name, pick_device
-
-    path = cache_folder() / f"{device_name(pick_device(device))}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    waiting = False
-    while (descriptor := lock.take(path, {"pid": os.getpid(), "run": job, "since": time.time()})) is None:
-        if not waiting:
-            log.append(JobQueued(behind=lock.owner(path).get("run", "another run")))
-            waiting = True
-        if cancelled():
-            break
-    try:
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)

@@ -12,6 +12,7 @@ from sds_core.runs.run_folder import Run, ids
 from sds_core.runs.study import SPREAD
 from tests.pages.test_layer import figure, keys
 from tests.pages.test_run import CANCELLED, MODEL, address, texts
+from tests.records import layer_row
 from tests.runs import by_hand
 
 PAGE = "pages/compare.py"
@@ -29,7 +30,8 @@ def outcome(runs):
         run = by_hand.made(losses, dense, **options)
         if errors:
             last = run.result().last
-            rows = [{"block": b, "linear": c, "stage": last, "round": 0, "loss": e} for (b, c), e in errors.items()]
+            rows = [layer_row(block=b, linear=c, stage=last, loss=e) for (b, c), e in errors.items()]
+            run.make_folder("distributions")
             layer_stats.save(run.folder / "distributions" / "fused-000.parquet", rows)
         return run
 

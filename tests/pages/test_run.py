@@ -297,7 +297,7 @@ def test_opening_a_run_takes_its_options_over(finished, app):
 
 def test_phases_go_on_from_the_shown_run(finished, app, launched, monkeypatch):
     made = []
-    monkeypatch.setattr("sds_core.runs.run_folder.create", lambda config, _: made.append(config) or finished["phase1"])
+    monkeypatch.setattr("sds_core.runs.new_run.create", lambda config, _: made.append(config) or finished["phase1"])
     at = app(run=finished["phase1"].id)
     assert not at.button(key="phase-2").disabled
     assert at.button(key="phase-3").disabled and "no finished phase 2" in at.button(key="phase-3").help
@@ -309,7 +309,7 @@ def test_phases_go_on_from_the_shown_run(finished, app, launched, monkeypatch):
 
 def test_an_option_set_back_to_its_default_wins_over_the_parents(finished, app, launched, monkeypatch):
     made = []
-    monkeypatch.setattr("sds_core.runs.run_folder.create", lambda config, _: made.append(config) or finished["staged"])
+    monkeypatch.setattr("sds_core.runs.new_run.create", lambda config, _: made.append(config) or finished["staged"])
     at = app(run=finished["staged"].id)
     at.number_input(key="option-sds-iterations").set_value(20).run()
     at.button(key="phase-3").click().run()

@@ -68,7 +68,7 @@ def test_a_text_of_ones_own_is_kept_in_the_cache_and_chosen(runs, app, cache, na
     at.file_uploader(key="own-text").upload(name, b"word " * 50, "text/plain").run()
     at.button(key="use-evaluation").click().run()
     assert not at.exception
-    (path,) = (cache / "texts").iterdir()
-    assert path.read_bytes() == b"word " * 50 and path.parent == cache / "texts"
+    (path,) = (cache / "texts").rglob("*.txt")
+    assert path.read_bytes() == b"word " * 50 and path.parents[1] == cache / "texts"
     assert str(path) in at.code[0].value
     path.unlink()

@@ -113,7 +113,7 @@ def test_the_button_starts_one_process_with_the_question_in_the_address(own, app
 def test_while_a_process_lives_it_says_what_it_does(own, job, app, started, events, sentence):
     for event in events:
         job.writer().append(event)
-    descriptor = lock.take(job.lock_path, {})
+    descriptor = lock.take(job.lock_path)
     at = opened(app, own[0])
     assert sentence in texts(at) and at.button(key="ask").disabled
     at.button(key="cancel").click().run()

@@ -4,15 +4,20 @@ import io
 import json
 import zipfile
 
+import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs import layer_stats
+from sds_core.runs import distribution_files, layer_stats, note
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
+from sds_core.runs.layer_numbers import read_block
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import ids
+from tests.records import layer_row
 
 
 @pytest.fixture
@@ -86,6 +91,114 @@ def test_a_file_that_is_no_archive_is_a_sentence(tmp_path, runs_root):
         unpack(tmp_path / "x.zip")
     with pytest.raises(SDSError, match="no such file"):
         unpack(tmp_path / "y.zip")
+
+
+def entries(packed):
+    """What an archive holds, by name."""
+    with zipfile.ZipFile(packed) as archive:
+        return {entry: archive.read(entry) for entry in archive.namelist()}
+
+
+def damaged_deflate(packed, path):
+    data = bytearray(packed.read_bytes())
+    with zipfile.ZipFile(packed) as archive:
+        (entry,) = (one for one in archive.infolist() if one.filename.endswith("events.jsonl"))
+    begin = entry.header_offset + 30 + len(entry.filename)
+    data[begin + 10 : begin + 60] = bytes(50)
+    path.write_bytes(data)
+
+
+def by_another_method(packed, path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, value in entries(packed).items():
+            archive.writestr(name, value)
+
+
+def flagged(offset, value):
+    """Sets bits in the flags or the method of the first entry of the directory."""
+
+    def damage(packed, path):
+        data = bytearray(packed.read_bytes())
+        data[data.index(b"PK\x01\x02") + offset] |= value
+        path.write_bytes(data)
+
+    return damage
+
+
+def name_in_broken_utf8(packed, path):
+    data = bytearray(packed.read_bytes())
+    place = data.index(b"PK\x01\x02")
+    data[place + 9] |= 8  # says that names are UTF-8
+    data[place + 46] = 0xFF
+    path.write_bytes(data)
+
+
+def twice(packed, path):
+    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        for name, value in [*entries(packed).items(), next(iter(entries(packed).items()))]:
+            archive.writestr(name, value)
+
+
+def with_entry(name, content):
+    return lambda packed, path: changed(
+        packed, path, **{f"{next(iter(entries(packed))).split('/')[0]}/{name}": content}
+    )
+
+
+def with_option(**options):
+    def damage(packed, path):
+        files = entries(packed)
+        (name,) = (name for name in files if name.endswith("config.json"))
+        changed(packed, path, **{name: json.dumps(json.loads(files[name]) | options).encode()})
+
+    return damage
+
+
+DAMAGE = {
+    "a deflated stream": damaged_deflate,
+    "another method": by_another_method,
+    "an encrypted file": flagged(8, 1),
+    "an unknown method": flagged(10, 99),
+    "a name in broken UTF-8": name_in_broken_utf8,
+    "a file twice": twice,
+    "half": lambda packed, path: path.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2]),
+    "deep JSON": with_entry("config.json", b"[" * 100_000),
+    "deep events": with_entry("events.jsonl", b"[" * 100_000 + b"\n"),
+    "a pattern that is a number": with_option(pattern=5),
+    "an unknown option": with_option(nothing=5),
+    "an overlong note": with_entry("note.txt", b"x" * (note.LONGEST + 1)),
+    "a note that is no text": with_entry("note.txt", b"\xff\xfe"),
+    "a huge note": with_entry("note.txt", b"x" * (1 << 17)),
+    "a log line that is a number": with_entry("events.jsonl", b"1\n"),
+    "an empty log": with_entry("events.jsonl", b""),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_each_damage_is_one_sentence_and_nothing_is_written(packed, tmp_path, runs_root, how):
+    DAMAGE[how](packed, tmp_path / "bad.zip")
+    with pytest.raises(SDSError) as told:
+        unpack(tmp_path / "bad.zip")
+    assert str(told.value).startswith("bad.zip ") and "\n" not in str(told.value)
+    assert not list(runs_root.glob("*"))
+
+
+def test_a_small_file_that_unfolds_to_much_is_refused_before_it_is_read(finished, packed, tmp_path, runs_root):
+    distribution_files.save(tmp_path / "one.parquet", [layer_row()])
+    many = pyarrow.parquet.read_table(tmp_path / "one.parquet").take(pyarrow.array(np.zeros(20_000, dtype=np.int64)))
+    pyarrow.parquet.write_table(many, tmp_path / "many.parquet", compression="zstd")
+    assert (tmp_path / "many.parquet").stat().st_size < 100_000
+    content = (tmp_path / "many.parquet").read_bytes()
+    bad = changed(packed, tmp_path / "bad.zip", **{f"{finished.id}/distributions/fused-000.parquet": content})
+    with pytest.raises(SDSError, match=r"would unfold to 4,\d+,\d+ values"):
+        unpack(bad)
+    assert not list(runs_root.glob("*"))
+    run = unpack(packed)
+    (run.folder / "distributions" / "fused-000.parquet").write_bytes(content)
+    with pytest.raises(SDSError, match="would unfold"):
+        layer_stats.load(run.folder)
+    with pytest.raises(SDSError, match="would unfold"):
+        read_block(run.folder / "distributions" / "fused-000.parquet")
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(finished, packed, tmp_path, runs_root, monkeypatch):

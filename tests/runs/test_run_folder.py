@@ -28,7 +28,7 @@ def test_a_link_out_of_the_folder_is_refused(runs_root, tmp_path):
     (outside / "config.json").write_text("{}")
     runs_root.mkdir()
     (runs_root / "link").symlink_to(outside)
-    with pytest.raises(SDSError, match="no such run"):
+    with pytest.raises(SDSError, match="is a link"):
         open_run("link")
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.errors import SDSError
+from sds_core.models import tensor_files
 from sds_core.models.calibration import digest, evaluation_windows
 from sds_core.models.device import device_name
 from sds_core.models.load import load_model
@@ -157,17 +158,17 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(tiny_folder, tmp_path):
 
 
 def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_keeps_what_was_done(finished, tiny_folder, monkeypatch):
-    real, written = checkpoint.save_file, []
+    real, written = tensor_files.save_file, []
 
-    def fill_up(tensors, path):
+    def fill_up(tensors, path, metadata=None):
         written.append(path)
         if len(written) == 2:
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        real(tensors, path)
+        real(tensors, path, metadata)
 
     run = create(config(tiny_folder))
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", fill_up)
+        patch.setattr(tensor_files, "save_file", fill_up)
         work_here([run])
     assert run.state() == "failed"
     assert "No space left" in (told := run.log.read()[-1].message)
@@ -177,14 +178,14 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_keeps_what_was_do
 
 
 def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder, monkeypatch):
-    real, run = checkpoint.save_file, create(config(tiny_folder))
+    real, run = checkpoint.save_tensors, create(config(tiny_folder))
 
-    def cancel_then_write(tensors, path):
+    def cancel_then_write(path, tensors):
         run.cancel()
-        real(tensors, path)
+        real(path, tensors)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", cancel_then_write)
+        patch.setattr(checkpoint, "save_tensors", cancel_then_write)
         work_here([run])
     assert run.state() == "cancelled"
     assert [path.name for path in (run.folder / "phase3").iterdir()] == ["block-000.safetensors"]
@@ -301,7 +302,7 @@ def test_start_tokens_and_absent_limits_of_a_model_are_respected(tiny_folder, tm
 
 
 def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(tiny_folder, cache):
-    device = lock.take(cache / f"{device_name(torch.device('cpu'))}.lock", {"run": "another-run"})
+    device = lock.take(cache / f"{device_name(torch.device('cpu'))}.lock", "another-run")
     assert device is not None
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted")]
     process = launch(runs)
@@ -447,15 +448,15 @@ def test_weights_that_rest_on_disk_change_nothing_not_even_through_an_interrupti
     here = finish(create(config(tiny_folder, **chosen, weights="memory")))
     there = create(config(tiny_folder, **chosen, weights="disk"))
     monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which the dense model was not measured yet
-    real = checkpoint.save_file
+    real = checkpoint.save_tensors
 
-    def fill_up(tensors, path):
+    def fill_up(path, tensors):
         if "block-001" in str(path):
-            raise SafetensorError("no space left")
-        real(tensors, path)
+            raise SDSError("no space left")
+        real(path, tensors)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", fill_up)
+        patch.setattr(checkpoint, "save_tensors", fill_up)
         work_here([there])
     assert there.state() == "failed"
     finish(there)

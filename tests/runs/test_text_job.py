@@ -192,7 +192,7 @@ def test_a_question_that_is_worked_on_gets_no_second_process(runs, here):
     query = asked(runs)
     job = TextJob.of(query)
     job.folder.mkdir(parents=True)
-    descriptor = lock.take(job.lock_path, {})
+    descriptor = lock.take(job.lock_path)
     assert descriptor is not None
     job.launch(query)
     assert here == [] and job.state() == "running"
@@ -239,13 +239,13 @@ def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(
     query = asked(runs)
     job = TextJob.of(query)
     cache_folder().mkdir(parents=True)
-    device = lock.take(cache_folder() / f"{device_name(pick_device())}.lock", {"run": "a-long-run"})
+    device = lock.take(cache_folder() / f"{device_name(pick_device())}.lock", "a-long-run")
     assert device is not None
     job.launch(query)
     job.launch(query)
     assert until(job, ["queued"]) == "queued"
     assert job.log.read() == [JobQueued(behind="a-long-run")]
-    os.kill(lock.owner(job.lock_path)["pid"], signal.SIGKILL)
+    os.kill(lock.owner(job.lock_path).pid, signal.SIGKILL)
     assert until(job, ["interrupted"]) == "interrupted"
     os.close(device)
     request.getfixturevalue("here")

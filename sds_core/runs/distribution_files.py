@@ -1,0 +1,227 @@
+"""Rows of a run's distributions and their Parquet files, whose content is checked before and after it is read."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sds_core.errors import SDSError
+from sds_core.files import write_atomically
+from sds_core.options import is_unicode
+from sds_core.pruning.bins import BINS, CORNER, JOINT
+from sds_core.pruning.stages import Stage
+
+FOLDER = "distributions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One layer at one stage, or at one recorded round of phase 2. Numbers are NaN where they mean nothing."""
+
+    block: int
+    linear: str
+    """Its name within the block."""
+    name: str
+    """Its name within the model."""
+    columns: int
+    """Number of inputs."""
+    dense_std: float
+    """Standard deviation of the dense weight, the unit of the histograms."""
+    stage: Stage | Literal["pruned"]
+    """A round of phase 2 has two rows: `redense`, free to move, and `pruned`, that weight pruned."""
+    round: int
+    """0 for the stage itself."""
+    counts: list[int]
+    below: int
+    above: int
+    zeros: int
+    """These four as in `Histogram`."""
+    std: float
+    kurtosis: float
+    near_zero: float
+    sparsity: float
+    """These four as in `Statistics`."""
+    loss: float
+    """Output error relative to the dense output's energy, on the calibration windows."""
+    held_out: float
+    """The same on windows that no solver has seen; stages only."""
+    prune_energy: float
+    """Share of the dense output's energy that Wanda's prune of this weight would remove; stages without a mask only."""
+    mask_changed: float
+    """Share of the first prune's kept weights that are not kept here."""
+    joint: list[int] | None = None
+    """Where the dense weights have gone (`joint_histogram`); stages only."""
+    crop: list[int] | None = None
+    """A corner of the first mask and this one (`mask_crop`)."""
+    corner: list[int] | None = None
+    """A corner of the weight (`weight_corner`); stages only."""
+    norms: list[float] | None = None
+    """Norms of the corner's inputs (`Gram.norms`) as this pass observed them; stages only."""
+
+
+_PLAIN: dict[Any, pa.DataType] = {int: pa.int64(), float: pa.float64()}
+_LISTS = {"counts": pa.int32(), "joint": pa.int32(), "crop": pa.uint8(), "corner": pa.int8(), "norms": pa.float32()}
+SCHEMA = pa.schema(
+    (one.name, pa.list_(_LISTS[one.name]) if one.name in _LISTS else _PLAIN.get(one.type, pa.string()))
+    for one in fields(LayerRow)
+)
+"""A column for each field."""
+COLUMNS = set(SCHEMA.names)
+OPTIONAL = {"joint", "crop", "corner", "norms"}
+"""Lists that a row may lack."""
+SPLIT = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("counts", "joint")}
+"""Small counts in wide integers: split into their bytes they compress to a little over half."""
+STAGES = {"dense", "sparse", "redense", "final", "pruned"}
+MOST_BLOCKS = 10_000
+LONGEST_NAME = 300
+MOST_WEIGHTS = 10**15
+MOST_VALUES = 200_000_000
+"""Values in all files of a run; in memory they take eight bytes each."""
+MOST_UNFOLDED = 40
+"""Values for each byte of a file; those that runs write hold two or three."""
+SMALL = 1_000_000
+"""Values that a file of any size may hold."""
+BROKEN = (OSError, ValueError, KeyError, TypeError, NotImplementedError, OverflowError, pa.ArrowException)
+"""What the library raises on damaged files."""
+
+
+def save(path: Path, rows: Sequence[LayerRow]) -> None:
+    """Write rows as one file, with checksums."""
+    table = pa.Table.from_pylist([vars(row) for row in rows], schema=SCHEMA)
+    write_atomically(
+        path,
+        lambda temporary: pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            compression_level=9,
+            use_dictionary=[name for name in SCHEMA.names if SCHEMA.field(name).type == pa.string()],
+            column_encoding=SPLIT,
+            write_statistics=False,
+            write_page_checksum=True,
+        ),
+    )
+
+
+def files(folder: Path) -> list[tuple[int, Path]]:
+    """Return the files of a run's folder with their blocks, in the order of writing; other files are left out."""
+    found = list[tuple[int, int, Path]]()
+    for path in (folder / FOLDER).glob("*.parquet"):
+        block = path.stem.rpartition("-")[2]
+        if block.isascii() and block.isdigit() and len(block) < 6:
+            try:
+                found.append((path.stat().st_mtime_ns, int(block), path))
+            except FileNotFoundError:  # the run was removed meanwhile
+                continue
+    return [(block, path) for _, block, path in sorted(found)]
+
+
+def refuse_too_large(paths: Sequence[Path], most: int = MOST_VALUES) -> None:
+    """Refuse files that together unfold to more than memory should take.
+
+    Raises:
+        SDSError: they do, or one is broken.
+    """
+    values = sum(map(_values, paths))
+    if values > most:
+        raise SDSError(f"the distributions hold {values:,} values", allowed=f"{most:,}")
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the rows of a file.
+
+    Args:
+        path: the file.
+        columns: those to read; None for all.
+
+    Raises:
+        SDSError: it is broken, holds other columns, or unfolds to too much.
+    """
+    _values(path)
+    with _sound(path):
+        frame = pq.read_table(
+            path, columns=list(columns) if columns else None, page_checksum_verification=True, partitioning=None
+        ).to_pandas()
+    _refuse_nonsense(path, frame)
+    return frame
+
+
+def _values(path: Path) -> int:
+    """Return how many values a file holds, from its metadata alone.
+
+    Raises:
+        SDSError: it is broken, holds other columns, or unfolds to too much.
+    """
+    with _sound(path), pq.ParquetFile(path) as file:
+        schema, metadata, size = file.schema_arrow, file.metadata, path.stat().st_size
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        values = sum(group.column(i).num_values for group in groups for i in range(metadata.num_columns))
+        values = max(values, metadata.num_rows * metadata.num_columns)
+    if values > SMALL + MOST_UNFOLDED * size:
+        raise SDSError(f"{path.name}, {size:,} bytes, would unfold to {values:,} values", cure="it is not a run's file")
+    for field in SCHEMA:
+        if schema.get_field_index(field.name) < 0 or schema.field(field.name).type != field.type:
+            _refuse(path, f"it has no column {field.name} of {field.type}")
+    if unknown := set(schema.names) - COLUMNS:
+        _refuse(path, f"it has another column, {min(unknown)[:40]!r}")
+    return values
+
+
+def _refuse_nonsense(path: Path, frame: pd.DataFrame) -> None:
+    """Refuse rows that no run writes."""
+    for name in frame.columns:
+        kind = SCHEMA.field(name).type
+        if pa.types.is_floating(kind):
+            if np.isinf(frame[name].to_numpy(float)).any():
+                _refuse(path, f"a {name} is infinite")
+        elif name not in OPTIONAL and frame[name].isna().any():
+            _refuse(path, f"a {name} is missing")
+        elif pa.types.is_integer(kind) and ((frame[name] < 0) | (frame[name] > MOST_WEIGHTS)).any():
+            _refuse(path, f"a {name} is out of range")
+        elif pa.types.is_string(kind) and not frame[name].map(_is_name).all():
+            _refuse(path, f"a {name} is empty or too long")
+    if "block" in frame and (frame["block"] >= MOST_BLOCKS).any():
+        _refuse(path, "a block is out of range")
+    if "stage" in frame and not set(frame["stage"]) <= STAGES:
+        _refuse(path, "a stage is unknown")
+    if "counts" in frame and any(len(one) != BINS or one.min() < 0 for one in frame["counts"]):
+        _refuse(path, f"counts are not {BINS} numbers")
+    if "joint" in frame and any(len(one) != JOINT * JOINT or one.min() < 0 for one in frame["joint"].dropna()):
+        _refuse(path, f"joint are not {JOINT * JOINT} numbers")
+    for name, most in (("crop", 3), ("corner", 127)):
+        if {name, "columns"} <= set(frame.columns):
+            for values, columns in frame[[name, "columns"]].dropna().itertuples(index=False):
+                wide = min(max(columns, 1), CORNER)
+                if not values.size or values.size % wide or values.size > CORNER * wide or values.max() > most:
+                    _refuse(path, f"a {name} is no corner of this layer")
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_NAME and is_unicode(text)
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """Turn what the library says of a broken file into a sentence."""
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        NotImplementedError,
+        OverflowError,
+        pa.ArrowException,
+    ) as error:
+        raise SDSError(f"the distributions in {path} are broken: {str(error).splitlines()[0]}") from error
+
+
+def _refuse(path: Path, why: str) -> NoReturn:
+    raise SDSError(f"the distributions in {path} are broken: {why}")

@@ -1,0 +1,82 @@
+"""Who waits for a device: first come, first served, and each is told who is next ahead."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from sds_core.models.cache import cache_folder
+from sds_core.models.device import device_name, pick_device
+from sds_core.runs import lock
+from sds_core.runs.device_queue import ABANDONED, device_to_itself
+
+
+@pytest.fixture
+def device(tmp_path, monkeypatch):
+    """A cache with nobody in it, and short patience; the device's lock."""
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path))
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+    return cache_folder() / f"{device_name(pick_device('cpu'))}.lock"
+
+
+class Waiting(threading.Thread):
+    """A job that waits for the device, and what it is told meanwhile."""
+
+    def __init__(self, name, came, done):
+        super().__init__(daemon=True)
+        self.job, self.came, self.done, self.behind = name, came, done, []
+        self.start()
+        while not self.behind:
+            time.sleep(0.01)
+
+    def append(self, event):
+        self.behind.append(event.behind)
+
+    def run(self):
+        with device_to_itself("cpu", self.job, self.came, self, lambda: False):
+            self.done.append(self.job)
+
+
+def test_jobs_end_in_the_order_in_which_they_came_and_are_told_the_next_ahead(device, monkeypatch):
+    pids = iter(range(100))
+    monkeypatch.setattr(os, "getpid", lambda: next(pids))
+    holder = lock.take(device, "holder")
+    done = []
+    jobs = [Waiting(name, came, done) for name, came in [("c", 3.0), ("a", 1.0), ("d", 4.0), ("b", 2.0)]]
+    deadline = time.monotonic() + 10
+    last = {"a": "holder", "b": "a", "c": "b", "d": "c"}
+    while {job.job: job.behind[-1] for job in jobs} != last and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert {job.job: job.behind[-1] for job in jobs} == last
+    os.close(holder)
+    for job in jobs:
+        job.join(10)
+    assert done == ["a", "b", "c", "d"]
+    assert not list(device.with_suffix(".queue").iterdir())
+
+
+def test_a_ticket_of_the_dead_holds_nobody_up(device):
+    queue = device.with_suffix(".queue")
+    queue.mkdir(parents=True)
+    for name in ("0-1", "0-2"):
+        (queue / name).touch()
+    os.utime(queue / "0-1", (time.time() - ABANDONED - 1,) * 2)
+    with device_to_itself("cpu", "mine", 5.0, None, lambda: False):
+        assert lock.held(device) and lock.owner(device).run == "mine"
+        assert [path.name for path in queue.iterdir()] == ["0-2"]
+    assert not lock.held(device)
+
+
+def test_a_process_with_several_jobs_says_which_one_it_is_at(device):
+    with device_to_itself("cpu", "first", 5.0, None, lambda: False) as now:
+        now("second")
+        assert lock.owner(device).run == "second"
+
+
+def test_a_cancelled_job_leaves_the_queue(device):
+    holder = lock.take(device, "holder")
+    with device_to_itself("cpu", "mine", 5.0, None, lambda: True):
+        assert lock.owner(device).run == "holder"
+    os.close(holder)
+    assert not list(device.with_suffix(".queue").iterdir())
