@@ -36,7 +36,6 @@ CHART = ".js-plotly-plot .main-svg"
 TABS = 4
 """Tabs that poll at the same time; a single one, at two polls a second, would need eight minutes for a thousand."""
 PAGES = {
-    "layer": ("pages/layer.py", {"cell": "20.mlp.up_proj"}),
     "compare": ("pages/compare.py", {}),
     "lab": ("pages/lab.py", {}),
     "micro": ("pages/micro.py", {"step": "dense"}),
@@ -165,7 +164,7 @@ def largest_figures(app: App) -> None:
     for name, (script, parameters) in PAGES.items():
         tested = AppTest.from_file(str(Path(__file__).parents[1] / "app.py"), default_timeout=120).run()
         tested.switch_page(script)
-        named = {"layer": {"run": app.examples[-1].id}, "compare": {"runs": ",".join(run.id for run in app.examples)}}
+        named = {"compare": {"runs": ",".join(run.id for run in app.examples)}}
         for key, value in (parameters | named.get(name, {})).items():
             tested.query_params[key] = value
         tested.run()

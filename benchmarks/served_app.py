@@ -28,7 +28,6 @@ class App:
     def charts(self) -> dict[str, str]:
         """Paths of the pages with charts."""
         return {
-            "Layer": f"/layer?run={self.examples[-1].id}&cell=20.mlp.up_proj",
             "Compare": f"/compare?runs={','.join(run.id for run in self.examples)}",
         }
 

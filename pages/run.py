@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.ui import cached, charts, layout, options, progress, run_panel
+from pages.ui import cached, charts, layout, options, progress, run_panel, studio_details
 from sds_core.errors import SDSError
 from sds_core.pruning.stages import STAGE_NAMES
 
@@ -172,10 +172,10 @@ def results(run: Run) -> None:
             f"went from {100 * change.before:.2f} % to {100 * change.after:.2f} % on average."
         )
     st.page_link(
-        "pages/layer.py",
+        "pages/studio.py",
         label="See what happened to the weights",
         icon=":material/bar_chart:",
-        query_params={"run": run.id},
+        query_params=studio_details.address(run),
     )
 
 

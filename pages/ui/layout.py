@@ -83,7 +83,7 @@ def pages() -> list:
         st.Page("pages/text.py", title="Text"),
         st.Page("pages/report.py", title="Report"),
         st.Page("pages/run.py", title="Run"),
-        st.Page("pages/layer.py", title="Layer"),
+        st.Page("pages/layer.py", title="Layer", visibility="hidden"),
     ]
 
 

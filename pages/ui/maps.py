@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import cached, charts, layout
+from pages.ui import cached, charts, layout, studio_details
 from sds_core.errors import SDSError
+from sds_core.runs.run_folder import open_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,10 +64,10 @@ def show(rows: list[Row], names: dict[str, str], known: list[Outcome]) -> None:
     with st.container(horizontal=True):
         for letter, row in zip("AB", (first_row, second_row), strict=True):
             st.page_link(
-                "pages/layer.py",
+                "pages/studio.py",
                 label=f"Look into the layers of run {letter}",
                 icon=":material/bar_chart:",
-                query_params={"run": row.run},
+                query_params=studio_details.address(open_run(row.run)),
                 width="content",
             )
 

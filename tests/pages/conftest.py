@@ -1,5 +1,6 @@
 """What the page tests share: folders of runs, made by the engine once or written by hand, and the app itself."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,16 @@ def app() -> Callable[..., AppTest]:
         return at.run()
 
     return opened
+
+
+def figure(at, key: str) -> dict:
+    """A drawn picture as the browser gets it."""
+    return next(json.loads(c.proto.spec) for c in at.get("plotly_chart") if c.proto.id.endswith(key))
+
+
+def keys(at) -> list[str]:
+    """The keys of the drawn pictures."""
+    return [chart.proto.id.rpartition("-")[2] for chart in at.get("plotly_chart")]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from sds_core.models.cache import cache_folder
 from sds_core.runs.examples import take_in
 from tests.pages.browser import ROOT, Visitor, server, visitors
 
-LAYER = "20.mlp.up_proj"
+DETAILS = "/studio?experiment=examples&run=sds-admm-wanda&layer=20.mlp.up_proj&details=1"
 COLOURS = 128
 """Of the README's pictures: enough for pages like these, and a third of the bytes."""
 
@@ -27,7 +27,7 @@ def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
         "micro": "/micro",
         "lab": "/lab",
         "run": f"/run?run={one}",
-        "layer": f"/layer?run={one}&cell={LAYER}",
+        "details": DETAILS,
         "compare": f"/compare?runs={','.join(examples)}",
         "report": f"/report?run={one}",
         "text": "/text",
@@ -46,7 +46,7 @@ def of_the_readme(target: Path, visit: Any, examples: list[str], one: str) -> No
     """One picture a page, from where it becomes telling."""
     save(visit().open("/walk?step=7&guess=25&shown=1"), "Why prune", target / "walk.png")
     save(visit().open("/micro?step=prune&pruner=wanda&seed=10"), "What does each pruner look at?", target / "micro.png")
-    save(visit().open(f"/layer?run={one}&cell={LAYER}"), f"block {LAYER.replace('.', ', ', 1)}", target / "layer.png")
+    save(visit().open(DETAILS), "Where did each weight go?", target / "details.png")
     save(visit().open(f"/compare?runs={','.join(examples)}"), "At 2:4", target / "compare.png")
 
 

@@ -10,7 +10,7 @@ from sds_core.runs import layer_stats
 from sds_core.runs.config import Parent
 from sds_core.runs.run_folder import Run, ids
 from sds_core.runs.study import SPREAD
-from tests.pages.test_layer import figure, keys
+from tests.pages.conftest import figure, keys
 from tests.pages.test_run import CANCELLED, MODEL, address, texts
 from tests.records import layer_row
 from tests.runs import by_hand

@@ -26,22 +26,14 @@ def fill(page, label, value):
     page.wait_for_timeout(400)
 
 
-def test_a_cold_deep_link_opens_its_page_and_layer(workshop, visitor):
-    visitor.open(f"/layer?run={fused(workshop).id}&cell=2.mlp.up_proj")
-    assert visitor.page.get_by_text("block 2, mlp.up_proj").count() == 1
-    assert visitor.page.locator("[data-testid=stTopNavLink]").count() >= 2
-    visitor.page.locator(".js-plotly-plot").nth(2).wait_for()
-
-
-def test_a_clicked_cell_of_the_map_opens_its_layer(workshop, visitor):
-    visitor.open(f"/layer?run={fused(workshop).id}")
-    visitor.page.locator(".st-key-map .nsewdrag, .st-key-map .js-plotly-plot").first.scroll_into_view_if_needed()
-    point = visitor.page.locator(".st-key-map .scatterlayer .point").nth(2 * 7)  # seven linears a block
-    box = point.bounding_box()
-    visitor.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    visitor.page.wait_for_url("**cell=2.self_attn.q_proj*")
-    visitor.idle()
-    assert visitor.page.get_by_text("block 2, self_attn.q_proj").count() == 1
+def test_a_cold_old_address_of_a_layer_opens_its_details(workshop, visitor):
+    page = visitor.open(f"/layer?run={fused(workshop).id}&cell=2.mlp.up_proj").page
+    page.wait_for_url("**/studio?*details=1*")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Where did each weight go?").wait_for()
+    assert dialog.get_by_label("Block").evaluate("box => box.selectedOptions[0].text") == "block 2"
+    assert page.locator("[data-testid=stTopNavLink]", has_text="Layer lab").count() == 1
+    assert page.locator("[data-testid=stTopNavLink]").get_by_text("Layer", exact=True).count() == 0
 
 
 def test_from_the_options_to_the_result(workshop, visitor, tiny_folder):

@@ -6,7 +6,7 @@ import pytest
 
 from sds_core.lesson import micro
 from sds_core.pruning.registry import PRUNERS
-from tests.pages.test_layer import keys
+from tests.pages.conftest import keys
 from tests.pages.test_run import address, texts
 from tests.pruning.references import select_groups
 

@@ -3,8 +3,7 @@
 import pytest
 
 from sds_core.runs.plugins import load_registry
-from tests.pages.conftest import tiny
-from tests.pages.test_layer import keys
+from tests.pages.conftest import keys, tiny
 from tests.pages.test_micro import PAGE as MICRO
 from tests.pages.test_micro import figure
 from tests.pages.test_run import address, texts

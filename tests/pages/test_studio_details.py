@@ -113,6 +113,18 @@ def test_a_runs_id_leads_to_its_variant_and_stage(stepped, app, phase, key, stag
     assert at.query_params["run"] in (key, [key])
 
 
+def test_an_old_address_of_a_layer_leads_to_its_details(stepped, app):
+    at = app("pages/layer.py", run=stepped.run_of(SDS, 3).id, cell="1.mlp.up_proj")
+    found = shown(at)
+    assert found["view"]["run"] == "sds-wanda" and found["view"]["at"] == 7 + found["linears"].index("mlp.up_proj")
+
+
+@pytest.mark.parametrize("name", ["no-such-run", "../x", "", "\x00"])
+def test_an_old_address_of_no_run_is_a_sentence(runs, app, name):
+    at = app("pages/layer.py", run=name)
+    assert not at.exception and at.error[0].value
+
+
 def test_a_run_outside_experiments_is_shown_alone(finished, app):
     run = finished["fused"]
     found = shown(app(PAGE, **studio_details.address(run, "2.mlp.up_proj")))
