@@ -84,9 +84,9 @@ def repeat(run: Run) -> None:
     software = result.software
     made_with = f"SDS Studio {software.version}, Python {software.python}, "
     made_with += f"torch {software.torch}, transformers {software.transformers}"
-    texts = f"calibration {result.calibration.sha256[:12]}…, evaluation {result.evaluation.sha256[:12]}…"
+    digests = f"calibration {result.calibration.sha256[:12]}…, evaluation {result.evaluation.sha256[:12]}…"
     made = layout.plain(f"Made with {made_with} on {software.machine}.")
-    st.caption(f"{made} SHA-256 of the windows of text: {texts}.")
+    st.caption(f"{made} SHA-256 of the windows of text: {layout.plain(digests)}.")
     st.subheader("Cite the method", anchor=False)
     st.code(CITATION, language="bibtex", wrap_lines=True)
 

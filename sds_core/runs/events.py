@@ -10,7 +10,7 @@ from sds_core.models.block_change import BlockChange
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
-from sds_core.runs.typed_json import Within
+from sds_core.runs.typed_json import Matching, Within
 
 Measurement = Literal[Stage, "outliers"]
 """The aim of a forward pass over all blocks: a stage's perplexity, or the dense model's outliers."""
@@ -24,6 +24,8 @@ Count = Annotated[int, Within(0, 1e18)]
 Blocks = Annotated[int, Within(1, MOST_BLOCKS)]
 BlockIndex = Annotated[int, Within(0, MOST_BLOCKS - 1)]
 Seconds = Annotated[float, Within(0, 1e9)]
+Family = Annotated[str, Matching(r"\w{1,60}", "a family's name")]
+"""It becomes a part of a path."""
 Loss = Annotated[float, Within(-LARGEST, LARGEST)]
 """Mean negative log likelihood in nats, or an output error."""
 
@@ -147,7 +149,7 @@ class ModelLoaded(Event):
     """Weights in the blocks' matrices of every kind."""
     excluded: dict[str, str]
     """Linear layers inside blocks that are not pruned, by full name, and why."""
-    families: tuple[str, ...]
+    families: tuple[Family, ...]
     """Families of transformers whose modules the model consists of, such as llama."""
     bos: str
     """Where start tokens stand in the windows of both texts; nowhere if the tokenizer adds none."""

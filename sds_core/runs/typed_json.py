@@ -22,6 +22,13 @@ class Within(NamedTuple):
     high: float
 
 
+class Matching(NamedTuple):
+    """The form of a text, for a type hint such as `Annotated[str, Matching("[0-9]+", "digits")]`."""
+
+    pattern: str
+    name: str
+
+
 def to_json(value: Any) -> Any:
     """Return a dataclass, or values made of them, as plain JSON values; fields that are None are left out."""
     if dataclasses.is_dataclass(value):
@@ -39,8 +46,8 @@ def from_json(hint: type[T], value: object) -> T:
 
     Args:
         hint: the type to read: a dataclass whose fields are dataclasses, numbers, texts, truth values, fractions,
-            literals, tuples of one type, dictionaries with text keys, or one of these and None; numbers with limits
-            where they are annotated with `Within`.
+            literals, tuples of one type, dictionaries with text keys, or one of these and None; numbers and texts
+            within limits where they are annotated with `Within` and `Matching`.
         value: plain JSON values.
 
     Raises:
@@ -71,6 +78,9 @@ def _read(hint: Any, value: Any, path: str) -> Any:
         return _read_dataclass(hint, value, path)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if isinstance(arguments[1], Matching):
+            text, form = _read(arguments[0], value, path), arguments[1]
+            return text if re.fullmatch(form.pattern, text) else _refuse(path, form.name, value)
         number, limits = _read(arguments[0], value, path), arguments[1]
         inside = limits.low <= number <= limits.high
         return number if inside else _refuse(path, f"from {limits.low:g} to {limits.high:g}", value)

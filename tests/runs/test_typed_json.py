@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
-from sds_core.runs.typed_json import from_json, parse, to_json
+from sds_core.runs.typed_json import Matching, Within, from_json, parse, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +79,30 @@ def test_a_wrong_value_is_named(changes, message):
 def test_other_texts_are_refused(text):
     with pytest.raises(ValueError):
         parse(Whole, text)
+
+
+@dataclass(frozen=True)
+class Limited:
+    share: Annotated[float, Within(0, 1)] = 0.5
+    word: Annotated[str, Matching(r"\w+", "a word")] = "a"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"share": 1.5}, "share is not from 0 to 1: '1.5'"),
+        ({"share": -1}, "share is not from 0 to 1: '-1'"),
+        ({"word": "../a"}, r"word is not a word: '../a'"),
+        ({"word": "\ud800"}, "word is not a text"),
+    ],
+)
+def test_limits_of_numbers_and_texts_are_checked(values, told):
+    assert from_json(Limited, {"share": 1, "word": "b"}) == Limited(1.0, "b")
+    with pytest.raises(ValueError, match=told):
+        from_json(Limited, values)
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1/0", "0x1", "1" * 401, "1_000"])
+def test_a_fraction_that_takes_forever_or_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="is not a fraction"):
+        from_json(Fraction, text)
