@@ -37,7 +37,7 @@ function weights(data, round) {
   return h(
     "section",
     { class: "weights", "aria-label": "Weights" },
-    h("h3", {}, `What do the weights look like after round ${round.number}?`),
+    h("h2", {}, `What do the weights look like after round ${round.number}?`),
     key("redense", "free to move"),
     key("final", "what a prune would keep now"),
     h("div", { class: "stage final" }, plot(dense.length, 100, inside, under)),
@@ -53,7 +53,7 @@ function costs(state, at) {
   return h(
     "section",
     { class: "costs", "aria-label": "What each stop would cost" },
-    h("h3", {}, "What would it cost to stop there and prune?"),
+    h("h2", {}, "What would it cost to stop there and prune?"),
     h(
       "dl",
       {},
