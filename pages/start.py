@@ -59,16 +59,16 @@ def prune_live() -> str:
     Raises:
         SDSError: it cannot be made or started.
     """
-    from pages.ui.studio_steps import launch_phase
     from sds_core.runs.examples import first_phase
     from sds_core.runs.experiment import BASE, Experiment, Variant, experiments
+    from sds_core.runs.launch_phases import launch_phase
     from sds_core.runs.plugins import load_registry
 
     first, *_ = first_phase()
     experiment = next((one for one in experiments() if one.name == LIVE), Experiment(LIVE, first))
     variants = [Variant(BASE, first.pruner)]
     if experiment.next_phase(variants) and not experiment.live():
-        launch_phase(experiment, variants, 1, load_registry())
+        launch_phase(experiment, variants, load_registry())
     return LIVE
 
 

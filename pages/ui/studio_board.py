@@ -29,11 +29,13 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
     Raises:
         SDSError: a record is broken.
     """
+    from sds_core.runs.launch_phases import at_work
+
     record = ExperimentRecord(experiment, variants)
     states = record.states
     if record.failure:
         layout.refuse(record.failure)
-    live = any(state in LIVE for state in states)
+    live = at_work(experiment.name) or any(state in LIVE for state in states)
 
     @st.fragment(run_every=0.5 if live else None)
     def board() -> None:
@@ -42,7 +44,7 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
         except SDSError as error:
             layout.refuse(error)
             return
-        if live and _ended(record, states):
+        if live and _changed(record, states):
             st.rerun()
         model = Model(record.blocks, tuple(record.linears))
         if not model.blocks or not model.linears:
@@ -68,10 +70,10 @@ def details_asked_for(view: Pick, model: Model) -> None:
     st.session_state[OPENING] = True
 
 
-def _ended(record: ExperimentRecord, before: list) -> bool:
-    """Whether a run has ended since the page was drawn."""
-    ended = (old in LIVE and new not in LIVE for old, new in zip(before, record.states, strict=True))
-    return any(ended)
+def _changed(record: ExperimentRecord, before: list) -> bool:
+    """Whether a run has ended since the page was drawn, or a plan is between two phases."""
+    ended = any(old in LIVE and new not in LIVE for old, new in zip(before, record.states, strict=True))
+    return ended or not any(state in LIVE for state in record.states)
 
 
 def picked(pick: Pick, model: Model) -> None:

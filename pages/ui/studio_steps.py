@@ -18,7 +18,10 @@ LABELS = {1: "Prune", 2: "Re-dense", 3: "Prune again"}
 
 def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegistry) -> None:
     """Show what can be done next, or cancelled."""
-    if live := experiment.live():
+    from sds_core.runs.launch_phases import at_work
+
+    live = experiment.live()
+    if live or at_work(experiment.name):
         asked = all(run.cancel_requested for run in live)
         label = "Cancelling after this block …" if asked else "Cancel"
         st.button(
@@ -32,43 +35,31 @@ def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegi
         type="primary",
         disabled=phase is None,
         on_click=begin,
-        args=(experiment, variants, phase, pruners),
+        args=(experiment, variants, pruners, False),
         help=None if phase is None else _help(experiment, variants, phase),
     )
+    if phase and phase < max(one.phases[-1] for one in variants):
+        st.button(
+            "Run all",
+            key="all-phases",
+            on_click=begin,
+            args=(experiment, variants, pruners, True),
+            help=f"Phases {phase} to 3, one after the other; what is done can be looked at meanwhile.",
+        )
 
 
-def begin(experiment: Experiment, variants: list[Variant], phase: int, pruners: PrunerRegistry) -> None:
-    """Launch a phase; a refusal is shown on the page."""
+def begin(experiment: Experiment, variants: list[Variant], pruners: PrunerRegistry, everything: bool) -> None:
+    """Launch the next phase, or all of them; a refusal is shown on the page."""
+    from sds_core.runs.launch_phases import launch_all, launch_phase
+
     try:
-        launch_phase(experiment, variants, phase, pruners)
+        (launch_all if everything else launch_phase)(experiment, variants, pruners)
     except SDSError as error:
         st.session_state["refused"] = str(error)
         return
     st.query_params["experiment"] = st.session_state["studio of"] = experiment.name
     for name in ("stage", "round"):  # the picture turns to the stage that is worked on
         st.query_params.pop(name, None)
-
-
-def launch_phase(experiment: Experiment, variants: list[Variant], phase: int, pruners: PrunerRegistry) -> None:
-    """Create and launch the runs of a phase in one worker; a refusal leaves no run.
-
-    Raises:
-        SDSError: the model, a pruner or a run refuses.
-    """
-    from sds_core.models.find_model import check_model
-    from sds_core.runs.run_folder import ids
-    from sds_core.runs.worker import launch
-
-    known = set(ids())
-    check_model(experiment.settings.model)
-    runs = experiment.runs_for(variants, phase, pruners)
-    try:
-        launch(runs)
-    except SDSError:
-        for run in runs:
-            if run.id not in known:
-                run.delete()
-        raise
 
 
 def _cancel(experiment: Experiment) -> None:

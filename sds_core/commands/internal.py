@@ -3,6 +3,7 @@
 import argparse
 
 from sds_core.runs import worker
+from sds_core.runs.launch_phases import Plan
 from sds_core.runs.run_folder import open_run
 
 
@@ -11,6 +12,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     work = commands.add_parser("work")
     work.add_argument("runs", nargs="+")
     work.add_argument("--locks", required=True)
+    work.add_argument("--plan", help="go on with the phases that an experiment still needs")
     work.set_defaults(do=_work)
 
     result = commands.add_parser("result")
@@ -21,7 +23,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _work(options: argparse.Namespace) -> int:
     runs = [open_run(run) for run in options.runs]
-    return int(worker.work(runs, [int(descriptor) for descriptor in options.locks.split(",")]) > 0)
+    locks = [int(descriptor) for descriptor in options.locks.split(",")]
+    following = Plan.from_text(options.plan).next_runs if options.plan else list
+    return int(worker.work(runs, locks, following) > 0)
 
 
 def _result(options: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ class Variant:
 
     method: str
     pruner: str
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, int | float] = field(default_factory=dict)
     """Options of the method that differ from its defaults."""
 
     def __post_init__(self) -> None:

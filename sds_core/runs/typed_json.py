@@ -84,7 +84,7 @@ def _read(hint: Any, value: Any, path: str) -> Any:
         number, limits = _read(arguments[0], value, path), arguments[1]
         inside = limits.low <= number <= limits.high
         return number if inside else _refuse(path, f"from {limits.low:g} to {limits.high:g}", value)
-    if origin in (Union, types.UnionType):
+    if origin in (Union, types.UnionType) and hint not in SCALARS:
         (inner,) = (argument for argument in arguments if argument is not types.NoneType)
         return None if value is None else _read(inner, value, path)
     if origin is Literal:
@@ -154,6 +154,7 @@ SCALARS: dict[Any, Callable[[str, object], object]] = {
     bool: _exactly(bool, "true or false"),
     int: _exactly(int, "a whole number"),
     float: _float,
+    int | float: lambda path, value: value if type(value) is int else _float(path, value),
     str: _text,
     Fraction: _fraction,
 }

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -38,10 +38,15 @@ class Worker(Protocol):
         ...
 
 
-def launch(runs: list[Run]) -> subprocess.Popen:
+def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = None) -> subprocess.Popen:
     """Start a worker for these runs, which it works off in order, sharing the model.
 
     Each run's lock is taken here and inherited by the worker, so that it is held without a gap.
+
+    Args:
+        runs: at least one.
+        arguments: further arguments of the worker's command.
+        held: another lock's descriptor, which the worker holds until it ends.
 
     Raises:
         SDSError: another process works on one of them, one is finished, or its pruner is not here.
@@ -58,8 +63,9 @@ def launch(runs: list[Run]) -> subprocess.Popen:
             if (run.folder / "result.json").exists():
                 raise SDSError(f"run {run.id} is finished already", cure="start a new run, or export this one")
             (run.folder / "cancel").unlink(missing_ok=True)
-        command = ["work", *(run.id for run in runs), "--locks", ",".join(map(str, descriptors))]
-        return start_process(command, descriptors, runs[0].errors, runs[0].folder.parent)
+        command = ["work", *(run.id for run in runs), "--locks", ",".join(map(str, descriptors)), *arguments]
+        inherited = descriptors if held is None else [*descriptors, held]
+        return start_process(command, inherited, runs[0].errors, runs[0].folder.parent)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -101,35 +107,51 @@ def start_process(command: list[str], locks: list[int], errors: Path, runs: Path
         )
 
 
-def work(runs: list[Run], locks: list[int]) -> int:
-    """Work runs off in order; returns the number that did not finish.
+def work(runs: list[Run], locks: list[int], following: Callable[[], list[Run]] = list) -> int:
+    """Work runs off in order; return the number that did not finish.
 
-    `locks` are the inherited descriptors of the runs' locks; each is closed as its run ends, so that a finished run can
-    be looked at, and a failed one resumed, while the others go on.
+    Args:
+        runs: the runs.
+        locks: the inherited descriptors of their locks; each is closed as its run ends, so that a finished run can be
+            looked at, and a failed one resumed, while the others go on.
+        following: returns the runs to go on with once all of these are finished; empty at the end.
     """
+    from sds_core.runs.model_cache import ModelCache
+
     launched = lock.owner(runs[0].lock_path)
     came = launched.since if launched else time.time()
     for descriptor in locks:
         os.set_inheritable(descriptor, False)
         lock.note_owner(descriptor)
+    _queue(runs)
+    with ExitStack() as held:
+        try:
+            cancelled = lambda: all(run.cancel_requested for run in runs)
+            waiting = device_to_itself(runs[0].config.device, runs[0].id, came, runs[0].writer(), cancelled)
+            now = held.enter_context(waiting)
+        except SDSError as error:  # there is no such device, or the cache cannot be written
+            for run, descriptor in zip(runs, locks, strict=True):
+                _note(run.writer(), JobFailed(message=str(error)))
+                os.close(descriptor)
+            return len(runs)
+        passes = sum(len(run.config.phases) for run in runs)
+        cache = ModelCache(keep_dense=passes > 1 or following is not list)
+        failed = _work_off(runs, locks, cache, now)
+        while not failed and (more := following()):
+            locks = [run.take_lock() for run in more]
+            _queue(more)
+            failed = _work_off(more, locks, cache, now)
+        return failed
+
+
+def _queue(runs: list[Run]) -> None:
+    """Note of every run but the first which one it waits for."""
     for run, before in zip(runs[1:], runs, strict=False):
         run.writer().append(JobQueued(behind=before.id))
-    try:
-        cancelled = lambda: all(run.cancel_requested for run in runs)
-        with device_to_itself(runs[0].config.device, runs[0].id, came, runs[0].writer(), cancelled) as now:
-            return _work_off(runs, locks, now)
-    except SDSError as error:  # before the first run began: there is no such device, or the cache cannot be written
-        for run, descriptor in zip(runs, locks, strict=True):
-            _note(run.writer(), JobFailed(message=str(error)))
-            os.close(descriptor)
-        return len(runs)
 
 
-def _work_off(runs: list[Run], locks: list[int], now: Callable[[str], None]) -> int:
-    from sds_core.runs.model_cache import ModelCache
-
-    walks = [len(run.config.phases) for run in runs]
-    cache = ModelCache(keep_dense=sum(walks) > 1)
+def _work_off(runs: list[Run], locks: list[int], cache: ModelCache, now: Callable[[str], None]) -> int:
+    """Return the number of runs that did not finish."""
     failed = 0
     for run, descriptor in zip(runs, locks, strict=True):
         try:

@@ -25,7 +25,7 @@ PAGE = "pages/studio.py"
 def launched(monkeypatch):
     """Configurations that were given a worker; none is started."""
     started = []
-    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given: started.extend(run.config for run in given))
+    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given, *plan: started.extend(run.config for run in given))
     return started
 
 
@@ -162,6 +162,15 @@ def test_another_method_is_a_branch_of_the_same_experiment(stepped, app, launche
     assert [run["key"] for run in shown["runs"]] == ["wanda", "sds-wanda", "sds-admm-wanda"]
     assert shown["runs"][2]["cells"]["redense"]["why"] == "This phase has not been run."
     at.button(key="phase").click().run()
+    assert [(one.method, one.phase, one.experiment) for one in launched] == [("sds-admm", 2, stepped.name)]
+
+
+def test_run_all_begins_with_the_next_phase_and_hands_over_a_plan(stepped, app, launched):
+    at = app(PAGE)
+    assert not [one for one in at.button if one.key == "all-phases"], "everything is done"
+    at.button_group(key="studio-methods").set_value(["sds-admm"]).run()
+    at.button(key="all-phases").click().run()
+    assert not at.error
     assert [(one.method, one.phase, one.experiment) for one in launched] == [("sds-admm", 2, stepped.name)]
 
 

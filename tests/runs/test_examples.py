@@ -11,7 +11,7 @@ from sds_core.runs.run_folder import ids
 def folder(finished, tmp_path, monkeypatch, runs_root):
     monkeypatch.setattr(examples, "FOLDER", tmp_path / "examples")
     (tmp_path / "examples").mkdir()
-    pack(finished, tmp_path / "examples" / "sds-admm-wanda.zip")
+    pack(finished, tmp_path / "examples" / "base-wanda.zip")
     return tmp_path / "examples"
 
 

@@ -43,6 +43,13 @@ def test_values_survive_a_file():
     assert parse(Whole, json.dumps(PLAIN)) == WHOLE
 
 
+def test_a_number_of_either_kind_keeps_its_kind():
+    read = [from_json(int | float, value) for value in (2, 2.0)]
+    assert read == [2, 2] and [type(one) for one in read] == [int, float]
+    with pytest.raises(ValueError, match="not a finite number"):
+        from_json(int | float, True)
+
+
 def test_a_whole_number_stands_for_a_float():
     size = from_json(Part, {"name": "x", "size": 2}).size
     assert size == 2.0 and isinstance(size, float)

@@ -1,0 +1,108 @@
+"""Launch an experiment: its next phase, or one phase after the other until all are done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sds_core.errors import SDSError
+from sds_core.files import make_folder
+from sds_core.models.find_model import check_model
+from sds_core.pruning.registry import PrunerRegistry
+from sds_core.runs import lock, typed_json, worker
+from sds_core.runs.experiment import Experiment, Variant, find
+from sds_core.runs.plugins import load_registry
+from sds_core.runs.run_folder import Run, ids, root
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The variants of an experiment that a worker takes to their last phase, one phase after the other."""
+
+    experiment: str
+    variants: tuple[Variant, ...]
+
+    def next_runs(self) -> list[Run]:
+        """Return the runs of the next phase, created or resumed; empty once all is done.
+
+        Raises:
+            SDSError: a pruner is not available, or the disk is full.
+        """
+        experiment = find(self.experiment)
+        phase = experiment.next_phase(self.variants)
+        if phase is None:
+            return []
+        return experiment.runs_for(self.variants, phase, load_registry(one.pruner for one in self.variants))
+
+    def to_text(self) -> str:
+        """Return the plan as one word of a command line."""
+        return json.dumps(typed_json.to_json(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Plan:
+        """Return the inverse of `to_text`."""
+        return typed_json.parse(cls, text)
+
+
+def launch_phase(experiment: Experiment, variants: Sequence[Variant], pruners: PrunerRegistry) -> list[Run]:
+    """Start a worker for the next phase of the variants; return its runs.
+
+    Raises:
+        SDSError: the model or a pruner is not available, a run is being worked on, or the disk is full; no new run is
+            left then.
+    """
+    return _launch(experiment, variants, pruners, worker.launch)
+
+
+def launch_all(experiment: Experiment, variants: Sequence[Variant], pruners: PrunerRegistry) -> list[Run]:
+    """Start a worker for all phases that the variants still need; return the runs of the first of them.
+
+    Raises:
+        SDSError: as for `launch_phase`, or a plan of the experiment is being worked on.
+    """
+    plan = Plan(experiment.name, tuple(variants))
+    make_folder(root())
+    held = lock.take(plan_lock(experiment.name))
+    if held is None:
+        raise SDSError(f"experiment {experiment.name} is being worked on", cure="wait for it, or cancel it")
+    try:
+        return _launch(
+            experiment, variants, pruners, lambda runs: worker.launch(runs, ["--plan", plan.to_text()], held)
+        )
+    finally:
+        os.close(held)  # the worker has inherited it
+
+
+def _launch(
+    experiment: Experiment,
+    variants: Sequence[Variant],
+    pruners: PrunerRegistry,
+    start: Callable[[list[Run]], object],
+) -> list[Run]:
+    """Create the runs of the next phase and start them; delete the new ones if that fails."""
+    check_model(experiment.settings.model)
+    known = set(ids())
+    phase = experiment.next_phase(variants)
+    assert phase is not None, "all phases are done"
+    runs = experiment.runs_for(variants, phase, pruners)
+    try:
+        start(runs)
+    except SDSError:
+        for run in runs:
+            if run.id not in known:
+                run.delete()
+        raise
+    return runs
+
+
+def plan_lock(experiment: str) -> Path:
+    """Where the lock lies that a worker holds until its plan is done, between two phases too."""
+    return root() / f".{experiment}.plan"
+
+
+def at_work(experiment: str) -> bool:
+    """Whether a worker goes through a plan of an experiment."""
+    return lock.held(plan_lock(experiment))

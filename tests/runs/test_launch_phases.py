@@ -1,0 +1,51 @@
+"""Launching an experiment's next phase, or all of them in one worker."""
+
+import time
+
+import pytest
+
+from sds_core.errors import SDSError
+from sds_core.pruning.registry import BUILT_IN
+from sds_core.runs import experiment, launch_phases, lock
+from sds_core.runs.experiment import Variant
+from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock
+from sds_core.runs.run_folder import ids
+from tests.small_runs import config
+
+SDS = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
+MAGNITUDE = Variant("base", "magnitude")
+
+
+@pytest.fixture
+def empty(tiny_folder, runs_root):
+    return experiment.with_settings(config(tiny_folder))
+
+
+def test_one_worker_goes_through_all_phases(empty):
+    (first, second) = launch_all(empty, [MAGNITUDE, SDS], BUILT_IN)
+    assert {first.config.pruner, second.config.pruner} == {"magnitude", "wanda"}
+    assert at_work(empty.name)
+    with pytest.raises(SDSError, match="is being worked on"):
+        launch_all(empty, [MAGNITUDE, SDS], BUILT_IN)
+    deadline = time.monotonic() + 120
+    while at_work(empty.name) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    done = experiment.find(empty.name)
+    assert done.next_phase([MAGNITUDE, SDS]) is None and len(done.members) == 4, first.errors.read_text()
+    assert not at_work(empty.name)
+
+
+def test_plans_survive_the_command_line():
+    plan = Plan("demo-2-4", (MAGNITUDE, SDS))
+    assert Plan.from_text(plan.to_text()) == plan
+
+
+@pytest.mark.parametrize("launch", [launch_phase, launch_all])
+def test_a_refused_launch_leaves_nothing(empty, monkeypatch, launch):
+    def refuse(runs, *plan):
+        raise SDSError("no such device")
+
+    monkeypatch.setattr(launch_phases.worker, "launch", refuse)
+    with pytest.raises(SDSError, match="no such device"):
+        launch(empty, [SDS], BUILT_IN)
+    assert ids() == [] and not lock.held(plan_lock(empty.name))
