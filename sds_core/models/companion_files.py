@@ -76,8 +76,9 @@ def _companions(folder: Path) -> Iterator[Path]:
 
 
 def _fields(path: Path) -> dict[str, Any]:
-    """Return the fields of a JSON file; none for another file."""
-    if path.suffix != ".json":
+    """Return the fields of a JSON file; none for any other, sound or not."""
+    try:
+        values = json.loads(path.read_bytes()) if path.suffix == ".json" else {}
+    except ValueError:
         return {}
-    values = json.loads(path.read_text(encoding="utf-8"))
     return values if isinstance(values, dict) else {}

@@ -1,7 +1,7 @@
 """Text that the model writes itself, for calibration without a dataset (the text source `self`)."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,15 +15,18 @@ from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import pick_device
 from sds_core.models.generate import generate
 from sds_core.models.load import load_model
+from sds_core.models.special_tokens import start_tokens
 
 BATCH = 32
 """Windows written side by side. It decides which random number goes where, so another value gives another text."""
 
 
-def write_windows(model: PreTrainedModel, start: int, count: int, length: int, seed: int) -> Iterator[torch.Tensor]:
+def write_windows(
+    model: PreTrainedModel, start: Sequence[int], count: int, length: int, seed: int
+) -> Iterator[torch.Tensor]:
     """Sample `count` windows from the model at temperature 1, in batches of up to 32.
 
-    Every window begins with the token `start`; after an end-of-text token the model goes on with a new text, as in its
+    Every window begins with the tokens `start`; after an end-of-text token the model goes on with a new text, as in its
     training data. Each batch has its own random generator, so a longer file begins with the windows of a shorter one
     whose length is a multiple of 32.
 
@@ -31,10 +34,10 @@ def write_windows(model: PreTrainedModel, start: int, count: int, length: int, s
         int64 tensors of shape (batch, length) on the CPU.
     """
     for first in range(0, count, BATCH):
-        begun = torch.full((min(BATCH, count - first), 1), start)
+        begun = torch.tensor(start).expand(min(BATCH, count - first), -1)
         with _no_generation_settings(model):
             mine = seed * 100_003 + first // BATCH
-            yield generate(model, begun, 1.0, mine, max_new_tokens=length - 1, pad_token_id=start)
+            yield generate(model, begun, 1.0, mine, max_new_tokens=length - len(start), pad_token_id=start[0])
 
 
 @contextmanager
@@ -62,17 +65,15 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
     loaded = load_model(name)
     path = Path(out).expanduser() if out else self_text_file(loaded)
     require_writable(path)
-    tokenizer = loaded.tokenizer
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if start is None:
-        raise SDSError(f"the tokenizer of {name} has no token to begin or end a text with")
-    model = loaded.model
+    start, model = start_tokens(loaded), loaded.model
+    if len(start) >= length:
+        raise SDSError(f"windows of {length} tokens have no room after {len(start)} start tokens", cure="longer ones")
     torch.nn.Module.to(model, pick_device())
     batches = []
     for batch in write_windows(model, start, count, length, seed):
         batches.append(batch)
         yield f"{sum(map(len, batches))} of {count} windows"
-    origin = {"model": name, "seed": str(seed), "start": str(start), "temperature": "1"}
+    origin = {"model": name, "seed": str(seed), "start": " ".join(map(str, start)), "temperature": "1"}
     origin |= {"code": ", ".join(code_identity(families(model))), "fingerprint": loaded.fingerprint}
     try:
         save_self_text(path, torch.cat(batches), origin)

@@ -15,23 +15,48 @@ class SpecialTokens:
     after: tuple[int, ...]
 
 
+PROBES = ("a", "the", "1", ".", "你")
+"""Short texts, one of which any tokenizer makes a token of."""
+
+
 def special_tokens(loaded: LoadedModel) -> SpecialTokens:
-    """Find the special tokens by tokenizing a letter with and without them.
+    """Find the special tokens by tokenizing a short text with and without them.
 
     Raises:
         SDSError: the tokenizer does more than add tokens, or the model does not know them.
     """
-    whole, alone = (
-        loaded.tokenizer("a", add_special_tokens=special, verbose=False).input_ids for special in (True, False)
-    )
+    plain = {text: _ids(loaded, text, special=False) for text in PROBES}
+    text = next((text for text in PROBES if plain[text]), PROBES[0])
+    whole, alone = _ids(loaded, text, special=True), plain[text]
     for start in range(len(whole) - len(alone) + 1):
-        if whole[start : start + len(alone)] == alone:
+        if alone and whole[start : start + len(alone)] == alone:
             check_vocabulary(loaded, whole[:start])
             return SpecialTokens(tuple(whole[:start]), tuple(whole[start + len(alone) :]))
     raise SDSError(
         f"the tokenizer of {loaded.name} splits a text differently when it adds special tokens",
         cure="mend its post-processor: it may only add tokens before and after a text",
     )
+
+
+def start_tokens(loaded: LoadedModel) -> tuple[int, ...]:
+    """Return the token ids that a text begins with, be it read or written.
+
+    Those that the tokenizer adds, else its token for the beginning, else that for the end of a text.
+
+    Raises:
+        SDSError: it has none of these.
+    """
+    tokenizer = loaded.tokenizer
+    if added := special_tokens(loaded).before:
+        return added
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if start is None:
+        raise SDSError(f"the tokenizer of {loaded.name} has no token to begin or end a text with")
+    return (start,)
+
+
+def _ids(loaded: LoadedModel, text: str, special: bool) -> list[int]:
+    return list(loaded.tokenizer(text, add_special_tokens=special, verbose=False).input_ids)
 
 
 def check_vocabulary(loaded: LoadedModel, ids: Sequence[int]) -> None:

@@ -22,6 +22,9 @@ from sds_core.runs.names import last_stage, made_by, name_of
 from sds_core.runs.references import claims_about
 from sds_core.runs.run_folder import Run
 
+BOS_WORDS = {"window": "at the start of every window", "text": "at the start of the text", "none": "none"}
+"""How the card says where start tokens stand."""
+
 
 def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:
     """The model that a finished run left.
@@ -112,6 +115,7 @@ def _card(run: Run) -> ModelCard:
         lines.append(f"| × {against.name}, ± windows ± seeds | {short(against.claim)}{verdict} |")
     lines += [
         f"| measured on | {config.texts[1]}, {config.eval_windows} windows of {config.eval_length} tokens |",
+        f"| start tokens in windows | {BOS_WORDS[run.model().bos]} |",
         f"| calibrated on | {config.texts[0]}, {config.samples} windows of {config.length} tokens |",
         "",
         "Zeros are stored like any other weight: the files are as large as the dense model's, and speed needs kernels "

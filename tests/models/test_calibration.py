@@ -357,3 +357,11 @@ def test_a_tokenizer_that_changes_the_text_is_refused(loaded: LoadedModel, count
 
     with pytest.raises(SDSError, match="splits a text differently when it adds special tokens"):
         special_tokens(replace(loaded, tokenizer=cast(Any, erratic)))
+
+
+def test_start_tokens_are_found_where_the_first_probe_makes_no_token(loaded: LoadedModel) -> None:
+    def digits_only(text: str, add_special_tokens: bool, **_: object) -> SimpleNamespace:
+        ids = [3 + int(letter) for letter in text if letter in "0123456789"]
+        return SimpleNamespace(input_ids=[1, *ids, 2] if add_special_tokens else ids)
+
+    assert special_tokens(replace(loaded, tokenizer=cast(Any, digits_only))).before == (1,)

@@ -1,6 +1,7 @@
 """Text that a model writes: from its own distribution, the same for the same seed, longer files beginning alike."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ from sds_core.models.device import pick_device
 from sds_core.models.load import load_model
 from sds_core.models.self_text import BATCH, write_self_text, write_windows
 from tests.models.families import VOCABULARY, build, build_any, memoryless
+from tests.models.tokenizers import with_template
 
 
 def written(model: PreTrainedModel, count: int, length: int, seed: int = 0, start: int = 7) -> Tensor:
-    return torch.cat(list(write_windows(model, start, count, length, seed)))
+    return torch.cat(list(write_windows(model, [start], count, length, seed)))
 
 
 def test_windows_have_the_shape_and_start_token() -> None:
@@ -31,7 +33,7 @@ def test_windows_have_the_shape_and_start_token() -> None:
 
 def test_windows_come_in_batches_of_32() -> None:
     assert BATCH == 32
-    batches = list(write_windows(build("llama"), 7, 70, 3, 0))
+    batches = list(write_windows(build("llama"), [7], 70, 3, 0))
     assert [tuple(batch.shape) for batch in batches] == [(32, 3), (32, 3), (6, 3)]
 
 
@@ -133,10 +135,26 @@ def test_nothing_to_write_is_refused(tiny_folder: Path, count: int, length: int)
 
 
 @pytest.mark.usefixtures("on_cpu")
-def test_end_token_starts_a_text_without_start_token(
+def test_a_written_text_begins_with_what_the_tokenizer_adds_to_a_read_one(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_model(str(tiny_folder))
+    loaded = replace(loaded, tokenizer=with_template(loaded.tokenizer, "A B $A <s>"))
+    monkeypatch.setattr(self_text, "load_model", lambda _: loaded)
+    out = str(tmp_path / "own.safetensors")
+    list(write_self_text("tiny", 2, 6, seed=0, out=out))
+    with safe_open(out, "pt") as file:
+        windows = file.get_tensor("windows")
+    assert windows.shape == (2, 6) and windows[:, :2].tolist() == 2 * [loaded.tokenizer("x").input_ids[:2]]
+    with pytest.raises(SDSError, match="windows of 2 tokens have no room after 2 start tokens"):
+        next(write_self_text("tiny", 2, 2, seed=0, out=out))
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_end_token_starts_a_text_without_start_token(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = replace(load_model(str(tiny_folder)), name="tiny")
     monkeypatch.setattr(self_text, "load_model", lambda _: loaded)
     loaded.tokenizer.bos_token = None
     loaded.tokenizer.eos_token = "A"

@@ -138,6 +138,7 @@ def furnished(tiny_folder: Path, tmp_path: Path) -> Path:
     (folder / "preprocessor_config.json").write_text('{"size": 224,\n\n"image_mean": [0.5]}')
     (folder / "generation_config.json").write_text('{"bos_token_id": 0,  "eos_token_id": [0, 5], "temperature": 0.6}')
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}\r\n")
+    (folder / "video_preprocessor_config.json").write_text("{broken")
     (folder / "LICENSE").write_bytes("Ωwn licence\n".encode())
     (folder / "modeling_own.py").write_text("raise SystemExit")
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
@@ -153,7 +154,7 @@ def test_files_beside_the_weights_come_along_byte_for_byte(weights: str, furnish
     run = finish(create(config(furnished, method="base", pruner="magnitude", weights=weights)))
     out = export(run, str(tmp_path / "out"))
     names = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
-    for name in (*names, "generation_config.json", "chat_template.jinja", "LICENSE"):
+    for name in (*names, "video_preprocessor_config.json", "generation_config.json", "chat_template.jinja", "LICENSE"):
         assert (out / name).read_bytes() == (furnished / name).read_bytes(), name
     assert not [path.name for path in out.iterdir() if path.suffix == ".py"]
     mine, its = (json.loads((folder / "config.json").read_text()) for folder in (out, furnished))
