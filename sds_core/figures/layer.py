@@ -1,4 +1,4 @@
-"""Figures of one layer's weights: stage by stage, and round by round."""
+"""The figure of one layer's weights, stage by stage."""
 
 from typing import Any
 
@@ -9,10 +9,6 @@ from sds_core.figures.style import STAGE_COLOURS, Figure, per_cent
 from sds_core.pruning.bins import BINS, SPAN
 from sds_core.pruning.stages import STAGE_NAMES
 
-PRUNED_ROUND = "pruned"
-"""In the layer statistics, the stage of what the prune of a round keeps."""
-NAMES = STAGE_NAMES | {PRUNED_ROUND: "what its prune keeps"}
-COLOURS = STAGE_COLOURS | {PRUNED_ROUND: STAGE_COLOURS["sparse"]}
 DASHES = {"redense": "dash", "final": "dot"}
 HEADROOM = 1.7
 """Figures are at most this many times as high as the dense peak; a higher peak is cut off, with a note."""
@@ -41,9 +37,9 @@ def _size(row: pd.Series) -> int:
     return sum(row["counts"]) + row["below"] + row["above"] + row["zeros"]
 
 
-def at_stage(layer: pd.DataFrame, stage: str, number: int = 0) -> pd.Series | None:
-    """The statistics of a layer at a stage, in a round of the dense phase if `number` is not 0; None if not there."""
-    found = layer[(layer["stage"] == stage) & (layer["round"] == number)]
+def at_stage(layer: pd.DataFrame, stage: str) -> pd.Series | None:
+    """The statistics of a layer at a stage; None if not there."""
+    found = layer[(layer["stage"] == stage) & (layer["round"] == 0)]
     return None if found.empty else found.iloc[-1]
 
 
@@ -82,33 +78,6 @@ def height(curves: list[list[float]], dense: list[float] | None) -> float:
     return min(highest, HEADROOM * max(dense)) if dense else highest
 
 
-def player(layer: pd.DataFrame) -> Figure | None:
-    """The dense phase round by round: the re-dense weight and what its prune keeps; None without rounds.
-
-    Args:
-        layer: the rows of the layer statistics that belong to the layer.
-    """
-    rounds = sorted({int(number) for number in layer["round"] if number > 0})
-    if not rounds:
-        return None
-    frames: list[dict[str, Any]] = []
-    for number in rounds:
-        pair = [at_stage(layer, stage, number) for stage in ("redense", PRUNED_ROUND)]
-        curves = [_outline(row["stage"], density(row), "y", width=2.5) for row in pair if row is not None]
-        frames.append({"name": str(number), "data": curves, "traces": list(range(len(curves)))})
-    dense = at_stage(layer, "dense")
-    fixed = [] if dense is None else [_outline("dense", density(dense), "y", width=1.5)]
-    highest = height([curve["y"] for frame in frames for curve in frame["data"]], fixed[0]["y"] if fixed else None)
-    return style.figure(
-        frames[0]["data"] + fixed,
-        frames,
-        height=450,
-        xaxis=_weight_axis(),
-        yaxis=_density_axis(highest),
-        **_controls(rounds),
-    )
-
-
 def _share_above(curve: list[float], top: float) -> float:
     """Share of all weights in the bins that rise above `top`."""
     return sum(value for value in curve if value > top) * 2 * SPAN / BINS
@@ -121,8 +90,8 @@ def _outline(stage: str, curve: list[float], axis: str, width: float) -> dict[st
         "x": centres(),
         "y": curve,
         "yaxis": axis,
-        "name": NAMES[stage],
-        "line": {"color": COLOURS[stage], "dash": DASHES.get(stage, "solid"), "width": width, "shape": "hvh"},
+        "name": STAGE_NAMES[stage],
+        "line": {"color": STAGE_COLOURS[stage], "dash": DASHES.get(stage, "solid"), "width": width, "shape": "hvh"},
         "hovertemplate": "%{x:.2f} σ: %{y:.3f}<extra>%{fullData.name}</extra>",
     }
 
@@ -131,7 +100,7 @@ def _filled(stage: str, curve: list[float], axis: str) -> dict[str, Any]:
     """An area in a row of its own, which needs no dash to be told apart."""
     trace = _outline(stage, curve, axis, width=2.5)
     solid = trace["line"] | {"dash": "solid"}
-    return trace | {"line": solid, "fill": "tozeroy", "fillcolor": style.see_through(COLOURS[stage], 0.4)}
+    return trace | {"line": solid, "fill": "tozeroy", "fillcolor": style.see_through(STAGE_COLOURS[stage], 0.4)}
 
 
 def _slot(i: int, of: int) -> list[float]:
@@ -151,8 +120,8 @@ def _weight_axis() -> dict[str, Any]:
 
 def _heading(stage: str) -> str:
     """A stage's name in its colour; that of the dense weight in the page's own, for grey reads badly on a dark page."""
-    name = f"<b>{NAMES[stage]}</b>"
-    return name if stage == "dense" else f'<span style="color:{COLOURS[stage]}">{name}</span>'
+    name = f"<b>{STAGE_NAMES[stage]}</b>"
+    return name if stage == "dense" else f'<span style="color:{STAGE_COLOURS[stage]}">{name}</span>'
 
 
 def _note(text: str, axis: str, x: float) -> dict[str, Any]:
@@ -160,32 +129,3 @@ def _note(text: str, axis: str, x: float) -> dict[str, Any]:
     across = {"xref": "x domain", "x": x, "xanchor": "left", "align": "left"}
     down = {"yref": f"{axis} domain", "y": 0.95, "yanchor": "top"}
     return across | down | {"text": text}
-
-
-def _controls(rounds: list[int]) -> dict[str, Any]:
-    """Play, pause and a slider that work in the browser, without a round trip."""
-    still = {"duration": 0}
-    jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": still}
-    play = {"fromcurrent": True, "frame": {"duration": 700, "redraw": False}, "transition": still}
-    slider = {
-        "steps": [{"label": str(n), "method": "animate", "args": [[str(n)], jump]} for n in rounds],
-        "currentvalue": {"prefix": "round "},
-        "pad": {"t": 62, "l": 100},
-    }
-    buttons = {
-        "type": "buttons",
-        "direction": "left",
-        "buttons": [
-            {"label": "▶", "method": "animate", "args": [None, play]},
-            {"label": "❚❚", "method": "animate", "args": [[None], jump]},
-        ],
-        "showactive": False,
-        "font": {"color": "#222222"},
-        "bgcolor": "#E8EBF0",
-        "x": 0,
-        "y": 0,
-        "xanchor": "left",
-        "yanchor": "top",
-        "pad": {"t": 80, "r": 8},
-    }
-    return {"sliders": [slider], "updatemenus": [buttons]}

@@ -6,7 +6,7 @@ from sds_core.figures.markup import plotly
 from sds_core.figures.palette import palette
 
 Figure = dict[str, Any]
-"""A Plotly figure as plain values: `data`, `layout` and, where something moves, `frames`."""
+"""A Plotly figure as plain values: `data` and `layout`."""
 
 STAGE_COLOURS = {stage: light for stage, (light, _) in palette().stages.items()}
 """The palette's colours for a light page, which a dark one shows too: Plotly does not know the page's theme."""
@@ -51,10 +51,10 @@ TEMPLATE: dict[str, Any] = {
 }
 
 
-def figure(data: list[dict[str, Any]], frames: list[dict[str, Any]] | None = None, /, **layout: Any) -> Figure:
+def figure(data: list[dict[str, Any]], /, **layout: Any) -> Figure:
     """A figure on the template; `layout` states what is its own. Its height is fixed: a page must not jump."""
     assert "height" in layout
-    return {"data": data, "layout": {"template": TEMPLATE, **layout}} | ({"frames": frames} if frames else {})
+    return {"data": data, "layout": {"template": TEMPLATE, **layout}}
 
 
 def explicit(drawn: Figure) -> Figure:

@@ -96,38 +96,9 @@ def test_a_high_peak_is_cut_with_a_note():
     assert not any("↑" in note["text"] for note in layer_figures.ridges(STAGED)["layout"]["annotations"])
 
 
-def test_without_rounds_there_is_no_player():
-    assert layer_figures.player(STAGED) is None
-
-
-def test_the_player_has_one_frame_per_round():
-    rounds = [
-        made
-        for number in (1, 4, 12)
-        for made in (
-            row("redense", {MIDDLE: 10 * number, 0: 1}, number=number),
-            row("pruned", {MIDDLE: number}, zeros=9, number=number),
-        )
-    ]
-    figure = layer_figures.player(layer(*STAGED.to_dict("records"), *rounds))
-    assert figure is not None
-    assert [frame["name"] for frame in figure["frames"]] == ["1", "4", "12"]
-    assert [trace["name"] for trace in figure["data"]] == ["re-dense", "what its prune keeps", "dense"]
-    for frame in figure["frames"]:
-        assert frame["traces"] == [0, 1]
-    assert figure["frames"][1]["data"][0]["y"][MIDDLE] == pytest.approx(40 / 41 / WIDTH)
-    assert figure["frames"][2]["data"][1]["y"][MIDDLE] == pytest.approx(12 / 21 / WIDTH)
-    steps = figure["layout"]["sliders"][0]["steps"]
-    assert [step["label"] for step in steps] == ["1", "4", "12"]
-    assert not any(step["args"][1]["frame"]["redraw"] for step in steps)
-
-
-def test_plotly_accepts_figures_of_plain_values():
+def test_plotly_accepts_a_figure_of_plain_values():
     from plotly.graph_objects import Figure
 
-    rounds = [row("redense", {3: 1}, number=1), row("pruned", {3: 1}, number=1)]
-    with_rounds = layer(*STAGED.to_dict("records"), *rounds)
-    for figure in (layer_figures.ridges(STAGED), layer_figures.player(with_rounds)):
-        assert figure is not None
-        json.dumps(figure, allow_nan=False)
-        Figure(figure)
+    figure = layer_figures.ridges(STAGED)
+    json.dumps(figure, allow_nan=False)
+    Figure(figure)

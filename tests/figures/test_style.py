@@ -39,7 +39,6 @@ def test_a_figure_carries_the_template():
         "data": [],
         "layout": {"template": style.TEMPLATE, "height": 10, "xaxis": {"title": {"text": "x"}}},
     }
-    assert "frames" in style.figure([], [{"name": "1"}], height=10)
 
 
 def test_plotly_accepts_the_template():
