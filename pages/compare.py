@@ -1,4 +1,4 @@
-"""Compare: which of the chosen runs is better, and whether that is sure."""
+"""Compare: which of the chosen runs is better, is it sure, on which windows of text, and where it comes from."""
 
 from __future__ import annotations
 
@@ -6,214 +6,98 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import cached, charts, chooser, layout, maps, progress
+from pages.ui import layout, studio_details
+from pages.ui.pictures import compare
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
-    from sds_core.runs.compare import Row
+    from pages.ui.compare_choice import Choice
+    from pages.ui.model_layers import Model
+    from pages.ui.pictures.component import Pick
     from sds_core.runs.outcomes import Outcome
-    from sds_core.runs.references import Role
-    from sds_core.runs.run_folder import Run
 
 layout.routed()
 
-REFERENCES: dict[Role, tuple[str, str]] = {
-    "base": ("Against the base pruner alone", "Below 1, the method is better than the pruner that it starts from."),
-    "control": (
-        "Against the weights-only control",
-        "The control keeps the base pruner’s mask and only solves for its weights. Below 1, a new mask was worth it.",
-    ),
-    "dense": ("Against the dense model", "What pruning costs: 1 would be the model before it was pruned."),
-}
+KEY = "compare"
+OPENED = "compare opens"
+"""The layer that was opened on the map, in the session: a callback cannot turn to another page."""
+STYLE = """<style>
+.st-key-scope { position: absolute; top: 50px; right: 20px; z-index: 2; width: 220px; }
+.st-key-scope p, .st-key-scope [data-testid=stSelectbox] { font-size: 14px; }
+.st-key-compare { --beside: 236px; }
+</style>"""
+"""The box with the experiments stands in the picture's first line, at its right."""
 
 
-def excluded(reasons: dict[str, str]) -> None:
-    """The chosen runs that are not compared, and why; the page is drawn anew when one that lives goes on."""
-    if not reasons:
-        return
-    states = {name: cached.summary(name)["state"] for name in reasons}
-    with st.container(border=True):
-        st.markdown("**Not compared**")
-        for name, reason in reasons.items():
-            with st.container(horizontal=True, vertical_alignment="center"):
-                progress.badge(states[name])
-                st.page_link("pages/run.py", label=name, query_params={"run": name}, width="content")
-                st.markdown(reason, width="content")
-    if any(state in progress.LIVE for state in states.values()):
-        wait(states)
+def picture(choice: Choice, known: list[Outcome]) -> None:
+    """Draw the picture.
+
+    Raises:
+        SDSError: a record is broken.
+    """
+    from pages.ui.compare_numbers import Numbers
+    from pages.ui.model_layers import Model
+
+    data = Numbers(choice.offered, known).read(choice.asked, layout.presenting())
+    model = Model(data.blocks, data.linears)
+    compare.mount(data, key=KEY, on_pick=lambda pick: picked(pick, choice), on_open=lambda what: opened(what, model))
 
 
-@st.fragment(run_every=2)
-def wait(states: dict[str, str]) -> None:
-    """Look whether a run that was waited for has gone on."""
-    if states != {name: cached.summary(name)["state"] for name in states}:
-        st.rerun()
-
-
-def say_which(rows: list[Row], known: list[Outcome]) -> None:
-    """The answer in words."""
-    from sds_core.runs.ranking import answer, rank
-
-    found = rank([row.outcome for row in rows], known)
-    for ranking in found:
-        first, *more = answer(ranking, lambda name: f"**{layout.plain(name)}**")
-        if len(found) == 1:
-            st.markdown(f"##### {first}")
-            st.markdown(" ".join(more))
-        else:
-            st.markdown(f"- {' '.join([first, *more])}")
-    if not found:
-        st.info(
-            "Choose two or more finished runs with the same pattern to see which is better: "
-            "runs that prune differently much are not ranked.",
-            icon=":material/info:",
-        )
+def picked(pick: Pick, choice: Choice) -> None:
+    """Write what was picked into the address; what does not exist is left out when it is read."""
+    if set(pick["runs"]) == choice.every:
+        st.query_params.pop("runs", None)
     else:
-        asked = rows[0].config  # what is paired was measured on the same
-        st.caption(
-            f"Measured on {layout.plain(asked.texts[1])}, {asked.eval_windows} windows of {asked.eval_length} tokens. "
-            "± is the paired standard error over these windows, then the standard deviation over calibration seeds: of "
-            "runs that differ in the seed alone, else of the shipped study. Sure is what lies beyond two standard "
-            "errors of both together. Another text or another model may decide otherwise. Runs with different patterns "
-            "are not ranked."
-        )
+        st.query_params["runs"] = ",".join(map(str, pick["runs"]))
+    for name in ("ref", "a"):
+        if pick[name]:
+            st.query_params[name] = str(pick[name])
+        else:
+            st.query_params.pop(name, None)
 
 
-def ratios(rows: list[Row], names: dict[str, str]) -> None:
-    """A forest plot a reference."""
-    from sds_core.figures import compare as figures
-    from sds_core.runs.compare import reference_lines
-
-    for reference, (title, meaning) in REFERENCES.items():
-        if figure := figures.forest(rows, names, reference):
-            st.subheader(title, anchor=False)
-            charts.show(figure, f"forest_{reference}", f"Ratios of perplexity with their intervals. {title}")
-            st.caption(f"{meaning} Bars and brackets reach two standard errors to either side.")
-    for line in reference_lines(rows):
-        st.caption(layout.plain(line))
-    if not any("base" in row.against for row in rows):
-        st.caption(
-            "To see ratios to the base pruner, make its run too: the same pruner, pattern and calibration text. It "
-            "need not be chosen above."
-        )
+def opened(what: Pick, model: Model) -> None:
+    """Remember the layer that is to be opened."""
+    if layer := model.address(what["at"]):
+        st.query_params["layer"] = layer
+        st.session_state[OPENED] = (str(what["run"]), layer)
 
 
-def numbers(rows: list[Row], names: dict[str, str]) -> None:
-    """All numbers as a table that sorts, and as a file."""
-    import pandas as pd
+def turn_to_details() -> None:
+    """Turn to the Studio's details of the layer that was opened."""
+    from sds_core.runs.run_folder import open_run
 
-    from sds_core.runs.compare import records
-
-    frame_of_all = pd.DataFrame(records(rows))
-    shown = pd.DataFrame({"run": [names[row.run] for row in rows], "perplexity": frame_of_all["perplexity"]})
-    shown["pruned"] = 100 * frame_of_all["sparsity"]
-    for name in ("dense", "base", "control"):
-        ratio, windows, seeds = (
-            pd.to_numeric(frame_of_all[f"{column}_{name}"]) for column in ("ratio", "window_error", "seed_error")
-        )
-        shown[f"× {name}"], shown[f"± {name}, windows"], shown[f"± {name}, seeds"] = (
-            ratio,
-            ratio * windows,
-            ratio * seeds,
-        )
-    shown["id"] = frame_of_all["run"]
-    st.subheader("The same in numbers", anchor=False)
-    formats = {"perplexity": "%.2f", "pruned": "%.2f %%"} | {c: "%.3f" for c in shown if c[0] in "×±"}
-    st.dataframe(
-        shown.dropna(axis="columns", how="all"),  # without a control among the runs it would be a column of nothing
-        placeholder="–",
-        key="numbers",
-        hide_index=True,
-        column_config={name: st.column_config.NumberColumn(format=form) for name, form in formats.items()},
-        alt="Perplexities and paired ratios of the chosen runs",
-    )
-    st.download_button(
-        "Download as CSV",
-        frame_of_all.to_csv(index=False).encode(),
-        "comparison.csv",
-        "text/csv",
-        key="csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    if found := st.session_state.pop(OPENED, None):
+        run, layer = found
+        st.switch_page("pages/studio.py", query_params=studio_details.address(open_run(run), layer))
 
 
-def curve(rows: list[Row]) -> None:
-    """Perplexity against sparsity, if the chosen runs hold a sweep."""
-    import dataclasses
-
-    from sds_core.figures import compare as figures
-    from sds_core.runs.compare import sweeps
-    from sds_core.runs.names import called
-
-    st.subheader("Perplexity against sparsity", anchor=False)
-    found = sweeps(rows)
-    if not found:
-        st.caption(
-            "Choose runs that differ only in their ratio, such as 30%, 50% and 70%: each command above with "
-            "`--pattern 30%`, `--pattern 50%` and so on makes one."
-        )
-        return
-    names = called({sweep[0].run: dataclasses.replace(sweep[0].config, pattern="50%") for sweep in found})
-    figure = figures.sparsity_curves(found, [names[sweep[0].run] for sweep in found])
-    charts.show(figure, "curve", "Perplexity against the share of pruned weights, a curve a method")
-    st.caption("Bars are two standard errors of the ratio to the dense model. The scale is logarithmic.")
-
-
-def opened(names: list[str]) -> list[Run]:
-    """The runs of these names; one that cannot be opened is told."""
-    from sds_core.runs.run_folder import Run, open_run
-
-    found = list[Run]()
-    for name in names:
-        try:
-            found.append(open_run(name))
-        except SDSError as error:
-            layout.refuse(error)
-    return found
-
-
-def together(runs: list[Run]) -> None:
-    """Everything about the chosen runs."""
-    from sds_core.runs.compare import names, side_by_side, sort_out
+def page() -> None:
+    """The picture, and below it what else is known."""
+    with st.spinner("Loading the engine …"):
+        from pages.ui import compare_choice, compare_more
     from sds_core.runs.outcomes import finished_outcomes
-    from sds_core.runs.sweep import commands
-
-    kept, reasons = sort_out(runs)
-    excluded(reasons)
-    known = finished_outcomes()
-    rows = side_by_side(kept, known)
-    rows.sort(key=lambda row: (row.outcome.sparsity, row.config.pattern, row.perplexity))
-    if not rows:
-        st.info("None of the chosen runs is finished. Their results appear here.", icon=":material/info:")
-        return
-    called = names(rows)
-    say_which(rows, known)
-    ratios(rows, called)
-    numbers(rows, called)
-    st.markdown("The same runs on the command line:")
-    st.code("\n".join(commands([row.config for row in rows])), language="bash", wrap_lines=True)
-    curve(rows)
-    if len(rows) > 1:
-        maps.show(rows, called, known)
-
-
-st.title("Which is better here, and is it sure?", anchor=False)
-with st.spinner("Loading the engine …"):
     from sds_core.runs.run_folder import ids
 
-    every = ids()
-    lines = {name: cached.summary(name) for name in every}
-if not every:
-    st.info(
-        "There are no runs yet. Start the demo on the Start page, or make runs on the Run page.",
-        icon=":material/info:",
-    )
-    st.stop()
-st.markdown("Choose the runs to compare by the boxes on the left; the address keeps the choice.")
-if chosen := chooser.choose(every, lines):
-    st.caption(f"{len(chosen)} of {len(every)} runs are chosen.")
-    with st.spinner("Loading the engine …"):
-        together(opened(chosen))
-else:
-    st.info("Choose two or more runs in the list above.", icon=":material/info:")
+    if not ids():
+        st.info("There are no runs yet. Begin on the Start page, or in the Studio.", icon=":material/info:")
+        return
+    compare_choice.remember()
+    with st.container(key="scope"):
+        st.html(STYLE)
+        experiment = compare_choice.scope()
+    known = finished_outcomes()
+    choice = compare_choice.choose(experiment, known)
+    if choice.offered:
+        picture(choice, known)
+    else:
+        st.info("Nothing here is finished yet. Results appear when a run is.", icon=":material/info:")
+    compare_more.show(choice, known)
+
+
+layout.compact("Compare: which is better here, and is it sure?")
+try:
+    turn_to_details()
+    page()
+except SDSError as error:
+    layout.refuse(error)

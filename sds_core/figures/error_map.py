@@ -1,4 +1,4 @@
-"""Maps of output errors: all layers of one run, or of two runs and their difference."""
+"""The map of a run's output errors, layer by layer."""
 
 from typing import Any
 
@@ -43,68 +43,6 @@ def error_map(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Fi
         dragmode=False,
         hoverdistance=100,  # pixels: a cell is wider than its point
     )
-
-
-def difference_maps(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
-    """Output errors of two runs, A and B, on one scale, blocks downwards, linears across; and A minus B.
-
-    Args:
-        first, second: columns `block`, `linear`, `loss`; layers that only one of them has are empty in the difference.
-    """
-    both = pd.concat([first, second])
-    blocks = _blocks(both)
-    linears = list(dict.fromkeys(both.sort_values("block", kind="stable")["linear"]))
-    one, other = (_matrix(losses, blocks, linears) for losses in (first, second))
-    pairs = [list(zip(*rows, strict=True)) for rows in zip(one, other, strict=True)]
-    change = [[None if a is None or b is None else a - b for a, b in row] for row in pairs]
-    data, axes, headings = [], {}, []
-    units = {"A": "error %{z:.2f} %", "B": "error %{z:.2f} %", "A minus B": "%{z:+.2f} percentage points"}
-    for i, (values, (title, unit)) in enumerate(zip((one, other, change), units.items(), strict=True)):
-        axis, left = str(i + 1) if i else "", i * 0.345
-        place = {"xaxis": f"x{axis}", "coloraxis": "coloraxis2" if i == 2 else "coloraxis"}
-        hover = {"hovertemplate": f"block %{{y}} · %{{x}}<br>{unit}<extra></extra>"}
-        data.append(_cells(values, blocks, linears) | place | hover)
-        across = {"side": "top", "type": "category", "showgrid": False, "tickangle": -60, "dtick": 1}
-        axes[f"xaxis{axis}"] = across | {"domain": [left, left + 0.31]}
-        above = {"xref": "paper", "x": left, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
-        headings.append({"text": f"<b>{title}</b>", "yshift": 84} | above)
-    return style.figure(
-        data,
-        height=210 + (30 if len(blocks) <= FEW else 18) * len(blocks),
-        margin={"t": 116},
-        annotations=headings,
-        yaxis=_block_axis(blocks) | {"fixedrange": True},
-        dragmode=False,
-        **axes,
-        **_color_axes([v for row in (*one, *other) for v in row], [v for row in change for v in row]),
-    )
-
-
-def _color_axes(errors: list[float | None], change: list[float | None]) -> dict[str, Any]:
-    """One scale for both errors, and one around zero for their difference, each with its bar below."""
-    found = [value for value in errors if value is not None]
-    widest = max((abs(value) for value in change if value is not None), default=0.0) or 1.0
-    return {
-        "coloraxis": {
-            "colorscale": style.ERRORS,
-            "cmin": min(0.0, *found),
-            "cmax": max(found),
-            "colorbar": _bar(0, 0.655, "output error", " %"),
-        },
-        "coloraxis2": {
-            "colorscale": style.DIFFERENCES,
-            "cmin": -widest,
-            "cmax": widest,
-            "colorbar": _bar(0.69, 0.31, "points", ""),
-        },
-    }
-
-
-def _bar(x: float, length: float, title: str, suffix: str) -> dict[str, Any]:
-    """A colour bar that lies under the maps."""
-    place = {"orientation": "h", "x": x, "xanchor": "left", "y": -0.02, "yanchor": "top", "len": length}
-    look = {"thickness": 12, "ticksuffix": suffix, "nticks": 4, "tickangle": 0}
-    return place | look | {"title": {"text": title, "side": "top"}}
 
 
 def _blocks(losses: pd.DataFrame) -> list[int]:

@@ -15,19 +15,13 @@ QUIET = "#868B94"
 """For what stands back: reference lines, numbers of pruned weights, differences that may be chance."""
 LOST, RETURNED = STAGE_COLOURS["sparse"], STAGE_COLOURS["redense"]
 """A weight that a later mask drops, and one that it brings back."""
-WORSE, BETTER = STAGE_COLOURS["sparse"], STAGE_COLOURS["final"]
-"""A difference in perplexity that is more than chance."""
-KEPT, PRUNED = "rgba(127,127,127,0.75)", "rgba(127,127,127,0.10)"
-"""A weight that both of two masks keep, and one that both prune."""
 MARK = ("#111111", "#FFB000")
 """Frame of a chosen cell: a dark edge under a bright one shows on every colour."""
 
 ERRORS = [[0, "#F2E9D8"], [0.25, "#F0BE7A"], [0.5, "#E0823D"], [0.75, "#A8432B"], [1, "#5A1A2B"]]
-DIFFERENCES = [[0, "#2166AC"], [0.25, "#92C5DE"], [0.5, "#F7F7F7"], [0.75, "#F4A582"], [1, "#B2182B"]]
-COUNTS = [[0, "rgba(200,106,0,0.15)"], [0.5, "#C86A00"], [1, "#7A1F00"]]
 SIGNED = [[0, "#F0A45B"], [0.5, "#F5F2EB"], [1, "#82B1F7"]]
 POSITIVE = [[0, "#E4EFE8"], [1, "#7CCBAE"]]
-"""Colour scales: output errors, their differences, counts, weights of both signs, norms and scores."""
+"""Colour scales: output errors, weights of both signs, norms and scores."""
 
 TEXT = 15
 """Size of letters in pixels: legible at the far end of a room."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sds_core.errors import SDSError
 from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT
 from sds_core.pruning.stages import Stage
+from sds_core.runs import distribution_files
 from sds_core.runs.layer_numbers import block_files
 
 UNSURE = 0.1
@@ -76,7 +76,7 @@ def read_layer(folder: Path, block: int, linear: str) -> LayerRecord:
     found = LayerRecord()
     for path in block_files(folder).get(block, []):
         status = path.stat()
-        found |= _read(str(path), linear, status.st_ino, status.st_mtime_ns)
+        found |= _read(str(path), status.st_ino, status.st_mtime_ns).get(linear, LayerRecord())
     return found
 
 
@@ -111,23 +111,20 @@ def gone(stage: LayerDetails, dense: tuple[np.ndarray, bool]) -> np.ndarray:
     return np.where(lost > UNSURE * before, lost, 0)
 
 
-@lru_cache(maxsize=128)
-def _read(path: str, linear: str, inode: int, changed: int) -> LayerRecord:
-    try:
-        frame = pd.read_parquet(path, filters=[("linear", "==", linear)])
-    except (OSError, ValueError) as error:
-        raise SDSError(f"the distributions in {path} are broken: {error}") from error
-    found = LayerRecord()
-    for _, row in frame.iterrows():
+@lru_cache(maxsize=32)
+def _read(path: str, inode: int, changed: int) -> dict[str, LayerRecord]:
+    found: dict[str, LayerRecord] = {}
+    for _, row in distribution_files.read(Path(path)).iterrows():
+        layer = found.setdefault(row["linear"], LayerRecord())
         if row["round"] == 0:
-            found.stages[row["stage"]] = _details(row)
+            layer.stages[row["stage"]] = _details(row)
         elif (crop := _corner(row, "crop")) is not None:
-            found.rounds[int(row["round"])] = crop
+            layer.rounds[int(row["round"])] = crop
     return found
 
 
 def _details(row: pd.Series) -> LayerDetails:
-    joint, norms, corner = row["joint"], row.get("norms"), _corner(row, "corner")
+    joint, norms, corner = row["joint"], row["norms"], _corner(row, "corner")
     zeros, dense_std = int(row["zeros"]), float(row["dense_std"]) or 1.0
     energy = float(row["prune_energy"])
     return LayerDetails(
@@ -146,7 +143,7 @@ def _details(row: pd.Series) -> LayerDetails:
 
 def _corner(row: pd.Series, column: str) -> np.ndarray | None:
     """Return a column that holds the upper left corner of the layer; None where it is not recorded."""
-    values = row.get(column)
+    values = row[column]
     return None if values is None else np.asarray(values).reshape(-1, min(int(row["columns"]), CORNER))
 
 

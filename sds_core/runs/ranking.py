@@ -59,25 +59,42 @@ def rank(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> list[Ranking]
     return [_ranking(pattern, found, known) for pattern, found in patterns.items() if len(found) > 1]
 
 
-def _ranking(pattern: str, outcomes: list[Outcome], known: Sequence[Outcome]) -> Ranking:
+def grouped(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> list[Group]:
+    """Return the configurations of outcomes, the oldest run of each seed.
+
+    Args:
+        known: what all finished runs measured, the oldest first.
+    """
+    found = _by_configuration(outcomes, known).values()
+    return [Group(tuple(sorted(by_seed(alike, []).values(), key=lambda one: one.made.seed))) for alike in found]
+
+
+def _by_configuration(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     age = {one.run: place for place, one in enumerate(known)}
-    configurations: dict[str, list[Outcome]] = {}
+    found: dict[str, list[Outcome]] = {}
     for one in sorted(outcomes, key=lambda one: age.get(one.run, len(age))):
-        configurations.setdefault(one.configuration, []).append(one)
+        found.setdefault(one.configuration, []).append(one)
+    return found
+
+
+def _ranking(pattern: str, outcomes: list[Outcome], known: Sequence[Outcome]) -> Ranking:
+    configurations = _by_configuration(outcomes, known)
     first = {configuration: by_seed(found, []) for configuration, found in configurations.items()}
-    groups = [Group(tuple(seeds.values())) for seeds in first.values()]
-    best, *others = sorted(groups, key=lambda group: group.perplexity)
+    best, *others = sorted(grouped(outcomes, known), key=lambda group: group.perplexity)
     repetitions = [
         Repetition(one, first[configuration][one.made.seed], claim([one], [first[configuration][one.made.seed]], known))
         for configuration, found in configurations.items()
         for one in found
         if first[configuration][one.made.seed] is not one
     ]
-    return Ranking(pattern, [best, *others], [_claim(best, other, known) for other in others], repetitions)
+    return Ranking(pattern, [best, *others], [claim_between(best, other, known) for other in others], repetitions)
 
 
-def _claim(best: Group, other: Group, known: Sequence[Outcome]) -> Claim:
-    """Return the claim on the seeds that both have; on all of each where they share none."""
+def claim_between(best: Group, other: Group, known: Sequence[Outcome]) -> Claim:
+    """Return how one configuration compares to another.
+
+    They are compared on the seeds that both have; on all of each where they share none.
+    """
     shared = set(best.seeds) & set(other.seeds)
     mine, its = ([o for o in group.outcomes if not shared or o.made.seed in shared] for group in (best, other))
     return claim(mine, its, known)

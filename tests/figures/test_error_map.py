@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from sds_core.figures.error_map import difference_maps, error_map
+from sds_core.figures.error_map import error_map
 
 
 def losses(values: dict[tuple[int, str], float]) -> pd.DataFrame:
@@ -50,30 +50,11 @@ def test_the_chosen_cell_is_framed():
 
 
 FIRST = losses({(0, "attn.q"): 0.10, (0, "mlp.up"): 0.20, (1, "attn.q"): 0.30, (1, "mlp.up"): 0.40})
-SECOND = losses({(0, "attn.q"): 0.15, (0, "mlp.up"): 0.20, (1, "attn.q"): 0.10})
 
 
-def test_two_maps_share_a_scale_and_have_a_difference():
-    figure = difference_maps(FIRST, SECOND)
-    one, other, change = figure["data"]
-    assert one["z"] == [[pytest.approx(10), pytest.approx(20)], [pytest.approx(30), pytest.approx(40)]]
-    assert other["z"] == [[pytest.approx(15), pytest.approx(20)], [pytest.approx(10), None]]
-    assert change["z"] == [[pytest.approx(-5), pytest.approx(0)], [pytest.approx(20), None]]
-    assert one["coloraxis"] == other["coloraxis"] == "coloraxis" and change["coloraxis"] == "coloraxis2"
-    scale, around = figure["layout"]["coloraxis"], figure["layout"]["coloraxis2"]
-    assert (scale["cmin"], scale["cmax"]) == (0, pytest.approx(40))
-    assert around["cmax"] == -around["cmin"] == pytest.approx(20)
-    assert one["x"] == ["q", "up"] and one["y"] == ["0", "1"]
-
-
-def test_equal_runs_have_a_scale():
-    around = difference_maps(FIRST, FIRST)["layout"]["coloraxis2"]
-    assert around["cmin"] < 0 < around["cmax"]
-
-
-@pytest.mark.parametrize("drawn", [error_map(FIRST, (0, "attn.q")), difference_maps(FIRST, SECOND)])
-def test_plotly_accepts_maps_of_plain_values(drawn):
+def test_plotly_accepts_a_map_of_plain_values():
     from plotly.graph_objects import Figure
 
+    drawn = error_map(FIRST, (0, "attn.q"))
     json.dumps(drawn, allow_nan=False)
     Figure(drawn)

@@ -14,8 +14,6 @@ COLOURS = {
     style.QUIET,
     style.LOST,
     style.RETURNED,
-    style.WORSE,
-    style.BETTER,
 }
 
 

@@ -7,7 +7,7 @@ EXPERIMENT = "/studio?experiment=tiny-2-4&run=sds-wanda"
 
 def press(visitor, name, key="Enter"):
     """Press a key on a button."""
-    visitor.page.get_by_role("button", name=name, exact=True).focus()
+    visitor.page.get_by_role("button", name=name, exact=isinstance(name, str)).focus()
     visitor.page.keyboard.press(key)
 
 
@@ -43,3 +43,29 @@ def test_the_back_button_closes_the_details(workshop, visitor):
     dialog.get_by_text("Where did each weight go?").wait_for()
     page.go_back()
     dialog.wait_for(state="detached")
+
+
+def test_compare_turns_by_keyboard_and_opens_a_layer_in_the_studio(workshop, visitor):
+    page = visitor.open("/compare?experiment=tiny-2-4").page
+    compare = page.locator("main.compare")
+    compare.get_by_role("heading", level=2).wait_for()
+    best = compare.locator(".row").first.locator(".who").inner_text()
+    press(visitor, re.compile("^Pin " + best.split("\n")[0]))
+    page.wait_for_url("**ref=*")
+    compare.get_by_text("pinned", exact=True).wait_for()
+    visitor.idle()
+    before = compare.get_by_role("heading", level=2).inner_text()
+    page.reload()
+    compare.get_by_text("pinned", exact=True).wait_for()
+    visitor.idle()
+    assert compare.get_by_role("heading", level=2).inner_text() == before
+    compare.get_by_role("application", name=re.compile("Windows")).focus()
+    page.keyboard.press("ArrowRight")
+    compare.get_by_text(re.compile(r"window \d+, ")).first.wait_for()
+    layers = compare.get_by_role("application", name=re.compile("Layers"))
+    layers.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studio?*details=1*")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Where did each weight go?").wait_for()

@@ -39,7 +39,8 @@ class Pair:
     Attributes:
         log, error: the mean of the windows' loss differences, and its standard error, that of seeds included.
         ratio, low, high: of perplexities, and two standard errors to either side.
-        sure: whether 1 lies outside.
+        sure: whether 1 lies outside, and the spread over seeds is known.
+        doubt: said in place of "not sure".
         lower: windows on which the first run's loss is lower.
         loose_error, loose_low, loose_high: the same as if each run had read windows of its own.
         window_error: without the spread of seeds, where there are several.
@@ -58,6 +59,7 @@ class Pair:
     loose_high: float
     window_error: float | None = None
     layers_lower: int | None = None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Compare:
         about: pattern, text and windows.
         most: how many can be compared at once.
         no_map: why there is no map.
+        map_note: what to keep in mind about it.
     """
 
     view: View
@@ -116,6 +119,7 @@ class Compare:
     most: int = 8
     unpaired: str | None = None
     no_map: str | None = None
+    map_note: str | None = None
     present: bool = False
 
 

@@ -28,7 +28,7 @@ export function origin(shown) {
     "section",
     { class: "layers", style: `--run:var(--${a.color});--other:var(--${ref.color})` },
     h("h3", {}, "Where in the model does it come from?"),
-    h("p", {}, lower),
+    h("p", { title: data.map_note }, lower, data.map_note && ` ${data.map_note}`),
     board(all),
     scale(all),
     h(

@@ -137,7 +137,7 @@ const isReference = (rows, run, pinned) => [
   h("small", {}, pinned ? "pinned" : run === rows[0] ? "the best" : "the next best"),
 ];
 
-function words({ log, ratio, low, high, sure, lower }, { windows }) {
+function words({ log, ratio, low, high, sure, lower, doubt = "not sure" }, { windows }) {
   const side = log < 0 ? "better" : "worse";
   const ours = log < 0 ? lower : windows - lower;
   return [
@@ -145,7 +145,7 @@ function words({ log, ratio, low, high, sure, lower }, { windows }) {
       "span",
       {},
       h("b", {}, times(ratio)),
-      sure ? h("b", { class: "sure" }, `${side}, sure`) : h("span", { class: "sure" }, "not sure"),
+      sure ? h("b", { class: "sure" }, `${side}, sure`) : h("span", { class: "sure" }, doubt),
     ),
     h("small", {}, `${decimal(low)} to ${decimal(high)} · ${side} on ${ours} of ${windows}`),
   ];

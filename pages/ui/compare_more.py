@@ -1,0 +1,106 @@
+"""What stands below Compare's picture: the numbers as a table and a file, commands, sweeps, and what is left out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import streamlit as st
+
+from pages.ui import cached, charts, layout, progress
+from pages.ui.compare_choice import Choice, add_more
+from pages.ui.compare_numbers import key_of
+from sds_core.figures import compare as figures
+from sds_core.runs.compare import Row, names, records, reference_lines, sweeps
+from sds_core.runs.names import called
+from sds_core.runs.outcomes import Outcome
+from sds_core.runs.ranking import answer, rank
+from sds_core.runs.references import references
+from sds_core.runs.sweep import commands
+
+
+def show(choice: Choice, known: list[Outcome]) -> None:
+    """Show it, below the fold."""
+    chosen = [group for group in choice.offered if key_of(group) in choice.asked.runs]
+    rows = [Row(one, references(one, known)) for group in chosen for one in group.outcomes]
+    configurations = {row.outcome.configuration for row in rows}
+    rows.sort(key=lambda row: (row.outcome.sparsity, row.config.pattern, row.perplexity))
+    add_more(choice)
+    if choice.excluded:
+        _excluded(choice.excluded)
+    if not rows:
+        return
+    with st.expander("All numbers, against dense, base pruner and control", icon=":material/table:"):
+        for ranking in rank([one for one in choice.outcomes if one.configuration in configurations], known):
+            st.markdown(" ".join(answer(ranking, lambda name: f"**{layout.plain(name)}**")))
+        _numbers(rows)
+    with st.expander("The same runs on the command line", icon=":material/terminal:"):
+        st.code("\n".join(commands([row.config for row in rows])), language="bash", wrap_lines=True)
+    if found := sweeps(rows):
+        with st.expander("Perplexity against sparsity", icon=":material/show_chart:", expanded=True):
+            _curve(found)
+
+
+def _excluded(reasons: dict[str, str]) -> None:
+    """Show the runs that are not compared, and why; the page is drawn anew when one that lives goes on."""
+    lines = {name: cached.summary(name) for name in reasons}
+    with st.expander(f"Not compared: {len(reasons)}", icon=":material/block:"):
+        for name, reason in reasons.items():
+            with st.container(horizontal=True, vertical_alignment="center"):
+                progress.badge(lines[name]["state"])
+                asked = lines[name]["asked"]
+                label = str(asked.get("title") or asked.get("experiment") or name)
+                st.page_link("pages/run.py", label=layout.plain(label), query_params={"run": name}, width="content")
+                st.markdown(layout.plain(reason), width="content")
+    states = {name: line["state"] for name, line in lines.items()}
+    if any(state in progress.LIVE for state in states.values()):
+        _wait(states)
+
+
+@st.fragment(run_every=2)
+def _wait(states: dict[str, str]) -> None:
+    """Look whether a run that was waited for has gone on."""
+    if states != {name: cached.summary(name)["state"] for name in states}:
+        st.rerun()
+
+
+def _numbers(rows: list[Row]) -> None:
+    """Show all numbers as a table that sorts, and as a file."""
+    frame, title = pd.DataFrame(records(rows)), names(rows)
+    shown = pd.DataFrame({"run": [title[row.run] for row in rows], "perplexity": frame["perplexity"]})
+    shown["pruned"] = 100 * frame["sparsity"]
+    for name in ("dense", "base", "control"):
+        ratio, windows, seeds = (
+            pd.to_numeric(frame[f"{column}_{name}"]) for column in ("ratio", "window_error", "seed_error")
+        )
+        columns = (ratio, ratio * windows, ratio * seeds)
+        shown[f"× {name}"], shown[f"± {name}, windows"], shown[f"± {name}, seeds"] = columns
+    shown["id"] = frame["run"]
+    formats = {"perplexity": "%.2f", "pruned": "%.2f %%"} | {c: "%.3f" for c in shown if c[0] in "×±"}
+    st.dataframe(
+        shown.dropna(axis="columns", how="all"),  # without a control among the runs it would be a column of nothing
+        placeholder="–",
+        key="numbers",
+        hide_index=True,
+        column_config={name: st.column_config.NumberColumn(format=form) for name, form in formats.items()},
+        alt="Perplexities and paired ratios of the chosen runs",
+    )
+    for line in reference_lines(rows):
+        st.caption(layout.plain(line))
+    st.download_button(
+        "Download as CSV",
+        frame.to_csv(index=False).encode(),
+        "comparison.csv",
+        "text/csv",
+        key="csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def _curve(found: list[list[Row]]) -> None:
+    """Show perplexity against sparsity."""
+    titles = called({sweep[0].run: dataclasses.replace(sweep[0].config, pattern="50%") for sweep in found})
+    figure = figures.sparsity_curves(found, [titles[sweep[0].run] for sweep in found])
+    charts.show(figure, "curve", "Perplexity against the share of pruned weights, a curve a method")
+    st.caption("Bars are two standard errors of the ratio to the dense model. The scale is logarithmic.")

@@ -1,0 +1,275 @@
+"""The numbers of Compare's picture: configurations with their seeds, every pair of them, and the answer in words."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pages.ui.model_layers import Model
+from pages.ui.pictures import compare
+from pages.ui.pictures.wire import pack_values
+from sds_core.figures.palette import palette
+from sds_core.pruning.perplexity import Perplexity, bounded_exp, mean_over_runs
+from sds_core.pruning.perplexity import compare as compared
+from sds_core.runs.claims import Claim, Verdict, numbers
+from sds_core.runs.experiment import BASE
+from sds_core.runs.layer_numbers import block_files, read_block
+from sds_core.runs.names import called, pattern_of
+from sds_core.runs.outcomes import Outcome
+from sds_core.runs.ranking import Group, claim_between
+from sds_core.runs.run_folder import open_run
+
+CHECKPOINT = "checkpoint"
+"""The method of a checkpoint that was pruned elsewhere."""
+MOST = 8
+"""Configurations in view at once."""
+ELSEWHERE = "Another text or another model may decide otherwise."
+OTHER_PATTERN = "prunes differently: not ranked"
+ONE_WINDOW = "one window: no error is known"
+NO_MAP = "One of the two has no record of its layers."
+AS_BLOCKS = "Whole blocks were adjusted, so single layers may have grown worse for the good of their block."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The selection in the address; keys that do not exist are ignored."""
+
+    runs: tuple[str, ...]
+    ref: str = ""
+    a: str = ""
+    layer: str = ""
+
+
+def key_of(group: Group) -> str:
+    """Return a configuration's key: the id of its first run."""
+    return group.outcomes[0].run
+
+
+def names(groups: Sequence[Group]) -> dict[str, tuple[str, str | None]]:
+    """Return a name for each configuration, and what it starts from; no two are equal."""
+    configs = {key_of(group): replace(group.outcomes[0].config, seed=0) for group in groups}
+    found: dict[str, tuple[str, str | None]] = {}
+    for key, name in called(configs).items():
+        config, parts = configs[key], name.split(" · ")
+        method = next(group.outcomes[0].made.method for group in groups if key_of(group) == key)
+        if parts[-1] == key[-6:]:  # nothing but its id sets it apart: its experiment or its title is more telling
+            parts[-1] = config.experiment or config.title or parts[-1]
+        alone = method in (BASE, CHECKPOINT)
+        found[key] = (" · ".join(parts), None) if alone else (parts[0], " · ".join(parts[1:]))
+    return found
+
+
+class Numbers:
+    """Turns the chosen configurations into the picture's numbers."""
+
+    def __init__(self, offered: Sequence[Group], known: Sequence[Outcome]):
+        """
+        Args:
+            offered: configurations that can be paired, one at least.
+            known: what all finished runs measured, the oldest first.
+        """
+        self.offered, self.known = offered, known
+        self.names = names(offered)
+        self.colors = dict(zip(map(key_of, offered), palette().assign(map(_kind, offered)), strict=True))
+
+    def read(self, asked: Asked, present: bool = False) -> compare.Compare:
+        """Return the picture's numbers.
+
+        Raises:
+            SDSError: a record is broken.
+        """
+        chosen = [group for group in self.offered if key_of(group) in asked.runs][:MOST]
+        rows = sorted(chosen, key=lambda group: group.perplexity)
+        maps = {key_of(group): layer_errors(group) for group in rows}
+        model = next((found[0] for found in maps.values() if found), Model(0, ()))
+        pairs = self._pairs(rows, maps)
+        a, ref = _pair_in_view(rows, asked)
+        first = rows[0].outcomes[0]
+        at = model.number(asked.layer)
+        return compare.Compare(
+            view=compare.View(tuple(map(key_of, chosen)), asked.ref, asked.a, -1 if at is None else at),
+            runs=tuple(self._run(group, maps.get(key_of(group))) for group in self.offered),
+            rows=tuple(map(key_of, rows)),
+            ref=key_of(ref),
+            a=key_of(a),
+            pairs={one: {other: pair for other, (pair, _) in found.items()} for one, found in pairs.items()},
+            dense=compare.Dense(first.dense.value, pack_values(first.dense.losses)),
+            answer=self._answer(rows, a, ref, pairs),
+            about=_about(first),
+            windows=len(first.measured.losses),
+            blocks=model.blocks,
+            linears=model.linears,
+            most=MOST,
+            unpaired=OTHER_PATTERN if len(first.measured.losses) > 1 else ONE_WINDOW,
+            no_map=NO_MAP,
+            map_note=AS_BLOCKS if _as_blocks(a) or _as_blocks(ref) else None,
+            present=present,
+        )
+
+    def _run(self, group: Group, errors: tuple[Model, list[float | None]] | None) -> compare.Run:
+        mean = mean_over_runs([one.measured for one in group.outcomes])
+        dense = mean_over_runs([one.dense for one in group.outcomes])
+        name, origin = self.names[key_of(group)]
+        return compare.Run(
+            key=key_of(group),
+            name=name,
+            color=self.colors[key_of(group)],
+            value=_finite(mean),
+            ratio=bounded_exp(compared(mean, dense).log_ratio),
+            losses=pack_values(mean.losses),
+            origin=origin,
+            seeds=tuple(_finite(one.measured) for one in group.outcomes) if len(group.outcomes) > 1 else None,
+            map=pack_values(errors[1]) if errors else None,
+        )
+
+    def _pairs(
+        self, rows: Sequence[Group], maps: dict[str, tuple[Model, list[float | None]] | None]
+    ) -> dict[str, dict[str, tuple[compare.Pair, Claim]]]:
+        found: dict[str, dict[str, tuple[compare.Pair, Claim]]] = {}
+        for one in rows:
+            for other in rows:
+                if one is other or _pattern(one) != _pattern(other):
+                    continue
+                claim = claim_between(one, other, self.known)
+                if math.isnan(claim.error):
+                    continue
+                mine, its = maps[key_of(one)], maps[key_of(other)]
+                lower = _layers_lower(mine[1], its[1]) if mine and its else None
+                found.setdefault(key_of(one), {})[key_of(other)] = (_pair(one, other, claim, lower), claim)
+        return found
+
+    def _answer(
+        self, rows: Sequence[Group], a: Group, ref: Group, pairs: dict[str, dict[str, tuple[compare.Pair, Claim]]]
+    ) -> compare.Answer:
+        if len(rows) < 2:
+            return compare.Answer(f"{self._name(a)} is alone here.", "Choose another to see which is better.")
+        found = pairs.get(key_of(a), {}).get(key_of(ref))
+        if found is None:
+            detail = f"{self._name(ref)}: {OTHER_PATTERN if _pattern(a) != _pattern(ref) else ONE_WINDOW}."
+            return compare.Answer(f"{self._name(a)} is not compared with {self._name(ref)}.", detail)
+        claim = found[1]
+        alike = [group for group in rows if _pattern(group) == _pattern(a)]
+        return answer(claim, self._name(a), self._name(ref), next_best=[a, ref] == alike[:2])
+
+    def _name(self, group: Group) -> str:
+        name, origin = self.names[key_of(group)]
+        twice = sum(other == name for other, _ in self.names.values()) > 1
+        return f"{name} from {origin}" if origin and twice else name
+
+
+def answer(claim: Claim, name: str, reference: str, next_best: bool) -> compare.Answer:
+    """Return a claim as the page's answer.
+
+    Args:
+        claim: about the configuration called `name`, compared to the one called `reference`.
+        next_best: whether the first is the best of all, and the reference comes next.
+    """
+    ratio = f"perplexity × {claim.ratio:.2f}"
+    measured = f"ratio {numbers(claim)}"
+    match claim.verdict:
+        case Verdict.BETTER | Verdict.WORSE:
+            side = "better" if claim.verdict is Verdict.BETTER else "worse"
+            behind = ", the next best" if next_best else ""
+            detail = f"beyond two standard errors of both together: {measured}. {ELSEWHERE}"
+            return compare.Answer(f"{name} is {side} than {reference}{behind}: {ratio}.", detail, "Sure,")
+        case Verdict.NOISE:
+            headline = f"{name} and {reference} are the same configuration: {ratio}."
+            return compare.Answer(headline, f"{measured}, made by {claim.reason}.", "The noise floor:")
+    side = "lowest" if next_best else "lower" if claim.log_ratio < 0 else "higher"
+    headline = f"{name} has the {side} perplexity, × {claim.ratio:.2f} of {reference}, but that may be chance."
+    if claim.seed_error is None:
+        detail = f"for one seed says little: {measured}. Run both with other seeds to learn how far a seed moves it."
+    else:
+        detail = f"within two standard errors of both together: {measured}."
+    return compare.Answer(headline, detail, "Not sure,")
+
+
+def layer_errors(group: Group) -> tuple[Model, list[float | None]] | None:
+    """Return the output error of every layer of a configuration's first run; None where none is recorded.
+
+    Raises:
+        SDSError: the record is broken.
+    """
+    first = group.outcomes[0]
+    found: dict[tuple[int, str], float | None] = {}
+    for block, paths in sorted(block_files(open_run(first.run).folder).items()):
+        for path in paths:
+            layers = read_block(path).items()
+            found |= {(block, linear): one.loss for (linear, stage, n), one in layers if (stage, n) == (first.stage, 0)}
+    if not found:
+        return None
+    model = Model(1 + max(block for block, _ in found), tuple(dict.fromkeys(linear for _, linear in found)))
+    every = range(model.blocks * len(model.linears))
+    return model, [found.get(model.at(at)) for at in every]
+
+
+def _pair_in_view(rows: Sequence[Group], asked: Asked) -> tuple[Group, Group]:
+    """Return the row looked at and the reference: those asked for, else the best and the next best of one pattern."""
+    of = {key_of(group): group for group in rows}
+    best = next((g for g in rows if sum(_pattern(o) == _pattern(g) for o in rows) > 1), rows[0])
+    alike = [group for group in rows if _pattern(group) == _pattern(best)]
+    following = alike[1] if len(alike) > 1 else rows[-1]
+    ref = of.get(asked.ref, following)
+    a = of.get(asked.a, best)
+    if a is ref:
+        a = next((group for group in alike if group is not ref), rows[0])
+    return a, ref
+
+
+def _pair(one: Group, other: Group, claim: Claim, layers_lower: int | None) -> compare.Pair:
+    mine, its = (mean_over_runs([o.measured for o in group.outcomes]) for group in (one, other))
+    loose = math.hypot(unpaired_error(mine, its), claim.seed_error or 0.0)
+    low, high = claim.interval
+    beyond = abs(claim.log_ratio) > 2 * claim.error
+    return compare.Pair(
+        log=claim.log_ratio,
+        error=claim.error,
+        ratio=claim.ratio,
+        low=low,
+        high=high,
+        sure=claim.verdict in (Verdict.BETTER, Verdict.WORSE),
+        doubt="not sure: seeds unknown" if claim.seed_error is None and beyond else None,
+        lower=sum(a < b for a, b in zip(mine.losses, its.losses, strict=True)),
+        loose_error=loose,
+        loose_low=bounded_exp(claim.log_ratio - 2 * loose),
+        loose_high=bounded_exp(claim.log_ratio + 2 * loose),
+        window_error=claim.window_error if claim.seed_error else None,
+        layers_lower=layers_lower,
+    )
+
+
+def unpaired_error(one: Perplexity, other: Perplexity) -> float:
+    """Return the standard error of a log ratio of perplexities as if each model had read windows of its own."""
+    count = len(one.losses)
+    if count < 2:
+        return math.nan
+    return math.sqrt((statistics.variance(one.losses) + statistics.variance(other.losses)) / count)
+
+
+def _layers_lower(mine: Sequence[float | None], its: Sequence[float | None]) -> int:
+    return sum(a is not None and b is not None and a < b for a, b in zip(mine, its, strict=True))
+
+
+def _pattern(group: Group) -> str:
+    return pattern_of(group.outcomes[0].made)
+
+
+def _as_blocks(group: Group) -> bool:
+    return bool(group.outcomes[0].made.made_method().block_epochs)
+
+
+def _finite(measured: Perplexity) -> float:
+    """Return a perplexity that JSON can hold, however far the model has exploded."""
+    return bounded_exp(statistics.fmean(measured.losses))
+
+
+def _kind(group: Group) -> str:
+    made = group.outcomes[0].made
+    return made.pruner if made.method == BASE else made.method
+
+
+def _about(one: Outcome) -> str:
+    text, count = one.config.evaluation, len(one.measured.losses)
+    return f"{pattern_of(one.config)} · {text}, {count} windows"
