@@ -143,7 +143,8 @@ def _load_non_block_weights(
     wanted: Any = config.dtype if dtype == "auto" else getattr(torch, dtype)
     weights = {name: placeholder(parameter, wanted) for name, parameter in in_blocks.items()}
     outside = [name for name, shape in files.shapes.items() if name not in in_blocks and not is_leftover(name, shape)]
-    beside = {name for name in outside if name.startswith(lists)}  # tensors of blocks that the model does not have
+    known = skeleton.state_dict().keys()  # buffers of blocks among them, which stay in memory
+    beside = {name for name in outside if name.startswith(lists) and name not in known}  # of blocks it does not have
     weights |= {name: torch.zeros(()).expand(files.shapes[name]) for name in beside}
     weights |= files.read(name for name in outside if name not in beside)
     loading: Any = type(skeleton).from_pretrained(

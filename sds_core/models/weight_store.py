@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,7 +19,7 @@ from sds_core.files import write_json
 from sds_core.models.device import return_freed_memory
 from sds_core.models.hidden_states import HiddenStateFile, HiddenStates
 from sds_core.models.tensor_files import save_tensors
-from sds_core.models.weight_files import INDEX, WeightFiles
+from sds_core.models.weight_files import INDEX, SINGLE, WeightFiles
 
 
 class WeightStore:
@@ -168,33 +169,31 @@ class DiskWeightStore(WeightStore):
         return HiddenStateFile(self._scratch, tensors)
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
-        """Save one file for the non-block weights and one for each block, so that memory holds at most one block."""
-        in_blocks = {name for parameters in self._blocks.values() for name in parameters}
-        outside = self._files.shapes.keys() - in_blocks
-        non_block = _shared_once({name: tensor for name, tensor in model.state_dict().items() if name in outside})
-        weight_map, size, count = dict[str, str](), 0, 1 + len(self._blocks)
+        """Save one file for the non-block weights and one for each block, so that memory holds at most one block.
 
-        def write(number: int, tensors: dict[str, Tensor]) -> None:
+        transformers writes the first, with the configuration: it may know a tensor by another name than its files do.
+        """
+        in_blocks = {name for parameters in self._blocks.values() for name in parameters}
+        non_block = {name: tensor for name, tensor in model.state_dict().items() if name not in in_blocks}
+        count = 1 + len(self._blocks)
+        weight_map, size = dict[str, str](), 0
+
+        def add(file: str, tensors: dict[str, Tensor]) -> None:
             nonlocal size
-            file = f"model-{number:05}-of-{count:05}.safetensors"
-            save_tensors(folder / file, tensors, {"format": "pt"})
             weight_map.update(dict.fromkeys(tensors, file))
             size += sum(tensor.nbytes for tensor in tensors.values())
 
-        write(1, non_block)
+        first = f"model-{1:05}-of-{count:05}.safetensors"
+        model.save_pretrained(folder, state_dict=non_block, max_shard_size=1 << 60)
+        (folder / SINGLE).rename(folder / first)
+        add(first, load_file(folder / first))
         for number, (block, parameters) in enumerate(self._blocks.items(), start=2):
+            file = f"model-{number:05}-of-{count:05}.safetensors"
             with self.resident(block):
-                write(number, {name: parameter.data for name, parameter in parameters.items()})
+                tensors = {name: parameter.data for name, parameter in parameters.items()}
+                save_tensors(folder / file, tensors, {"format": "pt"})
+                add(file, tensors)
         write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
-        model.config.save_pretrained(folder)
-        if model.generation_config is not None:
-            model.generation_config.save_pretrained(folder)
-
-
-def _shared_once(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors without those that are an earlier one under another name, such as a head tied to embeddings."""
-    first = {(tensor.data_ptr(), tensor.shape, tensor.stride()): name for name, tensor in reversed(tensors.items())}
-    return {name: tensors[name].contiguous() for name in tensors if name in first.values()}
 
 
 def stored_blocks(model: nn.Module) -> list[tuple[nn.Module, dict[str, nn.Parameter]]]:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from sds_core.errors import SDSError
 from sds_core.models import load, memory
 from sds_core.models.cache import file_sha256
 from sds_core.models.calibration import tokenize
 from sds_core.models.load import load_model
-from tests.models.families import build
+from tests.models.families import LLAMA, build, randomised
 from tests.models.folders import UP, change_config, change_weights
 
 
@@ -233,3 +234,19 @@ def test_memory_that_runs_out_while_loading_is_said_as_that(folder: Path, monkey
     monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", fail)
     with pytest.raises(SDSError, match=r"memory ran out: 4,096 MB more were needed at once"):
         load_model(str(folder))
+
+
+def test_stored_buffers_of_blocks_are_read_from_disk(tiny_folder: Path, tmp_path: Path) -> None:
+    """The activation of Apertus has constants that are no parameters; they are changed, to tell them from defaults."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "apertus")
+    settings = AutoConfig.for_model("apertus", **LLAMA, vocab_size=288)
+    model = randomised(AutoModelForCausalLM.from_config(settings, dtype=torch.float32))
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name.endswith("act_fn.beta")}
+    for buffer in buffers.values():
+        buffer.fill_(0.75)
+    model.save_pretrained(folder)
+    loaded = load_model(str(folder), weights="disk")
+    tokens = torch.arange(20)[None]
+    with torch.inference_mode(), loaded.store.loading_on_call():
+        assert torch.equal(loaded.model(tokens, use_cache=False).logits, model(tokens, use_cache=False).logits)
+    assert len(buffers) == 3

@@ -202,3 +202,23 @@ def test_another_precision_and_an_untied_head_are_in_the_configuration(tiny_fold
     run = finish(create(config(folder, method="base", pruner="magnitude", dtype="bfloat16")))
     model = AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / "out")))
     assert model.dtype == torch.bfloat16 and model.lm_head.weight is not model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "gpt2", "llama"])
+def test_a_model_on_disk_is_exported_with_the_tensors_of_its_source(
+    name: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Also where transformers calls a tensor otherwise than the files, as it does the head of GPT-NeoX."""
+    folder = saved(tmp_path / "model", build(name, **TOKENS))
+    texts = {"calibration": f"{tiny_folder}/text.txt@0-4000", "evaluation": f"{tiny_folder}/text.txt@5000-9000"}
+    run = finish(create(config(folder, method="base", pruner="magnitude", weights="disk", **texts)))
+    out = export(run, str(tmp_path / "out"))
+    stored = {name: tensor for file in out.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    source = load_file(folder / "model.safetensors")
+    assert stored.keys() == source.keys()
+    assert set(stored) == set(json.loads((out / "model.safetensors.index.json").read_text())["weight_map"])
+    changed = [name for name in source if not torch.equal(stored[name], source[name])]
+    pruned = {
+        f"{linear.name}.weight" for b in find_blocks(load_model(str(folder)).model).blocks for linear in b.linears
+    }
+    assert set(changed) == pruned
