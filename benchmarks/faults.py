@@ -172,7 +172,8 @@ def many_runs(count: int) -> Outcomes:
 
 def table(outcomes: Counter[tuple[str, str]]) -> str:
     lines = ["| fault | count | what became of it |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {kind} | {n} | {became} |" for (kind, became), n in outcomes.items())]) + "\n"
+    rows = (f"| {kind} | {count} | {became} |" for (kind, became), count in sorted(outcomes.items()))
+    return "\n".join([*lines, *rows]) + "\n"
 
 
 def main() -> int:

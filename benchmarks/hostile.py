@@ -30,7 +30,7 @@ def flips(run: Run, count: int, dice: random.Random) -> Outcomes:
     reads: dict[str, Callable[[], object]] = {
         "config.json": lambda: run.config,
         "result.json": run.result,
-        "events.jsonl": run.log.read,
+        "events.jsonl": lambda: run.log.read(),
         "distributions/fused-000.parquet": lambda: layer_stats.load(run.folder).to_csv(),
         "phase3/block-000.safetensors": lambda: file_sha256(run.checkpoint("final", 0)) == run.checkpoints("final")[0],
     }
@@ -114,7 +114,7 @@ def _fed(read: Callable[[bytes], object], data: bytes) -> str:
         return "refused"
     except BaseException as error:  # noqa: BLE001, that is the finding
         return f"CRASH: {type(error).__name__}: {str(error)[:60]}"
-    return "taken: what is spoiled does not matter, or is another value that is allowed"
+    return "taken: another allowed value, or of no effect"
 
 
 def spoil(data: bytes, dice: random.Random) -> bytes:

@@ -72,9 +72,9 @@ SCHEMA = pa.schema(
     for one in fields(LayerRow)
 )
 """A column for each field."""
-COLUMNS = set(SCHEMA.names)
 OPTIONAL = {"joint", "crop", "corner", "norms"}
-"""Lists that a row may lack."""
+"""Lists that a row, or a whole file, may lack."""
+REQUIRED = set(SCHEMA.names) - OPTIONAL
 SPLIT = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("counts", "joint")}
 """Small counts in wide integers: split into their bytes they compress to a little over half."""
 STAGES = {"dense", "sparse", "redense", "final", "pruned"}
@@ -166,11 +166,20 @@ def _values(path: Path) -> int:
     if values > SMALL + MOST_UNFOLDED * size:
         raise SDSError(f"{path.name}, {size:,} bytes, would unfold to {values:,} values", cure="it is not a run's file")
     for field in SCHEMA:
-        if schema.get_field_index(field.name) < 0 or schema.field(field.name).type != field.type:
+        there = schema.names.count(field.name)
+        if not (there == 1 and _alike(schema.field(field.name).type, field.type)) and (there or field.name in REQUIRED):
             _refuse(path, f"it has no column {field.name} of {field.type}")
-    if unknown := set(schema.names) - COLUMNS:
+    if unknown := set(schema.names) - set(SCHEMA.names):
         _refuse(path, f"it has another column, {min(unknown)[:40]!r}")
     return values
+
+
+def _alike(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two types hold the same kind of values, in whatever width."""
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return _alike(one.value_type, other.value_type)
+    kinds = (pa.types.is_integer, pa.types.is_floating, lambda kind: kind in (pa.string(), pa.large_string()))
+    return any(kind(one) and kind(other) for kind in kinds)
 
 
 def _refuse_nonsense(path: Path, frame: pd.DataFrame) -> None:

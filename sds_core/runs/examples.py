@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
-from sds_core.files import make_folder
 from sds_core.runs.archive import pack, packed_id, unpack
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
@@ -95,6 +92,8 @@ def example(name: str) -> Run:
         return Run(run)
     method, _, pruner = name.rpartition("-")
     shared = [] if method == BASE else _sparse(example(f"{BASE}-{pruner}"))
-    make_folder(root())
-    with FileLock(root() / ".examples.lock", fallback_to_soft=False):  # of two who come first, one unpacks
-        return Run(run) if (run / "result.json").exists() else unpack(path, add=shared)
+    made = unpack(path, add=shared)
+    if made.folder != run and (run / "result.json").exists():  # another one was faster
+        made.delete()
+        return Run(run)
+    return made

@@ -160,9 +160,11 @@ class ExperimentRecord:
 
     @property
     def failure(self) -> str:
-        """Why a run of it failed; empty if none did."""
+        """Why a run of it failed or cannot be read; empty if neither is so."""
         failed = next((record for record in self.records if record.state == "failed"), None)
-        return failed.progress().message if failed else ""
+        if failed:
+            return failed.progress().message
+        return next((found.fault for found in self._stages.values() if found.fault), "")
 
     @property
     def blocks(self) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -174,6 +175,11 @@ class Run(JobFolder):
             remove_folder(self.folder)
         finally:
             os.close(descriptor)
+
+    def drop_weights(self) -> None:
+        """Remove the weights of all stages."""
+        for folder in FOLDERS.values():
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     def make_folder(self, name: str) -> None:
         """Make a folder inside the run's, unless it exists.

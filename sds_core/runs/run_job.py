@@ -1,7 +1,6 @@
 """A run from its configuration to its result: load, measure the dense model, run each phase, measure again, store."""
 
 import platform
-import shutil
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -89,8 +88,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
             yield PerplexityMeasured(stage=stage, perplexity=paired, seconds=round(time.monotonic() - began, 3))
     write_json(run.folder / "result.json", to_json(_result(run, context, measured, external)))
     if not config.keep_weights:
-        for folder in FOLDERS.values():
-            shutil.rmtree(run.folder / folder, ignore_errors=True)
+        run.drop_weights()
     yield JobFinished()
 
 

@@ -61,6 +61,8 @@ def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = No
         for run in runs:
             descriptors.append(run.take_lock())
             if (run.folder / "result.json").exists():
+                if not run.config.keep_weights:  # its worker may have been killed before it dropped them
+                    run.drop_weights()
                 raise SDSError(f"run {run.id} is finished already", cure="start a new run, or export this one")
             (run.folder / "cancel").unlink(missing_ok=True)
         command = ["work", *(run.id for run in runs), "--locks", ",".join(map(str, descriptors)), *arguments]

@@ -34,3 +34,14 @@ def test_every_example_that_is_shipped_can_be_looked_at(path, runs_root):
     assert path.stem == f"{run.config.method}-{run.config.pruner}" and run.config.model == "demo"
     frame = layer_stats.load(run.folder)
     assert set(frame["block"]) == set(range(30)) and run.result().sparsity == 0.5
+
+
+def test_of_two_who_unpack_an_example_at_once_one_copy_stays(folder, monkeypatch):
+    real = examples.unpack
+
+    def late(path, **more):
+        real(path, **more)  # the other one
+        return real(path, **more)
+
+    monkeypatch.setattr(examples, "unpack", late)
+    assert [examples.example("base-wanda").id] == ids()

@@ -248,6 +248,10 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
     assert list((run.folder / "distributions").glob("*.parquet"))
     with pytest.raises(SDSError, match="gone"):
         export(run, str(run.folder / "out"))
+    (run.folder / "phase1").mkdir()  # as if its worker had been killed between result and clean-up
+    with pytest.raises(SDSError, match="finished already"):
+        launch([run])
+    assert not list(run.folder.glob("phase*"))
 
 
 @pytest.mark.parametrize(
