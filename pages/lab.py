@@ -27,6 +27,7 @@ STYLE = """<style>
 .st-key-beside-lab h1 { font-size: 24px; line-height: 30px; font-weight: 600; letter-spacing: -0.01em; padding: 0; }
 .st-key-beside-lab { gap: 10px; padding-top: 8px; }
 .st-key-beside-lab p { font-size: 15px; line-height: 21px; }
+.st-key-beside-lab :is(.stSlider, .stButtonGroup) * { color: inherit !important; }
 @media (min-width: 901px) { .st-key-lab { display: grid; grid-template-columns: 270px minmax(0, 1fr); gap: 40px; } }
 </style>"""
 
