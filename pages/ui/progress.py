@@ -70,7 +70,8 @@ def explain(run: Run, state: str) -> None:
             st.info("Cancelled. Finished blocks are kept; the run goes on from there.", icon=STATES[state][1])
         case "interrupted":
             st.warning(
-                "The process that worked on this run is gone. Finished blocks are kept; the run goes on from there.",
+                "The process that worked on this run is gone. Finished blocks are kept; the run goes on from there. "
+                "If nobody ended it, memory probably ran out: close other programs, or leave weights on disk.",
                 icon=STATES[state][1],
             )
     label = "Start this run" if state == "new" else "Resume"

@@ -76,8 +76,13 @@ def follow(runs: list[Run], start: Starter = launch_here) -> int:
 
 def _show(run: Run, worker: Worker, shown: int) -> None:
     """Print a run's events, from the one after the first `shown`, until it ends."""
-    print(f"run {run.id}: {run.config.command()}")
-    log, phases, began = run.log, run.config.phases, time.monotonic()
+    try:
+        config = run.config
+    except SDSError as error:
+        print(f"error: {error if run.folder.exists() else _died(run, 0)}", file=sys.stderr)
+        return
+    print(f"run {run.id}: {config.command()}")
+    log, phases, began = run.log, config.phases, time.monotonic()
     while True:
         ended = worker.poll()
         events = log.read()

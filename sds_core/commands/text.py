@@ -65,5 +65,7 @@ def ask(query: TextQuery) -> TextResult:
         raise
     result = job.result()
     if result is None:
-        raise SDSError(progress(job.log.read()).message or f"the process died; see {job.errors}")
+        raise SDSError(
+            progress(job.log.read()).message or f"the process died, perhaps because memory ran out; see {job.errors}"
+        )
     return result

@@ -1,0 +1,74 @@
+"""What is said of a worker that ended without a word."""
+
+import signal
+
+import pytest
+
+from sds_core.commands import follow
+from sds_core.commands.follow import follow_new
+from sds_core.runs.config import RunConfig
+from sds_core.runs.new_run import create
+
+
+class Ended:
+    """A worker that has ended, or that one waits for in vain."""
+
+    def __init__(self, code, interrupt=False):
+        self.code, self.interrupt = code, interrupt
+
+    def poll(self):
+        return self.code
+
+    def wait(self):
+        if self.interrupt:
+            raise KeyboardInterrupt
+        return self.code
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (-signal.SIGKILL, "was killed, probably because memory ran out"),
+        (-signal.SIGSEGV, "was ended by signal 11"),
+        (3, "died with exit code 3"),
+    ],
+)
+def test_a_worker_that_died_is_said_with_its_likely_cause(runs_root, capsys, code, told):
+    run = create(RunConfig())
+    assert follow_new([run], lambda runs: [Ended(code)]) == 1
+    said = capsys.readouterr().err
+    assert f"the worker of run {run.id} {told}" in said
+    assert f"sds_core resume {run.id}" in said.lower()
+
+
+def test_a_run_whose_folder_is_gone_is_said(runs_root, capsys):
+    run = create(RunConfig())
+
+    def start(runs):
+        run.delete()
+        return [Ended(1)]
+
+    assert follow_new([run], start) == 1
+    assert f"the folder of run {run.id} is gone" in capsys.readouterr().err
+    assert not list(runs_root.iterdir())
+
+
+def test_a_second_interrupt_keeps_the_line_that_resumes(runs_root, capsys, monkeypatch):
+    run = create(RunConfig())
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow, "_show", interrupted)
+    assert follow_new([run], lambda runs: [Ended(1, interrupt=True)]) == 1
+    assert f"resume with: python -m sds_core resume {run.id}" in capsys.readouterr().err
+    assert run.cancel_requested
+
+
+def test_sigterm_cancels_like_an_interrupt(runs_root, capsys, monkeypatch):
+    run = create(RunConfig())
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(follow, "_show", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert follow_new([run], lambda runs: [Ended(0)]) == 1
+    assert run.cancel_requested and "sds_core resume" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
