@@ -11,6 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from sds_core.errors import SDSError, first_line
 
+UNLIMITED = 1 << 30
+"""Tokens of a sliding window that no text reaches."""
 MAX_BLOCKS = 1024
 """A deeper model is taken for a mistake: even on `meta` every block costs time and memory."""
 
@@ -25,9 +27,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
         config = _without_implementations(
             AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         )
-        text = config.get_text_config()
-        if (getattr(text, "sliding_window", None) or 1) < 0:  # no limit to its author, no key at all to transformers
-            text.sliding_window = None
+        _remove_absent_limit(config.get_text_config())
         return config
     except Exception as error:  # a hostile configuration makes the libraries raise errors of any type
         raise _bad_config(folder, error) from error
@@ -40,6 +40,18 @@ def _without_implementations(config: PreTrainedConfig) -> PreTrainedConfig:
         if isinstance(part := getattr(config, name, None), PreTrainedConfig):
             _without_implementations(part)
     return config
+
+
+def _remove_absent_limit(config: PreTrainedConfig) -> None:
+    """Write a sliding window that means no limit (0, −1 or null) as transformers understands it.
+
+    It takes 0 and −1 for a window without any key, and null for a mistake where layers are said to slide. What kind a
+    layer is stays: it may decide more than the window, such as the base of rotary embeddings.
+    """
+    window = getattr(config, "sliding_window", 1)
+    if window is None or window <= 0:
+        slides = "sliding_attention" in (getattr(config, "layer_types", None) or [])
+        config.sliding_window = UNLIMITED if slides else None
 
 
 def position_limit(config: PreTrainedConfig) -> int | None:
