@@ -32,7 +32,7 @@ from sds_core.runs.run_folder import Run
 from tests.pages.browser import CHROMIUM, IDLE, server, visitors
 from tests.records import block_finished, model_loaded
 
-CHART = ".js-plotly-plot .main-svg"
+CHART = ".js-plotly-plot .main-svg, main.picture > *"
 TABS = 4
 """Tabs that poll at the same time; a single one, at two polls a second, would need eight minutes for a thousand."""
 PAGES = {
@@ -170,6 +170,7 @@ def largest_figures(app: App) -> None:
         tested.run()
         assert not tested.exception
         sizes = [len(chart.proto.spec.encode()) for chart in tested.get("plotly_chart")]
+        sizes += [len(picture.proto.json.encode()) for picture in tested.get("bidi_component")]
         row(f"{name}, the largest of {len(sizes)} figures", f"{max(sizes) / 1e3:.0f} kB")
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.ui import layout
-from pages.ui.compare_numbers import Asked, key_of, names
+from pages.ui.compare_numbers import Asked
+from pages.ui.compare_words import key_of, names
 from sds_core.errors import SDSError
 from sds_core.runs.compare import sort_out
 from sds_core.runs.experiment import experiments

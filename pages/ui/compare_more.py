@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.ui import cached, charts, layout, progress
 from pages.ui.compare_choice import Choice, add_more
-from pages.ui.compare_numbers import key_of
+from pages.ui.compare_words import key_of
 from sds_core.figures import compare as figures
 from sds_core.runs.compare import Row, names, records, reference_lines, sweeps
 from sds_core.runs.names import called

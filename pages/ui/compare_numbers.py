@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from pages.ui.compare_words import answer, key_of, names
 from pages.ui.model_layers import Model
 from pages.ui.pictures import compare
 from pages.ui.pictures.wire import pack_values
 from sds_core.figures.palette import palette
 from sds_core.pruning.perplexity import Perplexity, bounded_exp, mean_over_runs
 from sds_core.pruning.perplexity import compare as compared
-from sds_core.runs.claims import Claim, Verdict, numbers
+from sds_core.runs.claims import Claim, Verdict
 from sds_core.runs.experiment import BASE
 from sds_core.runs.layer_numbers import block_files, read_block
-from sds_core.runs.names import called, pattern_of
+from sds_core.runs.names import pattern_of
 from sds_core.runs.outcomes import Outcome
 from sds_core.runs.ranking import Group, claim_between
 from sds_core.runs.run_folder import open_run
 
-CHECKPOINT = "checkpoint"
-"""The method of a checkpoint that was pruned elsewhere."""
 MOST = 8
 """Configurations in view at once."""
-ELSEWHERE = "Another text or another model may decide otherwise."
 OTHER_PATTERN = "prunes differently: not ranked"
 ONE_WINDOW = "one window: no error is known"
 NO_MAP = "One of the two has no record of its layers."
@@ -40,25 +38,6 @@ class Asked:
     ref: str = ""
     a: str = ""
     layer: str = ""
-
-
-def key_of(group: Group) -> str:
-    """Return a configuration's key: the id of its first run."""
-    return group.outcomes[0].run
-
-
-def names(groups: Sequence[Group]) -> dict[str, tuple[str, str | None]]:
-    """Return a name for each configuration, and what it starts from; no two are equal."""
-    configs = {key_of(group): replace(group.outcomes[0].config, seed=0) for group in groups}
-    found: dict[str, tuple[str, str | None]] = {}
-    for key, name in called(configs).items():
-        config, parts = configs[key], name.split(" · ")
-        method = next(group.outcomes[0].made.method for group in groups if key_of(group) == key)
-        if parts[-1] == key[-6:]:  # nothing but its id sets it apart: its experiment or its title is more telling
-            parts[-1] = config.experiment or config.title or parts[-1]
-        alone = method in (BASE, CHECKPOINT)
-        found[key] = (" · ".join(parts), None) if alone else (parts[0], " · ".join(parts[1:]))
-    return found
 
 
 class Numbers:
@@ -157,33 +136,6 @@ class Numbers:
         name, origin = self.names[key_of(group)]
         twice = sum(other == name for other, _ in self.names.values()) > 1
         return f"{name} from {origin}" if origin and twice else name
-
-
-def answer(claim: Claim, name: str, reference: str, next_best: bool) -> compare.Answer:
-    """Return a claim as the page's answer.
-
-    Args:
-        claim: about the configuration called `name`, compared to the one called `reference`.
-        next_best: whether the first is the best of all, and the reference comes next.
-    """
-    ratio = f"perplexity × {claim.ratio:.2f}"
-    measured = f"ratio {numbers(claim)}"
-    match claim.verdict:
-        case Verdict.BETTER | Verdict.WORSE:
-            side = "better" if claim.verdict is Verdict.BETTER else "worse"
-            behind = ", the next best" if next_best else ""
-            detail = f"beyond two standard errors of both together: {measured}. {ELSEWHERE}"
-            return compare.Answer(f"{name} is {side} than {reference}{behind}: {ratio}.", detail, "Sure,")
-        case Verdict.NOISE:
-            headline = f"{name} and {reference} are the same configuration: {ratio}."
-            return compare.Answer(headline, f"{measured}, made by {claim.reason}.", "The noise floor:")
-    side = "lowest" if next_best else "lower" if claim.log_ratio < 0 else "higher"
-    headline = f"{name} has the {side} perplexity, × {claim.ratio:.2f} of {reference}, but that may be chance."
-    if claim.seed_error is None:
-        detail = f"for one seed says little: {measured}. Run both with other seeds to learn how far a seed moves it."
-    else:
-        detail = f"within two standard errors of both together: {measured}."
-    return compare.Answer(headline, detail, "Not sure,")
 
 
 def layer_errors(group: Group) -> tuple[Model, list[float | None]] | None:

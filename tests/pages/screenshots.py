@@ -15,11 +15,12 @@ from sds_core.runs.examples import take_in
 from tests.pages.browser import ROOT, Visitor, server, visitors
 
 DETAILS = "/studio?experiment=examples&run=sds-admm-wanda&layer=20.mlp.up_proj&details=1"
+COMPARE = "/compare?experiment=examples"
 COLOURS = 128
 """Of the README's pictures: enough for pages like these, and a third of the bytes."""
 
 
-def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
+def every_page(target: Path, visit: Any, one: str) -> None:
     """Two widths, both themes."""
     paths = {
         "start": "/",
@@ -28,7 +29,7 @@ def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
         "lab": "/lab",
         "run": f"/run?run={one}",
         "details": DETAILS,
-        "compare": f"/compare?runs={','.join(examples)}",
+        "compare": COMPARE,
         "report": f"/report?run={one}",
         "text": "/text",
     }
@@ -42,26 +43,26 @@ def every_page(target: Path, visit: Any, examples: list[str], one: str) -> None:
                 visitor.page.context.close()
 
 
-def of_the_readme(target: Path, visit: Any, examples: list[str], one: str) -> None:
+def of_the_readme(target: Path, visit: Any, one: str) -> None:
     """One picture a page, from where it becomes telling."""
     save(visit().open("/walk?step=7&guess=25&shown=1"), "Why prune", target / "walk.png")
     save(visit().open("/micro?step=prune&pruner=wanda&seed=10"), "What does each pruner look at?", target / "micro.png")
-    save(visit().open(DETAILS), "Where did each weight go?", target / "details.png")
-    save(visit().open(f"/compare?runs={','.join(examples)}"), "At 2:4", target / "compare.png")
+    save(visit().open(COMPARE), "", target / "compare.png")
 
 
 def save(visitor: Visitor, heading: str, path: Path) -> None:
-    """What a projector shows once this heading is at the top."""
+    """What a window of 1280×720 shows once this heading is at the top; where none is named, the top of the page."""
     from PIL import Image
 
     visitor.page.set_viewport_size({"width": 1280, "height": 720})
     visitor.page.locator(".js-plotly-plot, main.picture > *").first.wait_for()
     visitor.page.wait_for_timeout(2500)
-    visitor.page.evaluate(
-        "heading => [...document.querySelectorAll('h1, h2, h3, h4, h5')].find(h => h.innerText.includes(heading))"
-        ".scrollIntoView({block: 'start'})",
-        heading,
-    )
+    if heading:
+        visitor.page.evaluate(
+            "heading => [...document.querySelectorAll('h1, h2, h3, h4, h5')].find(h => h.innerText.includes(heading))"
+            ".scrollIntoView({block: 'start'})",
+            heading,
+        )
     visitor.page.mouse.move(5, 700)  # no tool bar over a picture
     visitor.page.wait_for_timeout(1500)
     picture = Image.open(io.BytesIO(visitor.page.screenshot())).convert("RGB")
@@ -76,10 +77,9 @@ def main(*arguments: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as runs:
         os.environ["SDS_RUNS"] = runs
-        examples = [run.id for run in take_in()]
-        one = next((run for run in examples if run.startswith("sds-admm")), "")
+        one = next((run.id for run in take_in() if run.id.startswith("sds-admm")), "")
         with server(Path(runs), cache_folder()) as address, visitors(address) as visit:
-            draw(target, visit, examples, one)
+            draw(target, visit, one)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""The words of Compare: names that are told apart, and a claim as the page's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pages.ui.pictures.compare import Answer
+from sds_core.runs.claims import Claim, Verdict, numbers
+from sds_core.runs.experiment import BASE
+from sds_core.runs.names import called
+from sds_core.runs.ranking import Group
+
+CHECKPOINT = "checkpoint"
+"""The method of a checkpoint that was pruned elsewhere."""
+ELSEWHERE = "Another text or another model may decide otherwise."
+
+
+def key_of(group: Group) -> str:
+    """Return a configuration's key: the id of its first run."""
+    return group.outcomes[0].run
+
+
+def names(groups: Sequence[Group]) -> dict[str, tuple[str, str | None]]:
+    """Return a name for each configuration, and what it starts from; no two are equal."""
+    configs = {key_of(group): replace(group.outcomes[0].config, seed=0) for group in groups}
+    found: dict[str, tuple[str, str | None]] = {}
+    for key, name in called(configs).items():
+        config, parts = configs[key], name.split(" · ")
+        method = next(group.outcomes[0].made.method for group in groups if key_of(group) == key)
+        if parts[-1] == key[-6:]:  # nothing but its id sets it apart: its experiment or its title is more telling
+            parts[-1] = config.experiment or config.title or parts[-1]
+        alone = method in (BASE, CHECKPOINT)
+        found[key] = (" · ".join(parts), None) if alone else (parts[0], " · ".join(parts[1:]))
+    return found
+
+
+def answer(claim: Claim, name: str, reference: str, next_best: bool) -> Answer:
+    """Return a claim as the page's answer.
+
+    Args:
+        claim: about the configuration called `name`, compared to the one called `reference`.
+        next_best: whether the first is the best of all, and the reference comes next.
+    """
+    ratio = f"perplexity × {claim.ratio:.2f}"
+    measured = f"ratio {numbers(claim)}"
+    match claim.verdict:
+        case Verdict.BETTER | Verdict.WORSE:
+            side = "better" if claim.verdict is Verdict.BETTER else "worse"
+            behind = ", the next best" if next_best else ""
+            detail = f"beyond two standard errors of both together: {measured}. {ELSEWHERE}"
+            return Answer(f"{name} is {side} than {reference}{behind}: {ratio}.", detail, "Sure,")
+        case Verdict.NOISE:
+            headline = f"{name} and {reference} are the same configuration: {ratio}."
+            return Answer(headline, f"{measured}, made by {claim.reason}.", "The noise floor:")
+    side = "lowest" if next_best else "lower" if claim.log_ratio < 0 else "higher"
+    headline = f"{name} has the {side} perplexity, × {claim.ratio:.2f} of {reference}, but that may be chance."
+    if claim.seed_error is None:
+        detail = f"for one seed says little: {measured}. Run both with other seeds to learn how far a seed moves it."
+    else:
+        detail = f"within two standard errors of both together: {measured}."
+    return Answer(headline, detail, "Not sure,")
