@@ -111,5 +111,5 @@ def corner(layer: str, crop: Sequence[int], columns: int) -> MaskCorner:
         columns: number of inputs of the layer.
     """
     wide = min(columns, CORNER)
-    codes = list(crop)[: ROWS * wide]
+    codes = [int(code) for code in crop[: ROWS * wide]]
     return MaskCorner(layer, codes, len(codes) // wide, wide)
