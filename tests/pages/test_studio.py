@@ -215,11 +215,12 @@ def test_a_cancelled_phase_keeps_its_blocks(stepped, app):
     assert at.button(key="phase").label == "Prune again"
 
 
-def test_a_broken_record_is_a_sentence(stepped, app):
+def test_a_broken_record_is_named_in_its_cells_and_hides_no_other(stepped, app):
     run = stepped.run_of(SDS, 3)
     next((run.folder / "distributions").glob("final-*")).write_bytes(b"nonsense")
-    at = app(PAGE)
-    assert "broken" in at.error[0].value and not at.exception
+    wanda, sds = drawn(app(PAGE))["runs"]
+    assert run.id in sds["cells"]["final"]["why"] and "broken" in sds["cells"]["final"]["why"]
+    assert wanda["cells"]["sparse"]["curve"]
 
 
 def test_a_refusal_to_launch_is_a_sentence(stepped, app, monkeypatch):
