@@ -69,7 +69,7 @@ def files(run: Run) -> None:
             st.markdown(sentence)
     with st.container(horizontal=True, vertical_alignment="center"):
         run_panel.download(run, width=200)
-        st.markdown("The record for another computer: “Import a packed run” on its Run page shows it there.")
+        st.markdown("The record for another computer: its Studio imports it under “Runs”.")
     st.markdown(
         "A single picture as PNG: the camera that appears above a chart under the pointer, on every page and in the "
         "report, saves it three times as large as on the screen."

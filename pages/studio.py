@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout, studio_choice, studio_details, studio_steps
+from pages.ui import layout, studio_choice, studio_details, studio_runs, studio_steps
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
@@ -62,8 +62,12 @@ def page(pruners: PrunerRegistry) -> None:
         if chosen:
             experiment = with_settings(chosen.settings, opened.name if opened else "")
             studio_steps.buttons(experiment, chosen.variants, pruners)
-        studio_choice.options_of(chosen)
-    if studio_details.asked_for():
+        studio_choice.options_of(chosen, experiment)
+        about = "Every experiment and run: state, resume, note, record as a file, delete, import."
+        st.button("Runs", key="runs", on_click=studio_runs.open_on, args=("all",), help=about)
+    if studio_runs.asked_for():
+        studio_runs.show(known, experiment)
+    elif studio_details.asked_for():
         studio_details.show(experiment, chosen.variants if chosen else [])
     if refused := st.session_state.pop("refused", None):
         layout.refuse(refused)

@@ -82,7 +82,7 @@ def pages() -> list:
         st.Page("pages/compare.py", title="Compare"),
         st.Page("pages/text.py", title="Text"),
         st.Page("pages/report.py", title="Report"),
-        st.Page("pages/run.py", title="Run"),
+        st.Page("pages/run.py", title="Run", visibility="hidden"),
         st.Page("pages/layer.py", title="Layer", visibility="hidden"),
     ]
 
@@ -148,7 +148,7 @@ def choose_run(key: str) -> Run | None:
 
     names = ids()
     if not names:
-        st.info("There are no runs yet. Make one on the Run page.", icon=":material/info:")
+        st.info("There are no runs yet. Make one in the Studio.", icon=":material/info:")
         return None
     if "run" not in st.query_params:
         st.query_params["run"] = names[0]

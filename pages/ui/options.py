@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,7 @@ import streamlit as st
 
 if TYPE_CHECKING:
     from sds_core.options import Option
-    from sds_core.runs.config import RunConfig
 
-MAIN = ("model", "pruner", "method", "pattern", "calibration", "samples", "length", "evaluation")
-"""Always in view; the other options are in the expander."""
 NOT_ASKED = ("phase", "checkpoint", "experiment")
 """The button that is pressed says which phase; a checkpoint is opened by a command of its own; the Studio names
 experiments."""
@@ -26,28 +22,6 @@ SUGGESTED = {
     "device": ("auto", "cpu", "cuda"),
 }
 """Offered beside whatever is typed in."""
-
-
-def choose(pruners: tuple[str, ...]) -> dict[str, Any]:
-    """Show all widgets, with these pruners to choose from; return the chosen values of `RunConfig`'s fields."""
-    from sds_core.options import options_of
-    from sds_core.pruning.methods import METHODS
-    from sds_core.runs.presets import PRESETS
-
-    _fill_in_defaults()
-    asked = _asked()
-    asked["pruner"] = dataclasses.replace(asked["pruner"], choices=pruners)
-    st.segmented_control(
-        "Preset", list(PRESETS), key="preset", on_change=_apply_preset, help="Fills in a named recipe; then change it."
-    )
-    _grid(asked[name] for name in MAIN)
-    method = st.session_state[_key("method")]
-    with st.expander("More options, and those of the method"):
-        _grid(option for name, option in asked.items() if name not in MAIN)
-        of_method = options_of(METHODS[method])
-        st.markdown(f"**{METHODS[method].title}**" + ("" if of_method else " has no options of its own."))
-        _grid(of_method.values(), method)
-    return _chosen(list(asked))
 
 
 def choose_shared(methods: Iterable[str]) -> None:
@@ -87,16 +61,6 @@ def apply_to_methods(values: dict[str, Any], methods: Iterable[str]) -> None:
         _set_method_options(method, values.get("options", {}))
 
 
-def take_over(config: RunConfig) -> None:
-    """Let the widgets show what a run was asked to do; one that opened a checkpoint says nothing that they know."""
-    if config.checkpoint:
-        return
-    for name in _asked():
-        st.session_state[_key(name)] = getattr(config, name)
-    _set_method_options(config.method, config.options)
-    st.session_state["preset"] = None
-
-
 def _key(name: str, method: str = "") -> str:
     return f"option-{method}-{name}" if method else f"option-{name}"
 
@@ -128,24 +92,6 @@ def _set_method_options(method: str, options: dict[str, float]) -> None:
         st.session_state[_key(name, method)] = type(option.default)(options.get(name, option.default))
 
 
-def _apply_preset() -> None:
-    from sds_core.runs.presets import PRESETS
-
-    values = dict(PRESETS.get(st.session_state["preset"], {}))
-    options = values.pop("options", {})
-    asked = _asked()
-    touched = {name for preset in PRESETS.values() for name in preset if name != "options"}
-    for name in touched:  # also what only another preset sets, so that none lingers
-        st.session_state[_key(name)] = values.get(name, asked[name].default)
-    _set_method_options(st.session_state[_key("method")], options)
-
-
-def _chosen(names: list[str]) -> dict[str, Any]:
-    """The widgets' values; of the method's options only those that differ from their defaults."""
-    values = {name: st.session_state[_key(name)] for name in names}
-    return values | {"options": of_method(values["method"])}
-
-
 def _grid(options: Iterable[Option], method: str = "") -> None:
     """Widgets beside each other, as many in a row as the window has room for."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -157,8 +103,8 @@ def _widget(option: Option, method: str) -> None:
     label = option.name.replace("_", " ").capitalize()
     key = _key(option.name, method)
     common: dict[str, Any] = {"key": key, "help": option.doc, "persist_state": "session", "width": 174}
-    if choices := _choices(option, st.session_state[key]):
-        st.selectbox(label, list(choices), format_func=lambda name: choices[name], **common)
+    if option.choices:
+        st.selectbox(label, list(option.choices), **common)
     elif option.name in SUGGESTED:
         own = st.session_state[key]
         st.selectbox(label, list(dict.fromkeys([*SUGGESTED[option.name], own])), accept_new_options=True, **common)
@@ -171,14 +117,3 @@ def _widget(option: Option, method: str) -> None:
         st.number_input(label, min_value=low, max_value=high, **shape, **common)
     else:
         st.text_input(label, **common)
-
-
-def _choices(option: Option, own: str) -> dict[str, str]:
-    """The values to choose from, each with its title; none where any value may be given."""
-    from sds_core.pruning.methods import METHODS
-
-    if option.name == "method":
-        return {name: cls.title for name, cls in METHODS.items() if name != "checkpoint"}
-    if option.name == "pruner":  # a plugin that a record names and that is missing is shown, and refused below
-        return {name: name for name in (*option.choices, own)}
-    return {name: name for name in option.choices}

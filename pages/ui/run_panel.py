@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sds_core.runs.config import RunConfig
     from sds_core.runs.run_folder import Run
 
+MANAGED = "manage"
+"""In the address: the run whose panel is open."""
 OWN_TEXT = ("txt",)
 """Kinds of file that can be uploaded as a text."""
 
@@ -150,7 +152,7 @@ def _remove(run: Run) -> None:
     except SDSError as error:
         st.session_state["refused"] = str(error)
         return
-    st.query_params.pop("run", None)
+    st.query_params[MANAGED] = "all"
 
 
 def importer() -> None:
@@ -166,7 +168,7 @@ def importer() -> None:
                 layout.refuse(error)
                 return
             st.session_state["imported"] = file.file_id
-            st.query_params["run"] = run.id
+            st.query_params[MANAGED] = run.id
             st.rerun()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout, options
+from pages.ui import layout, options, run_panel
 from sds_core.errors import SDSError
 from sds_core.pruning.titles import pruner_title
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sds_core.runs.config import RunConfig
     from sds_core.runs.experiment import Experiment, Variant
 
-MODEL, PATTERN, PRUNERS, METHODS = "option-model", "option-pattern", "studio-pruners", "studio-methods"
+MODEL, PATTERN = "option-model", "option-pattern"
+PRUNERS, METHODS, CONTROLS = "studio-pruners", "studio-methods", "studio-controls"
 """Keys of the widgets; model and pattern are those of every other page."""
 QUICK = "quick"
 """The preset of a first experiment: minutes on a laptop."""
@@ -52,7 +53,7 @@ def opened(known: list[Experiment]) -> Experiment | None:
 
 def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | None:
     """Show the choices; None, with the reason on the page, where they contradict each other."""
-    from sds_core.runs.experiment import BASE, Variant, stepped_methods
+    from sds_core.runs.experiment import BASE, Variant
 
     _take_over(experiment)
     names = list(dict.fromkeys([*pruners.names, *st.session_state[PRUNERS]]))
@@ -60,14 +61,12 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     st.markdown("pruned by", width="content")
     _pills("Base pruners", names, pruner_title, PRUNERS)
     st.markdown("then", width="content")
-    _pills("Methods", stepped_methods(), _method_title, METHODS)
+    _pills("Methods", _methods(controls=False), _method_title, METHODS)
     ticked = st.session_state[PRUNERS]
     try:
         settings = _settings()
         bases = [Variant(BASE, name) for name in ticked]
-        branches = [
-            Variant(method, name, options.of_method(method)) for name in ticked for method in st.session_state[METHODS]
-        ]
+        branches = [Variant(method, name, options.of_method(method)) for name in ticked for method in _ticked_methods()]
     except SDSError as error:
         layout.refuse(error)
         return None
@@ -77,8 +76,25 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     return Choice(settings, [*bases, *branches])
 
 
-def options_of(choice: Choice | None) -> None:
-    """The button under which everything else is chosen."""
+def _methods(controls: bool) -> list[str]:
+    """Return the two forms of SDS, or the methods without a dense phase, their controls."""
+    from sds_core.pruning.methods import METHODS as KNOWN
+    from sds_core.runs.experiment import stepped_methods
+
+    return [name for name in stepped_methods() if KNOWN[name].redenses != controls]
+
+
+def _ticked_methods() -> list[str]:
+    return [*st.session_state[METHODS], *st.session_state[CONTROLS]]
+
+
+def options_of(choice: Choice | None, experiment: Experiment | None) -> None:
+    """The button under which everything else is chosen, and where the cost of it is told.
+
+    Args:
+        choice: the choices on the page, if they do not contradict each other.
+        experiment: the one that they belong to.
+    """
     from sds_core.runs.presets import PRESETS
 
     with st.popover("Options", width="content"):
@@ -89,16 +105,22 @@ def options_of(choice: Choice | None) -> None:
             on_change=_apply_preset,
             help="Fills in a named recipe and leaves the texts alone; then change it.",
         )
-        options.choose_shared(st.session_state[METHODS])
-        if choice:
-            st.code(_command(choice), language="bash", wrap_lines=True)
+        st.markdown("Controls: methods without a dense phase, to compare with")
+        _pills("Controls", _methods(controls=True), _method_title, CONTROLS)
+        options.choose_shared(_ticked_methods())
+        run_panel.own_text()
+        if choice and experiment:
+            phase_1 = experiment.config_of(choice.variants[0], 1)
+            st.code(phase_1.command(), language="bash", wrap_lines=True)
+            st.caption(f"{run_panel.forecast(phase_1)} {_device(choice.settings)}")
 
 
-def _command(choice: Choice) -> str:
-    """Return the command line of the first phase."""
-    from sds_core.runs.experiment import with_settings
+def _device(settings: RunConfig) -> str:
+    """Return which device works, and its free memory."""
+    from sds_core.models.device import available_memory, device_name, pick_device
 
-    return with_settings(choice.settings).config_of(choice.variants[0], 1).command()
+    device = pick_device(settings.device)
+    return f"It runs on {device_name(device)}, where {available_memory(device) / 1e9:.1f} GB of memory are free."
 
 
 def _boxes() -> None:
@@ -180,7 +202,7 @@ def _settings() -> RunConfig:
 
 def _take_over(experiment: Experiment | None) -> None:
     """Let the widgets show an experiment that was just opened; on a first visit the quick preset."""
-    from sds_core.runs.experiment import BASE, SHARED, WORKING, stepped_methods
+    from sds_core.runs.experiment import BASE, SHARED, WORKING
     from sds_core.runs.presets import PRESETS
 
     shown = experiment.name if experiment else ""
@@ -194,17 +216,20 @@ def _take_over(experiment: Experiment | None) -> None:
             options.apply_to_methods(PRESETS[QUICK], [])
             st.session_state.setdefault(PRUNERS, ["wanda"])
             st.session_state.setdefault(METHODS, ["sds-admm"])
+            st.session_state.setdefault(CONTROLS, [])
         return
     options.shared()
     values = experiment.settings.to_dict()
     options.apply_to_methods({name: values[name] for name in (*SHARED, *WORKING)}, [])
     variants = experiment.variants
-    methods = [name for name in stepped_methods() if any(one.method == name for one in variants)]
+    used = {one.method for one in variants}
     for one in variants:
         if one.method != BASE:
             options.apply_to_methods({"options": one.options}, [one.method])
     st.session_state[PRUNERS] = [one.pruner for one in variants if one.method == BASE]
-    st.session_state[METHODS] = methods or ["sds-admm"]
+    st.session_state[CONTROLS] = [name for name in _methods(controls=True) if name in used]
+    methods = [name for name in _methods(controls=False) if name in used]
+    st.session_state[METHODS] = methods or ([] if st.session_state[CONTROLS] else ["sds-admm"])
 
 
 def _apply_preset() -> None:
@@ -212,4 +237,4 @@ def _apply_preset() -> None:
 
     if preset := PRESETS.get(st.session_state["studio-preset"]):
         kept = {name: value for name, value in preset.items() if name not in TEXTS}
-        options.apply_to_methods(kept, st.session_state[METHODS])
+        options.apply_to_methods(kept, _ticked_methods())

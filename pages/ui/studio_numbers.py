@@ -119,7 +119,7 @@ class Reader:
             runs=tuple(self._column(i, block, linear) for i in range(len(record.variants))),
             dense=Perplexity(measured.value) if measured else None,
             rounds=self._rounds(view.run, variant, block, linear),
-            no_rounds=NO_ROUNDS if any(one.method != BASE for one in record.variants) else None,
+            no_rounds=NO_ROUNDS if any(2 in one.phases for one in record.variants) else None,
             working=self._working(),
             live=self._working_on() is not None,
             present=present,

@@ -8,6 +8,7 @@ from sds_core.commands import flags
 from sds_core.commands.follow import follow, follow_new
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
+from sds_core.pruning.methods import METHODS
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig
@@ -102,7 +103,11 @@ def _run(options: argparse.Namespace) -> int:
     if phase < 2:
         raise SDSError("--from requires --phase 2 or 3", got=f"--phase {phase}")
     parent = open_run(options.origin)
-    return follow_new(_create([branch(parent.config, values, as_parent(parent, phase))]))
+    earlier = [one for one in METHODS[values.get("method", parent.config.method)].phases() if one < phase]
+    config = branch(parent.config, values, as_parent(parent, earlier[-1]))
+    if config.phase != phase:
+        raise SDSError(f"method {config.method} has no phase {phase}", allowed=str(config.phase))
+    return follow_new(_create([config]))
 
 
 def _create(configs: list[RunConfig]) -> list[Run]:

@@ -41,6 +41,11 @@ class Method:
     def __post_init__(self) -> None:
         raise_together(list(faults(self)))
 
+    @classmethod
+    def phases(cls) -> tuple[int, ...]:
+        """Return the numbers of the paper's phases that it goes through."""
+        return (1, *((2,) if cls.redenses else ()), *((3,) if cls.finishes else ()))
+
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         """Phase 2 on the shrunk problem; the dense weight of the last round is its result."""
         raise NotImplementedError

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.pruning.methods import METHODS
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig
 from sds_core.runs.events import (
@@ -20,30 +21,30 @@ from sds_core.runs.events import (
 from sds_core.runs.run_folder import FOLDERS, Run
 
 
-def can_be_parent(run: Run, phase: int) -> bool:
-    """Whether a run holds the weights from which another can go on with `phase`, 2 or 3."""
-    needed = _handed_on(phase)[-1]
+def can_be_parent(run: Run, finished: int) -> bool:
+    """Whether a run holds the weights of its phase `finished`, 1 or 2, for another to go on from."""
+    needed = _handed_on(finished)[-1]
     loaded = first(run.log.read(), ModelLoaded)
     complete = loaded is not None and len(run.checkpoints(needed)) == loaded.blocks
     return complete and run.checkpoint(needed, 0).exists()
 
 
-def as_parent(run: Run, phase: int) -> Parent:
-    """Return a run as the parent of one that goes on with `phase`, 2 or 3.
+def as_parent(run: Run, finished: int) -> Parent:
+    """Return a run as the parent of one that goes on from its phase `finished`, 1 or 2.
 
     Raises:
-        SDSError: the phase before is not finished there.
+        SDSError: that phase is not finished there.
     """
-    if not can_be_parent(run, phase):
+    if not can_be_parent(run, finished):
         raise SDSError(
-            f"run {run.id} holds no finished phase {phase - 1} to go on from",
-            cure=f"run phase {phase - 1} first, with its weights kept",
+            f"run {run.id} holds no finished phase {finished} to go on from",
+            cure=f"run phase {finished} first, with its weights kept",
         )
-    return Parent(run.id, phase - 1, run.stage_digest(_handed_on(phase)[-1]))
+    return Parent(run.id, finished, run.stage_digest(_handed_on(finished)[-1]))
 
 
 def branch(config: RunConfig, changes: dict[str, Any], parent: Parent) -> RunConfig:
-    """Return a configuration for the phase after the parent's.
+    """Return a configuration for the method's next phase after the parent's.
 
     Args:
         config: the parent's configuration.
@@ -58,7 +59,10 @@ def branch(config: RunConfig, changes: dict[str, Any], parent: Parent) -> RunCon
         raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
     method = changes.get("method", config.method)
     options = (config.options if method == config.method else {}) | changes.get("options", {})
-    place = {"schedule": "staged", "phase": parent.phase + 1, "parent": dataclasses.asdict(parent)}
+    phase = next((one for one in METHODS[method].phases() if one > parent.phase), 0)
+    if not phase:
+        raise SDSError(f"method {method} has no phase after phase {parent.phase}", cure="choose another method")
+    place = {"schedule": "staged", "phase": phase, "parent": dataclasses.asdict(parent)}
     return RunConfig.from_dict(config.to_dict() | changes | {"options": options} | place)
 
 
@@ -68,9 +72,9 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
     Raises:
         SDSError: the parent's phase is not the one that `origin` means.
     """
-    if as_parent(parent, origin.phase + 1) != origin:
+    if as_parent(parent, origin.phase) != origin:
         raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
-    stages = _handed_on(origin.phase + 1)
+    stages = _handed_on(origin.phase)
     (run.folder / "distributions").mkdir()
     for stage in stages:
         shutil.copytree(parent.folder / FOLDERS[stage], run.folder / FOLDERS[stage], copy_function=_link)
@@ -82,9 +86,9 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
             log.append(dataclasses.replace(event, inherited_from=parent.id))
 
 
-def _handed_on(phase: int) -> tuple[Stage, ...]:
-    """Return the stages that a phase needs of the run before; the last is the one it starts from."""
-    return ("sparse",) if phase == 2 else ("sparse", "redense")
+def _handed_on(finished: int) -> tuple[Stage, ...]:
+    """Return the stages that a run hands on after a phase; the last is the one that its branches start from."""
+    return ("sparse",) if finished == 1 else ("sparse", "redense")
 
 
 def _inheritable(event: Event, stages: Sequence[Stage]) -> bool:

@@ -181,32 +181,26 @@ class RunConfig:
             raise SDSError(
                 "single phases belong to a staged schedule", got=self.schedule, cure="drop --schedule, or drop --phase"
             )
-        if self.phase > 1 and self.method in METHODS and not METHODS[self.method].redenses:
-            raise SDSError(f"method {self.method} is not stepped through", cure="use --schedule staged")
-        if self.phase > 1 and (self.parent is None or self.parent.phase != self.phase - 1):
-            raise SDSError(
-                f"phase {self.phase} goes on from a run that has finished phase {self.phase - 1}",
-                cure="name it: --from",
-            )
+        if self.phase > 1:
+            steps = METHODS[self.method].phases() if self.method in METHODS else (1,)
+            if self.phase not in steps:
+                raise SDSError(f"method {self.method} has no phase {self.phase}", allowed=" or ".join(map(str, steps)))
+            before = steps[steps.index(self.phase) - 1]
+            if self.parent is None or self.parent.phase != before:
+                raise SDSError(
+                    f"phase {self.phase} goes on from a run that has finished phase {before}", cure="name it: --from"
+                )
         if self.phase <= 1 and self.parent is not None:
             raise SDSError("phase 1 does not go on from a run", got=f"phase {self.phase}")
-
-    def _staged(self) -> list[Phase]:
-        """The phases of this method, one walk each."""
-        method = METHODS.get(self.method)
-        phases: list[Phase] = ["sparse"]
-        if method and method.redenses:
-            phases.append("redense")
-        if method and method.finishes:
-            phases.append("final")
-        return phases
 
     @property
     def phases(self) -> list[Phase]:
         """The walks over the model that this run consists of."""
         if self.phase:
             return [PHASES[self.phase]]
-        return ["fused"] if self.schedule == "fused" else self._staged()
+        if self.schedule == "fused":
+            return ["fused"]
+        return [PHASES[number] for number in METHODS[self.method].phases()]
 
     def written_by(self, phase: Phase) -> Stage:
         """The stage of the weights that a walk leaves in the model."""

@@ -39,9 +39,9 @@ def next_phase(runs: Sequence[Run]) -> list[RunConfig]:
     Raises:
         SDSError: a run is not finished.
     """
-    phase = runs[0].config.phase + 1
-    branches = [{"method": name} for name in METHODS] if phase == 2 else [{}]
-    return [branch(run.config, changes, as_parent(run, phase)) for run in runs for changes in branches]
+    finished = runs[0].config.phase
+    branches = [{"method": name} for name in METHODS] if finished == 1 else [{}]
+    return [branch(run.config, changes, as_parent(run, finished)) for run in runs for changes in branches]
 
 
 def write(bases: Sequence[Run], methods: Sequence[Run]) -> list[Path]:

@@ -42,12 +42,6 @@ class Variant:
 
     def __post_init__(self) -> None:
         make_method(self.method, self.options)
-        if self.method != BASE and not METHODS[self.method].redenses:
-            raise SDSError(
-                f"method {self.method} has no phases to step through",
-                allowed=", ".join([BASE, *stepped_methods()]),
-                cure="start it as a run: python -m sds_core run",
-            )
 
     @property
     def base(self) -> Variant:
@@ -57,7 +51,11 @@ class Variant:
     @property
     def phases(self) -> tuple[int, ...]:
         """The phases it goes through."""
-        return (1,) if self.method == BASE else (1, 2, 3)
+        return METHODS[self.method].phases()
+
+    def before(self, phase: int) -> int:
+        """Return the phase that goes before one of its phases but the first."""
+        return self.phases[self.phases.index(phase) - 1]
 
     @property
     def name(self) -> str:
@@ -72,8 +70,8 @@ class Variant:
 
 
 def stepped_methods() -> list[str]:
-    """Return the methods that go through all three phases."""
-    return [name for name, method in METHODS.items() if method.redenses]
+    """Return the methods that go on from a base pruner's run: the two forms of SDS first, then the controls."""
+    return sorted((name for name, one in METHODS.items() if one.finishes), key=lambda name: not METHODS[name].redenses)
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,9 @@ class Experiment:
         for _, config in reversed(self.members):
             # A phase-1 run belongs to its base pruner, whatever method it was created with.
             names = [Variant(BASE, config.pruner)]
-            if config.phase != 1 and config.method != BASE and METHODS[config.method].redenses:
+            if config.checkpoint:
+                names = [Variant(config.method, config.pruner)]
+            elif config.phase != 1 and METHODS[config.method].finishes:
                 names.append(Variant(config.method, config.pruner, config.options))
             found += [one for one in names if one not in found]
         return sorted(found, key=lambda one: one.method != BASE)
@@ -116,10 +116,11 @@ class Experiment:
         """Return a variant's next phase: its first unfinished one, or an earlier one whose weights are gone."""
         phase = next((one for one in variant.phases if not self.finished(variant, one)), None)
         while phase and phase > 1:
-            parent = self.run_of(variant, phase - 1)
-            if parent is not None and (parent.state() != "finished" or can_be_parent(parent, phase)):
+            before = variant.before(phase)
+            parent = self.run_of(variant, before)
+            if parent is not None and (parent.state() != "finished" or can_be_parent(parent, before)):
                 break
-            phase -= 1
+            phase = before
         return phase
 
     def live(self) -> list[Run]:
@@ -153,19 +154,20 @@ class Experiment:
             return RunConfig.from_dict(self.settings.to_dict() | own | anew)
         if phase not in variant.phases:
             raise SDSError(f"{variant.name} has no phase {phase}", allowed=", ".join(map(str, variant.phases)))
-        parent = self.run_of(variant, phase - 1)
-        if parent is None or not self.finished(variant, phase - 1):
+        before = variant.before(phase)
+        parent = self.run_of(variant, before)
+        if parent is None or not self.finished(variant, before):
             raise SDSError(
-                f"phase {phase - 1} of {variant.name} is not finished in experiment {self.name}",
-                cure=f"run phase {phase - 1} first",
+                f"phase {before} of {variant.name} is not finished in experiment {self.name}",
+                cure=f"run phase {before} first",
             )
         changes: dict[str, Any] = {name: getattr(self.settings, name) for name in WORKING}
-        if phase == 2:
+        if before == 1:
             changes |= {"method": variant.method, "options": variant.options}
         config = parent.config
         if config.phase == 0:  # its options would be inherited with it
             config = dataclasses.replace(config, options={})
-        return branch(config, changes, as_parent(parent, phase))
+        return branch(config, changes, as_parent(parent, before))
 
     def runs_for(self, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:
         """Return the runs to launch for a phase: those that stopped on the way, and new ones.
@@ -190,14 +192,21 @@ def _does(config: RunConfig, variant: Variant, phase: int) -> bool:
 
 
 def experiments() -> list[Experiment]:
-    """Return all experiments, the one with the newest run first; runs that cannot be read are left out."""
-    groups: dict[str, list[tuple[Run, RunConfig]]] = {}
+    """Return all experiments, the one with the newest run first; runs that cannot be read are left out.
+
+    Runs that name none are grouped by their shared options, under the id of the first.
+    """
+    groups: dict[object, list[tuple[Run, RunConfig]]] = {}
     for run in every_run():
         with suppress(SDSError):  # its own page says why
-            if group := run.asked().get("experiment"):
-                config, _ = run.config, run.state()
-                groups.setdefault(str(group), []).append((run, config))
-    return [Experiment(name, members[-1][1], tuple(members)) for name, members in groups.items()]
+            config, _ = run.config, run.state()
+            key = config.experiment or tuple(getattr(config, name) for name in SHARED)
+            groups.setdefault(key, []).append((run, config))
+    return [
+        Experiment(config.experiment or run.id, config, tuple(members))
+        for members in groups.values()
+        for run, config in members[-1:]
+    ]
 
 
 def find(name: str) -> Experiment:

@@ -177,8 +177,9 @@ class ExperimentRecord:
         return list(dict.fromkeys(linear for record in self.records for linear in record.linears()))
 
     def stage(self, variant: Variant, stage: Stage) -> StageRecord:
-        """Return one stage of a variant, which must be one of its phases."""
-        return self._stages[self.variants.index(variant), stage]
+        """Return one stage of a variant."""
+        missing = StageRecord(stage, None, f"This method leaves no {STAGE_NAMES[stage]} model.")
+        return self._stages.get((self.variants.index(variant), stage), missing)
 
     def stages(self) -> Iterator[tuple[Variant, StageRecord]]:
         """Yield every stage of every variant."""

@@ -43,7 +43,7 @@ DENSE = "dense"
 
 
 def askable() -> list[Run]:
-    """All finished runs whose weights are here, the oldest first; a broken one is left to the Run page to report."""
+    """All finished runs whose weights are here, the oldest first; a broken one is reported elsewhere."""
     found = []
     for run in reversed(list(every_run())):
         try:

@@ -69,7 +69,7 @@ ONE: list[Callable[[Run], object]] = [
     lambda run: note.read(run),
     lambda run: layer_stats.load(run.folder),
     lambda run: claims_about(run),
-    lambda run: as_parent(run, 2),
+    lambda run: as_parent(run, 1),
     lambda run: TextJob.of(TextQuery(runs=(run.id,), prompts=("a",))),
 ]
 

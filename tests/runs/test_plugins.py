@@ -154,7 +154,7 @@ def test_changed_plugin_starts_new_runs_only(mine, tiny_folder):
 
 def test_branch_uses_its_parents_plugin(mine, tiny_folder):
     parent = finish(created(config(tiny_folder, method="sds", pruner="mine", schedule="staged", phase=1)))
-    child = branch(parent.config, {"options": {"iterations": 2}}, as_parent(parent, 2))
+    child = branch(parent.config, {"options": {"iterations": 2}}, as_parent(parent, 1))
     assert created(child).config.pruner_sha256 == SHA256
     mine.write_text(OTHER)
     with pytest.raises(SDSError, match="has changed since"):

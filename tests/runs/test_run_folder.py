@@ -91,4 +91,4 @@ def test_an_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
 
 def test_a_run_without_a_finished_phase_is_no_parent():
     with pytest.raises(SDSError, match="no finished phase 1"):
-        as_parent(create(RunConfig(schedule="staged", phase=1, method="sds")), 2)
+        as_parent(create(RunConfig(schedule="staged", phase=1, method="sds")), 1)

@@ -197,7 +197,7 @@ def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
     whole = finish(create(config(tiny_folder, method=method, schedule="staged")))
     run = finish(create(config(tiny_folder, method=method, schedule="staged", phase=1)))
     for phase in (2, 3):
-        run = finish(create(branch(run.config, {}, as_parent(run, phase))))
+        run = finish(create(branch(run.config, {}, as_parent(run, phase - 1))))
     assert same(weights(whole), weights(run))
     told = run.result().perplexity
     assert set(told) == {"dense", "sparse", "redense", "final"}
@@ -209,15 +209,15 @@ def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
 def test_branches_share_a_phase_and_leave_it_alone(tiny_folder):
     first = finish(create(config(tiny_folder, method="sds", schedule="staged", phase=1)))
     before = weights(first)
-    few = finish(create(branch(first.config, {"options": {"iterations": 1}}, as_parent(first, 2))))
-    many = finish(create(branch(first.config, {"options": {"iterations": 50}}, as_parent(first, 2))))
+    few = finish(create(branch(first.config, {"options": {"iterations": 1}}, as_parent(first, 1))))
+    many = finish(create(branch(first.config, {"options": {"iterations": 50}}, as_parent(first, 1))))
     assert same(before, weights(first))
     assert not same(weights(few), weights(many))
-    again = finish(create(branch(few.config, {"options": {"iterations": 50}}, as_parent(few, 2))))
+    again = finish(create(branch(few.config, {"options": {"iterations": 50}}, as_parent(few, 1))))
     assert same(weights(again), weights(many)), "a second phase 2 from the same run is computed, not taken over"
     first.delete()
     assert few.result() is not None
-    assert finish(create(branch(few.config, {}, as_parent(few, 3)))).state() == "finished"
+    assert finish(create(branch(few.config, {}, as_parent(few, 2)))).state() == "finished"
 
 
 def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
@@ -371,7 +371,7 @@ def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
         for layer in block.layers:
             assert layer.pruned / layer.weights == pytest.approx(float(ratio), abs=0.04)
     first = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
-    second = finish(create(branch(first.config, {}, as_parent(first, 2))))
+    second = finish(create(branch(first.config, {}, as_parent(first, 1))))
     allocations = [[e.ratios for e in of_kind(run.log.read(), SparsityAllocated)] for run in (first, second)]
     assert allocations == [[event.ratios]] * 2
 
@@ -401,7 +401,7 @@ def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folde
     chosen = {"method": "sds", "options": {"iterations": 2, "adjust_iterations": 2}, "exclude": "*.1.* *down_proj"}
     run = finish(create(config(tiny_folder, **chosen, schedule="staged", phase=1)))
     for phase in (2, 3):
-        run = finish(create(branch(run.config, {}, as_parent(run, phase))))
+        run = finish(create(branch(run.config, {}, as_parent(run, phase - 1))))
     whole = finish(create(config(tiny_folder, **chosen, schedule="staged")))
     assert same(weights(whole), weights(run))
     skipped = run.result().excluded
