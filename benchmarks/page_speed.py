@@ -99,7 +99,7 @@ def counted(visitor: Any, path: str) -> list[str]:
 
 def idle_traffic(app: App) -> None:
     """Count frames and requests of idle pages."""
-    for name, path in ({"Run": f"/run?run={app.examples[0].id}"} | app.charts).items():
+    for name, path in ({"Runs": f"/studio?manage={app.examples[0].id}"} | app.charts).items():
         with browser(app) as visitor:
             traffic = counted(visitor, path)
             visitor.page.wait_for_timeout(5000)  # late fonts
@@ -109,19 +109,16 @@ def idle_traffic(app: App) -> None:
 
 
 def first_progress(app: App) -> None:
-    """Measure from the click on Run (demo, preset quick) to the progress bar and to the loaded model; then cancel."""
+    """Measure from the click on Prune (demo, preset quick) to the picture of the first block; then cancel."""
     before = set(app.runs.iterdir())
-    with browser(app, "/run") as visitor:
-        visitor.page.get_by_role("radio", name="quick").click()
-        visitor.idle()
-        start = visitor.page.locator(".st-key-start button")
-        bar = visitor.page.locator("[data-testid=stProgress]").first
+    with browser(app, "/studio") as visitor:
+        start = visitor.page.locator(".st-key-phase button")
         began = time.monotonic()
         start.click()
-        bar.wait_for()
-        row("Run, from the click to the progress bar", f"{time.monotonic() - began:.2f} s", "< 10 s")
-        visitor.page.get_by_text(re.compile(r"block \d+ of \d+")).first.wait_for()
-        row("Run, from the click to the loaded model", f"{time.monotonic() - began:.2f} s")
+        visitor.page.locator(".st-key-cancel-phase button").wait_for()
+        row("Studio, from the click on Prune to Cancel", f"{time.monotonic() - began:.2f} s", "< 2 s")
+        visitor.page.get_by_text(re.compile(r"1 of 30")).first.wait_for()
+        row("Studio, from the click on Prune to the first block", f"{time.monotonic() - began:.2f} s")
         (run,) = [Run(path) for path in set(app.runs.iterdir()) - before]
         run.cancel()
         while run.state() in ("queued", "running"):
@@ -136,7 +133,7 @@ def memory_of_polling(app: App) -> None:
     descriptor = os.open(run.lock_path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     tabs = [app.visit() for _ in range(TABS)]
-    traffics = [counted(tab, f"/run?run={run.id}") for tab in tabs]
+    traffics = [counted(tab, f"/studio?experiment={run.id}") for tab in tabs]
     sent = lambda: sum(traffic.count("sent") for traffic in traffics)
 
     def poll(count: int) -> None:

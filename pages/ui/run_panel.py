@@ -143,7 +143,7 @@ def offer_removal(name: str) -> None:
 
     if name in ids():
         label = f"Delete {name}"
-        st.button(label, key="delete-broken", icon=":material/delete:", on_click=_remove, args=(Run(root() / name),))
+        st.button(label, key=f"delete-{name}", icon=":material/delete:", on_click=_remove, args=(Run(root() / name),))
 
 
 def _remove(run: Run) -> None:

@@ -41,6 +41,7 @@ def show(known: list[Experiment], current: Experiment | None) -> None:
     def dialog() -> None:
         if refused := st.session_state.pop("refused", None):
             layout.refuse(refused)
+        _unknown(st.query_params.get(MANAGED, "all"))
         _broken(known)
         if known:
             experiment = _choose_experiment(known, current)
@@ -96,6 +97,17 @@ def _choose_run(experiment: Experiment) -> tuple[Run, RunConfig]:
     return members[name]
 
 
+def _unknown(asked: str) -> None:
+    """Say so where the address names no run."""
+    from sds_core.runs.run_folder import open_run
+
+    try:
+        if asked != "all":
+            open_run(asked)
+    except SDSError as error:
+        layout.refuse(error)
+
+
 def _broken(known: list[Experiment]) -> None:
     """Name the runs that cannot be read, each with the button that deletes it."""
     from sds_core.runs.run_folder import ids
@@ -103,8 +115,20 @@ def _broken(known: list[Experiment]) -> None:
     sound = {run.id for one in known for run, _ in one.members}
     for name in ids():
         if name not in sound:
-            st.warning(f"Run {name} cannot be read.", icon=":material/heart_broken:")
+            layout.refuse(_fault(name))
             run_panel.offer_removal(name)
+
+
+def _fault(name: str) -> str:
+    """Return why a run cannot be read."""
+    from sds_core.runs.run_folder import open_run
+
+    try:
+        run = open_run(name)
+        _ = run.config, run.state()
+    except SDSError as error:
+        return str(error)
+    return f"run {name} cannot be read"
 
 
 def _closed() -> None:

@@ -25,7 +25,12 @@ def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegi
         asked = all(run.cancel_requested for run in live)
         label = "Cancelling after this block …" if asked else "Cancel"
         st.button(
-            label, key="cancel", icon=":material/stop_circle:", on_click=_cancel, args=(experiment,), disabled=asked
+            label,
+            key="cancel-phase",
+            icon=":material/stop_circle:",
+            on_click=_cancel,
+            args=(experiment,),
+            disabled=asked,
         )
         return
     phase = experiment.next_phase(variants)

@@ -41,7 +41,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def app() -> Callable[..., AppTest]:
     """The app, opened on one of its pages with some parameters in the address."""
 
-    def opened(page: str = "pages/run.py", **parameters: str) -> AppTest:
+    def opened(page: str = "pages/studio.py", **parameters: str) -> AppTest:
         at = AppTest.from_file(APP, default_timeout=60)
         if page != "pages/start.py":
             at.run()

@@ -14,7 +14,7 @@ from sds_core.runs.config import Parent
 from sds_core.runs.run_folder import Run
 from sds_core.runs.study import SPREAD
 from tests.pages.conftest import figure, keys
-from tests.pages.test_run import CANCELLED, MODEL, address, texts
+from tests.pages.test_studio_runs import CANCELLED, MODEL, address, texts
 from tests.records import layer_row
 from tests.runs import by_hand
 

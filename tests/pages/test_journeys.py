@@ -2,13 +2,17 @@
 
 import csv
 import json
+import re
 import time
 
 import pytest
 
+from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs.events import JobCancelled, to_line
+from sds_core.runs.experiment import Variant, experiments
 from sds_core.runs.run_folder import Run
 
+ADMM = Variant("sds-admm", "wanda")
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
 
 
@@ -26,6 +30,16 @@ def fill(page, label, value):
     page.wait_for_timeout(400)
 
 
+def choose(page, label, value):
+    """Type what a box does not offer."""
+    box = page.get_by_role("combobox", name=label).first
+    box.click()
+    box.fill(value)
+    page.wait_for_timeout(200)
+    box.press("Enter")
+    page.wait_for_timeout(400)
+
+
 def test_a_cold_old_address_of_a_layer_opens_its_details(workshop, visitor):
     page = visitor.open(f"/layer?run={fused(workshop).id}&cell=2.mlp.up_proj").page
     page.wait_for_url("**/studio?*details=1*")
@@ -36,24 +50,29 @@ def test_a_cold_old_address_of_a_layer_opens_its_details(workshop, visitor):
     assert page.locator("[data-testid=stTopNavLink]").get_by_text("Layer", exact=True).count() == 0
 
 
-def test_from_the_options_to_the_result(workshop, visitor, tiny_folder):
-    before = {path.name for path in workshop[0].iterdir()}
-    visitor.open("/run")
-    fill(visitor.page, "Model", tiny_folder)
-    for label, value in (("Samples", 2), ("Length", 32)):
-        fill(visitor.page, label, value)
-    visitor.page.locator(".st-key-option-calibration input").first.fill("python-docs")
-    visitor.page.keyboard.press("Enter")
-    visitor.page.get_by_text("More options, and those of the method").click()
-    for label, value in (("Eval windows", 3), ("Eval length", 32), ("Threads", 1)):
-        fill(visitor.page, label, value)
+def test_the_sentence_takes_five_clicks(workshop, visitor, tiny_folder):
+    """Pick model and pruner, run each phase stepwise, and see distributions and perplexities side by side."""
+    page = visitor.open("/studio").page
+    choose(page, "Model", str(tiny_folder))
+    page.locator(".st-key-choice").get_by_role("button", name="Options").click()
+    for label, value in (("Samples", 2), ("Length", 32), ("Eval windows", 3), ("Eval length", 32), ("Threads", 1)):
+        fill(page, label, value)
+    choose(page, "Calibration", "python-docs")
+    page.keyboard.press("Escape")
     visitor.idle()
-    visitor.page.locator(".st-key-start button").click()
-    visitor.page.get_by_text("Perplexity, final").wait_for()
-    (name,) = {path.name for path in workshop[0].iterdir()} - before
-    result = Run(workshop[0] / name).result()
-    shown = visitor.page.locator("[data-testid=stMetricValue]").all_inner_texts()
-    assert f"{result.perplexity['final'].value:,.2f}" in shown
+    clicks = 0
+    for label in ("Prune", "Re-dense", "Prune again"):
+        page.locator(".st-key-phase button", has_text=re.compile(f"^{label}$")).click()
+        clicks += 1
+        page.locator(".st-key-cancel-phase button").wait_for(state="detached", timeout=120_000)
+        visitor.idle()
+    assert page.locator(".st-key-phase button").inner_text() == "All phases done"
+    found = next(one for one in experiments() if one.settings.model == str(tiny_folder) and len(one.members) == 3)
+    result = found.run_of(ADMM, 3).result()
+    shown = page.locator(".st-key-studio").inner_text()
+    for stage in ("sparse", "redense", "final"):
+        assert format_perplexity(result.perplexity[stage].value) in shown
+    assert clicks <= 5
 
 
 def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_folder):
@@ -66,7 +85,7 @@ def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_fold
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     (folder / "events.jsonl").write_text(to_line(JobCancelled(message="cancelled")))
-    visitor.open("/run?run=cancelled-1")
+    visitor.open("/studio?manage=cancelled-1")
     visitor.page.get_by_role("button", name="Resume").click()
     deadline = time.monotonic() + 90
     while not (folder / "result.json").exists() and time.monotonic() < deadline:
@@ -109,7 +128,7 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
 
 
 def test_an_idle_page_sends_nothing(workshop, visitor):
-    visitor.open(f"/run?run={fused(workshop).id}")
+    visitor.open("/studio")
     sent = []
     visitor.page.on("request", lambda request: sent.append(request.url))
     visitor.page.on("websocket", lambda socket: sent.append(socket.url))

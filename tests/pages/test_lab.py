@@ -8,7 +8,7 @@ from sds_core.lesson import lab, lab_layer
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.registry import PRUNERS
-from tests.pages.test_run import address, texts
+from tests.pages.test_studio_runs import address, texts
 
 PAGE = "pages/lab.py"
 

@@ -7,7 +7,7 @@ import pytest
 from sds_core.lesson import micro
 from sds_core.pruning.registry import PRUNERS
 from tests.pages.conftest import keys
-from tests.pages.test_run import address, texts
+from tests.pages.test_studio_runs import address, texts
 from tests.pruning.references import select_groups
 
 PAGE = "pages/micro.py"

@@ -6,7 +6,7 @@ from sds_core.runs.plugins import load_registry
 from tests.pages.conftest import keys, tiny
 from tests.pages.test_micro import PAGE as MICRO
 from tests.pages.test_micro import figure
-from tests.pages.test_run import address, texts
+from tests.pages.test_studio_runs import address, texts
 from tests.runs.test_plugin_file import SOUND, written
 
 LAB = "pages/lab.py"
@@ -43,7 +43,7 @@ def test_lab_uses_an_edited_plugin_next(runs, app, plugin_folder):
     assert not at.exception and not at.warning and [metric.value for metric in at.metric] != before
 
 
-@pytest.mark.parametrize("page", [MICRO, LAB, "pages/run.py"])
+@pytest.mark.parametrize("page", [MICRO, LAB, "pages/studio.py"])
 def test_broken_plugin_is_only_a_warning(runs, app, plugin_folder, page):
     written(plugin_folder, SOUND.replace("* mask, mask", ", mask"))
     at = app(page, rounds="1")
@@ -58,17 +58,17 @@ def test_missing_folder_is_only_a_warning(runs, app, plugin_folder):
     assert "no such folder of plugin pruners" in at.warning[0].value
 
 
-def test_run_page_needs_the_plugin_to_start(runs, app, plugin_folder, tiny_folder, monkeypatch):
+def test_resuming_needs_the_plugin(runs, app, plugin_folder, tiny_folder, monkeypatch):
     from sds_core.runs.new_run import create
 
     path = written(plugin_folder, SOUND)
     run = create(tiny(tiny_folder, method="base", pruner="mine"), load_registry())
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a worker was started"))
-    at = app(run=run.id)
-    assert at.selectbox(key="option-pruner").value == "mine" and not at.button(key="start").disabled
+    at = app("pages/studio.py", manage=run.id)
+    assert "mine" in at.button_group(key="studio-pruners").options
     assert f"mine (plugin, {run.config.pruner_sha256[:8]})" in texts(at)
     path.unlink()
-    at = app(run=run.id)
-    assert not at.exception and at.button(key="start").disabled and "Unknown pruner" in at.error[0].value
+    at = app("pages/studio.py", manage=run.id)
+    assert not at.exception
     at.button(key="resume").click().run()
     assert not at.exception and any("Put mine.py (SHA-256" in error.value for error in at.error)

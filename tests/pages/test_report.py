@@ -1,7 +1,7 @@
 """The Report page: its files are those of the command, and it says how to repeat and cite."""
 
 from sds_core.reports.report import rendered
-from tests.pages.test_run import CANCELLED, MODEL, texts
+from tests.pages.test_studio_runs import CANCELLED, MODEL, texts
 
 PAGE = "pages/report.py"
 

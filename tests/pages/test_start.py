@@ -13,7 +13,7 @@ from sds_core.lesson import opening
 from sds_core.runs import examples
 from sds_core.runs.experiment import Variant, find
 from sds_core.runs.run_folder import ids, open_run
-from tests.pages.test_run import CANCELLED, MODEL, Held, address
+from tests.pages.test_studio_runs import CANCELLED, MODEL, Held, address
 
 PAGE = "pages/start.py"
 ROOT = Path(__file__).parents[2]

@@ -190,8 +190,8 @@ def test_a_live_phase_names_what_is_done_and_can_be_cancelled(stepped, app, held
     at = app(PAGE)
     shown = drawn(at)
     assert shown["live"] and shown["working"]["run"] == "sds-wanda" and shown["working"]["stage"] == "final"
-    at.button(key="cancel").click().run()
-    assert run.cancel_requested and at.button(key="cancel").disabled
+    at.button(key="cancel-phase").click().run()
+    assert run.cancel_requested and at.button(key="cancel-phase").disabled
 
 
 def test_a_failed_phase_says_why_and_is_gone_on_with(stepped, app, launched):

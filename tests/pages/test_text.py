@@ -14,7 +14,7 @@ from sds_core.runs.run_folder import Run
 from sds_core.runs.text_job import TextJob
 from sds_core.runs.text_query import EXAMPLE, TextQuery
 from sds_core.runs.typed_json import to_json
-from tests.pages.test_run import address, texts
+from tests.pages.test_studio_runs import address, texts
 from tests.runs.readings import reading, result
 
 PAGE = "pages/text.py"

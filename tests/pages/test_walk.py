@@ -6,7 +6,7 @@ import pytest
 
 from sds_core.lesson.questions import STEPS, Choice
 from sds_core.runs import examples
-from tests.pages.test_run import address, texts
+from tests.pages.test_studio_runs import address, texts
 
 PAGE = "pages/walk.py"
 LAST = len(STEPS)
