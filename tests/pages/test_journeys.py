@@ -62,7 +62,7 @@ def test_the_sentence_takes_five_clicks(workshop, visitor, tiny_folder):
     visitor.idle()
     clicks = 0
     for label in ("Prune", "Re-dense", "Prune again"):
-        page.locator(".st-key-phase button", has_text=re.compile(f"^{label}$")).click()
+        page.locator(".st-key-phase button", has_text=re.compile(f"^{label}$")).first.click()
         clicks += 1
         page.locator(".st-key-cancel-phase button").wait_for(state="detached", timeout=120_000)
         visitor.idle()
