@@ -42,7 +42,7 @@ def nothing_to_ask() -> None:
     )
     with st.container(horizontal=True):
         st.page_link("pages/start.py", label="Start the demo", icon=":material/play_arrow:")
-        st.page_link("pages/run.py", label="Make a run", icon=":material/tune:")
+        st.page_link("pages/studio.py", label="Make a run", icon=":material/tune:")
     st.markdown("**An example**, from runs with the demo’s options:")
     show(example())
 

@@ -50,7 +50,9 @@ def _excluded(reasons: dict[str, str]) -> None:
                 progress.badge(lines[name]["state"])
                 asked = lines[name]["asked"]
                 label = str(asked.get("title") or asked.get("experiment") or name)
-                st.page_link("pages/run.py", label=layout.plain(label), query_params={"run": name}, width="content")
+                st.page_link(
+                    "pages/studio.py", label=layout.plain(label), query_params={"manage": name}, width="content"
+                )
                 st.markdown(layout.plain(reason), width="content")
     states = {name: line["state"] for name, line in lines.items()}
     if any(state in progress.LIVE for state in states.values()):
