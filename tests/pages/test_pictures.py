@@ -60,6 +60,15 @@ def test_numbers_are_said_with_the_digits_of_the_report():
     assert got == [expected, [f"{83.8768:.2f}", "5000"], f"× {7.2259:.2f}", "–"]
 
 
+@node
+@pytest.mark.parametrize("error", [0.02, -0.02])
+def test_an_error_below_zero_is_explained(error):
+    rows = [{"name": "output error", "about": "", "unit": "percent", "values": {"sparse": 0.1, "redense": error}}]
+    shown = json.dumps({"numbers": rows, "stages": ["sparse", "redense"], "stage": "redense"})
+    code = f'import {{ numbers }} from "ASSETS/history.js"; console.log(JSON.stringify(numbers({shown})))'
+    assert ("below zero" in json.dumps(javascript(code))) == (error < 0)
+
+
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.js")), ids=lambda path: path.name)
 def test_a_module_is_short_and_says_what_it_is_for(path):
     lines = path.read_text("utf-8").splitlines()

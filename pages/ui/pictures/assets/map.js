@@ -3,10 +3,9 @@
 // Drawn from `map`: the `values` of one run, stage and quantity, and of the rounds on the way there; `top` is the
 // largest over every run and stage, so that colours stay comparable.
 
-import { color, column, dot, layerName, percent, roundEnd, STAGES, values } from "./marks.js";
+import { color, column, dot, layerName, namedBlocks, percent, roundEnd, STAGES, values } from "./marks.js";
 import { h } from "./render.js";
-
-const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+import { KEYS } from "./square.js";
 
 export function map({ state, data, view, turned }) {
   const { blocks, linears } = data;
@@ -81,14 +80,11 @@ function select(state, data, quantity) {
 
 function axes({ blocks, linears, wide }, narrow) {
   const at = (i, many, side) => `${side}:${((i + 0.5) / many) * 100}%`;
-  const few = Array.from({ length: blocks }, (_, i) => i).filter(
-    (i) => i === blocks - 1 || (i % 5 === 0 && i < blocks - 2),
-  );
   return [
     h(
       "div",
       { class: "blocks" },
-      few.map((i) => h("span", { style: at(i, blocks, narrow ? "left" : "top") }, i)),
+      namedBlocks(blocks).map((i) => h("span", { style: at(i, blocks, narrow ? "left" : "top") }, i)),
     ),
     h(
       "div",

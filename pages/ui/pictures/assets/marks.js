@@ -43,6 +43,10 @@ export const layerName = (at, linears) =>
   `block ${Math.floor(at / linears.length)} · ${short(linears[at % linears.length])}`;
 export const runName = (run) => (run.origin ? `${run.name} from ${run.origin}` : run.name);
 
+// The blocks that an axis names: every fifth, and the last.
+export const namedBlocks = (blocks) =>
+  Array.from({ length: blocks }, (_, i) => i).filter((i) => i === blocks - 1 || (i % 5 === 0 && i < blocks - 2));
+
 // --- packed numbers -------------------------------------------------------------------------------------------------
 const CURVE = 1800; // `wire.CURVE_SCALE`
 const unpacked = new Map(); // most texts stay the same from one poll to the next

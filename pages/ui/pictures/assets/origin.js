@@ -2,7 +2,7 @@
 //
 // Drawn from the two runs' `map` (output errors of the final layers) and the pair's `layers_lower`.
 
-import { column, decimal, dot, layerName, percent, values } from "./marks.js";
+import { column, decimal, dot, layerName, namedBlocks, percent, values } from "./marks.js";
 import { h } from "./render.js";
 
 const MINUS = "−";
@@ -101,9 +101,6 @@ function board(all) {
     box(read, { class: "halo" }),
     box(read, { class: "chosen" }),
   );
-  const few = Array.from({ length: blocks }, (_, i) => i).filter(
-    (i) => i === blocks - 1 || (i % 5 === 0 && i < blocks - 2),
-  );
   return h(
     "div",
     { class: "board" },
@@ -111,7 +108,9 @@ function board(all) {
     linears.map((one, i) =>
       h("span", { class: "tick side-tick", style: `top:${(100 * (i + 0.5)) / wide}%` }, column(one)),
     ),
-    few.map((i) => h("span", { class: "tick", style: `left:${(100 * (i + 0.5)) / blocks}%;top:100%` }, i || "block 0")),
+    namedBlocks(blocks).map((i) =>
+      h("span", { class: "tick", style: `left:${(100 * (i + 0.5)) / blocks}%;top:100%` }, i || "block 0"),
+    ),
   );
 }
 

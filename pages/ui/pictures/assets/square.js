@@ -3,7 +3,8 @@
 
 import { h } from "./render.js";
 
-const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+// Steps across and downwards.
+export const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 // Cells as one path: a square of 4,096 would be as many nodes.
 export const cells = (list) => list.map(([x, y]) => `M${x} ${y}h1v1h-1z`).join("");
