@@ -35,9 +35,8 @@ def code_identity(of: Sequence[str] = (), own: Sequence[str] = COMPUTING) -> tup
     """
     package, library = Path(sds_core.__file__).parent, Path(transformers.__file__).parent
     ours = [path for pattern in own for path in package.glob(pattern)]
-    theirs = [
-        path for pattern in (*SHARED, *(f"models/{family}/*.py" for family in of)) for path in library.glob(pattern)
-    ]
+    known = [f"models/{family}/*.py" for family in of if family.isidentifier()]  # a record may come from anyone
+    theirs = [path for pattern in (*SHARED, *known) for path in library.glob(pattern)]
     digest = hashlib.sha256()
     for path in sorted(ours) + sorted(theirs):
         digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

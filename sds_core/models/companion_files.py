@@ -65,8 +65,9 @@ def write_config(source: Path, target: Path, model: PreTrainedModel) -> None:
     precision = "dtype" if "dtype" in fields else "torch_dtype"
     fields |= {"architectures": [type(model).__name__], precision: str(model.dtype).removeprefix("torch.")}
     text = config.get_text_config()
-    if hasattr(text, "tie_word_embeddings"):  # a stored head that differs from the embeddings has untied them
-        (fields if text is config else fields["text_config"])["tie_word_embeddings"] = text.tie_word_embeddings
+    part = fields if text is config else fields.get("text_config")
+    if isinstance(part, dict) and hasattr(text, "tie_word_embeddings"):  # a stored head of its own has untied it
+        part["tie_word_embeddings"] = text.tie_word_embeddings
     write_json(target / CONFIG, fields)
 
 

@@ -54,6 +54,10 @@ def test_modules_that_do_not_compute_change_nothing(copies: Path) -> None:
     assert code_identity() == before
 
 
+def test_a_family_is_no_path() -> None:
+    assert code_identity(["../../..", "/etc", "**"]) == code_identity()
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_library_that_computes_counts(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, version = code_identity(), importlib.metadata.version

@@ -37,7 +37,10 @@ def test_round_trip_through_plain_values():
         ({"phase": 4}, ["4", "1, 2 or 3"]),
         ({"phase": 1}, ["staged"]),
         ({"schedule": "staged", "phase": 2}, ["phase 1", "--from"]),
-        ({"schedule": "staged", "phase": 2, "method": "base", "parent": PARENT}, ["method base has no phase 2", "allowed: 1"]),
+        (
+            {"schedule": "staged", "phase": 2, "method": "base", "parent": PARENT},
+            ["method base has no phase 2", "allowed: 1"],
+        ),
         ({"options": {"round": 3}}, ["round", "rounds"]),
         ({"options": {"rounds": 0}}, ["rounds", "1 to 1000"]),
         ({"method": "base", "options": {"alpha": 0.1}}, ["base", "alpha", "none"]),
