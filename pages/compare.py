@@ -22,6 +22,7 @@ KEY = "compare"
 OPENED = "compare opens"
 """The layer that was opened on the map, in the session: a callback cannot turn to another page."""
 STYLE = """<style>
+[data-testid=stMainBlockContainer] { position: relative; }
 .st-key-scope { position: absolute; top: 50px; right: 20px; z-index: 2; width: 220px; }
 .st-key-scope p, .st-key-scope [data-testid=stSelectbox] { font-size: 14px; }
 .st-key-compare { --beside: 236px; }

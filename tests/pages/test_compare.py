@@ -193,7 +193,7 @@ def test_runs_that_cannot_be_paired_are_named_with_the_reason_and_the_rest_is_sh
     for reason in ("it has another evaluation text", "it has another model", "it is not finished: cancelled"):
         assert reason in texts(at)
     named = {link.proto.query_string for link in at.get("page_link")}
-    assert {f"run={run.id}" for run in (text, model, begun)} <= named
+    assert {f"manage={run.id}" for run in (text, model, begun)} <= named
     assert {run["key"] for run in drawn(at)["runs"]} == {run.id for run in fine}
 
 
