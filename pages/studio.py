@@ -19,14 +19,15 @@ STYLE = """<style>
 .st-key-choice p { font-size: 14px; }
 .st-key-choice [data-variant=pills], .st-key-choice [data-variant=pills] p { color: inherit !important; }
 </style>"""
-CHOICE = 50
-"""Height of the line of choices with the gap below it."""
+CHOICE, WELCOME = 50, 48
+"""Height of the line of choices, and of the line that offers the examples, each with the gap below it."""
 
 
 def offer_examples() -> None:
     """The first steps, where there is no experiment yet."""
     from sds_core.runs.examples import take_in
 
+    layout.room_above(CHOICE + WELCOME)
     with st.container(horizontal=True, vertical_alignment="center", key="welcome"):
         st.markdown(
             "Press **Prune** to begin, or look at finished experiments of the demo model first.", width="content"
@@ -76,8 +77,11 @@ def page(pruners: PrunerRegistry) -> None:
     if experiment.members:
         st.query_params["experiment"] = experiment.name
         board(experiment, chosen.variants)
-    elif not known:
-        offer_examples()
+    else:
+        if not known:
+            offer_examples()
+        if chosen.settings.model == "demo":
+            board(experiment, chosen.variants)
 
 
 layout.compact("Studio", above=CHOICE)

@@ -50,6 +50,16 @@ def compact(heading: str = "", above: int = 0, size: int = 17) -> None:
     st.html(style + (heading and f"<h1 class='unseen'>{heading}</h1>"))
 
 
+def room_above(above: int) -> None:
+    """Leave a compact page's picture less height, as something more is shown beside it.
+
+    Args:
+        above: pixels, as for `compact`.
+    """
+    top = BOTTOM if presenting() else TOP
+    st.html(f"<style>[data-testid=stMainBlockContainer] {{ --above: {top + BOTTOM + above}px; }}</style>")
+
+
 def navigate() -> StreamlitPage:
     """Draw the navigation, which a projector does without, and name the page in the browser's tab.
 

@@ -29,6 +29,7 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
     Raises:
         SDSError: a record is broken.
     """
+    from sds_core.runs.dense_layers import MODEL, dense_layers
     from sds_core.runs.launch_phases import at_work
 
     record = ExperimentRecord(experiment, variants)
@@ -36,6 +37,7 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
     if record.failure:
         layout.refuse(record.failure)
     live = at_work(experiment.name) or any(state in LIVE for state in states)
+    dense = dense_layers() if experiment.settings.model == MODEL else {}
 
     @st.fragment(run_every=0.5 if live else None)
     def board() -> None:
@@ -46,11 +48,12 @@ def show(experiment: Experiment, variants: list[Variant]) -> None:
             return
         if live and _changed(record, states):
             st.rerun()
-        model = Model(record.blocks, tuple(record.linears))
+        linears = record.linears or list(dict.fromkeys(linear for _, linear in dense))
+        model = Model(record.blocks or 1 + max((block for block, _ in dense), default=-1), tuple(linears))
         if not model.blocks or not model.linears:
             st.caption("Loading the model and its texts …" if live else "No block of this experiment is done yet.")
             return
-        reader = Reader(record, model, lambda block, linear: None)
+        reader = Reader(record, model, lambda block, linear: dense.get((block, linear)))
         if st.session_state.pop(OPENING, False):
             st.rerun()
         studio.mount(

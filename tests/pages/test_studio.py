@@ -11,6 +11,7 @@ from pages.ui.pictures.wire import pack_curve
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
+from sds_core.runs.dense_layers import dense_layers
 from sds_core.runs.events import JobCancelled, JobFailed
 from sds_core.runs.layer_numbers import LOW, block_files, read_block
 from sds_core.runs.presets import PRESETS
@@ -66,6 +67,13 @@ def test_without_runs_the_first_phase_is_offered_and_examples(runs, app):
     assert at.button(key="phase").label == "Prune" and not at.button(key="phase").disabled
     assert at.button(key="examples").label == "Show the examples"
     assert at.selectbox(key="option-model").value == "demo"
+
+
+def test_before_any_run_the_demo_shows_its_dense_layers(runs, app):
+    shown = drawn(app(PAGE, layer="3.mlp.up_proj"))
+    assert shown["blocks"] == 30 and shown["layer"]["at"] == 3 * 7 + shown["linears"].index("mlp.up_proj")
+    assert shown["layer"]["dense"]["curve"] == pack_curve(dense_layers()[3, "mlp.up_proj"].density)
+    assert all("curve" not in cell for run in shown["runs"] for cell in run["cells"].values())
 
 
 def test_the_phase_button_creates_all_runs_of_the_phase_in_one_worker(runs, launched, tiny_folder):
@@ -215,12 +223,14 @@ def test_a_cancelled_phase_keeps_its_blocks(stepped, app):
     assert at.button(key="phase").label == "Prune again"
 
 
-def test_a_broken_record_is_named_in_its_cells_and_hides_no_other(stepped, app):
+def test_a_broken_record_is_named_and_hides_no_other(stepped, app):
     run = stepped.run_of(SDS, 3)
     next((run.folder / "distributions").glob("final-*")).write_bytes(b"nonsense")
-    wanda, sds = drawn(app(PAGE))["runs"]
-    assert run.id in sds["cells"]["final"]["why"] and "broken" in sds["cells"]["final"]["why"]
-    assert wanda["cells"]["sparse"]["curve"]
+    at = app(PAGE)
+    assert not at.exception and run.id in at.error[0].value and "broken" in at.error[0].value
+    (picture,) = at.get("bidi_component")
+    wanda, sds = json.loads(picture.proto.json)[0]["runs"]
+    assert wanda["cells"]["sparse"]["curve"] and "curve" not in sds["cells"]["final"]
 
 
 def test_a_refusal_to_launch_is_a_sentence(stepped, app, monkeypatch):

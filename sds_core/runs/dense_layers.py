@@ -1,0 +1,44 @@
+"""The layers of the dense demo model, before any run has recorded them: they ship with the examples."""
+
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sds_core.errors import SDSError
+from sds_core.runs import examples
+from sds_core.runs.experiment import BASE
+from sds_core.runs.layer_numbers import LayerNumbers, block_files, read_block
+
+MODEL = "demo"
+"""The one model whose files cannot have changed since."""
+
+
+def dense_layers() -> dict[tuple[int, str], LayerNumbers]:
+    """Return every layer of the demo model by block and linear; nothing where its example does not ship.
+
+    Raises:
+        SDSError: the example is broken.
+    """
+    path = examples.FOLDER / f"{BASE}-{examples.PRUNERS[0]}.zip"
+    return _read(path) if path.exists() else {}
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> dict[tuple[int, str], LayerNumbers]:
+    with TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                (Path(folder) / "distributions").mkdir()
+                for name in archive.namelist():
+                    if name.endswith(".parquet"):
+                        (Path(folder) / "distributions" / Path(name).name).write_bytes(archive.read(name))
+        except (OSError, zipfile.BadZipFile) as error:
+            raise SDSError(f"the example {path.name} is broken: {error}") from error
+        return {
+            (block, linear): layer
+            for block, paths in sorted(block_files(Path(folder)).items())
+            for one in paths
+            for (linear, stage, _), layer in read_block(one).items()
+            if stage == "dense"
+        }
