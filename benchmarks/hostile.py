@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from sds_core.models.cache import file_sha256
 from sds_core.models.load import load_model
 from sds_core.models.text_reader import read_text
 from sds_core.models.text_spec import TextSpec
-from sds_core.runs import layer_stats
+from sds_core.runs import layer_stats, typed_json
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import from_line
@@ -82,7 +81,7 @@ def hostile(run: Run, model: Path, count: int, dice: random.Random) -> Outcomes:
         unpack(io.BytesIO(data)).delete()
 
     kinds: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
-        "run configuration": (texts["config.json"], lambda data: RunConfig.from_dict(json.loads(data))),
+        "run configuration": (texts["config.json"], _read_config),
         "result": (texts["result.json"], lambda data: RunResult.parse(data.decode())),
         "event": (texts["events.jsonl"].splitlines()[1], from_line),
         "run id": (run.id.encode(), lambda data: open_run(data.decode("utf-8", "replace"))),
@@ -98,6 +97,13 @@ def hostile(run: Run, model: Path, count: int, dice: random.Random) -> Outcomes:
         kind = list(kinds)[i % len(kinds)]
         data, read = kinds[kind]
         yield f"hostile {kind}", _fed(read, spoil(data, dice))
+
+
+def _read_config(data: bytes) -> RunConfig:
+    values = typed_json.load(data)
+    if not isinstance(values, dict):  # as `Run.asked` does
+        raise ValueError("not a table of options")
+    return RunConfig.from_dict(values)
 
 
 def _read_as_text(data: bytes) -> str:

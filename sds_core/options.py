@@ -35,7 +35,7 @@ class Option:
         """The allowed values in words; empty where any value of its type is allowed."""
         if self.low is None:
             return ", ".join(self.choices)
-        return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+        return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:.12g}"
 
     def fault(self, value: object) -> SDSError | None:
         """The error that a value deserves; None for an allowed one."""

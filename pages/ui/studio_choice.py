@@ -119,7 +119,10 @@ def _device(settings: RunConfig) -> str:
     """Return which device works, and its free memory."""
     from sds_core.models.device import available_memory, device_name, pick_device
 
-    device = pick_device(settings.device)
+    try:
+        device = pick_device(settings.device)
+    except SDSError as error:  # another machine's, as an imported run may name
+        return layout.plain(str(error))
     return f"It runs on {device_name(device)}, where {available_memory(device) / 1e9:.1f} GB of memory are free."
 
 

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from sds_core.errors import SDSError
 from sds_core.models import load, memory
 from sds_core.models.cache import file_sha256
+from sds_core.models.calibration import tokenize
 from sds_core.models.load import load_model
 from tests.models.families import LLAMA, build, randomised
 from tests.models.folders import UP, change_config, change_weights
@@ -218,3 +219,37 @@ def test_stored_buffers_of_blocks_are_read_from_disk(tiny_folder: Path, tmp_path
     with torch.inference_mode(), loaded.store.loading_on_call():
         assert torch.equal(loaded.model(tokens, use_cache=False).logits, model(tokens, use_cache=False).logits)
     assert len(buffers) == 3
+
+
+def test_a_configuration_does_not_choose_the_code_of_attention(folder: Path) -> None:
+    change_config(folder, attn_implementation="somebody/kernels", _attn_implementation="somebody/kernels")
+    change_config(folder, experts_implementation="somebody/kernels")
+    config = load_model(str(folder)).model.config
+    assert config._attn_implementation in ("sdpa", "eager")
+    assert "somebody" not in str(vars(config))
+
+
+class PanicException(BaseException):
+    """As libraries written in Rust panic: not an `Exception`."""
+
+
+def test_a_panic_of_the_tokenizer_is_a_sentence(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise PanicException("index out of bounds")
+
+    loaded = load_model(str(tiny_folder))
+    monkeypatch.setattr(type(loaded.tokenizer), "__call__", panic)
+    with pytest.raises(SDSError, match=r"the tokenizer of .* fails: index out of bounds"):
+        tokenize(loaded, "a")
+    monkeypatch.setattr(load.AutoTokenizer, "from_pretrained", panic)
+    with pytest.raises(SDSError, match=r"no tokenizer that can be loaded: index out of bounds"):
+        load_model(str(tiny_folder))
+
+
+def test_memory_that_runs_out_while_loading_is_said_as_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes.")
+
+    monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(SDSError, match=r"memory ran out: 4,096 MB more were needed at once"):
+        load_model(str(folder))
