@@ -1,6 +1,5 @@
 """The files of a model folder beside its weights, as a changed copy of the model takes them along."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from sds_core.files import write_json
+from sds_core.files import parse_json, write_json
 from sds_core.models.weight_files import CONFIG
 
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
@@ -79,7 +78,7 @@ def _companions(folder: Path) -> Iterator[Path]:
 def _fields(path: Path) -> dict[str, Any]:
     """Return the fields of a JSON file; none for any other, sound or not."""
     try:
-        values = json.loads(path.read_bytes()) if path.suffix == ".json" else {}
+        values = parse_json(path.read_bytes()) if path.suffix == ".json" else {}
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}

@@ -3,13 +3,13 @@
 A hostile or broken configuration is refused here, before memory is touched.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from sds_core.errors import SDSError, first_line
+from sds_core.files import parse_json
 
 UNLIMITED = 1 << 30
 """Tokens of a sliding window that no text reaches."""
@@ -88,7 +88,7 @@ def build_skeleton(source: Path, config: PreTrainedConfig, dtype: str) -> PreTra
 def _bad_config(source: Path, error: Exception) -> SDSError:
     """Name the sizes below 1: the libraries' own message is often no more than `division by zero`."""
     try:
-        fields = json.loads((source / "config.json").read_text(encoding="utf-8")).items()
+        fields = parse_json((source / "config.json").read_text(encoding="utf-8")).items()
     except (OSError, ValueError, AttributeError):
         fields = []
     suspects = [f"{key} is {value}" for key, value in fields if type(value) is int and value < 1 and key[-3:] != "_id"]

@@ -1,7 +1,6 @@
 """One column of a local table, row by row. No other column is interpreted, so a fault there does not matter."""
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pyarrow.parquet
 
 from sds_core.errors import SDSError
+from sds_core.files import parse_json
 
 BATCH = 1024
 """Rows of a Parquet file that are read together."""
@@ -86,7 +86,7 @@ def _jsonl_column(path: Path, column: str) -> Iterator[Any]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number}: {error}") from error
             if not isinstance(row, dict):

@@ -1,6 +1,5 @@
 """The safetensors files of a model folder, read tensor by tensor, not memory-mapped: a map would fill memory."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sds_core.errors import SDSError, first_line
+from sds_core.files import parse_json
 
 SINGLE = "model.safetensors"
 CONFIG = "config.json"
@@ -114,7 +114,7 @@ def shard_names(index: Path) -> list[str]:
         SDSError: the index is broken, or names files elsewhere.
     """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SDSError(f"{index} is broken: {first_line(error)}", cure="download the model again") from error
     if any(Path(name).name != name for name in names):

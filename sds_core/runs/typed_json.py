@@ -1,7 +1,6 @@
 """Dataclasses to plain JSON values and back, checked against their type hints."""
 
 import dataclasses
-import json
 import math
 import re
 import types
@@ -10,6 +9,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from sds_core.files import parse_json
 from sds_core.options import is_unicode
 
 T = TypeVar("T")
@@ -67,10 +67,7 @@ def load(text: str | bytes) -> object:
     Raises:
         ValueError: the text is not JSON.
     """
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return parse_json(text)
 
 
 def _read(hint: Any, value: Any, path: str) -> Any:

@@ -253,3 +253,9 @@ def test_memory_that_runs_out_while_loading_is_said_as_that(folder: Path, monkey
     monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", fail)
     with pytest.raises(SDSError, match=r"memory ran out: 4,096 MB more were needed at once"):
         load_model(str(folder))
+
+
+def test_a_configuration_nested_without_end_is_a_sentence(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(SDSError, match="bad configuration"):
+        load_model(str(folder))
