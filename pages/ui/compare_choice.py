@@ -46,7 +46,7 @@ class Choice:
 
 def scope() -> str:
     """Show the box with the experiments, and return the name of the chosen one; empty for all finished runs."""
-    known = [one.name for one in experiments()]
+    known = [one.name for one in experiments() if one.settings.experiment]
     asked = st.query_params.get("experiment")
     if asked is not None and asked not in (*known, ""):
         layout.refuse(f"There is no experiment “{asked[:60]}”.")

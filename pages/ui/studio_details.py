@@ -42,8 +42,10 @@ def address(run: Run, layer: str = "") -> dict[str, str]:
     Args:
         layer: such as 3.mlp.up_proj; empty for the first that is recorded.
     """
-    experiment = run.asked().get("experiment")
-    named = {"experiment": str(experiment)} if experiment else {}
+    from sds_core.runs.experiment import experiments
+
+    its = (one.name for one in experiments() if any(member == run for member, _ in one.members))
+    named = {"experiment": name} if (name := next(its, "")) else {}
     return {**named, "run": run.id, ASKED: "1"} | ({"layer": layer} if layer else {})
 
 

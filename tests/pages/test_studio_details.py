@@ -125,10 +125,10 @@ def test_an_old_address_of_no_run_is_a_sentence(runs, app, name):
     assert not at.exception and at.error[0].value
 
 
-def test_a_run_outside_experiments_is_shown_alone(finished, app):
+def test_a_run_that_names_no_experiment_is_found_among_its_like(finished, app):
     run = finished["fused"]
     found = shown(app(PAGE, **studio_details.address(run, "2.mlp.up_proj")))
-    assert [one["key"] for one in found["runs"]] == [run.id] and found["runs"][0]["name"] == "SDS-ADMM · Wanda"
+    assert found["view"]["run"] == "sds-admm-wanda"
     assert found["view"]["at"] == 2 * 7 + found["linears"].index("mlp.up_proj")
     assert [one["number"] for one in found["rounds"]] == [1, 2, 3]
 
