@@ -25,7 +25,7 @@ CHOICE, WELCOME = 50, 48
 
 def offer_examples() -> None:
     """The first steps, where there is no experiment yet."""
-    from sds_core.runs.examples import take_in
+    from sds_core.runs.examples import EXPERIMENT, take_in
 
     layout.room_above(CHOICE + WELCOME)
     with st.container(horizontal=True, vertical_alignment="center", key="welcome"):
@@ -38,6 +38,7 @@ def offer_examples() -> None:
             except SDSError as error:
                 layout.refuse(error)
             else:
+                st.query_params["experiment"] = EXPERIMENT
                 st.rerun()
 
 
