@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pages.ui.compare_choice import Choice
     from pages.ui.model_layers import Model
     from pages.ui.pictures.component import Pick
-    from sds_core.runs.outcomes import Outcome
+    from sds_core.comparison.outcomes import Outcome
 
 layout.routed()
 
@@ -77,7 +77,7 @@ def page() -> None:
     """The picture, and below it what else is known."""
     with st.spinner("Loading the engine …"):
         from pages.ui import compare_choice, compare_more
-    from sds_core.runs.outcomes import finished_outcomes
+    from sds_core.comparison.outcomes import finished_outcomes
     from sds_core.runs.run_folder import ids
 
     if not ids():

@@ -14,8 +14,8 @@ from sds_core.runs import progress as run_progress
 
 if TYPE_CHECKING:
     from sds_core.runs.run_folder import Run
-    from sds_core.runs.text_job import TextJob
-    from sds_core.runs.text_query import TextQuery, TextResult
+    from sds_core.texts.job import TextJob
+    from sds_core.texts.query import TextQuery, TextResult
 
 layout.routed()
 
@@ -26,8 +26,8 @@ TEMPERATURES = [f"{tenths / 10:g}" for tenths in range(21)]
 
 def example() -> TextResult:
     """The result that comes along."""
-    from sds_core.runs.text_query import EXAMPLE, TextResult
     from sds_core.runs.typed_json import parse
+    from sds_core.texts.query import EXAMPLE, TextResult
 
     return parse(TextResult, EXAMPLE.read_text(encoding="utf-8"))
 
@@ -51,7 +51,7 @@ def choose(runs: list[Run]) -> TextQuery | None:
     """Runs, prompts and how they are continued, in widgets and in the address; None, with the reason, if that is no
     query."""
     from sds_core.runs.names import called
-    from sds_core.runs.text_query import MOST_FOLLOWING, MOST_RUNS, TextQuery
+    from sds_core.texts.query import MOST_FOLLOWING, MOST_RUNS, TextQuery
 
     names = called({run.id: run.config for run in runs})
     st.session_state["text-runs"] = _asked_for(runs, MOST_RUNS)
@@ -152,7 +152,7 @@ def _prompts() -> str:
 
 def ask(query: TextQuery) -> TextJob | None:
     """The button that starts a process, and how far it has come; the query's folder."""
-    from sds_core.runs.text_job import TextJob
+    from sds_core.texts.job import TextJob
 
     try:
         job = TextJob.of(query)
@@ -203,7 +203,7 @@ def explain(job: TextJob, state: str) -> None:
 def show(result: TextResult) -> None:
     """The judgement, both pictures of every prompt, and the numbers as tables."""
     from sds_core.figures import text as figures
-    from sds_core.runs.text_judgement import judgement
+    from sds_core.texts.judgement import judgement
 
     for sentence in judgement(result, lambda name: f"**{layout.plain(name)}**"):
         st.markdown(sentence)
@@ -258,7 +258,7 @@ def _numbers(result: TextResult, number: int) -> None:
 st.title("What does the difference sound like?", anchor=False)
 st.markdown("The same texts through the dense model and through what your runs made of it, token by token.")
 with st.spinner("Loading the engine …"):
-    from sds_core.runs.text_job import askable
+    from sds_core.texts.job import askable
 
     every = askable()
 if not every:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
-FOLDERS = ("pruning", "models", "runs", "figures", "lesson", "reports", "extras", "commands")
+FOLDERS = ("pruning", "models", "runs", "comparison", "texts", "figures", "lesson", "reports", "extras", "commands")
 """In the order of imports."""
 END = "app.py  pages/              the app; shared parts in pages/ui/"
 

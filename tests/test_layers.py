@@ -19,6 +19,8 @@ ROOMS = (
     "block_pass",
     "sds",
     "runs",
+    "comparison",
+    "texts",
     "figures",
     "lesson",
     "reports",

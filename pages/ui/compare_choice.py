@@ -10,11 +10,11 @@ import streamlit as st
 from pages.ui import layout
 from pages.ui.compare_numbers import Asked
 from pages.ui.compare_words import key_of, names
+from sds_core.comparison.compare import sort_out
+from sds_core.comparison.outcomes import Outcome, outcome_of
+from sds_core.comparison.ranking import Group, grouped
 from sds_core.errors import SDSError
-from sds_core.runs.compare import sort_out
 from sds_core.runs.experiment import experiments
-from sds_core.runs.outcomes import Outcome, outcome_of
-from sds_core.runs.ranking import Group, grouped
 from sds_core.runs.run_folder import Run, ids, open_run
 
 ALL = "all finished runs"

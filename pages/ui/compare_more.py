@@ -10,12 +10,12 @@ import streamlit as st
 from pages.ui import cached, charts, layout, progress
 from pages.ui.compare_choice import Choice, add_more
 from pages.ui.compare_words import key_of
+from sds_core.comparison.compare import Row, names, records, reference_lines, sweeps
+from sds_core.comparison.outcomes import Outcome
+from sds_core.comparison.ranking import answer, rank
+from sds_core.comparison.references import references
 from sds_core.figures import compare as figures
-from sds_core.runs.compare import Row, names, records, reference_lines, sweeps
 from sds_core.runs.names import called
-from sds_core.runs.outcomes import Outcome
-from sds_core.runs.ranking import answer, rank
-from sds_core.runs.references import references
 from sds_core.runs.sweep import commands
 
 

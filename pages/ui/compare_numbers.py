@@ -11,15 +11,15 @@ from pages.ui.compare_words import answer, key_of, names
 from pages.ui.model_layers import Model
 from pages.ui.pictures import compare
 from pages.ui.pictures.wire import pack_values
+from sds_core.comparison.claims import Claim, Verdict
+from sds_core.comparison.outcomes import Outcome
+from sds_core.comparison.ranking import Group, claim_between
 from sds_core.figures.palette import palette
 from sds_core.pruning.perplexity import Perplexity, bounded_exp, mean_over_runs
 from sds_core.pruning.perplexity import compare as compared
-from sds_core.runs.claims import Claim, Verdict
 from sds_core.runs.experiment import BASE
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.names import pattern_of
-from sds_core.runs.outcomes import Outcome
-from sds_core.runs.ranking import Group, claim_between
 from sds_core.runs.run_folder import open_run
 
 MOST = 8

@@ -23,7 +23,7 @@ from sds_core.runs.run_folder import Run
 from sds_core.runs.worker import Worker, launch
 
 if TYPE_CHECKING:
-    from sds_core.runs.text_job import TextJob
+    from sds_core.texts.job import TextJob
 
 WIDTH = 78
 """Lines are padded to this many characters, so that each covers what was printed before it."""

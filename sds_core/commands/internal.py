@@ -29,6 +29,6 @@ def _work(options: argparse.Namespace) -> int:
 
 
 def _result(options: argparse.Namespace) -> int:
-    from sds_core.runs import text_job
+    from sds_core.texts import job as text_job
 
     return text_job.work(options.job, options.lock)

@@ -11,8 +11,8 @@ from sds_core.options import options_of
 from sds_core.runs import examples
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
-from sds_core.runs.text_query import EXAMPLE, TextQuery
 from sds_core.runs.typed_json import to_json
+from sds_core.texts.query import EXAMPLE, TextQuery
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

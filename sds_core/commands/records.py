@@ -63,7 +63,7 @@ def list_runs(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from sds_core.runs.export import export
+    from sds_core.reports.export import export
 
     print(export(open_run(options.run), options.folder))
     return 0

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from sds_core.commands import flags
 from sds_core.commands.follow import follow, follow_new
+from sds_core.comparison.compare import side_by_side, table
+from sds_core.comparison.outcomes import finished_outcomes
+from sds_core.comparison.ranking import answer, rank
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
 from sds_core.pruning.methods import METHODS
 from sds_core.runs.branch import as_parent, branch
-from sds_core.runs.compare import side_by_side, table
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import config_in
 from sds_core.runs.new_run import create
-from sds_core.runs.outcomes import finished_outcomes
 from sds_core.runs.plugins import load_registry
-from sds_core.runs.ranking import answer, rank
 from sds_core.runs.run_folder import Run, open_run
 from sds_core.runs.sweep import COMPARED, DEMO, grid, method_configs
 

@@ -7,9 +7,9 @@ from sds_core.commands.follow import follow_text
 from sds_core.errors import SDSError
 from sds_core.files import make_folder, write_json
 from sds_core.runs.progress import progress
-from sds_core.runs.text_judgement import table
-from sds_core.runs.text_query import TextQuery, TextResult
 from sds_core.runs.typed_json import to_json
+from sds_core.texts.judgement import table
+from sds_core.texts.query import TextQuery, TextResult
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -54,7 +54,7 @@ def ask(query: TextQuery) -> TextResult:
     Raises:
         SDSError: a run cannot be asked, or the process failed.
     """
-    from sds_core.runs.text_job import TextJob
+    from sds_core.texts.job import TextJob
 
     job = TextJob.of(query)
     try:

@@ -10,7 +10,7 @@ from sds_core.errors import SDSError, first_line
 from sds_core.files import write_json
 from sds_core.models.device import pick_device
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.runs.export import pruned_model
+from sds_core.runs.pruned_model import pruned_model
 from sds_core.runs.run_folder import Run
 
 PAPER_TASKS = ("copa", "lambada_openai", "openbookqa", "piqa", "rte", "storycloze_2018", "winogrande")

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from sds_core.comparison.compare import Row
 from sds_core.figures import style
 from sds_core.figures.markup import plotly
 from sds_core.figures.style import Figure
 from sds_core.pruning.pattern import Unstructured
 from sds_core.pruning.perplexity import Comparison, format_perplexity
-from sds_core.runs.compare import Row
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sds_core.figures import style
 from sds_core.figures.markup import html
-from sds_core.runs.text_query import PromptReading, TextResult
+from sds_core.texts.query import PromptReading, TextResult
 
 FULL = 4.0
 """Nats of difference at which the colour is full: the token was e⁴ ≈ 55 times less, or more, likely."""

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sds_core.comparison.claims import Claim
+from sds_core.comparison.compare import Row, side_by_side
+from sds_core.comparison.outcomes import outcomes_of
+from sds_core.comparison.references import claim
 from sds_core.errors import SDSError
 from sds_core.lesson.opening import BLOCK, LINEAR
 from sds_core.runs import examples
-from sds_core.runs.claims import Claim
-from sds_core.runs.compare import Row, side_by_side
-from sds_core.runs.outcomes import outcomes_of
-from sds_core.runs.references import claim
 from sds_core.runs.run_folder import Run
 
 NAMES = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sds_core.comparison.claims import Claim, Verdict, words
+from sds_core.comparison.compare import Row
 from sds_core.figures.layer import centres
 from sds_core.figures.style import per_cent
 from sds_core.lesson.evidence import NAMES, RUNS, Evidence, name_of_layer
@@ -20,8 +22,6 @@ from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.pruning.redense import proximal_rounds
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.pruning.titles import pruner_title
-from sds_core.runs.claims import Claim, Verdict, words
-from sds_core.runs.compare import Row
 
 
 @dataclass(frozen=True)

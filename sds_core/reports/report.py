@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from sds_core.comparison.claims import words
+from sds_core.comparison.references import claims_about
 from sds_core.errors import SDSError
 from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
@@ -21,11 +23,9 @@ from sds_core.files import make_folder, require_space, write_text
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, note
-from sds_core.runs.claims import words
 from sds_core.runs.events import ModelLoaded
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 from sds_core.runs.names import name_of
-from sds_core.runs.references import claims_about
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult
 from sds_core.runs.typed_json import to_json

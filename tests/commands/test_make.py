@@ -9,8 +9,8 @@ from sds_core.lesson.lab_layer import read_lab_layer, write_lab_layer
 from sds_core.runs import examples, layer_stats
 from sds_core.runs.experiment import Variant, experiments
 from sds_core.runs.run_folder import ids, open_run
-from sds_core.runs.text_query import TextResult
 from sds_core.runs.typed_json import parse
+from sds_core.texts.query import TextResult
 
 
 @pytest.mark.usefixtures("in_this_process")

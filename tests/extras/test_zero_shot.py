@@ -12,8 +12,8 @@ from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.extras.zero_shot import Score, table, zero_shot
 from sds_core.models.load import load_model
-from sds_core.runs.export import pruned_model
 from sds_core.runs.new_run import create
+from sds_core.runs.pruned_model import pruned_model
 from tests.small_runs import config
 
 installed = pytest.mark.skipif(

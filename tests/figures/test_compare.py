@@ -5,13 +5,13 @@ import math
 
 import pytest
 
+from sds_core.comparison.claims import judge
+from sds_core.comparison.compare import Row
+from sds_core.comparison.outcomes import Outcome
+from sds_core.comparison.references import Against
 from sds_core.figures import compare as figures
 from sds_core.pruning.perplexity import Comparison, Perplexity
-from sds_core.runs.claims import judge
-from sds_core.runs.compare import Row
 from sds_core.runs.config import RunConfig
-from sds_core.runs.outcomes import Outcome
-from sds_core.runs.references import Against
 
 
 def row(run: str, pattern: str = "50%", loss: float = 3.0, **against: tuple[float, float]) -> Row:

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from sds_core.figures import text as figures
-from tests.runs.readings import reading
-from tests.runs.readings import result as text_result
+from tests.readings import reading
+from tests.readings import result as text_result
 
 HOSTILE = ('<script>alert("x")</script>', "'\"><img src=x onerror=alert(1)>", "&lt;", "</span>", "\n", "\t", "", "x")
 LOSSES = (1.0, 3.0, 2.0, 1.0)

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from sds_core.comparison import references
+from sds_core.comparison.study import StudySpread
 from sds_core.lesson import findings
 from sds_core.lesson.evidence import RUNS, Evidence
 from sds_core.lesson.findings import between
@@ -14,8 +16,6 @@ from sds_core.lesson.questions import STEPS, Choice
 from sds_core.pruning.distribution import histogram
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.perplexity import format_perplexity
-from sds_core.runs import references
-from sds_core.runs.study import StudySpread
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)

@@ -8,15 +8,15 @@ import pytest
 
 from pages.ui.compare_numbers import unpaired_error
 from pages.ui.pictures.wire import pack_values
+from sds_core.comparison.study import SPREAD
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs import distribution_files
 from sds_core.runs.config import Parent
 from sds_core.runs.run_folder import Run
-from sds_core.runs.study import SPREAD
+from tests import by_hand
 from tests.pages.conftest import figure, keys
 from tests.pages.test_studio_runs import CANCELLED, MODEL, address, texts
 from tests.records import layer_row
-from tests.runs import by_hand
 
 PAGE = "pages/compare.py"
 DENSE = (2.0, 2.5, 3.0, 2.2)

@@ -3,7 +3,7 @@
 import json
 
 from pages.ui import studio_details
-from sds_core.runs.export import export
+from sds_core.reports.export import export
 from sds_core.runs.external import external_config
 from sds_core.runs.new_run import create
 from tests.pages.conftest import tiny, work_off

@@ -10,9 +10,9 @@ from pages.ui.pictures.wire import pack_codes, pack_steps, pack_values
 from sds_core.runs.layer_details import read_layer
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.new_run import create
+from tests.by_hand import made as by_hand
 from tests.pages.conftest import SDS, tiny, work_off
 from tests.pages.test_studio import PAGE
-from tests.runs.by_hand import made as by_hand
 
 OPEN = {"run": "sds-wanda", "layer": "1.mlp.up_proj", "details": "1"}
 

@@ -8,14 +8,14 @@ import shutil
 import pytest
 
 from sds_core.runs import lock
-from sds_core.runs import text_job as module
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, TextModelLoading, TextReadingStarted
 from sds_core.runs.run_folder import Run
-from sds_core.runs.text_job import TextJob
-from sds_core.runs.text_query import EXAMPLE, TextQuery
 from sds_core.runs.typed_json import to_json
+from sds_core.texts import job as module
+from sds_core.texts.job import TextJob
+from sds_core.texts.query import EXAMPLE, TextQuery
 from tests.pages.test_studio_runs import address, texts
-from tests.runs.readings import reading, result
+from tests.readings import reading, result
 
 PAGE = "pages/text.py"
 PROMPT = "a <b>bold</b> text"
@@ -66,7 +66,7 @@ def test_without_runs_it_says_what_to_do_and_shows_the_example(runs, app):
     at = app(PAGE)
     assert not at.exception and at.title[0].value == "What does the difference sound like?"
     assert "None of the runs here has its weights" in at.info[0].value
-    assert [link.proto.page for link in at.get("page_link")][-2:] == ["start", "run"]
+    assert [link.proto.page for link in at.get("page_link")][-2:] == ["start", "studio"]
     shown = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     assert [code.value for code in at.code] == shown["prompts"]
     assert all(reading["name"] in drawn(at) for reading in shown["readings"])

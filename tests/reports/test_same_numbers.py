@@ -5,12 +5,12 @@ from html import unescape
 
 import pytest
 
+from sds_core.comparison.claims import numbers, short
+from sds_core.comparison.compare import side_by_side, table
+from sds_core.comparison.references import claims_about
+from sds_core.reports.export import export
 from sds_core.reports.report import rendered
-from sds_core.runs.claims import numbers, short
-from sds_core.runs.compare import side_by_side, table
-from sds_core.runs.export import export
 from sds_core.runs.new_run import create
-from sds_core.runs.references import claims_about
 from tests.small_runs import config, finish
 
 

@@ -15,20 +15,20 @@ import pytest
 
 from sds_core.__main__ import main
 from sds_core.commands.records import list_runs
+from sds_core.comparison.compare import names, records, side_by_side, sort_out, sweeps, table
+from sds_core.comparison.outcomes import finished_outcomes
+from sds_core.comparison.ranking import answer, rank
+from sds_core.comparison.references import claims_about
 from sds_core.errors import SDSError
 from sds_core.runs import layer_stats, note
 from sds_core.runs.branch import as_parent
-from sds_core.runs.compare import names, records, side_by_side, sort_out, sweeps, table
 from sds_core.runs.estimate import estimate
 from sds_core.runs.experiment import experiments
 from sds_core.runs.experiment_record import ExperimentRecord
-from sds_core.runs.outcomes import finished_outcomes
 from sds_core.runs.progress import progress
-from sds_core.runs.ranking import answer, rank
-from sds_core.runs.references import claims_about
 from sds_core.runs.run_folder import Run, every_run, ids, open_run
-from sds_core.runs.text_job import TextJob, askable
-from sds_core.runs.text_query import TextQuery
+from sds_core.texts.job import TextJob, askable
+from sds_core.texts.query import TextQuery
 
 WRONG: list[Any] = [None, "text", "", "\ud800", "x" * 100_000, 0, 1, -1, 10**17, 1e300, True, [], {}, [1], {"a": 1}]
 """Values that take the place of every single one."""

@@ -10,17 +10,17 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from sds_core.__main__ import main
+from sds_core.comparison.outcomes import outcome_of
+from sds_core.comparison.ranking import rank
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
+from sds_core.reports.export import export, pruned_model
 from sds_core.reports.report import rendered
 from sds_core.runs import external, layer_stats
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import BlockFinished, of_kind
-from sds_core.runs.export import export, pruned_model
 from sds_core.runs.external import external_config
 from sds_core.runs.new_run import create
-from sds_core.runs.outcomes import outcome_of
-from sds_core.runs.ranking import rank
 from sds_core.runs.run_folder import ids, open_run
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, randomised

@@ -9,13 +9,13 @@ import pytest
 
 from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
+from sds_core.comparison.compare import names, side_by_side
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN, PRUNERS
 from sds_core.reports import report
 from sds_core.runs import plugin_check, plugins
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.branch import as_parent, branch
-from sds_core.runs.compare import names, side_by_side
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry

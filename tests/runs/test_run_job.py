@@ -13,15 +13,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from sds_core.comparison.compare import side_by_side
 from sds_core.errors import SDSError
 from sds_core.models import tensor_files
 from sds_core.models.calibration import digest, evaluation_windows
 from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.pruning.perplexity import format_perplexity
+from sds_core.reports.export import export
 from sds_core.runs import checkpoint, layer_stats, lock, run_job
 from sds_core.runs.branch import as_parent, branch
-from sds_core.runs.compare import side_by_side
 from sds_core.runs.config import Parent
 from sds_core.runs.events import (
     BlockFinished,
@@ -32,7 +33,6 @@ from sds_core.runs.events import (
     SparsityAllocated,
     of_kind,
 )
-from sds_core.runs.export import export
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import open_run

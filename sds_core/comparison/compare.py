@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from sds_core.comparison.claims import listed, short
+from sds_core.comparison.outcomes import Outcome, finished_outcomes, mismatch, outcome_of
+from sds_core.comparison.references import ROLES, Against, Role, references
 from sds_core.errors import SDSError
 from sds_core.pruning.pattern import Unstructured
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
-from sds_core.runs.claims import listed, short
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import called, last_stage
-from sds_core.runs.outcomes import Outcome, finished_outcomes, mismatch, outcome_of
-from sds_core.runs.references import ROLES, Against, Role, references
 from sds_core.runs.run_folder import Run
 
 BESIDES = ("pattern", "options", "title", "experiment", "device", "threads", "weights", "keep_weights")

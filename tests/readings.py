@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sds_core.runs.text_query import PromptReading, TextReading, TextResult
+from sds_core.texts.query import PromptReading, TextReading, TextResult
 
 
 def reading(name: str, *losses: Sequence[float], **changes: Any) -> TextReading:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from sds_core.runs.claims import Claim, judge, listed, seed_error, words
-from sds_core.runs.text_query import TextReading, TextResult, compare_readings
+from sds_core.comparison.claims import Claim, judge, listed, seed_error, words
+from sds_core.texts.query import TextReading, TextResult, compare_readings
 
 
 def judgement(result: TextResult, mark: Callable[[str], str] = str) -> list[str]:

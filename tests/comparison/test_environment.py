@@ -1,7 +1,7 @@
 """Where runs were computed, from their records."""
 
-from sds_core.runs.environment import differences, environment
-from tests.runs.by_hand import EPYC, XEON, made
+from sds_core.comparison.environment import differences, environment
+from tests.by_hand import EPYC, XEON, made
 
 
 def test_processor_threads_and_precision_come_from_the_record():

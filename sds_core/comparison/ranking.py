@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from sds_core.comparison.claims import Claim, Verdict, listed, short, words
+from sds_core.comparison.outcomes import Outcome
+from sds_core.comparison.references import by_seed, claim
 from sds_core.pruning.perplexity import format_perplexity, mean_over_runs
-from sds_core.runs.claims import Claim, Verdict, listed, short, words
 from sds_core.runs.names import called, name_of, pattern_of
-from sds_core.runs.outcomes import Outcome
-from sds_core.runs.references import by_seed, claim
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.runs.names import called
 from sds_core.runs.sweep import DEMO, method_configs
-from sds_core.runs.text_query import EXAMPLE, MOST_CHARACTERS, PromptReading, TextQuery, TextResult
 from sds_core.runs.typed_json import parse, to_json
-from tests.runs.readings import reading, result
+from sds_core.texts.query import EXAMPLE, MOST_CHARACTERS, PromptReading, TextQuery, TextResult
+from tests.readings import reading, result
 
 DENSE = PromptReading(losses=(1.0, 3.0), continuation=("a", "b", "c"))
 PRUNED = PromptReading(losses=(1.5, 2.0), continuation=("a", "b", "d"))

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sds_core.comparison.study import StudySpread
 from sds_core.pruning.perplexity import Comparison, bounded_exp, format_ratio, ratio_parts
-from sds_core.runs.study import StudySpread
 
 TWO_SEEDS = 4.5
 """Widening of a standard deviation over two seeds: Student's t with one degree of freedom, 12.7, over 2√2."""

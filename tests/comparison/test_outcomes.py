@@ -2,10 +2,10 @@
 
 import pytest
 
+from sds_core.comparison.outcomes import finished_outcomes, mismatch, outcome_of
 from sds_core.runs.config import Parent
 from sds_core.runs.new_run import create
-from sds_core.runs.outcomes import finished_outcomes, mismatch, outcome_of
-from tests.runs.by_hand import made
+from tests.by_hand import made
 
 
 def configuration(**changes) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sds_core.comparison.study import SPREAD, WIDEST, study_spread
 from sds_core.runs.config import RunConfig
-from sds_core.runs.study import SPREAD, WIDEST, study_spread
 
 TABLES = " ".join((Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8").split())
 ROWS = {

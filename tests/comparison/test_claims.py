@@ -5,9 +5,19 @@ import math
 import numpy as np
 import pytest
 
+from sds_core.comparison.claims import (
+    TWO_SEEDS,
+    Verdict,
+    incomparable,
+    judge,
+    noise_floor,
+    numbers,
+    seed_error,
+    short,
+    words,
+)
+from sds_core.comparison.study import StudySpread
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
-from sds_core.runs.claims import TWO_SEEDS, Verdict, incomparable, judge, noise_floor, numbers, seed_error, short, words
-from sds_core.runs.study import StudySpread
 
 STUDY = StudySpread(0.04, "seeds of the shipped study")
 GENERATOR = np.random.default_rng(0)

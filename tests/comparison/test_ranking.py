@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sds_core.runs.claims import Verdict
-from sds_core.runs.outcomes import finished_outcomes, outcome_of
-from sds_core.runs.ranking import answer, rank
-from tests.runs.by_hand import EPYC, made
+from sds_core.comparison.claims import Verdict
+from sds_core.comparison.outcomes import finished_outcomes, outcome_of
+from sds_core.comparison.ranking import answer, rank
+from tests.by_hand import EPYC, made
 
 BEST, NEAR, FAR = (2.6, 3.2, 3.5), (2.65, 3.1, 3.65), (3.0, 3.6, 4.1)
 

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from torch import Tensor
 
+from sds_core.comparison.outcomes import outcome_of
 from sds_core.errors import SDSError
 from sds_core.files import make_folder, write_json
 from sds_core.models.cache import cache_folder
@@ -30,14 +31,13 @@ from sds_core.runs import lock
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStarted
-from sds_core.runs.export import take_weights
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
-from sds_core.runs.outcomes import outcome_of
+from sds_core.runs.pruned_model import take_weights
 from sds_core.runs.run_folder import Run, every_run, open_run, root
-from sds_core.runs.text_query import PromptReading, TextQuery, TextReading, TextResult
 from sds_core.runs.typed_json import parse, to_json
 from sds_core.runs.worker import attempt, refuse_cancelled, start_process
+from sds_core.texts.query import PromptReading, TextQuery, TextReading, TextResult
 
 DENSE = "dense"
 

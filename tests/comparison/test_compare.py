@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from sds_core.comparison.compare import records, reference_lines, side_by_side, sort_out, sweeps, table
 from sds_core.errors import SDSError
-from sds_core.runs.compare import records, reference_lines, side_by_side, sort_out, sweeps, table
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.new_run import create
-from tests.runs.by_hand import made
+from tests.by_hand import made
 
 
 def test_runs_are_paired_with_dense_base_and_control():

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from sds_core.runs.claims import TWO_SEEDS
-from sds_core.runs.text_judgement import judgement, table
-from sds_core.runs.text_query import compare_readings
-from tests.runs.readings import reading, result
+from sds_core.comparison.claims import TWO_SEEDS
+from sds_core.texts.judgement import judgement, table
+from sds_core.texts.query import compare_readings
+from tests.readings import reading, result
 
 GENERATOR = np.random.default_rng(0)
 LENGTHS = (5, 9, 3, 7)

@@ -15,8 +15,8 @@ from sds_core.models.companion_files import copy_companions
 from sds_core.models.gguf_import import convert_gguf
 from sds_core.models.load import load_model
 from sds_core.models.structure import find_blocks
+from sds_core.reports.export import export
 from sds_core.runs.checkpoint import Checkpoints
-from sds_core.runs.export import export
 from sds_core.runs.new_run import create
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, build, randomised

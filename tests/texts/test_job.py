@@ -15,13 +15,13 @@ from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.runs import lock
-from sds_core.runs import text_job as module
 from sds_core.runs.events import BlockFinished, JobQueued
-from sds_core.runs.export import pruned_model
 from sds_core.runs.new_run import create
+from sds_core.runs.pruned_model import pruned_model
 from sds_core.runs.run_folder import Run
-from sds_core.runs.text_job import TextJob, askable, work
-from sds_core.runs.text_query import TextQuery
+from sds_core.texts import job as module
+from sds_core.texts.job import TextJob, askable, work
+from sds_core.texts.query import TextQuery
 from tests.records import write_log
 from tests.small_runs import config, finish
 

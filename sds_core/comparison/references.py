@@ -9,16 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sds_core.comparison.claims import Claim, incomparable, judge, listed, noise_floor, seed_error
+from sds_core.comparison.environment import differences, environment
+from sds_core.comparison.outcomes import Outcome, configuration_of, finished_outcomes, mismatch, outcome_of
+from sds_core.comparison.study import study_spread
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare, mean_over_runs
-from sds_core.runs.claims import Claim, incomparable, judge, listed, noise_floor, seed_error
 from sds_core.runs.config import RunConfig
-from sds_core.runs.environment import differences, environment
 from sds_core.runs.names import name_of, pattern_of
-from sds_core.runs.outcomes import Outcome, configuration_of, finished_outcomes, mismatch, outcome_of
 from sds_core.runs.run_folder import Run, open_run
-from sds_core.runs.study import study_spread
 
 Role = Literal["dense", "base", "control"]
 ROLES: tuple[Role, ...] = ("base", "control", "dense")

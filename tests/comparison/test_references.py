@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from sds_core.runs.claims import TWO_SEEDS, Verdict, words
+from sds_core.comparison.claims import TWO_SEEDS, Verdict, words
+from sds_core.comparison.outcomes import finished_outcomes, outcome_of
+from sds_core.comparison.references import claim, claims_about, find_reference
+from sds_core.comparison.study import SPREAD
 from sds_core.runs.config import Parent
-from sds_core.runs.outcomes import finished_outcomes, outcome_of
-from sds_core.runs.references import claim, claims_about, find_reference
-from sds_core.runs.study import SPREAD
-from tests.runs.by_hand import EPYC, XEON, made
+from tests.by_hand import EPYC, XEON, made
 
 BASE, SDS = (3.0, 3.6, 4.1), (2.6, 3.2, 3.5)
 OTHER = {"model": "other"}

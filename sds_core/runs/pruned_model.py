@@ -1,0 +1,57 @@
+"""The model that a finished run left: its stored weights in the model's place."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from sds_core.errors import SDSError
+from sds_core.models.exclude import exclude_layers
+from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.structure import Block, find_blocks
+from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.external import FILES
+from sds_core.runs.run_folder import Run
+
+
+def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:
+    """The model that a finished run left.
+
+    Args:
+        run: its weights are kept.
+        weights: where those of the model's blocks rest, as for `load_model`.
+
+    Raises:
+        SDSError: the run is not finished or has no weights, or its model has changed.
+    """
+    run.finished_result()
+    config = run.config
+    if config.checkpoint:
+        return _checkpoint(run)
+    loaded = load_model(config.model, config.dtype, weights)
+    take_weights(run, loaded, exclude_layers(find_blocks(loaded.model, loaded.store), config.exclude.split()).blocks)
+    return loaded
+
+
+def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None:
+    """Write what a finished run left into its model, over whatever another run of that model left there.
+
+    Args:
+        run: it skipped the same layers as that other run.
+        loaded: its model.
+        blocks: what it pruned of it.
+
+    Raises:
+        SDSError: the run is not finished or has no weights, or the model is not the one that it pruned.
+    """
+    result = run.finished_result()
+    if loaded.sha256 != run.model().sha256:
+        raise SDSError(f"the model {loaded.name} is not the one that run {run.id} pruned", cure="put its files back")
+    past = Checkpoints(run, result.last)
+    for block in blocks:
+        loaded.store.change(block.module, partial(past.restore, block))
+
+
+def _checkpoint(run: Run) -> LoadedModel:
+    loaded = load_model(run.config.checkpoint, run.config.dtype)
+    if {FILES + name: sha256 for name, sha256 in loaded.sha256.items()}.items() - run.model().sha256.items():
+        raise SDSError(f"{run.config.checkpoint} is not what run {run.id} looked at", cure="put its files back")
+    return loaded
