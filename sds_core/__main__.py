@@ -1,4 +1,4 @@
-"""The command line: python -m sds_core COMMAND; `--help` lists the commands."""
+"""The command line: sds COMMAND, or python -m sds_core COMMAND; `--help` lists the commands."""
 
 import os
 import sys
@@ -8,9 +8,14 @@ from sds_core.errors import SDSError
 from sds_core.runs import plugins
 
 
-def main(arguments: list[str] | None = None) -> int:
+def sds() -> int:
+    """Run a command of the console script `sds`."""
+    return main(prog="sds")
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m sds_core") -> int:
     """Run a command; return 0, or 1 with one sentence on standard error. Wrong usage exits with 2."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(prog).parse_args(arguments)
     try:
         if getattr(options, "pruners", None) is not None:
             plugins.use_folder(options.pruners)

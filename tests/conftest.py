@@ -58,12 +58,15 @@ def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that `load_model` loads: a random llama of three blocks, and a byte-level tokenizer of 288 tokens.
+    """The tiny model's folder. Read only: copy it before changing a file."""
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def save_tiny_model(folder: Path) -> Path:
+    """Save what `load_model` loads: a random llama of three blocks, and a byte-level tokenizer of 288 tokens.
 
     In it lies `text.txt`, the beginning of `python-docs`: to tokenize all of that takes longer than to prune the model.
-    Read only: copy it before changing a file.
     """
-    folder = tmp_path_factory.mktemp("models") / "tiny"
     tokenizer = byte_level_tokenizer()
     tokenizer.save_pretrained(folder)
     (folder / "text.txt").write_text(read_text(PYTHON_DOCS)[:20_000], encoding="utf-8")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 FOLDERS = ("pruning", "models", "runs", "comparison", "texts", "figures", "lesson", "reports", "extras", "commands")
 """In the order of imports."""
-END = "app.py  pages/              the app; shared parts in pages/ui/"
+END = "app.py  pages/              the app; shared parts in pages/ui/; a wheel holds them in sds_core/app/"
 
 
 def first_paragraph(path: Path) -> str:

@@ -2,15 +2,17 @@
 
 import argparse
 
-from sds_core.commands import internal, make, plugin, records, start, text
+from sds_core.commands import app, internal, make, plugin, records, start, text
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; the namespace it yields holds the function to call as `do`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sds_core", description="See what pruning does to a language model."
-    )
+def build_parser(prog: str = "python -m sds_core") -> argparse.ArgumentParser:
+    """Return the parser; the namespace it yields holds the function to call as `do`.
+
+    Args:
+        prog: the command as the user typed it, for the help.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description="See what pruning does to a language model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (start, records, text, make, plugin, internal):
+    for module in (app, start, records, text, make, plugin, internal):
         module.add_commands(commands)
     return parser

@@ -144,7 +144,11 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    return _run_together(method_configs(DEMO))
+    from sds_core.models.find_model import check_model
+
+    configs = method_configs(DEMO)
+    check_model(configs[0].model)  # before each of the runs says that it is missing
+    return _run_together(configs)
 
 
 def _sweep(options: argparse.Namespace) -> int:

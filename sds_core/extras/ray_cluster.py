@@ -88,7 +88,7 @@ def connected(address: str) -> Any:
     try:
         import ray
     except ImportError:
-        raise SDSError("Ray is not installed", cure="run: pip install -r requirements-ray.txt") from None
+        raise SDSError("Ray is not installed", cure="run: pip install ray==2.60.0") from None
     known = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     surroundings = {"env_vars": known | {"PYTHONPATH": str(Path(__file__).parents[2]), "SDS_RUNS": str(root())}}
     common: dict[str, Any] = {"runtime_env": surroundings, "log_to_driver": False, "logging_level": "error"}

@@ -101,7 +101,7 @@ class _Harness:
         except ImportError:
             raise SDSError(
                 "zero-shot tasks need the LM Evaluation Harness, which is not installed",
-                cure="install it with: pip install -r requirements-eval.txt",
+                cure="install it with: pip install lm-eval==0.4.13",
             ) from None
         self._evaluate, self._wrap = lm_eval.simple_evaluate, HFLM
         self._tasks = TaskManager(include_path=task_folder, include_defaults=True)

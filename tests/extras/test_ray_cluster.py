@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_without_ray_the_cure_is_named(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(SDSError, match=r"Ray is not installed. Run: pip install -r requirements-ray\.txt"):
+    requirement = (ROOT / "requirements-ray.txt").read_text("utf-8").strip()
+    with pytest.raises(SDSError, match=f"Ray is not installed. Run: pip install {re.escape(requirement)}"):
         ray_cluster.connected("local")
 
 

@@ -1,0 +1,50 @@
+"""The command `app`: serve the Studio in the browser."""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+PORT = 8501
+"""Streamlit's own."""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the parser of this file's command."""
+    app = commands.add_parser("app", help="serve the Studio to a browser on this machine")
+    app.add_argument(
+        "--address", default=LOOPBACK, help="listen here; others let everyone who can connect use the app as you can"
+    )
+    app.add_argument("--port", type=int, default=PORT, help=f"(default: {PORT})")
+    app.set_defaults(do=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *server_command(options.address, options.port)])
+
+
+def server_command(address: str, port: int) -> list[str]:
+    """Return the arguments of Python that serve the app; its other settings lie in `.streamlit/` beside app.py."""
+    command = ["-m", "streamlit", "run", str(app_file())]
+    command += [f"--server.address={address}", f"--server.port={port}"]
+    if address != LOOPBACK:
+        command += [f"--server.allowedHosts={host}" for host in _own_names()]
+    return command
+
+
+def app_file() -> Path:
+    """Return the app's main file: inside the package in an installed wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "app" / "app.py"
+    return installed if installed.exists() else package.parent / "app.py"
+
+
+def _own_names() -> list[str]:
+    """Return this machine's names and IPv4 addresses; requests to other host names are refused (DNS rebinding)."""
+    addresses = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == socket.AF_INET]
+    return sorted({"localhost", socket.gethostname(), *addresses})

@@ -1,0 +1,42 @@
+"""The command `app`: what it starts, and where that listens."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from sds_core.__main__ import main
+from sds_core.commands import app
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command line of the process that takes this one's place."""
+    words: list[str] = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: words.extend(arguments))
+    return words
+
+
+def test_app_listens_on_the_loopback_address_unless_told(started):
+    main(["app"])
+    here = ["--server.address=127.0.0.1", "--server.port=8501"]
+    assert started == [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *here]
+
+
+def test_app_on_the_network_answers_to_this_machines_names_only(started):
+    main(["app", "--address", "0.0.0.0", "--port", "9000"])
+    assert {"--server.address=0.0.0.0", "--server.port=9000"} < set(started)
+    hosts = {word.partition("=")[2] for word in started if word.startswith("--server.allowedHosts=")}
+    assert {"localhost", "127.0.0.1", socket.gethostname()} <= hosts and "*" not in hosts
+
+
+def test_installed_app_is_found_inside_the_package(tmp_path, monkeypatch):
+    package = tmp_path / "sds_core"
+    (package / "app").mkdir(parents=True)
+    (package / "app" / "app.py").touch()
+    monkeypatch.setattr(app, "__file__", str(package / "commands" / "app.py"))
+    assert app.app_file() == package / "app" / "app.py"
