@@ -24,6 +24,7 @@ ROOMS = (
     "figures",
     "lesson",
     "reports",
+    "library",
     "extras",
 )
 ROOMS += ("commands", "__main__", "pages", "app")
@@ -46,8 +47,15 @@ def imports(tree: ast.AST, package: str, at_import_time: bool = False) -> Iterat
             parts = package.split(".")[: -node.level + 1 or None] if node.level else []
             base = ".".join(parts + ([node.module] if node.module else []))
             yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif not (at_import_time and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+        elif not (at_import_time and runs_later(node)):
             yield from imports(node, package, at_import_time)
+
+
+def runs_later(node: ast.AST) -> bool:
+    """Whether a statement's body is not run by importing the module: a function, or what only type checkers read."""
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
 
 
 def within(name: str, modules: list[str]) -> bool:
@@ -172,6 +180,7 @@ def test_every_file_keeps_to_its_layer(path):
         ("sds_core/runs/run_folder.py", "from pages.ui import charts"),
         ("sds_core/reports/report.py", "import plotly.graph_objects as go"),
         ("sds_core/figures/layer.py", "try:\n    import streamlit as st\nexcept ImportError:\n    pass"),
+        ("sds_core/figures/layer.py", "if sys.platform:\n    import plotly"),
         ("sds_core/figures/layer.py", "class A:\n    from plotly import offline"),
         ("sds_core/sds.py", "import torch\nx = torch.cuda.is_available()"),
         ("sds_core/sds.py", "from torch import cuda"),
@@ -200,6 +209,7 @@ def test_a_broken_rule_is_noticed(path, source):
         ("sds_core/models/device.py", "import torch\ntorch.cuda.device_count()"),
         ("sds_core/models/load.py", "from transformers import AutoTokenizer\nfrom sds_core.pruning.gram import Gram"),
         ("sds_core/reports/report.py", "def export():\n    from plotly.offline import get_plotlyjs"),
+        ("sds_core/library.py", "if TYPE_CHECKING:\n    import plotly.graph_objects as go"),
         ("sds_core/__main__.py", "print('hello')"),
         ("sds_core/commands/start.py", "print('hello')"),
     ],

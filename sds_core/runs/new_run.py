@@ -3,6 +3,7 @@
 import dataclasses
 import secrets
 import shutil
+from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.files import disk_error, write_json
@@ -13,19 +14,20 @@ from sds_core.runs.names import id_prefix
 from sds_core.runs.run_folder import Run, open_run, root
 
 
-def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN) -> Run:
+def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN, runs: Path | None = None) -> Run:
     """Create the folder of a new run, record the SHA-256 of a plugin pruner, and link what the parent hands on.
 
     Args:
         config: the run's options.
         pruners: the pruners that it may use.
+        runs: the folder of runs; None for `root()`.
 
     Raises:
         SDSError: the pruner is not available, the parent is gone, or the disk is full.
     """
     pruners.require(config.pruner, config.pruner_sha256)
     config = dataclasses.replace(config, pruner_sha256=pruners.sha256(config.pruner))
-    folder = root() / f"{id_prefix(config)}-{secrets.token_hex(3)}"
+    folder = (runs or root()) / f"{id_prefix(config)}-{secrets.token_hex(3)}"
     try:
         folder.mkdir(parents=True)
     except OSError as error:

@@ -1,0 +1,134 @@
+"""`prune`: a run from Python gives what the command line gives, and leaves nothing behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import sds_core
+from sds_core import prune
+from sds_core.errors import SDSError
+from sds_core.library import PrunedModel
+from sds_core.pruning.stages import STAGE_NAMES
+from sds_core.runs.new_run import create
+from sds_core.runs.pruned_model import pruned_model
+from sds_core.runs.run_folder import Run
+from tests.small_runs import config, finish
+
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
+
+
+@pytest.fixture(scope="module")
+def sizes(tiny_folder: Path) -> dict:
+    """Options of a run that takes a second."""
+    small = config(tiny_folder)
+    names = ("calibration", "evaluation", "samples", "length", "eval_windows", "eval_length", "threads")
+    return {name: getattr(small, name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def pruned(tiny_folder: Path, sizes: dict) -> PrunedModel:
+    """The tiny model, pruned; read only."""
+    return prune(tiny_folder, pruner="wanda", method="sds-admm", pattern="2:4", rounds=3, **sizes)
+
+
+def linears(model):
+    """Weights of the linear layers inside blocks, by name."""
+    return {name: weight for name, weight in model.named_parameters() if "proj" in name}
+
+
+def test_model_is_the_one_that_the_command_line_makes(pruned, tiny_folder, runs_root):
+    expected = pruned_model(finish(create(config(tiny_folder, options={"rounds": 3})))).model
+    found = linears(pruned.model)
+    assert len(found) == 21 and all(torch.equal(found[name], weight) for name, weight in linears(expected).items())
+
+
+def test_every_group_of_four_keeps_two(pruned):
+    for weight in linears(pruned.model).values():
+        assert (weight.reshape(-1, 4) != 0).sum(1).max() <= 2
+
+
+def test_record_holds_every_layer_and_perplexity(pruned):
+    final = pruned.layers[(pruned.layers["stage"] == "final") & (pruned.layers["round"] == 0)]
+    assert len(final) == len(linears(pruned.model))
+    assert list(pruned.perplexity.index) == ["dense", "final"]
+    ratio = pruned.perplexity["perplexity"]["final"] / pruned.perplexity["perplexity"]["dense"]
+    assert pruned.perplexity["ratio"]["final"] == pytest.approx(ratio, rel=1e-6)
+
+
+def test_figures_are_plotly_figures(pruned):
+    assert isinstance(pruned.error_map(), go.Figure)
+    drawn = pruned.weights(block=1, linear="mlp.down_proj")
+    assert drawn.data[0].name == STAGE_NAMES["dense"] and len(drawn.data) > 3
+    assert isinstance(pruned.weights(), go.Figure)
+    with pytest.raises(SDSError, match=r"no such block: got '9'; allowed: 0, 1, 2"):
+        pruned.weights(block=9)
+
+
+def test_loaded_pair_is_left_as_it_is(tiny_folder, sizes, pruned):
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_folder), AutoTokenizer.from_pretrained(tiny_folder)
+    before = {name: weight.clone() for name, weight in linears(model).items()}
+    result = prune((model, tokenizer), rounds=3, **sizes)
+    assert all(torch.equal(weight, before[name]) for name, weight in linears(model).items())
+    found = linears(pruned.model)
+    assert all(torch.equal(weight, found[name]) for name, weight in linears(result.model).items())
+
+
+def test_nothing_is_kept_unless_a_folder_is_named(tiny_folder, sizes, tmp_path, runs_root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prune(tiny_folder, method="base", **sizes)
+    assert list(tmp_path.iterdir()) == []
+    prune(tiny_folder, method="base", runs="kept", **sizes)
+    (folder,) = (tmp_path / "kept").iterdir()
+    assert Run(folder).state() == "finished" and not runs_root.exists()
+
+
+def test_settings_of_torch_are_given_back(tiny_folder, sizes):
+    precision = torch.get_float32_matmul_precision()
+    torch.set_num_threads(2)
+    torch.set_float32_matmul_precision("high")
+    try:
+        prune(tiny_folder, method="base", **sizes)
+        assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (2, "high")
+    finally:
+        torch.set_num_threads(1)
+        torch.set_float32_matmul_precision(precision)
+
+
+def test_unknown_option_is_a_sentence(tiny_folder):
+    with pytest.raises(SDSError, match="has no option sampels"):
+        prune(tiny_folder, sampels=3)
+
+
+def test_progress_names_the_work_and_counts_blocks(tiny_folder, sizes, capsys):
+    prune(tiny_folder, method="base", **sizes)
+    shown = capsys.readouterr().err
+    assert "Perplexity, sparse: 100%" in shown and "3/3" in shown
+
+
+def test_importing_the_package_loads_neither_torch_nor_pandas():
+    code = "import sds_core, sys; sys.exit(bool({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=NOTEBOOK.parents[1]).returncode == 0
+
+
+def test_package_has_no_other_attributes():
+    with pytest.raises(AttributeError, match="has no attribute 'prun'"):
+        _ = sds_core.prun
+
+
+def test_notebook_runs(tiny_folder, sizes):
+    """Its cells in order; after the cell of parameters, those of a model that takes a second."""
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    names: dict = {}
+    for cell in cells:
+        exec("".join(cell["source"]), names)
+        if "parameters" in cell["metadata"].get("tags", []):
+            names |= {"model": str(tiny_folder), "sizes": sizes}
+    assert list(names["base"].perplexity.index) == ["dense", "sparse"]
+    assert names["written"].shape[1] > names["prompt"]["input_ids"].shape[1]
+    assert all(cell["outputs"] == [] for cell in cells)
