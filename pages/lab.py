@@ -23,13 +23,6 @@ SHARES = tuple(f"{share / 20:g}" for share in range(21))
 """Values of α."""
 SIZE = 15
 """Pixels of the type in the picture."""
-STYLE = """<style>
-.st-key-beside-lab h1 { font-size: 24px; line-height: 30px; font-weight: 600; letter-spacing: -0.01em; padding: 0; }
-.st-key-beside-lab { gap: 10px; padding-top: 8px; }
-.st-key-beside-lab p { font-size: 15px; line-height: 21px; }
-.st-key-beside-lab :is(.stSlider, .stButtonGroup) * { color: inherit !important; }
-@media (min-width: 901px) { .st-key-lab { display: grid; grid-template-columns: 270px minmax(0, 1fr); gap: 40px; } }
-</style>"""
 
 
 @st.cache_resource(show_spinner=False)
@@ -149,7 +142,7 @@ def picture(found: Course) -> None:
 def page() -> None:
     """Controls on the left, the picture on the right."""
     found = None
-    with st.container(key="lab"):
+    with st.container(key="columns"):
         with st.container(key="beside-lab"):
             st.html("<h1>What does the dense phase do?</h1>")
             with st.spinner("Loading the engine …"):
@@ -180,5 +173,4 @@ def page() -> None:
 
 
 layout.compact(size=SIZE)
-st.html(STYLE)
 page()

@@ -23,7 +23,17 @@ COMPACT = """<style>
 [data-testid=stElementContainer]:has(.unseen) {{ position: absolute; }}
 .unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
 [class*=st-key-beside] {{ zoom: {zoom}; }}
+.st-key-columns h1 {{ font-size: 24px; line-height: 30px; font-weight: 600; letter-spacing: -0.01em; padding: 0;
+  margin: 0 0 6px; }}
+.st-key-columns > * > [class*=st-key-beside] {{ gap: 10px; padding-top: 8px; }}
+.st-key-columns [class*=st-key-beside] p {{ font-size: 15px; line-height: 21px; }}
+.st-key-columns :is(.stSlider, .stButtonGroup) * {{ color: inherit !important; }}
+@media (min-width: 901px) {{
+  .st-key-columns {{ display: grid; grid-template-columns: 270px minmax(0, 1fr); gap: 36px; }}
+}}
 </style>"""
+"""A container with the key `columns` holds words and widgets at the left, their key beginning with `beside`, and a
+picture at the right."""
 TOP, BOTTOM = 50, 8
 """Pixels above and below a compact page; a projector shows no navigation, and leaves `BOTTOM` above it."""
 PROJECTED = 20

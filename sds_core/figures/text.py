@@ -22,35 +22,26 @@ UNEXPECTED = style.STAGE_COLOURS["dense"]
 SHOWN = (-FULL, -FULL / 2, 0.0, FULL / 2, FULL)
 """Differences that the legend shows."""
 FIRST = "the first token: nothing comes before it to expect it from"
-BOX = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.75"
+BOX = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6"
 
 
-def read(result: TextResult, number: int) -> str:
-    """One prompt, once for every model, beside each other where there is room, its tokens in colour."""
+def beside(result: TextResult, number: int, sampled: bool = False) -> str:
+    """Return a card for every model: how it reads one prompt, its tokens in colour, and how it continues it.
+
+    Args:
+        result: of a query.
+        number: of the prompt, from 0.
+        sampled: whether the sampled continuation is shown instead of the greedy one, which is faded as far as it is
+            the dense model's text too.
+    """
     pieces = result.pieces[number]
     (name, dense), *others = _prompts(result, number)
-    cards = [_card(name, f"mean loss {dense.mean:.2f} nats", _surprises(pieces, name, dense))]
+    cards = [_card(name, f"{dense.mean:.2f} nats a token", _surprises(pieces, name, dense), *_goes_on(dense, sampled))]
     for name, reading in others:
-        note = f"mean loss {reading.mean:.2f} nats, {reading.mean - dense.mean:+.2f} against dense"
-        cards.append(_card(name, note, _differences(pieces, name, reading, dense)))
+        note = f"{reading.mean:.2f} nats a token, {reading.mean - dense.mean:+.2f}"
+        read = _differences(pieces, name, reading, dense)
+        cards.append(_card(name, note, read, *_goes_on(reading, sampled, dense)))
     return _grid(cards)
-
-
-def written(result: TextResult, number: int) -> str:
-    """The continuations of one prompt, model by model, faded as far as it is the dense model's text too."""
-    (name, dense), *others = _prompts(result, number)
-    cards = [_card(name, _counted(dense.continuation), _continuation(dense.continuation, 0))]
-    for name, reading in others:
-        same = reading.agreed(dense)
-        note = f"{_counted(reading.continuation)}, as dense for {same}"
-        cards.append(_card(name, note, _continuation(reading.continuation, same)))
-    return _grid(cards)
-
-
-def sampled(result: TextResult, number: int) -> str:
-    """The sampled continuations of one prompt, model by model."""
-    drawn = [(name, reading.sampled or ()) for name, reading in _prompts(result, number)]
-    return _grid([_card(name, _counted(tokens), _continuation(tokens, 0)) for name, tokens in drawn])
 
 
 def _prompts(result: TextResult, number: int) -> list[tuple[str, PromptReading]]:
@@ -63,8 +54,8 @@ def legend() -> str:
     steps = [_mark(f"&ensp;{above:+.0f}&ensp;" if above else "&ensp;0&ensp;", *_shade(above)) for above in SHOWN]
     grey = _mark("&ensp;not expected&ensp;", UNEXPECTED, STRONGEST)
     return (
-        f'<div style="line-height: 2">Against the dense model, nats: expected more {"".join(steps)} expected less. '
-        f"Dense model: {grey}</div>"
+        f'<div style="line-height: 1.7; font-size: 14px">Nats against the dense model: expected more {"".join(steps)} '
+        f"expected less. Dense model: {grey}</div>"
     )
 
 
@@ -84,9 +75,19 @@ def _differences(pieces: Sequence[str], name: str, reading: PromptReading, dense
     return _text(tokens, name)
 
 
+def _goes_on(reading: PromptReading, sampled: bool, dense: PromptReading | None = None) -> tuple[str, str]:
+    """Return what is said of a continuation, and the continuation."""
+    if sampled:
+        drawn = reading.sampled or ()
+        return f"draws {_counted(drawn)}", _continuation(drawn, 0)
+    same = reading.agreed(dense) if dense else 0
+    note = f"adds {_counted(reading.continuation)}"
+    return note + (f", {same} as dense" if dense else ""), _continuation(reading.continuation, same)
+
+
 def _continuation(tokens: Sequence[str], same: int) -> str:
     shared, own = "".join(tokens[:same]), "".join(tokens[same:])
-    return f'<div style="{BOX}">…<span style="opacity: 0.62">{html(shared)}</span><span>{html(own)}</span></div>'
+    return f'<div style="{BOX}">…<span style="opacity: 0.7">{html(shared)}</span><span>{html(own)}</span></div>'
 
 
 def _counted(tokens: Sequence[str]) -> str:
@@ -115,13 +116,17 @@ def _text(tokens: list[str], name: str) -> str:
     return f'<div role="img" aria-label="{html(label)}" style="{BOX}">{"".join(tokens)}</div>'
 
 
-def _card(name: str, note: str, body: str) -> str:
-    head = f'<div style="font-weight: 600">{html(name)}</div><div style="opacity: 0.75">{html(note)}</div>'
-    style = "border: 1px solid rgba(128, 128, 128, 0.35); border-radius: 0.4rem; padding: 0.75rem"
-    return f'<section aria-label="{html(name)}" style="{style}">{head}{body}</section>'
+def _card(name: str, note: str, read: str, follows: str, written: str) -> str:
+    """A model's card; its five parts stand in line with those of the cards beside it."""
+    quiet = '<div style="opacity: 0.75">{}</div>'.format
+    head = f'<div style="font-weight: 600; font-size: 15px">{html(name)}</div>{quiet(html(note))}'
+    look = "border-top: 2px solid rgba(128, 128, 128, 0.35); padding-top: 6px; display: grid; row-gap: 4px"
+    lines = "grid-row: span 5; grid-template-rows: subgrid"
+    body = f"{head}{read}{quiet(html(follows))}{written}"
+    return f'<section aria-label="{html(name)}" style="{look}; {lines}">{body}</section>'
 
 
 def _grid(cards: list[str]) -> str:
     """Cards beside each other, as many in a row as the page has room for."""
-    style = "display: grid; gap: 0.75rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr))"
-    return f'<div style="{style}">{"".join(cards)}</div>'
+    look = "display: grid; gap: 4px 16px; grid-template-columns: repeat(auto-fit, minmax(9.6rem, 1fr)); font-size: 14px"
+    return f'<div style="{look}">{"".join(cards)}</div>'

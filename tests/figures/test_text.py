@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from sds_core.figures import text as figures
+from sds_core.figures import text_means
 from tests.readings import reading
 from tests.readings import result as text_result
 
@@ -49,54 +50,70 @@ def opacity(span):
 def test_hostile_texts_stay_texts():
     losses = (1.0,) * (len(HOSTILE) - 1)
     asked = result(HOSTILE, losses, losses, continuation=HOSTILE)
-    read, written = Parsed(figures.read(asked, 0)), Parsed(figures.written(asked, 0))
-    for parsed in (read, written):
-        assert {tag for tag, _ in parsed.tags} == {"div", "section", "span"}
-        assert {name for _, attributes in parsed.tags for name in attributes} <= {
-            "title",
-            "style",
-            "role",
-            "aria-label",
-        }
-    assert len(read.spans) == 2 * len(HOSTILE) and len(written.spans) == 4
+    drawn, means = Parsed(figures.beside(asked, 0)), Parsed(text_means.means(asked))
+    assert {tag for tag, _ in drawn.tags} == {"div", "section", "span"} and {tag for tag, _ in means.tags} == {"div"}
+    allowed = {"title", "style", "role", "aria-label"}
+    assert {name for _, attributes in drawn.tags + means.tags for name in attributes} <= allowed
+    assert len(drawn.spans) == 2 * len(HOSTILE) + 4
     visible = "".join(HOSTILE[:6]).replace("\n", "↵\n").replace("\t", "⇥\t") + "·x"
-    assert "".join(read.text).count(visible) == 2 and "".join(written.text).count("".join(HOSTILE)) == 2
-    assert "<b>one" in read.text
+    assert "".join(drawn.text).count(visible) == 2 and "".join(drawn.text).count("".join(HOSTILE)) == 2
+    assert "<b>one" in drawn.text and "<b>one" in means.text
 
 
 def test_colours_follow_the_difference_in_loss():
-    parsed = Parsed(figures.read(result("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0)), 0))
-    dense, spans = parsed.spans[:5], parsed.spans[5:]
+    parsed = Parsed(figures.beside(result("abcde", LOSSES, (3.0, 1.0, 2.0, 99.0)), 0))
+    tokens = [span for span in parsed.spans if "title" in span]
+    dense, spans = tokens[:5], tokens[5:]
     assert [opacity(span) for span in spans] == [0, 0.3, 0.3, 0, 0.6]
     reds = [spans[i]["style"].partition("rgba(")[2].split(",")[0] for i in (1, 2)]
     assert reds == [str(int(colour[1:3], 16)) for colour in (figures.LESS, figures.MORE)]
     assert spans[1]["title"] == "'b': 3.00 nats, +2.00 against the dense model’s 1.00"
     assert "-2.00 against" in spans[2]["title"] and "the first token" in spans[0]["title"]
     assert [opacity(span) for span in dense] == [0, 0.05, 0.15, 0.1, 0.05] and dense[2]["title"] == "'c': 3.00 nats"
-    assert "mean loss 26.25 nats, +24.50 against dense" in parsed.text
+    assert "26.25 nats a token, +24.50" in parsed.text
 
 
 def test_a_continuation_counts_tokens_shared_with_dense():
     continuations = {"dense": ("w", "x", "y"), "one": ("w", "z"), "two": ("q",)}
     readings = [reading(name, (1.0,), continuation=tokens) for name, tokens in continuations.items()]
-    parsed = Parsed(figures.written(text_result(*readings), 0))
-    notes = ["3 tokens", "2 tokens, as dense for 1", "1 token, as dense for 0"]
-    assert [text for text in parsed.text if "token" in text] == notes
-    assert parsed.text[-2:] == ["…", "q"] and parsed.text[-7:-4] == ["…", "w", "z"]
+    parsed = Parsed(figures.beside(text_result(*readings), 0))
+    notes = ["adds 3 tokens", "adds 2 tokens, 1 as dense", "adds 1 token, 0 as dense"]
+    assert [text for text in parsed.text if text.startswith("adds")] == notes
+    assert parsed.text[-2:] == ["…", "q"] and ["…", "w", "z"] in [parsed.text[i : i + 3] for i in range(20)]
 
 
-def test_each_prompt_has_its_pictures():
+def test_each_prompt_has_its_cards():
     readings = [reading(name, (1.0,), (2.0, 5.0), sampled=(f"<{name}>",)) for name in ("dense", "one")]
     asked = text_result(*readings, pieces=[["a", "b"], ["c", "d", "e"]], temperature=0.5)
-    assert [len(Parsed(figures.read(asked, number)).spans) for number in (0, 1)] == [4, 6]
-    assert "mean loss 3.50 nats" in Parsed(figures.read(asked, 1)).text
-    drawn = Parsed(figures.sampled(asked, 1))
-    assert drawn.text.count("<one>") == 1 and drawn.text.count("1 token") == 2
+    drawn = [Parsed(figures.beside(asked, number)) for number in (0, 1)]
+    assert [sum("title" in span for span in parsed.spans) for parsed in drawn] == [4, 6]
+    assert "3.50 nats a token" in drawn[1].text and "<one>" not in drawn[1].text
+    sampled = Parsed(figures.beside(asked, 1, sampled=True)).text
+    assert sampled.count("<one>") == 1 and sampled.count("draws 1 token") == 2
+
+
+def test_means_stand_where_their_differences_are():
+    """Differences of the prompts' totals are 2 and 6 over 2 tokens each: the mean is 2, its error √2·√(4+4)/4 = 1."""
+    readings = [reading("dense", (1.0, 1.0), (1.0, 1.0)), reading("Wanda", (2.0, 2.0), (4.0, 4.0))]
+    parsed = Parsed(text_means.means(text_result(*readings)))
+    assert "+2.00 ± 1.00" in parsed.text and "nats a token above dense (1.00) ± standard error" in parsed.text[-1]
+    zero, bar, dot = (
+        re.search(r"left: (?:calc\()?([\d.]+)%", t["style"]) for _, t in parsed.tags if "left:" in t.get("style", "")
+    )
+    assert [float(mark[1]) for mark in (zero, bar, dot)] == [2.0, 2.0, 50.0]
+
+
+def test_one_prompt_has_no_bar():
+    readings = [reading("dense", (1.0, 1.0)), reading("Wanda", (0.5, 1.0))]
+    parsed = Parsed(text_means.means(text_result(*readings)))
+    assert "−0.25" in parsed.text and "±" not in "".join(parsed.text)
+    assert sum("height: 4px" in attributes.get("style", "") for _, attributes in parsed.tags) == 0
 
 
 @pytest.mark.parametrize("pieces", ["", "x"])
 def test_texts_without_a_loss(pieces):
-    assert len(Parsed(figures.read(result(pieces, (), ()), 0)).spans) == 2 * len(pieces)
+    parsed = Parsed(figures.beside(result(pieces, (), ()), 0))
+    assert sum("title" in span for span in parsed.spans) == 2 * len(pieces)
 
 
 def luminance(rgb):

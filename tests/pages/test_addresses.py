@@ -8,7 +8,7 @@ PARAMETERS = {
     "compare": ("runs", "a", "b"),
     "micro": ("seed", "step", "pruner"),
     "studio": ("experiment", "layer", "round", "stage", "run", "show"),
-    "text": ("runs", "prompt", "tokens", "temperature", "sampling-seed"),
+    "text": ("runs", "prompts", "prompt", "tokens", "temperature", "sampling-seed"),
     "lab": ("run", "layer", "round"),
     "walk": ("guess", "shown", "question"),
 }

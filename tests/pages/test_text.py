@@ -53,29 +53,39 @@ def job(own):
 
 
 def opened(app, run, **more):
-    at = app(PAGE, **{"runs": run.id, "prompt": PROMPT, **more})
+    at = app(PAGE, **{"runs": run.id, "prompts": PROMPT, **more})
     assert not at.exception
     return at
 
 
 def drawn(at):
-    return "".join(element.proto.body for element in at.get("html"))
+    """What is drawn of an answer."""
+    return "".join(element.proto.body for element in at.get("html") if "<section" in element.proto.body)
 
 
 def test_without_runs_it_says_what_to_do_and_shows_the_example(runs, app):
     at = app(PAGE)
-    assert not at.exception and at.title[0].value == "What does the difference sound like?"
-    assert "None of the runs here has its weights" in at.info[0].value
+    assert not at.exception and "None of the runs here has its weights" in texts(at)
     assert [link.proto.page for link in at.get("page_link")][-2:] == ["start", "studio"]
     shown = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    assert [code.value for code in at.code] == shown["prompts"]
+    assert at.segmented_control(key="text-prompt").options == [f"Prompt {n + 1}" for n in range(len(shown["prompts"]))]
     assert all(reading["name"] in drawn(at) for reading in shown["readings"])
+
+
+def test_one_prompt_is_in_view_and_the_address_names_it(runs, app):
+    shown = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    at = app(PAGE, prompt="2")
+    assert list(at.dataframe[0].value["token"]) == [repr(piece)[1:-1] for piece in shown["pieces"][1]]
+    at.segmented_control(key="text-prompt").set_value(4).run()
+    assert address(at, "prompt") == "4"
+    assert list(at.dataframe[0].value["token"]) == [repr(piece)[1:-1] for piece in shown["pieces"][3]]
+    assert "“prompt=9” in the address" in app(PAGE, prompt="9").error[0].value
 
 
 def test_runs_without_weights_are_not_offered(own, app):
     for run in own:
         shutil.rmtree(run.folder / "phase3")
-    assert "None of the runs here has its weights" in app(PAGE).info[0].value
+    assert "None of the runs here has its weights" in texts(app(PAGE))
 
 
 def test_it_opens_with_the_runs_of_one_model_and_the_examples_text(own, app, started):
@@ -83,15 +93,15 @@ def test_it_opens_with_the_runs_of_one_model_and_the_examples_text(own, app, sta
     assert not at.exception and not at.error
     assert sorted(at.multiselect(key="text-runs").value) == sorted(run.id for run in own)
     prompts = json.loads(EXAMPLE.read_text(encoding="utf-8"))["prompts"]
-    assert at.text_area(key="text-prompt").value == "\n\n".join(prompts) and started == []
+    assert at.text_area(key="text-prompts").value == "\n\n".join(prompts) and started == []
     asked = TextQuery(runs=tuple(at.multiselect(key="text-runs").value), prompts=tuple(prompts))
     assert at.code[0].value == asked.command()
 
 
 def test_the_button_starts_one_process_with_the_question_in_the_address(own, app, started):
     at = app(PAGE, runs=own[0].id)
-    at.text_area(key="text-prompt").set_value(PROMPT).run()
-    assert address(at, "prompt") == PROMPT and address(at, "runs") == own[0].id
+    at.text_area(key="text-prompts").set_value(PROMPT).run()
+    assert address(at, "prompts") == PROMPT and address(at, "runs") == own[0].id
     at.number_input(key="text-tokens").set_value(3).run()
     assert address(at, "tokens") == "3"
     at.button(key="ask").click().run()
@@ -138,7 +148,7 @@ def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, job, ap
 
 
 def test_prompts_are_parted_by_blank_lines(own, app, started):
-    at = app(PAGE, runs=own[0].id, prompt="one\ntwo\n\n\n  three\n \nfour\n", temperature="0.7", tokens="3")
+    at = app(PAGE, runs=own[0].id, prompts="one\ntwo\n\n\n  three\n \nfour\n", temperature="0.7", tokens="3")
     at.number_input(key="text-seed").set_value(5).run()
     assert address(at, "sampling-seed") == "5" and address(at, "temperature") == "0.7"
     prompts = ("one\ntwo", "  three", "four")
@@ -151,11 +161,24 @@ def test_a_result_is_shown_at_once_and_nothing_of_it_is_markup(own, job, app, st
     at = opened(app, own[0])
     assert not at.error and "<b>" not in drawn(at) and "<i>" not in drawn(at)
     assert "&lt;b&gt;bold&lt;/b&gt;" in drawn(at) and "&lt;i&gt;" in drawn(at) and started == []
-    first, second = (table.value for table in at.dataframe)
-    assert list(first["token"]) == list(RESULT.pieces[0]) and list(second["token"]) == ["x", "y"]
+    first = at.dataframe[0].value
+    assert list(first["token"]) == list(RESULT.pieces[0])
     assert list(first["SDS · Wanda − dense"])[1:] == [2.0, -0.5]
     at.button(key="ask").click().run()
     assert started == []
+
+
+def test_greedy_and_sampled_continuations_take_turns(own, app, started):
+    query = TextQuery(runs=(own[0].id,), prompts=(PROMPT,), temperature=0.5)
+    folder = TextJob.of(query).folder
+    folder.mkdir(parents=True)
+    how = {"continuation": ("greedily",), "sampled": ("drawn",)}
+    answer = result(reading("dense", (1.0,), **how), reading("Wanda", (2.0,), **how), temperature=0.5)
+    (folder / "result.json").write_text(json.dumps(to_json(answer)))
+    at = opened(app, own[0], temperature="0.5")
+    assert "greedily" in drawn(at) and "drawn" not in drawn(at)
+    at.segmented_control(key="text-continued").set_value("sampled").run()
+    assert address(at, "continued") == "sampled" and "drawn" in drawn(at) and "greedily" not in drawn(at)
 
 
 def test_the_judgement_is_by_the_mean_over_prompts(own, job, app, started):
@@ -173,13 +196,13 @@ def test_a_broken_answer_is_a_sentence(own, job, app):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ({"prompt": ""}, "There is no text to read."),
-        ({"prompt": " \n "}, "There is no text to read."),
-        ({"prompt": "x" * 9000}, "The text in the address has 9000 characters, 8100 are allowed: the rest is cut off"),
-        ({"prompt": "x" * 1200}, "The text has 1200 characters; allowed: 1000 at most"),
-        ({"prompt": "x\n\n" * 9}, "There are too many prompts"),
+        ({"prompts": ""}, "There is no text to read."),
+        ({"prompts": " \n "}, "There is no text to read."),
+        ({"prompts": "x" * 9000}, "The text in the address has 9000 characters, 8100 are allowed: the rest is cut off"),
+        ({"prompts": "x" * 1200}, "The text has 1200 characters; allowed: 1000 at most"),
+        ({"prompts": "x\n\n" * 9}, "There are too many prompts"),
         ({"temperature": "hot"}, "“temperature=hot” in the address is not one of 0, 0.1"),
-        ({"prompt": "a\x00b"}, "holds something that is no character"),
+        ({"prompts": "a\x00b"}, "holds something that is no character"),
         ({"tokens": "1000"}, "“tokens=1000” in the address is no whole number from 1 to 200"),
         ({"runs": ""}, "The number of runs is out of range"),
         ({"runs": "../x"}, "There is no finished run with weights “../x”"),
