@@ -29,8 +29,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
+from sds_core.models.linear import Linear
 from sds_core.models.stream import Stream, capture, logits
-from sds_core.models.structure import Linear, find_blocks
+from sds_core.models.structure import find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from tests.models.families import plain_logits, randomised, texts
 

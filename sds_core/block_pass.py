@@ -17,9 +17,10 @@ from sds_core.layer_result import LayerResult
 from sds_core.models.block_change import BlockChange
 from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
 from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.linear import Linear
 from sds_core.models.observation import Observed, observe, observe_groups
 from sds_core.models.stream import Stream, capture
-from sds_core.models.structure import Block, Linear, ModelStructure
+from sds_core.models.structure import Block, ModelStructure
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.stages import Stages
@@ -204,6 +205,7 @@ class BlockPass:
             problem=LayerProblem(weight, observed.gram, shift),
             held_out=LayerProblem(weight, observed.held_out) if observed.held_out else None,
             pattern=pattern,
+            scarcity=observed.scarcity,
             prior=self.plan.prior(linear) if self.plan.prior else Stages(),
         )
         solved = self.plan.solve(layer)

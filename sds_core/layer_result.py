@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from sds_core.models.structure import Linear
+from sds_core.models.linear import Linear
 from sds_core.pruning.gram import Gram
-from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.layer_problem import LayerProblem, Pruned, Scarcity
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.redense import Round
 from sds_core.pruning.stages import Stages
@@ -20,10 +20,11 @@ class LayerResult:
 
     linear: Linear
     problem: LayerProblem
-    """The dense weight and the Gram matrix as observed, not shrunk."""
+    """The dense weight and the Gram matrix as observed; shrunk only where tokens are scarce (`Observed`)."""
     held_out: LayerProblem | None
     """The same on windows that no solver sees, with the dense layer's own outputs as target."""
     pattern: Pattern
+    scarcity: Scarcity = ""
     prior: Stages = field(default_factory=Stages)
     """Weights from earlier passes."""
     stages: Stages = field(default_factory=Stages)

@@ -18,7 +18,8 @@ from torch import Tensor
 from sds_core.block_pass import BlockDone, PassPlan, PriorResults, run_pass
 from sds_core.errors import SDSError
 from sds_core.layer_result import LayerResult
-from sds_core.models.structure import SHARED, Block, Linear, ModelStructure
+from sds_core.models.linear import SHARED, Linear
+from sds_core.models.structure import Block, ModelStructure
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.methods import Method
 from sds_core.pruning.pattern import Pattern

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from sds_core.block_pass import BlockDone
 from sds_core.layer_result import LayerResult
-from sds_core.models.structure import Block, Linear, find_blocks
+from sds_core.models.linear import Linear
+from sds_core.models.structure import Block, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.methods import SDS, Method, SDSAdmm
 from sds_core.pruning.pattern import parse_pattern

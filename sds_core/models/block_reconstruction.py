@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from sds_core.errors import SDSError
 from sds_core.models.block_change import BlockChange
 from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.linear import Linear
 from sds_core.models.stream import Stream, on_device
-from sds_core.models.structure import Block, Linear, hidden_of
+from sds_core.models.structure import Block, hidden_of
 from sds_core.pruning.layer_problem import Pruned
 
 RATE = 0.0015
@@ -73,13 +74,10 @@ def adjust_block(
         free = {linear: pruned[linear.label].weight.float().clone().requires_grad_() for linear in block.linears}
 
         def error(window: int) -> Tensor:
-            weights = {
-                f"{linear.label}.weight": linear.laid_out((weight * pruned[linear.label].mask).to(linear.weight.dtype))
-                for linear, weight in free.items()
-            }
+            masked = {linear: weight * pruned[linear.label].mask for linear, weight in free.items()}
             target = wanted[window].to(stream.device)
             args, kwargs = stream.arguments(window)
-            made = hidden_of(torch.func.functional_call(block.module, weights, args, kwargs)).float()
+            made = hidden_of(torch.func.functional_call(block.module, _parameters(masked), args, kwargs)).float()
             return ((made - target).square().sum(-1) / target.square().sum(-1).clamp_min(1e-12)).mean()
 
         def judge() -> float:
@@ -99,6 +97,19 @@ def adjust_block(
         return dict(pruned), change
     found = {linear.label: weight.detach() * pruned[linear.label].mask for linear, weight in free.items()}
     return {label: Pruned(weight, pruned[label].mask) for label, weight in found.items()}, change
+
+
+def _parameters(weights: Mapping[Linear, Tensor]) -> dict[str, Tensor]:
+    """Return a block's parameters by name, given weights (R, C) of its linears; other experts' are as they are."""
+    found: dict[str, Tensor] = {}
+    experts: dict[str, list[Tensor]] = {}
+    for linear, weight in weights.items():
+        stored = linear.laid_out(weight.to(linear.weight.dtype))
+        if linear.expert is None:
+            found[linear.place] = stored
+        else:
+            experts.setdefault(linear.place, list(linear.parameter.data))[linear.expert] = stored
+    return found | {place: torch.stack(slices) for place, slices in experts.items()}
 
 
 def _descend(

@@ -5,7 +5,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from sds_core.errors import SDSError
-from sds_core.models.structure import SHARED, Linear, ModelStructure
+from sds_core.models.linear import SHARED, Linear
+from sds_core.models.structure import ModelStructure
 
 SHOWN = 8
 """Number of names shown where a pattern matches none."""
@@ -26,11 +27,12 @@ def exclude_layers(structure: ModelStructure, patterns: Sequence[str]) -> ModelS
     if not patterns:
         return structure
     linears = [linear for block in structure.blocks for linear in block.linears]
-    weights = {linear.name: id(linear.module.weight) for linear in linears}
+    weights = {linear.name: linear.identity for linear in linears}
+    modules = dict(structure.model.named_modules())
     for name, why in structure.excluded.items():
-        if why == SHARED:
-            weights[name] = id(structure.model.get_submodule(name).weight)
-    by_weight: dict[int, str] = {}
+        if why == SHARED and name in modules:
+            weights[name] = id(modules[name].weight), None
+    by_weight = dict[tuple[int, int | None], str]()
     for pattern in patterns:
         matching = [weight for name, weight in weights.items() if fnmatchcase(name, pattern)]
         if not matching:

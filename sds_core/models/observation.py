@@ -3,10 +3,11 @@
 `observe` sees a block as it is. `observe_groups` shows one group of linears after the other, those that share an input
 together, each behind the groups that were solved and written before it. Where memory allows, that takes one forward in
 all: the forward of every window pauses at a group's inputs and goes on, through the new weights, once the group is
-solved. Otherwise the block is replayed up to each group in turn. Both give the same numbers.
+solved. Otherwise, and where experts take turns within the forward, the block is replayed up to each group in turn. Both
+give the same numbers.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 from sds_core.errors import SDSError
 from sds_core.models.device import available_memory
 from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.inputs import watching_inputs
+from sds_core.models.linear import Linear
 from sds_core.models.stream import Stream, on_device
-from sds_core.models.structure import Linear, hooked
 from sds_core.pruning.gram import Gram, GramAccumulator
+from sds_core.pruning.layer_problem import Scarcity
 
 PAUSED_SIZE = 10
 """Size of what a paused forward holds at most, in units of its hidden states: residual, normalised input, gate, up."""
@@ -31,26 +34,37 @@ class Observed:
     """The calibration statistics of one input tensor."""
 
     gram: Gram
+    """An expert's is of the tokens routed to it, shrunk towards its diagonal if they are fewer than its inputs, and the
+    identity, whose pruning is by magnitude, if there are none."""
     pull: Tensor | None
     """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream runs beside."""
     held_out: Gram | None
-    """The Gram matrix of the held-out windows."""
+    """The Gram matrix of the held-out windows, if any of their tokens reached these inputs."""
+    scarcity: Scarcity = ""
 
 
 class _Sums:
-    """Accumulators for the inputs of some linears, those of held-out windows apart."""
+    """Accumulators for the inputs of some linears, those of held-out windows apart.
+
+    An expert sees the tokens that are routed to it, in the dense model others than in the pruned one: it has no
+    teacher's inputs to be paired with where it does not see all tokens of a window.
+    """
 
     def __init__(self, heads: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
         self._heads, self._seen = heads, len(stream.hidden) - held_out
+        self._window_tokens = stream.hidden[0].shape[-2]
         columns = {linear.label: linear.shape[1] for linear in heads}
         block = stream.structure.blocks[stream.position]
         self._outputs = {head.label: sum(x.shape[0] for x in block.linears if x.input == head.label) for head in heads}
+        self._device = stream.device
         self._own = {label: GramAccumulator(c, stream.device, cross=cross) for label, c in columns.items()}
         self._held_out = {label: GramAccumulator(c, stream.device) for label, c in columns.items() if held_out}
 
     def add(self, label: str, window: int, inputs: Tensor, dense_inputs: Tensor | None = None) -> None:
         if window < self._seen:
-            self._own[label].add(inputs, dense_inputs)
+            routed = inputs.numel() // inputs.shape[-1] < self._window_tokens
+            paired = dense_inputs is not None and dense_inputs.shape == inputs.shape and not routed
+            self._own[label].add(inputs, dense_inputs if paired else inputs)
         else:
             self._held_out[label].add(inputs)
 
@@ -59,12 +73,19 @@ class _Sums:
         found = dict[str, Observed]()
         for linear in self._heads:
             own, other = self._own.pop(linear.label), self._held_out.pop(linear.label, None)
-            found[linear.label] = Observed(
-                gram=own.gram(linear.name, self._outputs[linear.label]),
-                pull=own.pull(),
-                held_out=other.gram(linear.name) if other else None,
-            )
+            found[linear.label] = self._one(linear, own, other if other and other.tokens else None)
         return found
+
+    def _one(self, linear: Linear, own: GramAccumulator, other: GramAccumulator | None) -> Observed:
+        outputs, columns = self._outputs[linear.label], linear.shape[1]
+        held_out = other.gram(linear.name) if other else None
+        if not own.tokens:
+            identity = torch.eye(columns, device=self._device)
+            return Observed(Gram(identity, linear.name, outputs), None, held_out, "no tokens")
+        gram = own.gram(linear.name, outputs)
+        if own.tokens >= min(columns, self._seen * self._window_tokens):
+            return Observed(gram, own.pull(), held_out)
+        return Observed(gram.shrunk(1 - own.tokens / columns), own.pull(), held_out, "few tokens")
 
 
 def heads_of(linears: Sequence[Linear]) -> list[Linear]:
@@ -96,16 +117,15 @@ def observe(
     block, store = stream.structure.blocks[stream.position], stream.structure.store
     dense = teacher_block or block.module
     heads = heads_of(linears or block.linears)
-    labels = [linear.label for linear in heads]
     sums = _Sums(heads, stream, held_out, cross=teacher is not None)
     outputs, teacher_outputs = store.hidden_states(), store.hidden_states()
     with on_device(block.module, stream.device, store), on_device(dense, stream.device, store):
         for window in range(len(stream.hidden)):
             dense_inputs: dict[str, Tensor] = {}
             if teacher is not None:
-                with _inputs(dense, labels, run_to_end) as dense_inputs:
+                with _inputs(dense, heads, run_to_end) as dense_inputs:
                     teacher_outputs.append(teacher.replay(window, dense).cpu())
-            with _inputs(block.module, labels, run_to_end) as inputs:
+            with _inputs(block.module, heads, run_to_end) as inputs:
                 outputs.append(stream.replay(window).cpu())
             for label, seen in inputs.items():
                 sums.add(label, window, seen, dense_inputs.get(label))
@@ -119,17 +139,16 @@ class _AllSeen(Exception):
 
 
 @contextmanager
-def _inputs(block: nn.Module, labels: Collection[str], run_to_end: bool) -> Iterator[dict[str, Tensor]]:
+def _inputs(block: nn.Module, linears: Sequence[Linear], run_to_end: bool) -> Iterator[dict[str, Tensor]]:
     """The inputs of a block's linears, by label, as they are called inside the `with`, which may end at the last."""
-    modules = {block.get_submodule(label): label for label in labels}
     found: dict[str, Tensor] = {}
 
-    def note(module: nn.Module, args: tuple, kwargs: dict, result: object) -> None:
-        found[modules[module]] = args[0]
-        if len(found) == len(modules) and not run_to_end:
+    def note(label: str, inputs: Tensor) -> None:
+        found[label] = inputs
+        if len(found) == len(linears) and not run_to_end:
             raise _AllSeen
 
-    with suppress(_AllSeen), hooked(list(modules), note):
+    with suppress(_AllSeen), watching_inputs(block, linears, note):
         yield found
 
 
@@ -157,7 +176,7 @@ def observe_groups(
     Raises:
         SDSError: the block calls its linears in an order that depends on the text.
     """
-    if not _fits(stream, teacher):
+    if not _fits(stream, teacher) or any(linear.expert is not None for group in groups for linear in group):
         for group in groups:
             yield observe(stream, teacher, teacher_block, held_out, group, group is groups[-1])[0]
         if pass_through:

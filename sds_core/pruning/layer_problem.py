@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sds_core.pruning.gram import Gram, GramAccumulator
 from sds_core.pruning.linalg import inner
+
+Scarcity = Literal["", "few tokens", "no tokens"]
+"""Whether fewer calibration tokens than the layer has inputs were routed to it, or none; for experts only."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.models.cache import file_sha256
-from sds_core.models.structure import Block, Linear
+from sds_core.models.linear import Linear
+from sds_core.models.structure import Block
 from sds_core.models.tensor_files import save_tensors
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.stages import Stage, StageWeight

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Annotated, Literal, TypeVar
 
 from sds_core.models.block_change import BlockChange
+from sds_core.pruning.layer_problem import Scarcity
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
@@ -115,6 +116,7 @@ class LayerSummary:
     """Weights that the last mask prunes."""
     weights: Count = 0
     """Weights that the last mask covers; 0 where there is none."""
+    scarcity: Scarcity = ""
 
 
 @dataclass(frozen=True, kw_only=True)

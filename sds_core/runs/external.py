@@ -9,8 +9,9 @@ from torch import Tensor
 from sds_core.errors import SDSError
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.find_model import find_model
+from sds_core.models.linear import Linear
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.models.structure import Linear, ModelStructure, find_blocks
+from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM, Pattern, find_pattern, holds
 from sds_core.pruning.registry import NO_PRUNER
@@ -43,15 +44,14 @@ class ExternalCheckpoint:
             raise SDSError("the checkpoint is the dense model itself", got=folder, cure="name two folders")
         self._refuse_other_shapes(folder, its, mine)
         self.structure = find_blocks(self.loaded.model)
-        modules: Any = self.loaded.model.get_submodule
         self._linears = {
-            linear.name: replace(linear, module=modules(linear.name))
+            linear.name: replace(linear, module=linear.module_in(self.loaded.model))
             for block in structure.blocks
             for linear in block.linears
         }
         if not self.pruned_layers():
             raise self._nothing_pruned(folder)
-        layers = {f"{name}.weight" for name in self._linears}
+        layers = {linear.parameter_name for linear in self._linears.values()}
         self.other_differing_tensors = [
             name for name in mine if name not in layers and not _same(its[name], mine[name])
         ]
@@ -72,7 +72,7 @@ class ExternalCheckpoint:
         some = ", ".join(zeros[:3]) + (" …" if len(zeros) > 3 else "")
         return SDSError(
             f"{share:.2%} of all weights of {folder} are zero, but no prunable layer {few}: the zeros are in {some}",
-            cure="only linear layers can be looked at; experts that are stored as one tensor cannot",
+            cure="only the layers inside the blocks can be looked at, not embeddings, heads or routers",
         )
 
     @staticmethod

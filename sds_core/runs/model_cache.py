@@ -1,7 +1,6 @@
 """The runs of one process share a model, its dense weights and windows of text: each is loaded or made once."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
@@ -83,8 +82,8 @@ class ModelCache:
         self._windows.clear()
         self._changed = False
         if self._keep_dense:
-            linears: list[Any] = [linear.module for block in self._structure.blocks for linear in block.linears]
-            self._loaded.store.keep_dense(linear.weight for linear in linears)
+            linears = [linear for block in self._structure.blocks for linear in block.linears]
+            self._loaded.store.keep_dense(dict.fromkeys(linear.parameter for linear in linears))
         self._key = key
 
     def _cached_windows(self, make: Callable[..., Tensor], text: str, *settings: int | str) -> Tensor:

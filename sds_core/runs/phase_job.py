@@ -72,4 +72,5 @@ def _summary(solved: LayerResult, rows: list[LayerRow], earlier: LayerSummary | 
         loss=(earlier.loss if earlier else {}) | loss,
         pruned=int((~masks[-1]).sum()) if masks else 0,
         weights=masks[-1].numel() if masks else 0,
+        scarcity=solved.scarcity,
     )

@@ -195,6 +195,7 @@ def _result(
         zeros=(external.structure if external else context.structure).count_zeros(),
         excluded=context.structure.excluded,
         other_differing_tensors=tuple(external.other_differing_tensors) if external else (),
+        scarce=dict(Counter(layer.scarcity for layer in layers if layer.scarcity)),
         chosen=dict(Counter(layer.chosen for layer in layers if layer.chosen)),
         reconstruction=ReconstructionSummary.of_blocks([b.reconstruction for b in of_last if b.reconstruction]),
         seconds=_by_phase((block.phase, block.seconds) for block in blocks),

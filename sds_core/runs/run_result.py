@@ -1,10 +1,11 @@
 """A finished run in numbers: the content of its `result.json`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from sds_core.models.block_change import BlockChange
+from sds_core.pruning.layer_problem import Scarcity
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
 from sds_core.runs.events import Count, MeasuredPerplexity, Seconds, Software, TextWindows
@@ -53,6 +54,8 @@ class RunResult:
     """Linear layers inside blocks that are not pruned, by full name, and why."""
     other_differing_tensors: tuple[str, ...] = ()
     """Tensors of an external checkpoint, outside the layers that can be pruned, that are not the dense model's."""
+    scarce: dict[Scarcity, Count] = field(default_factory=dict)
+    """Experts that few or no calibration tokens were routed to."""
     chosen: dict[str, Count]
     """Layers by the candidate that the early exit kept."""
     reconstruction: ReconstructionSummary | None = None

@@ -142,12 +142,27 @@ RECURRENT: dict[str, dict[str, Any]] = {
 """Families whose cache is not that of attention alone, or that have none."""
 
 
+ROUTED = {**LLAMA, "head_dim": 8, "num_experts_per_tok": 2}
+MIXTURES: dict[str, dict[str, Any]] = {
+    "mixtral": {**ROUTED, "num_local_experts": 4},
+    "qwen3_moe": {**ROUTED, "num_experts": 8, "moe_intermediate_size": 24},
+    "gpt_oss": {**ROUTED, "num_local_experts": 4, "sliding_window": WINDOW},
+    "llama4_text": {**ROUTED, "num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 40}
+    | {"interleave_moe_layer_step": 1},
+    "deepseek_v3": {**ROUTED, "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "moe_intermediate_size": 24}
+    | {"first_k_dense_replace": 1, "q_lora_rank": 16, "kv_lora_rank": 16, "num_key_value_heads": 4}
+    | {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
+    "jetmoe": {**LLAMA, "kv_channels": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+}
+"""Families whose experts are stored as one parameter for each projection; gpt_oss and llama4_text transpose them."""
+
+
 def build_any(name: str, **changes: Any) -> PreTrainedModel:
-    """A tiny model of one of `FAMILIES` or `RECURRENT`, as `build` makes them."""
+    """A tiny model of one of `FAMILIES`, `RECURRENT` or `MIXTURES`, as `build` makes them."""
     if name in FAMILIES:
         return build(name, **changes)
     options = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    config = AutoConfig.for_model(name, **options | RECURRENT[name] | changes)
+    config = AutoConfig.for_model(name, **options | (RECURRENT | MIXTURES)[name] | changes)
     return randomised(AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32))
 
 

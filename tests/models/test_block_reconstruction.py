@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
 from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
+from sds_core.models.linear import Linear
 from sds_core.models.stream import capture
-from sds_core.models.structure import Linear, ModelStructure, find_blocks, hidden_of
+from sds_core.models.structure import ModelStructure, find_blocks, hidden_of
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM
 from tests.models.families import CASES, build, texts

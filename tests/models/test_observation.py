@@ -8,9 +8,10 @@ from torch import nn
 
 from sds_core.errors import SDSError
 from sds_core.models import observation
+from sds_core.models.linear import Linear
 from sds_core.models.observation import observe, observe_groups
 from sds_core.models.stream import Stream, capture, logits
-from sds_core.models.structure import Linear, ModelStructure, find_blocks
+from sds_core.models.structure import ModelStructure, find_blocks
 from tests.models.families import FAMILIES, build, plain_inputs, plain_logits, texts
 from tests.models.test_stream import CPU, halve
 

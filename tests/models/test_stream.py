@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sds_core.models.linear import Linear
 from sds_core.models.stream import Stream, capture, logits
-from sds_core.models.structure import Linear, find_blocks
+from sds_core.models.structure import find_blocks
 from tests.models.families import CASES, WINDOW, build, plain_logits, texts
 
 CPU = torch.device("cpu")

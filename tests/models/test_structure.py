@@ -10,7 +10,8 @@ from transformers import LlamaConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from sds_core.errors import SDSError
-from sds_core.models.structure import SHARED, Block, find_blocks
+from sds_core.models.linear import SHARED
+from sds_core.models.structure import Block, find_blocks
 from tests.models.families import FAMILIES, VOCABULARY, build
 
 
