@@ -74,6 +74,8 @@ def results(result: RunResult, held_out: bool) -> None:
         f"{result.pruned:,} of {result.prunable:,} prunable weights; the model has {result.total:,} in all, of which "
         f"{100 * result.zero_share:.2f} % are exactly zero."
     )
+    if result.scarce_tokens:
+        st.markdown(result.scarce_tokens)
     if result.chosen:
         counts = " and ".join(
             f"{CHOSEN.get(name) or layout.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"

@@ -100,6 +100,8 @@ def _show(run: Run, worker: Worker, shown: int) -> None:
             print(f"error: {_died(run, ended)}", file=sys.stderr)  # not raised: other runs may have other workers
             return
         time.sleep(0.2)
+    if (result := run.result()) and result.scarce_tokens:
+        _print(result.scarce_tokens)
     _print(f"{time.monotonic() - began:.0f} s")
 
 

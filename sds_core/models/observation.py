@@ -10,17 +10,15 @@ give the same numbers.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from greenlet import GreenletExit, getcurrent, greenlet
 from torch import Tensor, nn
 
-from sds_core.errors import SDSError
 from sds_core.models.device import available_memory
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.inputs import watching_inputs
 from sds_core.models.linear import Linear
+from sds_core.models.paused_forwards import PausedForwards, paused
 from sds_core.models.stream import Stream, on_device
 from sds_core.pruning.gram import Gram, GramAccumulator
 from sds_core.pruning.layer_problem import Scarcity
@@ -187,12 +185,12 @@ def observe_groups(
     labels = [head.label for head in heads]
     with ExitStack() as stack:
         stack.enter_context(on_device(block, stream.device, store))
-        own = stack.enter_context(_paused(stream, block, labels))
-        dense: _PausedForwards | None = None
+        own = stack.enter_context(paused(stream, block, labels))
+        dense: PausedForwards | None = None
         if teacher is not None:
             assert teacher_block is not None
             stack.enter_context(on_device(teacher_block, stream.device, store))
-            dense = stack.enter_context(_paused(teacher, teacher_block, labels))
+            dense = stack.enter_context(paused(teacher, teacher_block, labels))
         for place, head in enumerate(heads):
             sums = _Sums([head], stream, held_out, cross=dense is not None)
             for window in range(len(stream.hidden)):
@@ -212,79 +210,3 @@ def _fits(stream: Stream, teacher: Stream | None) -> bool:
         return False
     size = sum(hidden.nbytes for hidden in stream.hidden) * (1 if teacher is None else 2)
     return PAUSED_SIZE * size < available_memory(stream.device) / 2
-
-
-class _Pause(NamedTuple):
-    """A forward waits in front of a linear."""
-
-    place: int
-    inputs: Tensor
-
-
-class _PausedForwards:
-    """The forwards of all windows through one block, each running up to one of the block's linears at a time."""
-
-    def __init__(self, stream: Stream, block: nn.Module, labels: Sequence[str]):
-        self._stream = stream
-        self._places = {block.get_submodule(label): place for place, label in enumerate(labels)}
-        self._forwards = [greenlet(lambda window: stream.replay(window, block)) for _ in stream.hidden]
-        self._waiting: list[_Pause | Tensor | None] = [None] * len(self._forwards)
-        self._seen: list[set[int]] = [set() for _ in self._forwards]
-        self._window, self._now = 0, 0
-
-    def pause(self, module: nn.Module, args: tuple) -> None:
-        """Called in front of a linear, inside a forward: hand its inputs over and wait."""
-        place, seen = self._places[module], self._seen[self._window]
-        if place not in seen:
-            if place < self._now:
-                raise SDSError(
-                    "a block calls its layers in an order that depends on the text, so they cannot be solved one "
-                    "behind the other",
-                    cure="use --no-sequential",
-                )
-            seen.add(place)
-            getcurrent().parent.switch(_Pause(place, args[0]))
-
-    def inputs(self, window: int, place: int) -> Tensor | None:
-        """Let a forward go on up to a linear; returns the inputs there (1, T, C), or None if it does not call it."""
-        self._now = place
-        while (waiting := self._go_on(window)) is None or (isinstance(waiting, _Pause) and waiting.place < place):
-            self._waiting[window] = None
-        reached = isinstance(waiting, _Pause) and waiting.place == place
-        return waiting.inputs if reached and isinstance(waiting, _Pause) else None
-
-    def outputs(self) -> HiddenStates:
-        """Let all forwards go on to the end; returns the block's outputs."""
-        self._now = len(self._places)
-        found = self._stream.structure.store.hidden_states()
-        for window in range(len(self._forwards)):
-            while not isinstance(end := self._go_on(window), Tensor):
-                self._waiting[window] = None
-            found.append(end.cpu())
-            self._waiting[window] = None
-        return found
-
-    def _go_on(self, window: int) -> _Pause | Tensor | None:
-        """Return the pause or result of a forward, running it if it is not waiting."""
-        if self._waiting[window] is None:
-            self._window, forward = window, self._forwards[window]
-            with torch.no_grad():
-                self._waiting[window] = forward.switch() if forward else forward.switch(window)
-        return self._waiting[window]
-
-    def close(self) -> None:
-        """End the forwards that still wait."""
-        with torch.no_grad():  # what a forward sets for this thread must not outlive it
-            for forward in self._forwards:
-                if forward and not forward.dead:
-                    forward.throw(GreenletExit)
-
-
-@contextmanager
-def _paused(stream: Stream, block: nn.Module, labels: Sequence[str]) -> Iterator[_PausedForwards]:
-    forwards = _PausedForwards(stream, block, labels)
-    with ExitStack() as stack:
-        stack.callback(forwards.close)
-        for label in labels:
-            stack.callback(block.get_submodule(label).register_forward_pre_hook(forwards.pause).remove)
-        yield forwards

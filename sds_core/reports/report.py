@@ -157,7 +157,8 @@ def _page(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame)
 def _sentence(result: RunResult) -> str:
     pruned = f"{result.pruned:,} of {result.prunable:,} prunable weights ({100 * result.sparsity:.2f} %)"
     share = f"{100 * result.model_sparsity:.2f} % of all {result.total:,}"
-    return f"Pruned are {pruned}, which is {share}. Exactly zero are {100 * result.zero_share:.2f} % of all."
+    zero = f"Exactly zero are {100 * result.zero_share:.2f} % of all."
+    return f"Pruned are {pruned}, which is {share}. {zero} {result.scarce_tokens}".rstrip()
 
 
 def _perplexities(result: RunResult) -> str:

@@ -55,7 +55,7 @@ class RunResult:
     other_differing_tensors: tuple[str, ...] = ()
     """Tensors of an external checkpoint, outside the layers that can be pruned, that are not the dense model's."""
     scarce: dict[Scarcity, Count] = field(default_factory=dict)
-    """Experts that few or no calibration tokens were routed to."""
+    """Expert layers that few or no calibration tokens were routed to."""
     chosen: dict[str, Count]
     """Layers by the candidate that the early exit kept."""
     reconstruction: ReconstructionSummary | None = None
@@ -90,6 +90,20 @@ class RunResult:
         return self.zeros / self.total
 
     @property
+    def scarce_tokens(self) -> str:
+        """Sentences on the experts that few or no calibration tokens were routed to; empty if there are none."""
+        few, none = self.scarce.get("few tokens", 0), self.scarce.get("no tokens", 0)
+        found = []
+        if few:
+            found.append(
+                f"{_experts(few)} got fewer calibration tokens than inputs: correlations between inputs count for "
+                "less there."
+            )
+        if none:
+            found.append(f"{_experts(none)} got no calibration tokens: only the size of their weights counted.")
+        return " ".join([*found, "More samples reach more experts."] if found else [])
+
+    @property
     def dense_perplexity(self) -> MeasuredPerplexity:
         """Perplexity of the dense model."""
         return self.perplexity["dense"]
@@ -119,3 +133,7 @@ class RunResult:
         if len({(len(one.losses), one.tokens) for one in result.perplexity.values()}) > 1:
             raise ValueError("perplexities are of different windows")
         return result
+
+
+def _experts(count: int) -> str:
+    return f"{count} expert {'layer' if count == 1 else 'layers'}"

@@ -2,6 +2,8 @@
 in. Expected inputs come from hooks on the experts' module and its own arguments."""
 
 import copy
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from transformers import PreTrainedModel
 from sds_core.layer_result import LayerResult
 from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
 from sds_core.models.exclude import exclude_layers
+from sds_core.models.load import load_model
 from sds_core.models.observation import observe, observe_groups
 from sds_core.models.products import watching_products
 from sds_core.models.stream import capture, logits
@@ -263,3 +266,16 @@ def test_products_are_told_with_their_matrix_as_outputs_by_inputs() -> None:
         assert torch.equal(seen[place][0], weight) and torch.equal(seen[place][1], tokens)
     assert torch.equal(seen[5][0], stack[0].T) and torch.equal(seen[5][1], batches[0, [0, 2, 3, 4]])
     assert torch.equal(seen[6][0], stack[1].T) and torch.equal(seen[6][1], batches[1])
+
+
+def test_experts_that_rest_on_disk_are_found_and_observed_alike(tmp_path: Path, tiny_folder: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    build_any("gpt_oss", vocab_size=288).save_pretrained(folder)
+    seen = []
+    for weights in ("memory", "disk"):
+        loaded = load_model(str(folder), weights=weights)
+        structure = find_blocks(loaded.model, loaded.store)
+        seen.append(observe(capture(structure, texts(3), CPU))[0])
+        assert len(expert_labels(structure, 1)) == 8 and loaded.store.kind == weights
+    assert seen[0].keys() == seen[1].keys()
+    assert all(torch.equal(one.gram.matrix, seen[1][label].gram.matrix) for label, one in seen[0].items())

@@ -10,6 +10,7 @@ from sds_core.errors import SDSError
 from sds_core.models import observation
 from sds_core.models.linear import Linear
 from sds_core.models.observation import observe, observe_groups
+from sds_core.models.paused_forwards import paused
 from sds_core.models.stream import Stream, capture, logits
 from sds_core.models.structure import ModelStructure, find_blocks
 from tests.models.families import FAMILIES, build, plain_inputs, plain_logits, texts
@@ -219,7 +220,7 @@ def test_an_order_that_depends_on_the_text_is_refused() -> None:
         def replay(self, window: int, module: nn.Module) -> torch.Tensor:
             return module(self.hidden[window])
 
-    with observation._paused(Replays(), block, ["first", "second"]) as forwards:
+    with paused(Replays(), block, ["first", "second"]) as forwards:
         assert forwards.inputs(0, 0) is not None and forwards.inputs(1, 0) is None
         with pytest.raises(SDSError, match=r"order that depends on the text.*--no-sequential"):
             for window in (0, 1):

@@ -19,7 +19,7 @@ from sds_core.reports.export import export
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.new_run import create
 from tests.conftest import byte_level_tokenizer
-from tests.models.families import LLAMA, build, randomised
+from tests.models.families import LLAMA, build, build_any, randomised
 from tests.models.folders import change_config, change_weights
 from tests.models.gguf_files import write_gguf
 from tests.small_runs import config, finish
@@ -47,6 +47,9 @@ CASES = {
     "fused qkv": lambda: build("gpt_neox", **TOKENS),
     "bf16": half,
     "experts and routers": routers,
+    "experts in one tensor": lambda: build_any("mixtral", **TOKENS),
+    "experts transposed": lambda: build_any("gpt_oss", **TOKENS),
+    "experts all multiplied at once": lambda: build_any("llama4_text", **TOKENS),
 }
 
 
@@ -69,7 +72,7 @@ def check(source: Path, out: Path, text: Path) -> PreTrainedModel:
             kept = stored.sparse(linear)
             assert torch.equal(linear.weight.float(), kept.weight) and not kept.weight[~kept.mask].any()
             zeros += int((linear.weight == 0).sum())
-            names.add(f"{linear.name}.weight")
+            names.add(linear.parameter_name)
     assert zeros == run.result().pruned == run.result().prunable // 2
     theirs = dense.state_dict()
     assert all(torch.equal(t, theirs[name]) for name, t in exported.state_dict().items() if name not in names)

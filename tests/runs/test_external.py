@@ -14,12 +14,13 @@ from sds_core.comparison.outcomes import outcome_of
 from sds_core.comparison.ranking import rank
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
+from sds_core.models.structure import find_blocks
 from sds_core.reports.export import export, pruned_model
 from sds_core.reports.report import rendered
 from sds_core.runs import external, layer_stats
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import BlockFinished, of_kind
-from sds_core.runs.external import external_config
+from sds_core.runs.external import ExternalCheckpoint, external_config
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import ids, open_run
 from tests.conftest import byte_level_tokenizer
@@ -174,13 +175,13 @@ def prune_2_of_4(weight):
 
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory):
-    """A Mixtral whose experts are stored as one tensor each way, and copies pruned 2:4 in the experts alone and also in
-    the attention, with their numbers of zeros."""
+    """A Mixtral whose experts are stored as one tensor each way, and copies pruned 2:4 in the routers alone, also in
+    the experts, and also in the attention, with their numbers of zeros."""
     folder = tmp_path_factory.mktemp("mixture")
     options = LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2, "vocab_size": 288}
     model = randomised(AutoModelForCausalLM.from_config(AutoConfig.for_model("mixtral", **options)))
     zeros = {}
-    for name, part in (("dense", ()), ("experts", ("experts",)), ("both", ("experts", "self_attn"))):
+    for name, part in (("dense", ()), ("routers", ("gate",)), ("experts", ("experts",)), ("all", ("self_attn",))):
         for key, parameter in model.named_parameters():
             if any(f".{word}." in key for word in part):
                 prune_2_of_4(parameter.data)
@@ -195,22 +196,29 @@ def test_zeros_in_experts_are_told_beside_those_of_the_mask(mixture, tiny_folder
     folder, zeros = mixture
     texts = f"--calibration {tiny_folder}/text.txt@0-4000 --evaluation {tiny_folder}/text.txt@5000-9000 --partial"
     monkeypatch.setattr("sds_core.commands.follow.launch", launch_here)
-    assert (
-        main(["inspect", str(folder / "both"), "--dense", str(folder / "dense"), *texts.split(), *SMALL.split()]) == 0
-    )
+    assert main(["inspect", str(folder / "all"), "--dense", str(folder / "dense"), *texts.split(), *SMALL.split()]) == 0
     (run,) = map(open_run, ids())
-    result, (count, total) = run.result(), zeros["both"]
-    attention = 3 * (32 * 32 * 2 + 16 * 32 * 2)
-    assert (result.pruned, result.prunable) == (attention // 2, attention)
+    result, (count, total) = run.result(), zeros["all"]
+    prunable = 3 * (32 * 32 * 2 + 16 * 32 * 2 + 4 * 3 * 32 * 48)
+    assert (result.pruned, result.prunable) == (prunable // 2, prunable)
     assert (result.zeros, result.total) == (count, total) and count / total > 0.35
     assert f"prunable weights are zero (50.0000%), {count:,} of all {total:,} ({count / total:.4%})" in (
         capsys.readouterr().out
     )
 
 
-def test_a_checkpoint_pruned_in_its_experts_alone_is_refused_with_their_share(mixture):
+def test_a_checkpoint_pruned_in_its_experts_alone_is_opened(mixture):
+    folder, _ = mixture
+    assert look(folder / "experts", folder / "dense").config.pattern == "2:4"
+    dense = load_model(str(folder / "dense"))
+    pruned = ExternalCheckpoint(str(folder / "experts"), dense, find_blocks(dense.model)).pruned_layers()
+    assert len(pruned) == 3 * 4 * 2 and all(".mlp.experts." in name for name in pruned)
+    assert all((mask.view(len(mask), -1, 4).sum(-1) == 2).all() for mask in pruned.values())
+
+
+def test_a_checkpoint_pruned_in_its_routers_alone_is_refused_with_their_share(mixture):
     folder, zeros = mixture
-    count, total = zeros["experts"]
-    where = r"model\.layers\.0\.mlp\.experts\.(gate_up|down)_proj \(50\.00%\)"
+    count, total = zeros["routers"]
+    where = r"model\.layers\.0\.mlp\.gate\.weight \(50\.00%\)"
     with pytest.raises(SDSError, match=f"{count / total:.2%} of all weights of .* are zero, but no .* {where}"):
-        look(folder / "experts", folder / "dense")
+        look(folder / "routers", folder / "dense")

@@ -94,16 +94,20 @@ def test_a_text_named_for_both_is_halved_and_the_record_says_how(tiny_folder):
     assert run.config.calibration == "python-docs", "what was asked for stays as it was written"
 
 
-def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(tiny_folder, tmp_path):
-    routed = shutil.copytree(tiny_folder, tmp_path / "routed")
-    settings = json.loads((routed / "config.json").read_text())
+@pytest.fixture
+def routed(tiny_folder, tmp_path):
+    """The tiny model as a mixture of four experts."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "routed")
+    settings = json.loads((folder / "config.json").read_text())
+    settings = {name: value for name, value in settings.items() if name not in ("model_type", "architectures")}
     experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(
-            "mixtral", **{k: v for k, v in settings.items() if k not in ("model_type", "architectures")} | experts
-        )
-    )
-    model.save_pretrained(routed)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model("mixtral", **settings | experts)).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(routed, monkeypatch):
+    monkeypatch.setattr("sds_core.models.structure.stacks", lambda model: {})  # as if experts could not be told
     attention, others = 2 * 32 * 32 + 2 * 16 * 32, 4 * 3 * 32 * 48 + 4 * 32  # others: the experts and their router
     run = create(config(routed, method="base"))
     work_here([run])
@@ -113,6 +117,31 @@ def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(tiny_fold
     done = finish(create(config(routed, method="base", partial=True)))
     assert done.result().prunable == 3 * attention
     assert done.model().matrices == 3 * (attention + others)
+
+
+def test_a_mixture_is_pruned_recorded_and_resumed_like_any_other(routed, monkeypatch):
+    run = finish(create(config(routed, samples=2, length=16)))
+    result, record = run.result(), layer_stats.load(run.folder)
+    experts = {f"mlp.experts.{e}.{name}" for e in range(4) for name in ("gate_up_proj", "down_proj")}
+    assert experts < set(record["linear"]) and record["linear"].nunique() == 12
+    assert result.pruned * 2 == result.prunable == 3 * (2 * 32 * 32 + 2 * 16 * 32 + 4 * 3 * 32 * 48)
+    last = [block for block in of_kind(run.log.read(), BlockFinished) if block.stage == result.last]
+    few = [layer.linear for block in last for layer in block.layers if layer.scarcity == "few tokens"]
+    assert few and all("experts" in label for label in few) and result.scarce["few tokens"] == len(few)
+    assert f"{len(few)} expert layers got fewer calibration tokens" in result.scarce_tokens
+
+    again = create(config(routed, samples=2, length=16))
+    save = checkpoint.save
+
+    def cancel_after_one(run, stage, block, tensors):
+        run.cancel()
+        return save(run, stage, block, tensors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", cancel_after_one)
+        work_here([again])
+    assert again.state() == "cancelled"
+    assert same(weights(finish(again)), weights(run))
 
 
 def test_an_export_never_overwrites(finished, tmp_path):

@@ -23,6 +23,20 @@ def test_shares_are_those_of_the_counts():
 
 
 @pytest.mark.parametrize(
+    ("scarce", "said"),
+    [
+        ({}, ""),
+        ({"few tokens": 1}, "1 expert layer got fewer calibration tokens than inputs"),
+        ({"no tokens": 2}, "2 expert layers got no calibration tokens"),
+    ],
+)
+def test_experts_with_scarce_tokens_are_told(scarce, said):
+    result = run_result(scarce=scarce)
+    assert RunResult.parse(json.dumps(to_json(result))) == result
+    assert result.scarce_tokens.startswith(said) and bool(result.scarce_tokens) == bool(said)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"perplexity": {"dense": PLAIN["perplexity"]["dense"]}}, "perplexity.final is missing"),
