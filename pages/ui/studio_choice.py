@@ -218,7 +218,7 @@ def _take_over(experiment: Experiment | None) -> None:
             options.shared()
             options.apply_to_methods(PRESETS[QUICK], [])
             st.session_state.setdefault(PRUNERS, ["wanda"])
-            st.session_state.setdefault(METHODS, ["sds-admm"])
+            st.session_state.setdefault(METHODS, ["sds"])
             st.session_state.setdefault(CONTROLS, [])
         return
     options.shared()
@@ -232,7 +232,7 @@ def _take_over(experiment: Experiment | None) -> None:
     st.session_state[PRUNERS] = [one.pruner for one in variants if one.method == BASE]
     st.session_state[CONTROLS] = [name for name in _methods(controls=True) if name in used]
     methods = [name for name in _methods(controls=False) if name in used]
-    st.session_state[METHODS] = methods or ([] if st.session_state[CONTROLS] else ["sds-admm"])
+    st.session_state[METHODS] = methods or ([] if st.session_state[CONTROLS] else ["sds"])
 
 
 def _apply_preset() -> None:
