@@ -60,9 +60,10 @@ def prune_live() -> str:
         SDSError: it cannot be made or started.
     """
     from sds_core.runs.examples import first_phase
-    from sds_core.runs.experiment import BASE, Experiment, Variant, experiments
+    from sds_core.runs.experiment import Experiment, experiments
     from sds_core.runs.launch_phases import launch_phase
     from sds_core.runs.plugins import load_registry
+    from sds_core.runs.variant import BASE, Variant
 
     first, *_ = first_phase()
     experiment = next((one for one in experiments() if one.name == LIVE), Experiment(LIVE, first))

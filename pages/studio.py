@@ -11,7 +11,8 @@ from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
-    from sds_core.runs.experiment import Experiment, Variant
+    from sds_core.runs.experiment import Experiment
+    from sds_core.runs.variant import Variant
 
 layout.routed()
 

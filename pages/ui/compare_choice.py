@@ -1,4 +1,4 @@
-"""What Compare offers: an experiment, or all finished runs that can be paired; the choice is in the address."""
+"""The runs that Compare offers: those of an experiment, or all that can be paired; the choice is in the address."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARAMETERS = ("experiment", "runs", "ref", "a", "layer")
 
 @dataclass(frozen=True)
 class Choice:
-    """What can be compared."""
+    """The runs that can be compared."""
 
     offered: list[Group]
     more: list[Group]

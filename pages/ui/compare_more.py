@@ -1,4 +1,4 @@
-"""What stands below Compare's picture: the numbers as a table and a file, commands, sweeps, and what is left out."""
+"""Below Compare's picture: the numbers as a table and a file, commands, sweeps, and the runs left out."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from sds_core.comparison.ranking import Group, claim_between
 from sds_core.figures.palette import palette
 from sds_core.pruning.perplexity import Perplexity, bounded_exp, mean_over_runs
 from sds_core.pruning.perplexity import compare as compared
-from sds_core.runs.experiment import BASE
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.names import pattern_of
 from sds_core.runs.run_folder import open_run
+from sds_core.runs.variant import BASE
 
 MOST = 8
 """Configurations in view at once."""

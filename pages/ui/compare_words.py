@@ -8,8 +8,8 @@ from dataclasses import replace
 from pages.ui.pictures.compare import Answer
 from sds_core.comparison.claims import Claim, Verdict, numbers
 from sds_core.comparison.ranking import Group
-from sds_core.runs.experiment import BASE
 from sds_core.runs.names import called
+from sds_core.runs.variant import BASE
 
 CHECKPOINT = "checkpoint"
 """The method of a checkpoint that was pruned elsewhere."""

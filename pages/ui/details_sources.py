@@ -8,10 +8,11 @@ from pages.ui.model_layers import Model
 from pages.ui.pictures import details
 from sds_core.figures.palette import palette
 from sds_core.pruning.titles import pruner_title
-from sds_core.runs.experiment import BASE, Experiment, Variant
+from sds_core.runs.experiment import Experiment
 from sds_core.runs.experiment_record import PHASE_OF, ExperimentRecord, RunRecord
 from sds_core.runs.names import name_of
 from sds_core.runs.run_folder import Run
+from sds_core.runs.variant import BASE, Variant
 
 
 def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tuple[list[Source], Model]:

@@ -15,7 +15,8 @@ from sds_core.errors import SDSError
 from sds_core.runs.experiment_record import ExperimentRecord
 
 if TYPE_CHECKING:
-    from sds_core.runs.experiment import Experiment, Variant
+    from sds_core.runs.experiment import Experiment
+    from sds_core.runs.variant import Variant
 
 KEY = "studio"
 LIVE = ("queued", "running")

@@ -15,7 +15,8 @@ from sds_core.pruning.titles import pruner_title
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
     from sds_core.runs.config import RunConfig
-    from sds_core.runs.experiment import Experiment, Variant
+    from sds_core.runs.experiment import Experiment
+    from sds_core.runs.variant import Variant
 
 MODEL, PATTERN = "option-model", "option-pattern"
 PRUNERS, METHODS, CONTROLS = "studio-pruners", "studio-methods", "studio-controls"
@@ -53,7 +54,7 @@ def opened(known: list[Experiment]) -> Experiment | None:
 
 def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | None:
     """Show the choices; None, with the reason on the page, where they contradict each other."""
-    from sds_core.runs.experiment import BASE, Variant
+    from sds_core.runs.variant import BASE, Variant
 
     _take_over(experiment)
     names = list(dict.fromkeys([*pruners.names, *st.session_state[PRUNERS]]))
@@ -79,7 +80,7 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
 def _methods(controls: bool) -> list[str]:
     """Return the two forms of SDS, or the methods without a dense phase, their controls."""
     from sds_core.pruning.methods import METHODS as KNOWN
-    from sds_core.runs.experiment import stepped_methods
+    from sds_core.runs.variant import stepped_methods
 
     return [name for name in stepped_methods() if KNOWN[name].redenses != controls]
 
@@ -205,8 +206,9 @@ def _settings() -> RunConfig:
 
 def _take_over(experiment: Experiment | None) -> None:
     """Let the widgets show an experiment that was just opened; on a first visit the quick preset."""
-    from sds_core.runs.experiment import BASE, SHARED, WORKING
+    from sds_core.runs.experiment import SHARED, WORKING
     from sds_core.runs.presets import PRESETS
+    from sds_core.runs.variant import BASE
 
     shown = experiment.name if experiment else ""
     if st.session_state.get("studio of") == shown:

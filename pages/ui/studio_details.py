@@ -14,8 +14,9 @@ from sds_core.errors import SDSError
 if TYPE_CHECKING:
     from pages.ui.details_numbers import Reader, Source
     from pages.ui.pictures.component import Pick
-    from sds_core.runs.experiment import Experiment, Variant
+    from sds_core.runs.experiment import Experiment
     from sds_core.runs.run_folder import Run
+    from sds_core.runs.variant import Variant
 
 ASKED = "details"
 """In the address while the dialog is open, beside `run`, `stage`, `layer` and `round`, which the Studio has too."""

@@ -14,10 +14,10 @@ from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.events import MeasuredPerplexity, Measuring
-from sds_core.runs.experiment import BASE, Variant
 from sds_core.runs.experiment_record import PHASE_OF, RunRecord, StageRecord
 from sds_core.runs.layer_numbers import HIGH, LOW, LayerNumbers
 from sds_core.runs.progress import duration
+from sds_core.runs.variant import BASE, Variant
 
 if TYPE_CHECKING:
     from sds_core.runs.experiment_record import ExperimentRecord

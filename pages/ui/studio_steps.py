@@ -10,7 +10,8 @@ from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
-    from sds_core.runs.experiment import Experiment, Variant
+    from sds_core.runs.experiment import Experiment
+    from sds_core.runs.variant import Variant
 
 LABELS = {1: "Prune", 2: "Re-dense", 3: "Prune again"}
 """The button of each phase."""

@@ -38,7 +38,7 @@ class Round:
     number: int
     redense: State
     pruned: State
-    """What the base pruner makes of it."""
+    """The layer pruned by the base pruner alone."""
     returned: float
     """Median size in `redense` of the weights that the first prune has removed, relative to their dense size."""
 

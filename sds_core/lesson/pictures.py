@@ -55,7 +55,7 @@ class Distribution:
     zeros: float = 0.0
     """Share of its weights in the end."""
     sketches: tuple[list[float], ...] = ()
-    """What `after` might have been."""
+    """The shapes to choose from before `after` is shown."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ class Share:
     top: int
     """End of the ruler, if the answer lies well before it."""
     of: str
-    """What the share is taken of, said beside the prediction."""
+    """The whole of which the share is taken, said beside the prediction."""
     picture: str
-    """What is drawn, and what was done to it, for the caption."""
+    """The caption: the layer drawn, and the step it went through."""
     near: bool = False
     """Whether weights near zero are counted, and marked in a distribution; else entries of a mask are."""
 

@@ -27,7 +27,7 @@ MOST_VALUES = 50_000_000
 ENCRYPTED = 1
 """The bit of an entry's flags that says so."""
 BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-"""What `zipfile` raises on damaged archives."""
+"""Exceptions of `zipfile` on damaged archives."""
 
 
 def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -> None:

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from sds_core.errors import SDSError
 from sds_core.runs import examples
-from sds_core.runs.experiment import BASE
 from sds_core.runs.layer_numbers import LayerNumbers, block_files, read_block
+from sds_core.runs.variant import BASE
 
 MODEL = "demo"
 """The one model whose files cannot have changed since."""

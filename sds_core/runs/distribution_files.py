@@ -88,7 +88,7 @@ MOST_UNFOLDED = 40
 SMALL = 1_000_000
 """Values that a file of any size may hold."""
 BROKEN = (OSError, ValueError, KeyError, TypeError, NotImplementedError, OverflowError, pa.ArrowException)
-"""What the library raises on damaged files."""
+"""Exceptions of the library on damaged files."""
 
 
 def save(path: Path, rows: Sequence[LayerRow]) -> None:

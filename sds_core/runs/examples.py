@@ -6,9 +6,10 @@ from pathlib import Path
 from sds_core.runs.archive import pack, packed_id, unpack
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
-from sds_core.runs.experiment import BASE, Experiment, Variant
+from sds_core.runs.experiment import Experiment
 from sds_core.runs.run_folder import Run, root
 from sds_core.runs.sweep import DEMO
+from sds_core.runs.variant import BASE, Variant
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""

@@ -10,68 +10,24 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.pruning.methods import METHODS, make_method
+from sds_core.pruning.methods import METHODS
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run, every_run
+from sds_core.runs.variant import BASE, Variant
 
-BASE = "base"
-"""The method of a base pruner alone; its variant ends with phase 1."""
 SHARED = tuple(name for name in FIXED_BY_PARENT if name != "pruner")
 """The options that are the same in all runs of an experiment."""
 WORKING = ("device", "threads", "weights", "keep_weights", "partial")
 """Options that change no outcome: every phase may set them anew."""
 PREFERRED = ("finished", "running", "queued", "cancelled", "interrupted", "new", "failed")
 """Of several runs of one phase the first of these states counts, of equal ones the newest."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way through the phases: a base pruner alone, or a method that goes on from it."""
-
-    method: str
-    pruner: str
-    options: dict[str, int | float] = field(default_factory=dict)
-    """Options of the method that differ from its defaults."""
-
-    def __post_init__(self) -> None:
-        make_method(self.method, self.options)
-
-    @property
-    def base(self) -> Variant:
-        """The base pruner that this variant starts from."""
-        return Variant(BASE, self.pruner)
-
-    @property
-    def phases(self) -> tuple[int, ...]:
-        """The phases it goes through."""
-        return METHODS[self.method].phases()
-
-    def before(self, phase: int) -> int:
-        """Return the phase that goes before one of its phases but the first."""
-        return self.phases[self.phases.index(phase) - 1]
-
-    @property
-    def name(self) -> str:
-        """Its name in a URL, apart from its options."""
-        return self.pruner if self.method == BASE else f"{self.method}-{self.pruner}"
-
-    def same_as(self, config: RunConfig) -> bool:
-        """Whether a run has this variant's method, pruner and options."""
-        if (config.method, config.pruner) != (self.method, self.pruner):
-            return False
-        return config.made_method() == make_method(self.method, self.options)
-
-
-def stepped_methods() -> list[str]:
-    """Return the methods that go on from a base pruner's run: the two forms of SDS first, then the controls."""
-    return sorted((name for name, one in METHODS.items() if one.finishes), key=lambda name: not METHODS[name].redenses)
 
 
 @dataclass(frozen=True)

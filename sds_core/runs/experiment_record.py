@@ -10,11 +10,12 @@ from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.pruning.stages import STAGE_NAMES, Stage
 from sds_core.runs.config import PHASES, RunConfig
 from sds_core.runs.events import BlockFinished, MeasuredPerplexity, ModelLoaded, PerplexityMeasured, first, of_kind
-from sds_core.runs.experiment import BASE, Experiment, Variant
+from sds_core.runs.experiment import Experiment
 from sds_core.runs.job_folder import State
 from sds_core.runs.layer_numbers import Key, LayerNumbers, block_files, read_block
 from sds_core.runs.progress import Progress, progress
 from sds_core.runs.run_folder import Run
+from sds_core.runs.variant import BASE, Variant
 
 PHASE_OF: dict[Stage, int] = {"sparse": 1, "redense": 2, "final": 3}
 """The phase that leaves each stage's weights."""

@@ -13,9 +13,10 @@ from sds_core.files import make_folder
 from sds_core.models.find_model import check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
-from sds_core.runs.experiment import Experiment, Variant, find
+from sds_core.runs.experiment import Experiment, find
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, ids, root
+from sds_core.runs.variant import Variant
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from sds_core.__main__ import main
 from sds_core.commands import make
 from sds_core.lesson.lab_layer import read_lab_layer, write_lab_layer
 from sds_core.runs import examples, layer_stats
-from sds_core.runs.experiment import Variant, experiments
+from sds_core.runs.experiment import experiments
 from sds_core.runs.run_folder import ids, open_run
 from sds_core.runs.typed_json import parse
+from sds_core.runs.variant import Variant
 from sds_core.texts.query import TextResult
 
 

@@ -12,8 +12,9 @@ from sds_core.lesson.opening import BLOCK, LINEAR, read_opening
 from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import examples
 from sds_core.runs.archive import unpack
-from sds_core.runs.experiment import Variant, find
+from sds_core.runs.experiment import find
 from sds_core.runs.experiment_record import ExperimentRecord
+from sds_core.runs.variant import Variant
 
 
 def repacked(source: Path, target: Path, stages: dict[str, str], **config) -> None:

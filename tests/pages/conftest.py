@@ -14,11 +14,12 @@ from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import Event
-from sds_core.runs.experiment import Experiment, Variant
+from sds_core.runs.experiment import Experiment
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_job import run_job
+from sds_core.runs.variant import Variant
 from tests.pages.browser import MISSING, Visitor, server, visitors
 from tests.records import write_log
 from tests.small_runs import config, work_here

@@ -9,8 +9,9 @@ import pytest
 
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs.events import JobCancelled, to_line
-from sds_core.runs.experiment import Variant, experiments
+from sds_core.runs.experiment import experiments
 from sds_core.runs.run_folder import Run
+from sds_core.runs.variant import Variant
 
 ADMM = Variant("sds-admm", "wanda")
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}

@@ -11,8 +11,9 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.lesson import opening
 from sds_core.runs import examples
-from sds_core.runs.experiment import Variant, find
+from sds_core.runs.experiment import find
 from sds_core.runs.run_folder import ids, open_run
+from sds_core.runs.variant import Variant
 from tests.pages.test_studio_runs import CANCELLED, MODEL, Held, address
 
 PAGE = "pages/start.py"

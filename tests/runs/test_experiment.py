@@ -12,9 +12,9 @@ from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
 from sds_core.runs.config import RunConfig
-from sds_core.runs.experiment import Variant
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import ids
+from sds_core.runs.variant import Variant
 from tests.small_runs import config, work_here
 
 WANDA, MAGNITUDE = Variant("base", "wanda"), Variant("base", "magnitude")

@@ -7,9 +7,9 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment, launch_phases, lock
-from sds_core.runs.experiment import Variant
 from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock
 from sds_core.runs.run_folder import ids
+from sds_core.runs.variant import Variant
 from tests.small_runs import config
 
 SDS = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
