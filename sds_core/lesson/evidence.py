@@ -35,10 +35,10 @@ class Evidence:
         stats = self.layer_stats[name]
         return stats[(stats["block"] == BLOCK) & (stats["linear"] == LINEAR)]
 
-    def stage(self, name: str, stage: str) -> pd.Series:
-        """The statistics of this layer at one stage."""
+    def stage(self, name: str, stage: str, number: int = 0) -> pd.Series:
+        """The statistics of this layer at one stage, or in one round."""
         layer = self.layer(name)
-        return layer[(layer["stage"] == stage) & (layer["round"] == 0)].iloc[-1]
+        return layer[(layer["stage"] == stage) & (layer["round"] == number)].iloc[-1]
 
     def share(self, name: str, column: str, stage: str, number: int = 0) -> float:
         """A share of all weights of the model: the layers' shares, weighted by their sizes."""

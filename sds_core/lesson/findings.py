@@ -12,15 +12,9 @@ from sds_core.comparison.compare import Row
 from sds_core.figures.layer import centres
 from sds_core.figures.style import per_cent
 from sds_core.lesson.evidence import NAMES, RUNS, Evidence, name_of_layer
-from sds_core.lesson.lab_layer import read_lab_layer
 from sds_core.lesson.pictures import Bar, Bars, Distribution, MaskCorner, corner, distribution, sketches
-from sds_core.pruning.distribution import mask_crop
-from sds_core.pruning.layer_problem import LayerProblem
-from sds_core.pruning.methods import METHODS, SDSAdmm
-from sds_core.pruning.pattern import parse_pattern
+from sds_core.pruning.methods import METHODS
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
-from sds_core.pruning.redense import proximal_rounds
-from sds_core.pruning.registry import BUILT_IN
 from sds_core.pruning.titles import pruner_title
 
 
@@ -98,17 +92,11 @@ def repair(found: Evidence) -> Finding:
 def filled_in(found: Evidence) -> Finding:
     """Find the share of the mask that one re-dense step changes."""
     changed = found.share("sds-admm-wanda", "mask_changed", "pruned", 1)
-    layer, pattern = read_lab_layer(), parse_pattern("2:4")
-    method, pruner = SDSAdmm(), BUILT_IN.make("wanda")
-    seen = layer.seen.shrunk(method.alpha)
-    first = pruner.solve(seen, pattern)
-    (filled,) = proximal_rounds(seen, first.weight, pattern, rounds=1, rho=method.rho, rho_growth=method.rho_growth)
-    again = pruner.solve(LayerProblem(filled.dense, seen.gram), pattern)
-    *_, block, _, linear = layer.about["layer"].split(".")
+    first = found.stage("sds-admm-wanda", "pruned", 1)
     return Finding(
         f"{per_cent(changed)} of the mask is new.",
         "It is round 1 of the run in question 6.",
-        corner(f"block {block} · {linear}", mask_crop(first.mask, again.mask), first.mask.shape[1]),
+        corner(name_of_layer(found.layer("sds-admm-wanda")), first["crop"], int(first["columns"])),
         value=100 * changed,
     )
 

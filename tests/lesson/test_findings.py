@@ -99,3 +99,11 @@ def test_best_is_the_lowest_perplexity_or_nobody(evidence, known_seeds):
 def test_nothing_is_sure_where_seeds_are_unknown(evidence):
     assert "not surely" in findings.repair(evidence).said and findings.best(evidence).right == 4
     assert "error over seeds unknown" in findings.best(evidence).details
+
+
+@pytest.mark.parametrize(("find", "stage", "number"), [(findings.filled_in, "pruned", 1), (findings.dual, "final", 0)])
+def test_a_corner_of_the_mask_is_of_the_prune_that_is_asked_for(evidence, find, stage, number):
+    found = find(evidence).picture
+    row = evidence.stage("sds-admm-wanda", stage, number)
+    assert found.codes == list(row["crop"])[: found.rows * found.columns] and set(found.codes) <= {0, 1, 2, 3}
+    assert found.columns == min(64, row["columns"])
