@@ -73,8 +73,7 @@ SCHEMA = pa.schema(
 )
 """A column for each field."""
 OPTIONAL = {"joint", "crop", "corner", "norms"}
-"""Lists that a row, or a whole file, may lack."""
-REQUIRED = set(SCHEMA.names) - OPTIONAL
+"""Lists that a row may lack."""
 SPLIT = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("counts", "joint")}
 """Small counts in wide integers: split into their bytes they compress to a little over half."""
 STAGES = {"dense", "sparse", "redense", "final", "pruned"}
@@ -167,7 +166,7 @@ def _values(path: Path) -> int:
         raise SDSError(f"{path.name}, {size:,} bytes, would unfold to {values:,} values", cure="it is not a run's file")
     for field in SCHEMA:
         there = schema.names.count(field.name)
-        if not (there == 1 and _alike(schema.field(field.name).type, field.type)) and (there or field.name in REQUIRED):
+        if there != 1 or not _alike(schema.field(field.name).type, field.type):
             _refuse(path, f"it has no column {field.name} of {field.type}")
     if unknown := set(schema.names) - set(SCHEMA.names):
         _refuse(path, f"it has another column, {min(unknown)[:40]!r}")
