@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sds_core.runs import distribution_files
 from sds_core.runs.archive import pack, packed_id, unpack
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
@@ -61,6 +62,8 @@ def write(bases: Sequence[Run], methods: Sequence[Run]) -> list[Path]:
         path.unlink()
     written = []
     for run in (*bases, *methods):
+        for _, path in distribution_files.files(run.folder):
+            distribution_files.compress(path)
         written.append(FOLDER / f"{run.config.method}-{run.config.pruner}.zip")
         pack(run, written[-1], leave_out=[] if run in bases else _sparse(run))
     return written
