@@ -70,7 +70,7 @@ def test_shown_rounds_and_the_last_are_returned(method: Method) -> None:
         if isinstance(event, LayerResult):
             assert [one.number for one in event.rounds] == [1, 2, 4, 8, 16, 18]
             assert event.rounds[-1].dense is event.stages.redense
-            rows = [(row["stage"], row["round"]) for row in layer_stats.rows(event) if row["round"]]
+            rows = [(row.stage, row.round) for row in layer_stats.rows(event) if row.round]
             assert rows == [(stage, one.number) for one in event.rounds for stage in ("redense", "pruned")]
             return
 
@@ -221,7 +221,7 @@ def test_held_out_windows_only_judge(method):
             before.get_submodule(event.linear.name).weight.data = event.problem.weight.clone()
             inputs = {text: plain_inputs(before, part, names) for text, part in (("seen", seen), ("apart", apart))}
         dense = event.problem.weight.double()
-        found = {(row["stage"], row["round"]): row for row in layer_stats.rows(event)}
+        found = {(row.stage, row.round): vars(row) for row in layer_stats.rows(event)}
 
         x = {text: found[event.linear.name].T for text, found in inputs.items()}
         final = event.stages.final

@@ -136,7 +136,7 @@ def test_a_text_that_is_not_utf8_is_refused(loaded: LoadedModel, tmp_path: Path)
 
 def test_a_folder_named_like_a_text_is_refused(loaded: LoadedModel, tmp_path: Path) -> None:
     (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(SDSError, match="cannot be read"):
+    with pytest.raises(SDSError, match="not a file"):
         evaluation_windows(loaded, str(tmp_path / "folder.txt"), 1, 8)
 
 
