@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::")
 PORT = 8501
 """Streamlit's own."""
 
@@ -34,6 +35,8 @@ def server_command(address: str, port: int) -> list[str]:
     command += [f"--server.address={address}", f"--server.port={port}"]
     if address != LOOPBACK:
         command += [f"--server.allowedHosts={host}" for host in _own_names()]
+    if address in EVERYWHERE:  # unless it is told a name to print, Streamlit asks a server elsewhere for one
+        command.append(f"--browser.serverAddress={socket.gethostname()}")
     return command
 
 

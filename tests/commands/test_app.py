@@ -34,6 +34,11 @@ def test_app_on_the_network_answers_to_this_machines_names_only(started):
     assert {"localhost", "127.0.0.1", socket.gethostname()} <= hosts and "*" not in hosts
 
 
+def test_app_on_every_address_is_told_the_name_that_it_prints(started):
+    main(["app", "--address", "0.0.0.0"])
+    assert f"--browser.serverAddress={socket.gethostname()}" in started
+
+
 def test_installed_app_is_found_inside_the_package(tmp_path, monkeypatch):
     package = tmp_path / "sds_core"
     (package / "app").mkdir(parents=True)
