@@ -1,4 +1,4 @@
-"""README and docs: their code runs, their commands parse, their links lead somewhere, the map is complete."""
+"""Every page of text: their code runs, their commands parse, their links lead somewhere, the map is complete."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from sds_core.pruning.methods import METHODS, option_names
 from tests import package_map
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 MAP = TEXTS["docs/architecture.md"]
 
