@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import url_state
-from pages.ui.micro_parts import Example, go_on, show, source
+from pages.ui.micro_parts import LOW, WIDE, Computed, Example, go_on, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.micro import PATTERN
@@ -14,7 +15,7 @@ from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.redense import admm_rounds
 
 
-def dense(example: Example) -> None:
+def dense(example: Example, grids: DeltaGenerator) -> Computed:
     """The rounds of the dense phase, with their dual variable."""
     number = url_state.whole("round", 1, len(example.rounds), 1)
     st.session_state["micro-round"] = number
@@ -36,22 +37,24 @@ def dense(example: Example) -> None:
         "earlier prunes removed. This round’s prune looks at V + U and keeps what is coloured there: "
         f"**{int(returned.sum())}** of {int(kept.mask.sum())} weights are not in the first mask."
     )
-    with st.container(horizontal=True):
-        show(moved, "V: weights, free to move", "redense", "The re-dense weights of this round")
+    with grids.container(horizontal=True):
+        show(moved, "V: weights, free to move", "redense", "The re-dense weights of this round", cell=LOW)
         alt = "The dual variable before this round’s prune"
-        show(now.dual, "U: what prunes have removed", "dual", alt, faded=now.dual == 0)
+        show(now.dual, "U: what prunes have removed", "dual", alt, faded=now.dual == 0, cell=LOW)
         alt = "Re-dense weight plus dual variable; coloured cells are kept, framed ones are new or lost"
         masks = {"faded": ~kept.mask, "lost": lost, "returned": returned}
-        show(now.accumulated, "V + U, and what is kept of it", "kept", alt, **masks)
-    st.caption(
-        "Frames compare with the first mask: blue has returned, orange is lost. A weight that is removed again and "
-        "again grows in U until it comes back. Whatever the base pruner, these prunes go by size × input norm."
-    )
+        show(now.accumulated, "V + U, and what is kept of it", "kept", alt, **masks, cell=LOW)
+        with st.container(width=WIDE):
+            st.caption(
+                "Frames compare with the first mask: blue has returned, orange is lost. A weight that is removed again "
+                "and again grows in U until it comes back. Whatever the base pruner, these prunes go by size × input "
+                "norm."
+            )
     go_on("Go on", "again")
-    source(admm_rounds)
+    return (admm_rounds,)
 
 
-def again(example: Example) -> None:
+def again(example: Example, grids: DeltaGenerator) -> Computed:
     """The second prune with its weights solved, beside the first prune."""
     problem, first, method = example.problem, example.first, SDSAdmm()
     fit = problem.shrunk(method.alpha)
@@ -63,7 +66,7 @@ def again(example: Example) -> None:
         "Error: its weights solved": solve_kept(fit, first),
         "Error: after the dense phase": final,
     }
-    with st.container(horizontal=True):
+    with grids.container(horizontal=True):
         for label, pruned in errors.items():
             st.metric(label, per_cent(problem.loss(pruned.weight)), help=GLOSSARY["output error"], width=230)
     if chosen == "first prune":
@@ -73,11 +76,11 @@ def again(example: Example) -> None:
             f"The second prune keeps **{int(returned.sum())}** of {int(final.mask.sum())} weights that the first did "
             "not. Then its weights are solved: they take the values with the smallest output error."
         )
-    with st.container(horizontal=True):
+    with grids.container(horizontal=True):
         alt = "The weights after the first prune; framed ones are lost later"
         show(first.weight, "First prune", "first", alt, faded=~first.mask, lost=lost)
         alt = "The final weights; framed ones were pruned at first"
         show(final.weight, "Final weights", "final", alt, faded=~final.mask, returned=returned)
     st.caption("Orange: kept at first, pruned in the end. Blue: pruned at first, kept in the end.")
     st.page_link("pages/lab.py", label="See the same on a real layer", icon=":material/science:")
-    source(SDSAdmm.finish, solve_kept)
+    return SDSAdmm.finish, solve_kept

@@ -17,8 +17,14 @@ from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.registry import Pruner, PrunerRegistry
 
-WIDE = 400
-"""Width of a grid in pixels: two fit beside each other on a projector."""
+WIDE = 456
+"""Width of a grid in pixels: two fit beside each other."""
+LOW = 29
+"""Height of a row in pixels where grids stand below each other, too."""
+
+
+Computed = tuple[Any, ...]
+"""The functions and classes that a step has run, for `source`."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,13 @@ def show(values: Any, title: str, key: str, alt: str, **options: Any) -> None:
 def source(*functions: Any) -> None:
     """The very source code that this step has run."""
     names = " and ".join(f"`{function.__qualname__}`" for function in functions)
-    with st.expander(f"The source that computed this: {names}"):
+    with st.popover("Source"):
+        st.markdown(f"The source that computed this: {names}")
         text = "\n\n".join(textwrap.dedent(inspect.getsource(function)) for function in functions)
-        st.code(text, height=420 if text.count("\n") > 22 else "content")
+        st.code(text, height=420 if text.count("\n") > 22 else "content", width=760)
 
 
 def go_on(label: str, step: str) -> None:
     """The button that leads to another step."""
-    with st.container():
-        st.button(label, key="micro-next", type="primary", on_click=st.query_params.update, args=({"step": step},))
+    to = {"step": step}
+    st.button(label, key="micro-next", type="primary", on_click=st.query_params.update, args=(to,), width="stretch")

@@ -6,10 +6,11 @@ import inspect
 
 import streamlit as st
 import torch
+from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from pages.ui import layout, url_state
-from pages.ui.micro_parts import WIDE, Example, go_on, show, source
+from pages.ui.micro_parts import WIDE, Computed, Example, go_on, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson import micro
 from sds_core.lesson.glossary import GLOSSARY
@@ -32,28 +33,28 @@ SCORED = {
 }
 
 
-def predict(example: Example) -> None:
+def predict(example: Example, grids: DeltaGenerator) -> Computed:
     """Let the reader say which weights of one row survive."""
     problem, row = example.problem, example.row
     high, wide = problem.weight.shape
     st.markdown(
-        f"A layer small enough to follow by hand: {wide} inputs (columns), {high} outputs (rows), and a weight where "
-        f"they cross. The pattern {PATTERN} keeps two of every four neighbouring weights and sets the other two to "
-        f"zero. **Which weights of the framed row {row + 1} does {pruner_title(example.name)} keep?** "
+        f"{wide} inputs (columns), {high} outputs (rows), and a weight where they cross. The pattern {PATTERN} keeps "
+        "two of every four neighbouring weights and sets the other two to zero. "
+        f"**Which weights of the framed row {row + 1} does {pruner_title(example.name)} keep?** "
         f"{compares(example)}"
     )
-    with st.container(horizontal=True):
+    with grids.container(horizontal=True):
         with st.container(width=WIDE, gap=None):
             if example.name != "magnitude":
                 title, alt = "Strength of each input (norm)", "The norm of each of the eight inputs"
                 show(problem.gram.norms[None], title, "norms", alt, signed=False, numbered=False)
             alt = f"The dense weights, eight by eight; row {row + 1} is framed"
             show(problem.weight, "Weights: a row per output, a column per input", "weight", alt, row=row)
-        with st.container(width=320):
-            guess(example)
         if example.name == "sparsegpt":
             alt = "How strongly any two inputs go together"
             show(problem.gram.scaled, "Correlation of the inputs", "correlation", alt)
+    guess(example)
+    return ()
 
 
 def compares(example: Example) -> str:
@@ -76,7 +77,6 @@ def guess(example: Example) -> None:
         )
         picked.append(len(chosen))
     ready = all(count == PATTERN.keep for count in picked)
-    st.caption("Two in each line are chosen: see whether you are right." if ready else "Choose two in each line.")
     go_on("Reveal" if ready else "Reveal without a guess", "prune")
 
 
@@ -100,7 +100,7 @@ def verdict(example: Example) -> str:
     return f"{truth} You said {', '.join(map(str, sorted(guessed)))}: **{right} right.**"
 
 
-def prune(example: Example) -> None:
+def prune(example: Example, grids: DeltaGenerator) -> Computed:
     """The scores, what they leave, and what that costs."""
     problem, first, row = example.problem, example.first, example.row
     others = {name: cls().solve(problem, PATTERN) for name, cls in PRUNERS.items() if name != example.name}
@@ -113,7 +113,7 @@ def prune(example: Example) -> None:
     )
     scores = micro.scores(example.pruner, problem)
     moved = (first.weight - problem.weight) * first.mask
-    with st.container(horizontal=True):
+    with grids.container(horizontal=True):
         if scores is not None:
             title, alt = (
                 SCORED.get(example.name, "Score"),
@@ -129,10 +129,10 @@ def prune(example: Example) -> None:
     repair = " to make up for the loss" if example.name == "sparsegpt" else ""
     st.caption(f"Coloured: kept. {rule}{f'The kept weights have changed{repair}.' if moved.any() else ''}")
     go_on("See it column by column", "columns") if example.name == "sparsegpt" else go_on("Go on", "dense")
-    source(example.pruners.cls(example.name))
+    return (example.pruners.cls(example.name),)
 
 
-def columns(example: Example) -> None:
+def columns(example: Example, grids: DeltaGenerator) -> Computed:
     """SparseGPT's sweep, one column at a time."""
     at = url_state.whole("column", 0, micro.SIZE, 1)
     st.session_state["micro-column"] = at
@@ -146,13 +146,13 @@ def columns(example: Example) -> None:
     faded = passed & ~steps[at - 1].mask if at else torch.zeros_like(now, dtype=torch.bool)
     pushed: Tensor = torch.where(passed, 0, now - before)
     st.markdown(described(steps[at - 1]) if at else "Nothing is pruned yet. Move the slider one column at a time.")
-    with st.container(horizontal=True):
+    with grids.container(horizontal=True):
         alt = "The weights after this column; pruned ones are without colour"
         show(now, "Weights now", "now", alt, faded=faded, column=at - 1 if at else None)
         alt = "How far this column’s errors have changed the later weights"
         show(pushed, "Changes made by this column", "pushed", alt, faded=pushed == 0)
     go_on("Go on", "dense")
-    source(column_steps)
+    return (column_steps,)
 
 
 def described(step: ColumnStep) -> str:

@@ -12,8 +12,8 @@ INK = "#1B1F26"
 GROUP = 4
 GAP = 0.25
 """Between groups of columns, in columns."""
-CELL, LABELS, TITLE = 31, 24, 30
-"""Heights in pixels: of a row, of the column numbers, of the title above them."""
+LABELS, TITLE = 24, 30
+"""Heights in pixels: of the column numbers, of the title above them."""
 
 
 def grid(
@@ -27,6 +27,7 @@ def grid(
     row: int | None = None,
     column: int | None = None,
     numbered: bool = True,
+    cell: int = 46,
 ) -> Figure:
     """A matrix with its numbers in its cells, and a gap after every fourth column.
 
@@ -38,6 +39,7 @@ def grid(
         lost, returned: bool (R, C), cells framed in orange or blue.
         row, column: framed as a whole, counted from 0.
         numbered: whether the columns have their numbers above them.
+        cell: height of a row in pixels.
     """
     height, width = values.shape
     across = [j + GAP * (j // GROUP) for j in range(width)]
@@ -49,7 +51,7 @@ def grid(
         frames += style.marked(across[column] - 0.5, across[column] + 0.5, -0.5, height - 0.5)
     return style.figure(
         [_colours(values, across, pale, signed), _numbers(values, across, pale)],
-        height=CELL * height + (LABELS if numbered else 0) + TITLE,
+        height=cell * height + (LABELS if numbered else 0) + TITLE,
         margin={"l": 26, "r": 6, "t": (LABELS if numbered else 0) + TITLE - 4, "b": 4},
         title={"text": title, "font": {"size": TEXT + 1}, "x": 0, "y": 1, "yanchor": "top", "pad": {"t": 4}},
         shapes=frames,
