@@ -23,6 +23,12 @@ FILES = {
     ".csv": ("Statistics", "text/csv", "Every layer and stage, a row each; opens in a spreadsheet."),
     ".json": ("Everything", "application/json", "The whole record with its histograms, for programs."),
 }
+STYLE = """<style>
+.st-key-report { gap: 6px; padding-top: 8px; }
+.st-key-report h2 { font-size: 18px; line-height: 24px; font-weight: 600; padding: 0; margin: 8px 0 0; }
+.st-key-report p { font-size: 15px; line-height: 20px; }
+.st-key-report .stCode pre { padding: 10px 14px; }
+</style>"""
 CITATION = """@inproceedings{li2025sds,
   author    = {Li and others},
   title     = {Enhancing One-shot Pruned Pre-trained Language Models through Sparse-Dense-Sparse Mechanism},
@@ -54,6 +60,7 @@ def content(run: Run, suffix: str) -> bytes:
 
 def files(run: Run) -> None:
     """A button and a sentence for every file."""
+    st.html("<h2>Keep it</h2>")
     for suffix, (title, kind, sentence) in FILES.items():
         with st.container(horizontal=True, vertical_alignment="center"):
             st.download_button(
@@ -69,44 +76,61 @@ def files(run: Run) -> None:
             st.markdown(sentence)
     with st.container(horizontal=True, vertical_alignment="center"):
         run_panel.download(run, width=200)
-        st.markdown("The record for another computer: its Studio imports it under “Runs”.")
-    st.markdown(
-        "A single picture as PNG: the camera that appears above a chart under the pointer, on every page and in the "
-        "report, saves it three times as large as on the screen."
-    )
+        st.markdown("The record for another computer: “Runs” in its Studio imports it.")
 
 
 def repeat(run: Run) -> None:
     """Everything needed to get the same numbers again."""
     result = run.finished_result()
-    st.subheader("Repeat it", anchor=False)
+    st.html("<h2>Repeat it</h2>")
     st.code(result.command, language="bash", wrap_lines=True)
     software = result.software
     made_with = f"SDS Studio {software.version}, Python {software.python}, "
     made_with += f"torch {software.torch}, transformers {software.transformers}"
     digests = f"calibration {result.calibration.sha256[:12]}…, evaluation {result.evaluation.sha256[:12]}…"
     made = layout.plain(f"Made with {made_with} on {software.machine}.")
-    st.caption(f"{made} SHA-256 of the windows of text: {layout.plain(digests)}.")
-    st.subheader("Cite the method", anchor=False)
+    st.caption(f"{made} SHA-256 of the windows of text: {layout.plain(digests)}")
+    st.html("<h2>Cite the method</h2>")
     st.code(CITATION, language="bibtex", wrap_lines=True)
 
 
-st.title("How do I keep, repeat and cite this?", anchor=False)
-with st.spinner("Loading the engine …"):
-    run = layout.choose_run("report-run")
-if run:
-    result = run.result()
-    if result is None:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            progress.badge(run.state())
-            st.markdown("There is a report once the run has finished.")
-    else:
-        last = result.last_perplexity
-        name = layout.plain(run.config.title) or run.id
-        perplexity = f"{charts.number(last.value)}, {charts.ratio(last.against_dense)} of the dense model’s"
-        st.markdown(f"##### {name}: perplexity {perplexity}")
-        st.caption(run_panel.about(run.config))
-        run_panel.show_note(run)
-        files(run)
-        run_panel.left_as_they_are(run)
-        repeat(run)
+def words(run: Run) -> None:
+    """Show what the run measured, its note, and how a single picture is kept."""
+    last = run.finished_result().last_perplexity
+    name = layout.plain(run.config.title) or run.id
+    st.markdown(
+        f"**{name}: perplexity {charts.number(last.value)}**, {charts.ratio(last.against_dense)} of the dense model’s."
+    )
+    st.caption(run_panel.about(run.config))
+    run_panel.show_note(run)
+    st.caption(
+        "A single picture as PNG: the camera that appears above a chart under the pointer, here and in the report, "
+        "saves it three times as large as on the screen."
+    )
+
+
+def page() -> None:
+    """The run on the left, its files, its command and the citation on the right."""
+    with st.container(key="columns"):
+        with st.container(key="beside-report"):
+            st.html("<h1>How do I keep, repeat and cite this?</h1>")
+            run = layout.choose_run("report-run")
+            finished = run is not None and run.result() is not None
+            if run and finished:
+                words(run)
+        with st.container(key="report"):
+            if run and finished:
+                files(run)
+                repeat(run)
+                run_panel.left_as_they_are(run)
+            elif run:
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    progress.badge(run.state())
+                    st.markdown("There is a report once the run has finished.")
+
+
+layout.compact(size=15)
+st.html(STYLE)
+with st.spinner("Loading the engine …"):  # pandas and torch take seconds the first time: the navigation need not wait
+    import sds_core.runs.run_folder  # noqa: F401
+page()
