@@ -5,7 +5,7 @@ A pass knows neither pruners nor methods; it calls `PassPlan.solve` for each lay
 
 import copy
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol
@@ -143,9 +143,13 @@ class BlockPass:
         dense_block = self._write_prior(block)
         last = block is self.stream.structure.blocks[-1]
         for group, seen in self._observed(block, dense_block, pass_through=wanted is None and not last):
+            last_of = {linear.input: linear for linear in group}
             for linear in group:
                 weight = dense.pop(linear.label).to(self.stream.device).float()
-                result = self._solve(linear, weight, seen[linear.input], self.plan.pattern(block))
+                # the factorisations of one expert would stay in memory beside the next one's
+                observed = seen.pop(linear.input) if linear is last_of[linear.input] else seen[linear.input]
+                result = self._solve(linear, weight, observed, self.plan.pattern(block))
+                del observed
                 if wanted is not None:
                     result, final = result.split_final()
                     waiting.append(final)
@@ -161,7 +165,7 @@ class BlockPass:
 
     def _observed(
         self, block: Block, dense_block: nn.Module | None, pass_through: bool
-    ) -> Iterator[tuple[tuple[Linear, ...], dict[str, Observed]]]:
+    ) -> Iterator[tuple[Sequence[Linear], dict[str, Observed]]]:
         """Yield groups of a block's linears with their observations; the caller solves each before the next.
 
         Args:
@@ -170,10 +174,7 @@ class BlockPass:
             pass_through: whether to send the data through the solved block at the end.
         """
         if self.plan.sequential:
-            seen_groups = observe_groups(
-                self.stream, block.groups, self.teacher, dense_block, self.held_out, pass_through
-            )
-            yield from zip(block.groups, seen_groups, strict=True)
+            yield from observe_groups(self.stream, block.groups, self.teacher, dense_block, self.held_out, pass_through)
             return
         seen, outputs = observe(self.stream, self.teacher, dense_block, self.held_out)
         yield block.linears, seen

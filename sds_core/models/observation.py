@@ -157,8 +157,10 @@ def observe_groups(
     teacher_block: nn.Module | None = None,
     held_out: int = 0,
     pass_through: bool = True,
-) -> Iterator[dict[str, Observed]]:
+) -> Iterator[tuple[Sequence[Linear], dict[str, Observed]]]:
     """Yield the observations of each group; the caller solves and writes its linears before it asks for the next.
+
+    A group of experts comes in several parts where the Gram matrices of all do not fit: none of them sees another.
 
     Args:
         stream: the calibration windows, advanced behind the block at the end if `pass_through`.
@@ -169,14 +171,16 @@ def observe_groups(
         pass_through: whether to send the data through the block with the weights that it has in the end.
 
     Yields:
-        Observations by input label, one group at a time.
+        The linears of a group or of a part of it, and their observations by input label.
 
     Raises:
         SDSError: the block calls its linears in an order that depends on the text.
     """
     if not _fits(stream, teacher) or any(linear.expert is not None for group in groups for linear in group):
-        for group in groups:
-            yield observe(stream, teacher, teacher_block, held_out, group, group is groups[-1])[0]
+        copies = 1 + (teacher is not None) + (held_out > 0)
+        parts = [part for group in groups for part in _parts(group, available_memory(stream.device) / (4 * copies))]
+        for part in parts:
+            yield part, observe(stream, teacher, teacher_block, held_out, part, part is parts[-1])[0]
         if pass_through:
             stream.advance()
         return
@@ -191,17 +195,31 @@ def observe_groups(
             assert teacher_block is not None
             stack.enter_context(on_device(teacher_block, stream.device, store))
             dense = stack.enter_context(paused(teacher, teacher_block, labels))
-        for place, head in enumerate(heads):
+        for place, (group, head) in enumerate(zip(groups, heads, strict=True)):
             sums = _Sums([head], stream, held_out, cross=dense is not None)
             for window in range(len(stream.hidden)):
                 dense_inputs = dense.inputs(window, place) if dense else None
                 if (inputs := own.inputs(window, place)) is not None:
                     sums.add(head.label, window, inputs, dense_inputs)
-            yield sums.observed()
+            yield group, sums.observed()
         if teacher is not None and dense is not None:
             teacher.move_on(dense.outputs())
         if pass_through:
             stream.move_on(own.outputs())
+
+
+def _parts(group: Sequence[Linear], size: float) -> list[Sequence[Linear]]:
+    """Return a group in parts with Gram matrices of at most `size` bytes, or of a single input."""
+    parts: list[set[str]] = []
+    left = 0.0
+    for head in heads_of(group):
+        needed = 4 * head.shape[1] ** 2
+        if not parts or needed > left:
+            parts.append(set())
+            left = size
+        parts[-1].add(head.label)
+        left -= needed
+    return [[linear for linear in group if linear.input in inputs] for inputs in parts]
 
 
 def _fits(stream: Stream, teacher: Stream | None) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -53,7 +54,10 @@ class LayerProblem:
     observed: "LayerProblem | None" = None
     """The problem before it was shrunk."""
 
-    _shrunk: dict[float, "LayerProblem"] = field(default_factory=dict, init=False, repr=False)
+    _shrunk: WeakValueDictionary[float, "LayerProblem"] = field(
+        default_factory=WeakValueDictionary, init=False, repr=False
+    )
+    """Weak, for they refer to this one: in a circle, the matrices of a solved layer would wait for the collector."""
 
     def __post_init__(self) -> None:
         assert self.weight.ndim == 2 and self.weight.shape[1] == len(self.gram.matrix)
@@ -132,7 +136,9 @@ class LayerProblem:
         return 0.0 if self.shift is None or self._energy <= 0 else 2 * inner(change, self.shift) / self._energy
 
     def shrunk(self, alpha: float) -> "LayerProblem":
-        """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); computed once per α."""
-        if alpha not in self._shrunk:
-            self._shrunk[alpha] = LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift, alpha, self)
-        return self._shrunk[alpha]
+        """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); one while in use."""
+        shrunk = self._shrunk.get(alpha)
+        if shrunk is None:
+            shrunk = LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift, alpha, self)
+            self._shrunk[alpha] = shrunk
+        return shrunk

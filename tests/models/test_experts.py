@@ -3,6 +3,7 @@ in. Expected inputs come from hooks on the experts' module and its own arguments
 
 import copy
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sds_core.layer_result import LayerResult
+from sds_core.models import observation
 from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import load_model
@@ -132,19 +134,24 @@ def test_gram_matrices_are_of_the_routed_tokens(name: str) -> None:
     assert torch.equal(torch.stack(list(logits(stream, windows))), plain_logits(model, windows))
 
 
+@pytest.mark.parametrize("memory", [1 << 30, 100_000, 1])
 @pytest.mark.parametrize("taught", [False, True])
 @pytest.mark.parametrize("name", ["mixtral", "llama4_text"])
-def test_groups_of_experts_see_what_the_whole_block_does(name: str, taught: bool) -> None:
+def test_groups_of_experts_see_what_the_whole_block_does(name: str, taught: bool, memory: int, monkeypatch) -> None:
+    monkeypatch.setattr(observation, "available_memory", lambda _: memory)
     structure = find_blocks(build_any(name))
     block, stream = structure.blocks[0], capture(structure, texts(4), CPU)
     teacher = stream.fork() if taught else None
     whole, outputs = observe(stream, stream.fork() if taught else None, None, 1)
     dense = copy.deepcopy(block.module)
     assert [len(group) for group in block.groups if group[0].expert is not None] == [4, 4]
-    found = {}
-    for seen in observe_groups(stream, block.groups, teacher, dense if taught else None, held_out=1):
+    found, parts = {}, []
+    for linears, seen in observe_groups(stream, block.groups, teacher, dense if taught else None, held_out=1):
+        assert {linear.input for linear in linears} == set(seen)
         found |= seen
-    assert set(found) == set(whole)
+        parts += [linears] if linears[0].expert is not None else []
+    assert set(found) == set(whole) and sum(map(len, parts)) == 8
+    assert len(parts) == 2 if memory > 100_000 else 2 < len(parts) < 8 if memory > 1 else len(parts) == 8
     for label, one in whole.items():
         assert torch.equal(one.gram.matrix, found[label].gram.matrix) and one.scarcity == found[label].scarcity
     assert all(map(torch.equal, stream.hidden, outputs)) and stream.position == 1
@@ -279,3 +286,15 @@ def test_experts_that_rest_on_disk_are_found_and_observed_alike(tmp_path: Path, 
         assert len(expert_labels(structure, 1)) == 8 and loaded.store.kind == weights
     assert seen[0].keys() == seen[1].keys()
     assert all(torch.equal(one.gram.matrix, seen[1][label].gram.matrix) for label, one in seen[0].items())
+
+
+def test_only_one_solved_expert_stays_in_memory() -> None:
+    solved = list[weakref.ref]()
+    for event in run_phase(
+        "fused", find_blocks(build_any("mixtral")), texts(4), make_recipe(ADMM_TAUGHT), CPU, Results()
+    ):
+        if isinstance(event, LayerResult) and event.linear.expert is not None:
+            solved.append(weakref.ref(event.problem.gram))
+        del event
+        assert sum(one() is not None for one in solved) <= 1
+    assert len(solved) == 24

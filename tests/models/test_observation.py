@@ -153,8 +153,7 @@ def solved_in_turn(name: str, taught: bool, paused: bool, monkeypatch: pytest.Mo
     found = {}
     for block in structure.blocks:
         dense_block = copy.deepcopy(block.module) if taught else None
-        seen_groups = observe_groups(stream, block.groups, teacher, dense_block, held_out=1)
-        for group, seen in zip(block.groups, seen_groups, strict=True):
+        for group, seen in observe_groups(stream, block.groups, teacher, dense_block, held_out=1):
             for linear in group:
                 halve(linear)
             found |= {(block.index, label): observed for label, observed in seen.items()}
