@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 from google.protobuf.message import Message
@@ -109,7 +110,18 @@ def record(finished: dict[str, Run], runs: Path) -> Run:
     run.log.path.write_text("".join(lines))
     for _, path in distribution_files.files(run.folder):
         rows = pyarrow.parquet.read_table(path).to_pylist()
-        changed = [row | {"linear": FOREIGN + row["linear"], "name": FOREIGN} for row in rows]
+        as_lists = [
+            {
+                name: np.frombuffer(row[name], kind).tolist()
+                for name, kind in distribution_files.BYTES.items()
+                if row[name]
+            }
+            for row in rows
+        ]
+        changed = [
+            row | lists | {"linear": FOREIGN + row["linear"], "name": FOREIGN}
+            for row, lists in zip(rows, as_lists, strict=True)
+        ]
         distribution_files.save(path, [distribution_files.LayerRow(**row) for row in changed])
     note.write(run, FOREIGN)
     return run
