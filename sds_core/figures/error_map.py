@@ -1,5 +1,6 @@
 """The map of a run's output errors, layer by layer."""
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -9,17 +10,22 @@ from sds_core.figures.style import Figure
 
 FEW = 12
 """Up to this many blocks, a map numbers every block; a single map also has room for a number in every cell."""
+_EXPERT = re.compile(r"\.\d+\.")
+"""An expert's number inside a label."""
 
 
 def error_map(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figure:
     """Output error of every layer, blocks downwards, linears across; one cell may be framed.
 
+    The experts of a block share a cell for each projection: it shows their mean, and their range when hovered over.
     Plotly reports clicks on points only, so every cell holds an invisible one, which also answers when hovered over.
 
     Args:
         losses: columns `block`, `linear`, `loss`.
         chosen: block and linear of the framed cell.
     """
+    losses = _folded(losses)
+    chosen = chosen and (chosen[0], _EXPERT.sub(".*.", chosen[1]))
     blocks, linears = _blocks(losses), list(dict.fromkeys(losses["linear"]))
     values = _matrix(losses, blocks, linears)
     cells = _cells(values, blocks, linears) | {
@@ -43,6 +49,13 @@ def error_map(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Fi
         dragmode=False,
         hoverdistance=100,  # pixels: a cell is wider than its point
     )
+
+
+def _folded(losses: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a cell: `block`, `linear`, `loss`, and the `lowest` and `highest` where several layers share it."""
+    cells = losses[["block", "linear", "loss"]].assign(linear=losses["linear"].str.replace(_EXPERT, ".*.", regex=True))
+    grouped = cells.groupby(["block", "linear"], sort=False)["loss"]
+    return grouped.agg(loss="mean", lowest="min", highest="max").reset_index()
 
 
 def _blocks(losses: pd.DataFrame) -> list[int]:
@@ -70,14 +83,17 @@ def _points(losses: pd.DataFrame, linears: list[str]) -> dict[str, Any]:
     """Invisible markers over the cells of a map, for clicks and hovering."""
     short = dict(zip(linears, style.short_names(linears), strict=True))
     unseen = {"marker": {"opacity": 0}}
-    cells = list(zip(losses["block"].map(int), losses["linear"], 100 * losses["loss"].map(float), strict=True))
+    columns = [100 * losses[name].map(float) for name in ("loss", "lowest", "highest")]
+    cells = list(zip(losses["block"].map(int), losses["linear"], *columns, strict=True))
+    ranges = [f"<br>experts {low:.2f} to {high:.2f} %" if "*" in name else "" for _, name, _, low, high in cells]
     return {
         "type": "scatter",
         "mode": "markers",
-        "x": [short[linear] for _, linear, _ in cells],
-        "y": [str(block) for block, _, _ in cells],
-        "customdata": [list(cell) for cell in cells],
-        "hovertemplate": "block %{y} · %{x}<br>error %{customdata[2]:.2f} %<extra></extra>",
+        "x": [short[linear] for _, linear, *_ in cells],
+        "y": [str(block) for block, *_ in cells],
+        "customdata": [list(cell[:3]) for cell in cells],
+        "text": ranges,
+        "hovertemplate": "block %{y} · %{x}<br>error %{customdata[2]:.2f} %%{text}<extra></extra>",
         "marker": {"symbol": "square", "size": 18, "opacity": 0},
         "selected": unseen,
         "unselected": unseen,

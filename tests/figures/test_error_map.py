@@ -49,6 +49,16 @@ def test_the_chosen_cell_is_framed():
     assert error_map(values)["layout"]["shapes"] == []
 
 
+def test_experts_share_a_cell_with_their_mean_and_range():
+    cells = {(0, "attn.q"): 0.1} | {(0, f"mlp.experts.{e}.{name}"): 0.1 * (e + 1) for name in "ud" for e in (0, 1, 11)}
+    figure = error_map(losses(cells), (0, "mlp.experts.11.d"))
+    trace, points = figure["data"]
+    assert trace["x"] == ["q", "u", "d"]
+    assert trace["z"] == [[pytest.approx(10), pytest.approx(50), pytest.approx(50)]]
+    assert points["text"] == ["", *["<br>experts 10.00 to 120.00 %"] * 2]
+    assert {(s["x0"], s["x1"]) for s in figure["layout"]["shapes"]} == {(1.5, 2.5)}
+
+
 FIRST = losses({(0, "attn.q"): 0.10, (0, "mlp.up"): 0.20, (1, "attn.q"): 0.30, (1, "mlp.up"): 0.40})
 
 
