@@ -159,7 +159,7 @@ def _models() -> dict[str, str]:
 
     found = {"demo": "demo · SmolLM2 135M"}
     for model in _seen(tuple(ids())):
-        found.setdefault(model, Path(model).name if Path(model).is_absolute() else model)
+        found.setdefault(model, f"{Path(model).name} · {model}" if Path(model).is_absolute() else model)
     for model, size in cached_models().items():
         found[model] = f"{model} · {size / 1e9:.1f} GB"
     return found

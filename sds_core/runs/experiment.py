@@ -152,17 +152,23 @@ def experiments() -> list[Experiment]:
 
     Runs that name none are grouped by their shared options, under the id of the first.
     """
-    groups: dict[object, list[tuple[Run, RunConfig]]] = {}
+    known: list[tuple[Run, RunConfig]] = []
+    first_of: dict[tuple[object, ...], str] = {}
     for run in every_run():
         with suppress(SDSError):  # its own page says why
             config, _ = run.config, run.state()
-            key = config.experiment or tuple(getattr(config, name) for name in SHARED)
-            groups.setdefault(key, []).append((run, config))
-    return [
-        Experiment(config.experiment or run.id, config, tuple(members))
-        for members in groups.values()
-        for run, config in members[-1:]
-    ]
+            known.append((run, config))
+            if not config.experiment:
+                first_of[_shared(config)] = run.id  # the oldest comes last
+    groups: dict[str, list[tuple[Run, RunConfig]]] = {}
+    for run, config in known:
+        groups.setdefault(config.experiment or first_of[_shared(config)], []).append((run, config))
+    return [Experiment(name, members[-1][1], tuple(members)) for name, members in groups.items()]
+
+
+def _shared(config: RunConfig) -> tuple[object, ...]:
+    """Return the values of the options that runs of an experiment share."""
+    return tuple(getattr(config, name) for name in SHARED)
 
 
 def find(name: str) -> Experiment:

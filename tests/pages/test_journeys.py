@@ -1,6 +1,7 @@
 """What people do, in a real browser: no request leaves this machine, and no page makes an error."""
 
 import csv
+import itertools
 import json
 import re
 import time
@@ -13,7 +14,7 @@ from sds_core.runs.experiment import experiments
 from sds_core.runs.run_folder import Run
 from sds_core.runs.variant import Variant
 
-ADMM = Variant("sds-admm", "wanda")
+SDS = Variant("sds", "wanda")
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
 
 
@@ -50,7 +51,7 @@ def test_a_cold_old_address_of_a_layer_opens_its_details(workshop, visitor):
     assert page.locator("[data-testid=stTopNavLink]").get_by_text("Layer", exact=True).count() == 0
 
 
-def test_the_sentence_takes_five_clicks(workshop, visitor, tiny_folder):
+def test_the_sentence_takes_three_clicks(workshop, visitor, tiny_folder):
     """Pick model and pruner, run each phase stepwise, and see distributions and perplexities side by side."""
     page = visitor.open("/studio").page
     choose(page, "model", str(tiny_folder))
@@ -60,19 +61,17 @@ def test_the_sentence_takes_five_clicks(workshop, visitor, tiny_folder):
     choose(page, "calibration", "python-docs")
     page.keyboard.press("Escape")
     visitor.idle()
-    clicks = 0
-    for label in ("Prune", "Re-dense", "Prune again"):
-        page.locator(".st-key-phase button", has_text=re.compile(f"^{label}$")).first.click()
-        clicks += 1
-        page.locator(".st-key-cancel-phase button").wait_for(state="detached", timeout=120_000)
+    button = lambda label: page.locator(".st-key-phase button", has_text=re.compile(f"^{label}$")).first
+    labels = ("Prune", "Re-dense", "Prune again")
+    for label, following in zip(labels, (*labels[1:], "All phases done"), strict=True):
+        button(label).click()
+        button(following).wait_for(timeout=180_000)
         visitor.idle()
-    assert page.locator(".st-key-phase button").inner_text() == "All phases done"
     found = next(one for one in experiments() if one.settings.model == str(tiny_folder) and len(one.members) == 3)
-    result = found.run_of(ADMM, 3).result()
+    result = found.run_of(SDS, 3).result()
     shown = page.locator(".st-key-studio").inner_text()
     for stage in ("sparse", "redense", "final"):
         assert format_perplexity(result.perplexity[stage].value) in shown
-    assert clicks <= 5
 
 
 def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_folder):
@@ -113,7 +112,7 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
     got.value.save_as(tmp_path / "comparison.csv")
     rows = rows_of(tmp_path / "comparison.csv")
     compared = {(row["method"], row["pruner"]): row for row in rows}
-    assert set(compared) == {("base", "sparsegpt"), ("base", "wanda"), ("sds", "wanda"), ("sds-admm", "wanda")}
+    assert set(compared) == set(itertools.product(("base", "sds", "sds-admm"), ("sparsegpt", "wanda")))
     for row in rows:
         result = Run(workshop[0] / row["run"]).result()
         assert float(row["perplexity"]) == pytest.approx(result.last_perplexity.value)

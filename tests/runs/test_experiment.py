@@ -102,6 +102,16 @@ def test_names_are_readable_and_unique(runs_root, model, pattern, name):
     assert experiment.with_settings(other).name == f"{name}-2"
 
 
+def test_runs_without_a_name_are_grouped_and_go_on_under_the_first_ones_id(settings):
+    work_here([first := create(settings), second := create(dataclasses.replace(settings, method="swaps"))])
+    (found,) = experiment.experiments()
+    assert found.name == first.id and {run.id for run, _ in found.members} == {first.id, second.id}
+    again = step(found, [MAGNITUDE])
+    assert len(experiment.experiments()) == 1 and len(again.members) == 3
+    create(dataclasses.replace(settings, seed=settings.seed + 1))
+    assert len(experiment.experiments()) == 2
+
+
 def test_settings_that_change_no_outcome_keep_the_experiment(runs_root):
     first = experiment.with_settings(RunConfig(model="m"))
     create(first.config_of(WANDA, 1))
