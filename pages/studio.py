@@ -43,12 +43,12 @@ def offer_examples() -> None:
                 st.rerun()
 
 
-def board(experiment: Experiment, variants: list[Variant]) -> None:
-    """The picture; polled while a run of the experiment lives."""
+def board(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
+    """The picture; polled while a worker is busy with the experiment."""
     from pages.ui import studio_board
 
     try:
-        studio_board.show(experiment, variants)
+        studio_board.show(experiment, variants, busy)
     except SDSError as error:
         layout.refuse(error)
 
@@ -57,14 +57,18 @@ def page(pruners: PrunerRegistry) -> None:
     """Choices, buttons and the picture."""
     from sds_core.runs.experiment import experiments, with_settings
 
-    known, experiment = experiments(), None
+    known, experiment, busy = experiments(), None, False
     opened = studio_choice.opened(known)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="choice"):
         chosen = studio_choice.choose(opened, pruners)
         st.space("stretch")
         if chosen:
             experiment = with_settings(chosen.settings, opened.name if opened else "")
-            studio_steps.buttons(experiment, chosen.variants, pruners)
+            busy = studio_steps.working(experiment)  # asked once: buttons and picture must agree
+        # Where buttons come and go among its neighbours, a popover loses its place, and closes.
+        with st.container(horizontal=True, width="content", gap="small", key="steps"):
+            if chosen and experiment:
+                studio_steps.buttons(experiment, chosen.variants, pruners, busy)
         studio_choice.options_of(chosen, experiment)
         about = "Every experiment and run: state, resume, note, record as a file, delete, import."
         st.button("Runs", key="runs", on_click=studio_runs.open_on, args=("all",), help=about)
@@ -78,12 +82,12 @@ def page(pruners: PrunerRegistry) -> None:
         return
     if experiment.members:
         st.query_params["experiment"] = experiment.name
-        board(experiment, chosen.variants)
+        board(experiment, chosen.variants, busy)
     else:
         if not known:
             offer_examples()
         if chosen.settings.model == "demo":
-            board(experiment, chosen.variants)
+            board(experiment, chosen.variants, busy)
 
 
 layout.compact("Studio", above=CHOICE)

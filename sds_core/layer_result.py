@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 
 from sds_core.models.linear import Linear
 from sds_core.pruning.gram import Gram
-from sds_core.pruning.layer_problem import LayerProblem, Pruned, Scarcity
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.redense import Round
-from sds_core.pruning.stages import Stages
+from sds_core.pruning.stages import Scarcity, Stages
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -24,35 +24,38 @@ OPENING = "studio opens details"
 """Set when the details were asked for in the picture: a dialog is opened by the page, not by a part of it."""
 
 
-def show(experiment: Experiment, variants: list[Variant]) -> None:
+def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
     """Draw the picture.
+
+    Args:
+        experiment: what is shown.
+        variants: those of it that are ticked.
+        busy: whether a worker was busy with it when the page was drawn; then it is polled.
 
     Raises:
         SDSError: a record is broken.
     """
     from sds_core.runs.dense_layers import MODEL, dense_layers
-    from sds_core.runs.launch_phases import at_work
 
     record = ExperimentRecord(experiment, variants)
     states = record.states
     if record.failure:
         layout.refuse(record.failure)
-    live = at_work(experiment.name) or any(state in LIVE for state in states)
     dense = dense_layers() if experiment.settings.model == MODEL else {}
 
-    @st.fragment(run_every=0.5 if live else None)
+    @st.fragment(run_every=0.5 if busy else None)
     def board() -> None:
         try:
             record.refresh()
         except SDSError as error:
             layout.refuse(error)
             return
-        if live and _changed(record, states):
+        if busy and _changed(experiment, record, states):
             st.rerun()
         linears = record.linears or list(dict.fromkeys(linear for _, linear in dense))
         model = Model(record.blocks or 1 + max((block for block, _ in dense), default=-1), tuple(linears))
         if not model.blocks or not model.linears:
-            st.caption("Loading the model and its texts …" if live else "No block of this experiment is done yet.")
+            st.caption("Loading the model and its texts …" if busy else "No block of this experiment is done yet.")
             return
         reader = Reader(record, model, lambda block, linear: dense.get((block, linear)))
         if st.session_state.pop(OPENING, False):
@@ -74,10 +77,10 @@ def details_asked_for(view: Pick, model: Model) -> None:
     st.session_state[OPENING] = True
 
 
-def _changed(record: ExperimentRecord, before: list) -> bool:
-    """Whether a run has ended since the page was drawn, or a plan is between two phases."""
+def _changed(experiment: Experiment, record: ExperimentRecord, before: list) -> bool:
+    """Whether a run has ended since the page was drawn, or the worker is between two phases."""
     ended = any(old in LIVE and new not in LIVE for old, new in zip(before, record.states, strict=True))
-    return ended or not any(state in LIVE for state in record.states)
+    return ended or not (any(state in LIVE for state in record.states) or experiment.live())
 
 
 def picked(pick: Pick, model: Model) -> None:

@@ -17,13 +17,18 @@ LABELS = {1: "Prune", 2: "Re-dense", 3: "Prune again"}
 """The button of each phase."""
 
 
-def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegistry) -> None:
-    """Show what can be done next, or cancelled."""
+def working(experiment: Experiment) -> bool:
+    """Return whether a worker is busy with the experiment, between two phases too."""
     from sds_core.runs.launch_phases import at_work
 
-    live = experiment.live()
-    if live or at_work(experiment.name):
-        asked = all(run.cancel_requested for run in live)
+    return bool(experiment.live()) or at_work(experiment.name)
+
+
+def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegistry, busy: bool) -> None:
+    """Show what can be done next, or cancelled where a worker is busy."""
+    if busy:
+        live = experiment.live()
+        asked = bool(live) and all(run.cancel_requested for run in live)
         label = "Cancelling after this block …" if asked else "Cancel"
         st.button(
             label,

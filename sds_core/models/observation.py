@@ -21,7 +21,7 @@ from sds_core.models.linear import Linear
 from sds_core.models.paused_forwards import PausedForwards, paused
 from sds_core.models.stream import Stream, on_device
 from sds_core.pruning.gram import Gram, GramAccumulator
-from sds_core.pruning.layer_problem import Scarcity
+from sds_core.pruning.stages import Scarcity
 
 PAUSED_SIZE = 10
 """Size of what a paused forward holds at most, in units of its hidden states: residual, normalised input, gate, up."""

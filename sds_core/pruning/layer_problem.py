@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 from weakref import WeakValueDictionary
 
 import torch
@@ -10,9 +9,6 @@ from torch import Tensor
 
 from sds_core.pruning.gram import Gram, GramAccumulator
 from sds_core.pruning.linalg import inner
-
-Scarcity = Literal["", "few tokens", "no tokens"]
-"""Whether fewer calibration tokens than the layer has inputs were routed to it, or none; for experts only."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ Phase = Literal["fused", "sparse", "redense", "final"]
 """A pass over the blocks: all phases at once, or the paper's phase 1, 2 or 3."""
 Stage = Literal["dense", "sparse", "redense", "final"]
 """The state of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
+Scarcity = Literal["", "few tokens", "no tokens"]
+"""Whether fewer calibration tokens than a layer has inputs were routed to it, or none; for experts only."""
 
 STAGE_NAMES = {"dense": "dense", "sparse": "sparse", "redense": "re-dense", "final": "final"}
 """Names of the stages for people, in order."""

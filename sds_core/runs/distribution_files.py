@@ -201,13 +201,8 @@ def _alike(one: pa.DataType, other: pa.DataType) -> bool:
     """Whether two types hold the same kind of values, in whatever width."""
     if pa.types.is_list(one) and pa.types.is_list(other):
         return _alike(one.value_type, other.value_type)
-    kinds = (
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_binary,
-        pa.types.is_string,
-        pa.types.is_large_string,
-    )
+    text = lambda kind: kind in (pa.string(), pa.large_string())
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_binary, text)
     return any(kind(one) and kind(other) for kind in kinds)
 
 

@@ -7,9 +7,8 @@ from fractions import Fraction
 from typing import Annotated, Literal, TypeVar
 
 from sds_core.models.block_change import BlockChange
-from sds_core.pruning.layer_problem import Scarcity
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
-from sds_core.pruning.stages import Phase, Stage
+from sds_core.pruning.stages import Phase, Scarcity, Stage
 from sds_core.runs import typed_json
 from sds_core.runs.typed_json import Matching, Within
 

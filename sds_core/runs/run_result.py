@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from sds_core.models.block_change import BlockChange
-from sds_core.pruning.layer_problem import Scarcity
-from sds_core.pruning.stages import Phase, Stage
+from sds_core.pruning.stages import Phase, Scarcity, Stage
 from sds_core.runs import typed_json
 from sds_core.runs.events import Count, MeasuredPerplexity, Seconds, Software, TextWindows
 

@@ -33,6 +33,8 @@ def test_pages_ask_for_terms_that_are_there(path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("glossary_box."):
             asked += [ast.literal_eval(word) for word in node.args if not isinstance(word, ast.Starred)]
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TERMS":
+            asked += ast.literal_eval(node.value)
         literal = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
         if literal and ast.unparse(node.value) == "GLOSSARY":
             asked.append(node.slice.value)
