@@ -10,11 +10,8 @@ import pytest
 
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs.events import JobCancelled, to_line
-from sds_core.runs.experiment import experiments
-from sds_core.runs.run_folder import Run
-from sds_core.runs.variant import Variant
+from sds_core.runs.run_folder import Run, ids, open_run
 
-SDS = Variant("sds", "wanda")
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}
 
 
@@ -68,11 +65,11 @@ def test_the_sentence_takes_three_clicks(workshop, visitor, tiny_folder, monkeyp
         button(following).wait_for(timeout=180_000)
         visitor.idle()
     monkeypatch.setenv("SDS_RUNS", str(workshop[0]))
-    done = (one.run_of(SDS, 3) for one in experiments() if one.settings.model == str(tiny_folder))
-    result = next(run for run in done if run and run.config.samples == 2 and run.config.eval_windows == 3).result()
-    shown = page.locator(".st-key-studio").inner_text()
+    newest = open_run(ids()[0])
+    assert newest.config.phase == 3 and newest.config.model == str(tiny_folder)
+    result = newest.result()
     for stage in ("sparse", "redense", "final"):
-        assert format_perplexity(result.perplexity[stage].value) in shown
+        page.get_by_text(format_perplexity(result.perplexity[stage].value), exact=True).first.wait_for()
 
 
 def test_a_cancelled_run_says_so_and_can_be_resumed(workshop, visitor, tiny_folder):
