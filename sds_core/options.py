@@ -4,8 +4,10 @@ Command-line flags, widgets and checks are made from them, so an option is decla
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sds_core.errors import SDSError
@@ -83,18 +85,25 @@ def option(
 
 def is_unicode(text: str) -> bool:
     """Whether a text can be stored: JSON escapes and file names can hold halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def options_of(cls: type) -> dict[str, Option]:
+def options_of(cls: type) -> Mapping[str, Option]:
     """The options of a dataclass by name, in the order of its fields; other fields are left out."""
+    return _declared(cls)
+
+
+@cache
+def _declared(cls: Any) -> Mapping[str, Option]:
     assert dataclasses.is_dataclass(cls)
     declared: dict[str, Any] = {field.name: field for field in dataclasses.fields(cls)}
-    return {
-        name: Option(name=name, default=field.default, **field.metadata["option"])
-        for name, field in declared.items()
-        if "option" in field.metadata
-    }
+    return MappingProxyType(
+        {
+            name: Option(name=name, default=field.default, **field.metadata["option"])
+            for name, field in declared.items()
+            if "option" in field.metadata
+        }
+    )
 
 
 def faults(instance: Any) -> Iterator[SDSError]:

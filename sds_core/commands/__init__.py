@@ -1,5 +1,5 @@
 """The commands of `python -m sds_core`: each file adds its commands to the parser and carries them out.
 
-Modules that load transformers, which takes seconds, are imported by the command that needs them: `list` and `--help`
-answer at once.
+Modules that load transformers or pandas, which take seconds, are imported by the command that needs them, so that
+`list` and `--help` answer soon.
 """

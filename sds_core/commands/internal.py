@@ -3,7 +3,6 @@
 import argparse
 
 from sds_core.runs import worker
-from sds_core.runs.launch_phases import Plan
 from sds_core.runs.run_folder import open_run
 
 
@@ -22,6 +21,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _work(options: argparse.Namespace) -> int:
+    from sds_core.runs.launch_phases import Plan
+
     runs = [open_run(run) for run in options.runs]
     locks = [int(descriptor) for descriptor in options.locks.split(",")]
     following = Plan.from_text(options.plan).next_runs if options.plan else list

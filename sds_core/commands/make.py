@@ -8,7 +8,6 @@ from sds_core.commands.text import ask
 from sds_core.files import write_json
 from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
 from sds_core.options import options_of
-from sds_core.runs import examples
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.typed_json import to_json
@@ -67,6 +66,8 @@ def _make_lab_layer(path: Path) -> None:
 
 def _examples(options: argparse.Namespace) -> int:
     """Remake the example runs, the Layer lab's layer and the text result, each by the command a user would call."""
+    from sds_core.runs import examples
+
     bases = runs = [create(config) for config in examples.first_phase()]
     if code := follow_new(runs):
         return code

@@ -5,9 +5,7 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import format_perplexity
-from sds_core.reports.report import report
 from sds_core.runs import note
-from sds_core.runs.archive import pack, unpack
 from sds_core.runs.names import name_of
 from sds_core.runs.run_folder import ids, open_run
 
@@ -70,6 +68,8 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
+    from sds_core.runs.archive import pack
+
     target = Path(options.file).expanduser()
     if target.exists():
         raise SDSError("the output file already exists", got=options.file)
@@ -78,11 +78,15 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from sds_core.runs.archive import unpack
+
     print(unpack(Path(options.file).expanduser()).id)
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
+    from sds_core.reports.report import report
+
     for path in report(open_run(options.run), options.file):
         print(path)
     return 0

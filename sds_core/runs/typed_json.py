@@ -53,7 +53,11 @@ def from_json(hint: type[T], value: object) -> T:
     Raises:
         ValueError: a field is missing, unknown or of another type; it is named.
     """
-    return _read(hint, value, "")
+    kind: Any = hint
+    try:
+        return _reader(kind)(value)
+    except _WrongError as error:
+        raise ValueError(error.told()) from None
 
 
 def parse(hint: type[T], text: str | bytes) -> T:
@@ -70,88 +74,148 @@ def load(text: str | bytes) -> object:
     return parse_json(text)
 
 
-def _read(hint: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _read_dataclass(hint, value, path)
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        if isinstance(arguments[1], Matching):
-            text, form = _read(arguments[0], value, path), arguments[1]
-            return text if re.fullmatch(form.pattern, text) else _refuse(path, form.name, value)
-        number, limits = _read(arguments[0], value, path), arguments[1]
-        inside = limits.low <= number <= limits.high
-        return number if inside else _refuse(path, f"from {limits.low:g} to {limits.high:g}", value)
-    if origin in (Union, types.UnionType) and hint not in SCALARS:
-        (inner,) = (argument for argument in arguments if argument is not types.NoneType)
-        return None if value is None else _read(inner, value, path)
-    if origin is Literal:
-        return value if value in arguments else _refuse(path, f"one of {', '.join(map(str, arguments))}", value)
-    if origin is tuple:
-        if not isinstance(value, list):
-            _refuse(path, "a list", value)
-        return tuple(_read(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            _refuse(path, "an object", value)
-        return {_read(arguments[0], k, f"{path}.{k}"): _read(arguments[1], v, f"{path}.{k}") for k, v in value.items()}
-    return SCALARS[hint](path, value)
+class _WrongError(Exception):
+    """A value that is refused; its path is put together on the way up, so that sound values cost none."""
+
+    def __init__(self, why: str):
+        self.why, self.path = why, ""
+
+    def inside(self, step: str) -> "_WrongError":
+        """Add the step that leads to the value, from the outside."""
+        self.path = step + self.path
+        return self
+
+    def told(self) -> str:
+        return f"{self.path.removeprefix('.') or 'it'} {self.why}"
 
 
-def _read_dataclass(hint: Any, value: Any, path: str) -> Any:
-    if not isinstance(value, dict):
-        _refuse(path, "an object", value)
-    hints = _hints(hint)
-    if unknown := sorted(value.keys() - hints.keys()):
-        raise ValueError(f"{'.'.join(filter(None, [path, unknown[0]]))} is not a known field")
-    for field in dataclasses.fields(hint):
-        required = field.default is field.default_factory is dataclasses.MISSING
-        if required and field.name not in value:
-            raise ValueError(f"{'.'.join(filter(None, [path, field.name]))} is missing")
-    return hint(**{name: _read(hints[name], v, f"{path}.{name}".lstrip(".")) for name, v in value.items()})
+Reader = Callable[[Any], Any]
 
 
 @cache
-def _hints(hint: type) -> dict[str, Any]:
+def _reader(hint: Any) -> Reader:
+    """Return the function that reads values of a type."""
+    if dataclasses.is_dataclass(hint):
+        return _dataclass_reader(hint)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _limited_reader(_reader(arguments[0]), arguments[1])
+    if origin in (Union, types.UnionType) and hint not in SCALARS:
+        (inner,) = (_reader(argument) for argument in arguments if argument is not types.NoneType)
+        return lambda value: None if value is None else inner(value)
+    if origin is Literal:
+        return lambda value: value if value in arguments else _refuse(f"one of {', '.join(map(str, arguments))}", value)
+    if origin is tuple:
+        return _list_reader(_reader(arguments[0]))
+    if origin is dict:
+        return _table_reader(_reader(arguments[0]), _reader(arguments[1]))
+    return SCALARS[hint]
+
+
+def _limited_reader(read: Reader, limits: Within | Matching) -> Reader:
+    if isinstance(limits, Matching):
+        return lambda value: value if re.fullmatch(limits.pattern, read(value)) else _refuse(limits.name, value)
+
+    def within(value: Any) -> Any:
+        number = read(value)
+        if limits.low <= number <= limits.high:
+            return number
+        return _refuse(f"from {limits.low:g} to {limits.high:g}", value)
+
+    return within
+
+
+def _list_reader(read: Reader) -> Reader:
+    def items(value: Any) -> Any:
+        if not isinstance(value, list):
+            _refuse("a list", value)
+        found: list[Any] = []
+        try:
+            for item in value:
+                found.append(read(item))
+        except _WrongError as error:
+            raise error.inside(f"[{len(found)}]") from None
+        return tuple(found)
+
+    return items
+
+
+def _table_reader(read_key: Reader, read: Reader) -> Reader:
+    def entries(value: Any) -> Any:
+        if not isinstance(value, dict):
+            _refuse("an object", value)
+        found = {}
+        for key, content in value.items():
+            try:
+                found[read_key(key)] = read(content)
+            except _WrongError as error:
+                raise error.inside(f".{key}") from None
+        return found
+
+    return entries
+
+
+def _dataclass_reader(hint: Any) -> Reader:
     known = get_type_hints(hint, include_extras=True)
-    return {field.name: known[field.name] for field in dataclasses.fields(hint)}
+    fields = dataclasses.fields(hint)
+    readers = {field.name: _reader(known[field.name]) for field in fields}
+    required = [field.name for field in fields if field.default is field.default_factory is dataclasses.MISSING]
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            _refuse("an object", value)
+        if unknown := sorted(value.keys() - readers.keys()):
+            raise _WrongError("is not a known field").inside(f".{unknown[0]}")
+        for name in required:
+            if name not in value:
+                raise _WrongError("is missing").inside(f".{name}")
+        found = {}
+        for name, content in value.items():
+            try:
+                found[name] = readers[name](content)
+            except _WrongError as error:
+                raise error.inside(f".{name}") from None
+        return hint(**found)
+
+    return read
 
 
-def _refuse(path: str, expected: str, value: object) -> Any:
-    raise ValueError(f"{path or 'it'} is not {expected}: {str(value)[:60]!r}")
+def _refuse(expected: str, value: object) -> Any:
+    raise _WrongError(f"is not {expected}: {str(value)[:60]!r}")
 
 
-def _float(path: str, value: object) -> float:
+def _float(value: object) -> float:
     try:
         number = float(value) if isinstance(value, int | float) and type(value) is not bool else math.nan
     except OverflowError:
         number = math.inf
-    return number if math.isfinite(number) else _refuse(path, "a finite number", value)
+    return number if math.isfinite(number) else _refuse("a finite number", value)
 
 
-def _exactly(kind: type, expected: str) -> Callable[[str, object], object]:
-    return lambda path, value: value if type(value) is kind else _refuse(path, expected, value)
+def _exactly(kind: type, expected: str) -> Reader:
+    return lambda value: value if type(value) is kind else _refuse(expected, value)
 
 
-def _text(path: str, value: object) -> str:
-    return value if type(value) is str and is_unicode(value) else _refuse(path, "a text", value)
+def _text(value: object) -> str:
+    return value if type(value) is str and is_unicode(value) else _refuse("a text", value)
 
 
-def _fraction(path: str, value: object) -> Fraction:
+def _fraction(value: object) -> Fraction:
     if not isinstance(value, str) or not FRACTION.fullmatch(value):
-        _refuse(path, "a fraction", value)
+        _refuse("a fraction", value)
     try:
         return Fraction(str(value))
     except ZeroDivisionError:
-        return _refuse(path, "a fraction", value)
+        return _refuse("a fraction", value)
 
 
 FRACTION = re.compile(r"-?\d{1,400}(/\d{1,400})?")
 """As Python writes one; in other notations a few characters can mean a number of any length."""
-SCALARS: dict[Any, Callable[[str, object], object]] = {
+SCALARS: dict[Any, Reader] = {
     bool: _exactly(bool, "true or false"),
     int: _exactly(int, "a whole number"),
     float: _float,
-    int | float: lambda path, value: value if type(value) is int else _float(path, value),
+    int | float: lambda value: value if type(value) is int else _float(value),
     str: _text,
     Fraction: _fraction,
 }

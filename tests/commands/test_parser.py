@@ -1,5 +1,9 @@
 """Errors and help of the command line."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from sds_core.__main__ import main
@@ -62,3 +66,9 @@ def test_wrong_usage_exits_with_2(capsys):
         main(["run", "--samples", "many"])
     assert caught.value.code == 2
     capsys.readouterr()
+
+
+def test_list_loads_no_library_that_it_does_not_need(runs_root):
+    code = "import sys\nfrom sds_core.__main__ import main\nassert main(['list']) == 0\n"
+    code += "sys.exit(bool({'transformers', 'pandas', 'pyarrow', 'datasets'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"SDS_RUNS": str(runs_root)}).returncode == 0
