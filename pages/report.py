@@ -81,9 +81,11 @@ def files(run: Run) -> None:
 
 def repeat(run: Run) -> None:
     """Everything needed to get the same numbers again."""
+    from sds_core.runs import planned
+
     result = run.finished_result()
     st.html("<h2>Repeat it</h2>")
-    st.code(result.command, language="bash", wrap_lines=True)
+    st.code("\n".join(planned.repeat(run.config)), language="bash", wrap_lines=True)
     software = result.software
     made_with = f"SDS Studio {software.version}, Python {software.python}, "
     made_with += f"torch {software.torch}, transformers {software.transformers}"

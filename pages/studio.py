@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout, studio_choice, studio_details, studio_runs, studio_steps
+from pages.ui import layout, outlook, studio_choice, studio_details, studio_options, studio_runs, studio_steps
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
@@ -24,23 +24,29 @@ CHOICE, WELCOME = 50, 48
 """Height of the line of choices, and of the line that offers the examples, each with the gap below it."""
 
 
+def begin(experiment: Experiment, choice: studio_choice.Choice, known: bool) -> None:
+    """What the first phase takes, and, where there is no experiment at all, the examples to look at first."""
+    layout.room_above(CHOICE + WELCOME)
+    takes = outlook.cost(studio_options.next_runs(experiment, choice))
+    with st.container(horizontal=True, vertical_alignment="center", key="welcome"):
+        said = layout.plain(f"begins phase 1 on {outlook.device(choice.settings.device)}. {takes}")
+        st.markdown(f"**Prune** {said}", width="content")
+        if not known:
+            offer_examples()
+
+
 def offer_examples() -> None:
-    """The first steps, where there is no experiment yet."""
+    """The button that shows finished experiments."""
     from sds_core.runs.examples import EXPERIMENT, take_in
 
-    layout.room_above(CHOICE + WELCOME)
-    with st.container(horizontal=True, vertical_alignment="center", key="welcome"):
-        st.markdown(
-            "Press **Prune** to begin, or look at finished experiments of the demo model first.", width="content"
-        )
-        if st.button("Show the examples", key="examples", icon=":material/inventory_2:"):
-            try:
-                take_in()
-            except SDSError as error:
-                layout.refuse(error)
-            else:
-                st.query_params["experiment"] = EXPERIMENT
-                st.rerun()
+    if st.button("Show the examples", key="examples", icon=":material/inventory_2:"):
+        try:
+            take_in()
+        except SDSError as error:
+            layout.refuse(error)
+        else:
+            st.query_params["experiment"] = EXPERIMENT
+            st.rerun()
 
 
 def board(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
@@ -57,7 +63,7 @@ def page(pruners: PrunerRegistry) -> None:
     """Choices, buttons and the picture."""
     from sds_core.runs.experiment import experiments, with_settings
 
-    known, experiment, busy = experiments(), None, False
+    known, experiment, busy, fault = experiments(), None, False, ""
     opened = studio_choice.opened(known)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="choice"):
         chosen = studio_choice.choose(opened, pruners)
@@ -65,18 +71,20 @@ def page(pruners: PrunerRegistry) -> None:
         if chosen:
             experiment = with_settings(chosen.settings, opened.name if opened else "")
             busy = studio_steps.working(experiment)  # asked once: buttons and picture must agree
+            if experiment.next_phase(chosen.variants):
+                _, fault = outlook.checked_model(chosen.settings.model)
         # Where buttons come and go among its neighbours, a popover loses its place, and closes.
         with st.container(horizontal=True, width="content", gap="small", key="steps"):
             if chosen and experiment:
-                studio_steps.buttons(experiment, chosen.variants, pruners, busy)
-        studio_choice.options_of(chosen, experiment)
+                studio_steps.buttons(experiment, chosen, pruners, busy, bool(fault))
+        studio_options.show(chosen, experiment)
         about = "Every experiment and run: state, resume, note, record as a file, delete, import."
         st.button("Runs", key="runs", on_click=studio_runs.open_on, args=("all",), help=about)
     if studio_runs.asked_for():
         studio_runs.show(known, experiment)
     elif studio_details.asked_for():
         studio_details.show(experiment, chosen.variants if chosen else [])
-    if refused := st.session_state.pop("refused", None):
+    if refused := st.session_state.pop("refused", None) or fault:
         layout.refuse(refused)
     if experiment is None or chosen is None:
         return
@@ -84,8 +92,8 @@ def page(pruners: PrunerRegistry) -> None:
         st.query_params["experiment"] = experiment.name
         board(experiment, chosen.variants, busy)
     else:
-        if not known:
-            offer_examples()
+        if not fault:
+            begin(experiment, chosen, bool(known))
         if chosen.settings.model == "demo":
             board(experiment, chosen.variants, busy)
 

@@ -1,4 +1,4 @@
-"""Tools around a run: forecast, note, download, removal, import, and uploaded texts."""
+"""Tools around a run: note, download, removal, import."""
 
 from __future__ import annotations
 
@@ -16,22 +16,6 @@ if TYPE_CHECKING:
 
 MANAGED = "manage"
 """In the address: the run whose panel is open."""
-OWN_TEXT = ("txt",)
-"""Kinds of file that can be uploaded as a text."""
-
-
-def forecast(config: RunConfig) -> str:
-    """Time, memory and disk that a run will take, in a sentence."""
-    from sds_core.runs.estimate import LOOKED_AT, estimate
-    from sds_core.runs.run_folder import Run, ids, root
-
-    found = estimate(config, (Run(root() / name) for name in ids()[:LOOKED_AT]))
-    if found is None:
-        return "No run like this one has finished on this machine yet, so how long it takes is not known."
-    minutes = found.seconds / 60
-    time = f"{found.seconds:.0f} seconds" if minutes < 1.5 else f"{minutes:.0f} minutes"
-    disk = f"{found.disk / 1e6:,.0f} MB of disk" if found.disk else "no disk for weights"
-    return f"Judged by run {found.like}: about {time}, {found.memory / 1e9:.1f} GB of memory, {disk}."
 
 
 def about(config: RunConfig) -> str:
@@ -170,24 +154,3 @@ def importer() -> None:
             st.session_state["imported"] = file.file_id
             st.query_params[MANAGED] = run.id
             st.rerun()
-
-
-def own_text() -> None:
-    """Upload a text; it is kept in the user's cache folder and can then be chosen."""
-    file = st.file_uploader("A text of your own", type=OWN_TEXT, key="own-text", help="Kept on this machine.")
-    if file is None:
-        return
-    from sds_core.models.own_text import store_text
-
-    try:
-        path = store_text(file.name, file.getvalue())
-    except SDSError as error:
-        layout.refuse(error)
-        return
-    with st.container(horizontal=True):
-        for purpose in ("calibration", "evaluation"):
-            st.button(f"Use it for {purpose}", key=f"use-{purpose}", on_click=_use, args=(purpose, str(path)))
-
-
-def _use(purpose: str, path: str) -> None:
-    st.session_state[f"option-{purpose}"] = path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout, options, run_panel
+from pages.ui import layout, options
 from sds_core.errors import SDSError
 from sds_core.pruning.titles import pruner_title
 
@@ -23,8 +23,8 @@ PRUNERS, METHODS, CONTROLS = "studio-pruners", "studio-methods", "studio-control
 """Keys of the widgets; model and pattern are those of every other page."""
 QUICK = "quick"
 """The preset of a first experiment: minutes on a laptop."""
-TEXTS = ("calibration", "evaluation")
-"""Options that a preset leaves alone."""
+RECOMMENDED = {"HuggingFaceTB/SmolLM2-135M": 0.3, "HuggingFaceTB/SmolLM2-360M": 0.7, "Qwen/Qwen2.5-0.5B": 1.0}
+"""Small models of the hub to begin with, and the gigabytes to download."""
 PATTERNS = ("2:4", "4:8", "50%", "70%")
 
 
@@ -67,7 +67,7 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     try:
         settings = _settings()
         bases = [Variant(BASE, name) for name in ticked]
-        branches = [Variant(method, name, options.of_method(method)) for name in ticked for method in _ticked_methods()]
+        branches = [Variant(method, name, options.of_method(method)) for name in ticked for method in ticked_methods()]
     except SDSError as error:
         layout.refuse(error)
         return None
@@ -85,46 +85,14 @@ def _methods(controls: bool) -> list[str]:
     return [name for name in stepped_methods() if KNOWN[name].redenses != controls]
 
 
-def _ticked_methods() -> list[str]:
+def ticked_methods() -> list[str]:
+    """Return the methods that are ticked, controls among them."""
     return [*st.session_state[METHODS], *st.session_state[CONTROLS]]
 
 
-def options_of(choice: Choice | None, experiment: Experiment | None) -> None:
-    """The button under which everything else is chosen, and where the cost of it is told.
-
-    Args:
-        choice: the choices on the page, if they do not contradict each other.
-        experiment: the one that they belong to.
-    """
-    from sds_core.runs.presets import PRESETS
-
-    with st.popover("Options", width="content"):
-        st.segmented_control(
-            "Preset",
-            list(PRESETS),
-            key="studio-preset",
-            on_change=_apply_preset,
-            help="Fills in a named recipe and leaves the texts alone; then change it.",
-        )
-        st.markdown("Controls: methods without a dense phase, to compare with")
-        _pills("Controls", _methods(controls=True), _method_title, CONTROLS)
-        options.choose_shared(_ticked_methods())
-        run_panel.own_text()
-        if choice and experiment:
-            phase_1 = experiment.config_of(choice.variants[0], 1)
-            st.code(phase_1.command(), language="bash", wrap_lines=True)
-            st.caption(f"{run_panel.forecast(phase_1)} {_device(choice.settings)}")
-
-
-def _device(settings: RunConfig) -> str:
-    """Return which device works, and its free memory."""
-    from sds_core.models.device import available_memory, device_name, pick_device
-
-    try:
-        device = pick_device(settings.device)
-    except SDSError as error:  # another machine's, as an imported run may name
-        return layout.plain(str(error))
-    return f"It runs on {device_name(device)}, where {available_memory(device) / 1e9:.1f} GB of memory are free."
+def controls() -> None:
+    """Show the methods without a dense phase, to be ticked."""
+    _pills("Controls", _methods(controls=True), _method_title, CONTROLS)
 
 
 def _boxes() -> None:
@@ -153,7 +121,7 @@ def _boxes() -> None:
 
 
 def _models() -> dict[str, str]:
-    """Return the models to choose from, each with what to call it: the demo, models of earlier runs, the hub cache."""
+    """Return the models to choose from, each with what to call it: demo, earlier runs, the hub cache, recommended."""
     from sds_core.models.find_model import cached_models
     from sds_core.runs.run_folder import ids
 
@@ -162,6 +130,8 @@ def _models() -> dict[str, str]:
         found.setdefault(model, f"{Path(model).name} · {model}" if Path(model).is_absolute() else model)
     for model, size in cached_models().items():
         found[model] = f"{model} · {size / 1e9:.1f} GB"
+    for model, gigabytes in RECOMMENDED.items():
+        found.setdefault(model, f"{model} · downloads {gigabytes} GB")
     return found
 
 
@@ -235,11 +205,3 @@ def _take_over(experiment: Experiment | None) -> None:
     st.session_state[CONTROLS] = [name for name in _methods(controls=True) if name in used]
     methods = [name for name in _methods(controls=False) if name in used]
     st.session_state[METHODS] = methods or ([] if st.session_state[CONTROLS] else ["sds"])
-
-
-def _apply_preset() -> None:
-    from sds_core.runs.presets import PRESETS
-
-    if preset := PRESETS.get(st.session_state["studio-preset"]):
-        kept = {name: value for name, value in preset.items() if name not in TEXTS}
-        options.apply_to_methods(kept, _ticked_methods())

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from pages.ui import outlook, studio_options
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
+    from pages.ui.studio_choice import Choice
     from sds_core.pruning.registry import PrunerRegistry
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.variant import Variant
@@ -24,8 +26,17 @@ def working(experiment: Experiment) -> bool:
     return bool(experiment.live()) or at_work(experiment.name)
 
 
-def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegistry, busy: bool) -> None:
-    """Show what can be done next, or cancelled where a worker is busy."""
+def buttons(experiment: Experiment, choice: Choice, pruners: PrunerRegistry, busy: bool, blocked: bool) -> None:
+    """Show what can be done next, or cancelled where a worker is busy.
+
+    Args:
+        experiment: it is done in this one.
+        choice: its variants are taken on.
+        pruners: those that there are.
+        busy: whether a worker is.
+        blocked: whether the model cannot be pruned, for a reason that the page gives.
+    """
+    variants = choice.variants
     if busy:
         live = experiment.live()
         asked = bool(live) and all(run.cancel_requested for run in live)
@@ -44,15 +55,16 @@ def buttons(experiment: Experiment, variants: list[Variant], pruners: PrunerRegi
         LABELS[phase] if phase else "All phases done",
         key="phase",
         type="primary",
-        disabled=phase is None,
+        disabled=phase is None or blocked,
         on_click=begin,
         args=(experiment, variants, pruners, False),
-        help=None if phase is None else _help(experiment, variants, phase),
+        help=None if phase is None else _help(experiment, choice, phase),
     )
     if phase and phase < max(one.phases[-1] for one in variants):
         st.button(
             "Run all",
             key="all-phases",
+            disabled=blocked,
             on_click=begin,
             args=(experiment, variants, pruners, True),
             help=f"Phases {phase} to 3, one after the other; what is done can be looked at meanwhile.",
@@ -78,7 +90,8 @@ def _cancel(experiment: Experiment) -> None:
         run.cancel()
 
 
-def _help(experiment: Experiment, variants: list[Variant], phase: int) -> str:
-    """Return what the button does."""
-    names = [one.name for one in variants if phase in one.phases and not experiment.finished(one, phase)]
-    return f"Phase {phase} of 3: {', '.join(dict.fromkeys(names))}."
+def _help(experiment: Experiment, choice: Choice, phase: int) -> str:
+    """Return what the button does, and what it takes."""
+    names = [one.name for one in choice.variants if phase in one.phases and not experiment.finished(one, phase)]
+    takes = outlook.cost(studio_options.next_runs(experiment, choice))
+    return f"Phase {phase} of 3: {', '.join(dict.fromkeys(names))}. {takes}"

@@ -144,7 +144,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from sds_core.models.find_model import check_model
+    from sds_core.models.check_model import check_model
 
     configs = method_configs(DEMO)
     check_model(configs[0].model)  # before each of the runs says that it is missing

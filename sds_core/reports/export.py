@@ -13,6 +13,7 @@ from sds_core.models.tensor_files import new_model_folder
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs.names import last_stage, made_by, name_of
+from sds_core.runs.planned import repeat
 from sds_core.runs.pruned_model import pruned_model
 from sds_core.runs.run_folder import Run
 
@@ -71,7 +72,7 @@ def _card(run: Run) -> ModelCard:
         "that know the pattern.",
         "",
         "```",
-        result.command,
+        *repeat(config),
         "```",
     ]
     data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=["pruning", "sparse"])

@@ -26,6 +26,7 @@ from sds_core.runs import layer_stats, note
 from sds_core.runs.events import ModelLoaded
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 from sds_core.runs.names import name_of
+from sds_core.runs.planned import repeat
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult
 from sds_core.runs.typed_json import to_json
@@ -123,7 +124,7 @@ def _page(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame)
     config = run.config
     title = config.title or run.id
     what = f"{name_of(config)} · {config.pattern} · {config.model}"
-    drawn = _pictures(layers)
+    drawn, commands = _pictures(layers), "\n".join(repeat(config))
     body = [
         f"<h1>{html(title)}</h1>",
         f"<p>{html(what)}. {_sentence(result)}</p>",
@@ -138,7 +139,7 @@ def _page(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame)
         "<h2>Texts and files</h2>",
         _pairs(_identity(result, model)),
         "<h2>To repeat it</h2>",
-        f"<pre>{html(result.command)}</pre>",
+        f"<pre>{html(commands)}</pre>",
         _pairs(to_json(result.software).items()),
         "<h2>To cite it</h2>",
         f"<p>Sparse-Dense-Sparse: Li et al., COLING 2025, arXiv 2408.10473. Made with SDS Studio "

