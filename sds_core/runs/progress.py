@@ -13,6 +13,7 @@ from sds_core.runs.events import (
     JobQueued,
     Measuring,
     ModelLoaded,
+    PerplexityMeasured,
     PhaseStarted,
     RunStarted,
     TextModelLoading,
@@ -103,6 +104,8 @@ def _activity(last: Event | None) -> str:
             counting = "Counting the dense model’s outliers"
             doing = counting if what == "outliers" else f"Measuring the {STAGE_NAMES[what]} model’s perplexity"
             return f"{doing}: block {block + 1} of {of}."
+        case PerplexityMeasured(stage=stage) if stage != "dense":
+            return "Writing the results."
         case TextModelLoading(model=model):
             return f"Loading {model}."
         case TextReadingStarted(name=name, model=model, of=of):

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from sds_core.__main__ import main
 from sds_core.pruning.conformance import CHECKS
 from tests.runs.test_plugin_file import SOUND, written
@@ -19,6 +21,7 @@ def test_sound_plugin_passes_checks_and_is_compared(small, plugin_folder, in_thi
     assert "mine (plugin, " in table[1] and table[1].index("2:4") == table[2].index("2:4")
 
 
+@pytest.mark.usefixtures("conformance_here")
 def test_broken_plugin_is_refused_with_file_and_line(small, plugin_folder, capsys):
     path = written(plugin_folder, SOUND.replace("* mask, mask", ", mask"))
     assert main(["compare", *small("--pruners", str(plugin_folder)), "--methods", "base:mine"]) == 1

@@ -1,9 +1,6 @@
 """Commands that start runs, from outside: exit codes, output, files."""
 
 import importlib.metadata
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +11,6 @@ from sds_core.commands.parser import build_parser
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import JobCancelled
 from sds_core.runs.new_run import create
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_run_list_export_report(small, tmp_path, capsys, runs_root):
@@ -77,18 +72,12 @@ def test_demo_without_its_model_says_so_once(monkeypatch, runs_root, capsys):
     assert capsys.readouterr() == ("", error) and not runs_root.exists()
 
 
-def test_failed_start_exits_1_and_leaves_no_run(runs_root):
-    done = subprocess.run(
-        [sys.executable, "-m", "sds_core", "run", "--model", "/nowhere/model"],
-        cwd=ROOT,
-        env=os.environ | {"SDS_RUNS": str(runs_root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert "there is no such model folder or file: got '/nowhere/model'" in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
+@pytest.mark.usefixtures("in_this_process")
+def test_failed_start_exits_1_and_leaves_no_run(runs_root, capsys):
+    assert main(["run", "--model", "/nowhere/model"]) == 1
+    said = capsys.readouterr()
+    assert "there is no such model folder or file: got '/nowhere/model'" in said.err
+    assert "Traceback" not in said.err + said.out
     assert not list(runs_root.iterdir())
 
 

@@ -17,7 +17,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = "" if CHROMIUM and find_spec("playwright") else "no Chromium or no playwright on this machine"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 PATIENCE = 90_000  # milliseconds
 
@@ -53,25 +59,23 @@ def _wait_for(address: str, process: subprocess.Popen) -> None:
 
 
 class Visitor:
-    """A page of the browser that notes every request leaving this machine and every error."""
+    """A page of the browser that notes every request to anybody but the app, and every error."""
 
-    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light", **how: Any):
+    def __init__(
+        self, context: Any, address: str, width: int = 1280, scheme: str = "light", reduced_motion: str | None = None
+    ):
         self.address, self.left, self.errors = address, list[str](), list[str]()
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, accept_downloads=True, **how
-        )
-        context.route("**/*", self._gate)
         self.page = context.new_page()
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.emulate_media(color_scheme=scheme, reduced_motion=reduced_motion)
         self.page.set_default_timeout(PATIENCE)
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("websocket", lambda socket: self._note(socket.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
-    def _gate(self, route: Any) -> None:
-        own = (self.address, self.address.replace("http", "ws"), "data:", "blob:")
-        if route.request.url.startswith(own):
-            route.continue_()
-        else:
-            self.left.append(route.request.url)
-            route.abort()
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.address, self.address.replace("http", "ws"), "data:", "blob:")):
+            self.left.append(url)
 
     def open(self, path: str) -> "Visitor":
         """Go to a page and wait until it has been drawn."""
@@ -96,12 +100,17 @@ class Visitor:
 
 @contextmanager
 def visitors(address: str) -> Iterator[Any]:
-    """A function that makes a `Visitor`."""
+    """A function that makes a `Visitor`.
+
+    All share one context, and with it the cache of the app's scripts, which take a second to load. (A route that could
+    stop requests would switch that cache off: none is answered because no name but this machine's is resolved.)
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            yield lambda **how: Visitor(browser, address, **how)
+            context = browser.new_context(accept_downloads=True)
+            yield lambda **how: Visitor(context, address, **how)
         finally:
             browser.close()

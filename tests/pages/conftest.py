@@ -170,4 +170,4 @@ def visitor(workshop: tuple[Path, Any]) -> Iterator[Visitor]:
     yield came
     assert came.left == [] and came.errors == []
     assert came.page.locator("[data-testid=stException]").count() == 0
-    came.page.context.close()
+    came.page.close()

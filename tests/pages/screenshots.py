@@ -41,7 +41,7 @@ def every_page(target: Path, visit: Any, one: str) -> None:
                 visitor.page.wait_for_timeout(1500)
                 visitor.whole(target / f"{name}-{width}-{scheme}.png")
                 print(name, width, scheme, *visitor.errors, *visitor.left)
-                visitor.page.context.close()
+                visitor.page.close()
 
 
 def of_the_readme(target: Path, visit: Any, one: str) -> None:
@@ -69,7 +69,7 @@ def save(visitor: Visitor, heading: str, path: Path) -> None:
     picture = Image.open(io.BytesIO(visitor.page.screenshot())).convert("RGB")
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(path.name, path.stat().st_size, *visitor.errors, *visitor.left)
-    visitor.page.context.close()
+    visitor.page.close()
 
 
 def main(*arguments: str) -> None:

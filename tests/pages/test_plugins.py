@@ -9,6 +9,7 @@ from tests.pages.test_micro import figure
 from tests.pages.test_studio_runs import address, texts
 from tests.runs.test_plugin_file import SOUND, written
 
+pytestmark = pytest.mark.usefixtures("conformance_here")
 LAB = "pages/lab.py"
 MOVES = SOUND.replace("problem.weight * mask", "problem.weight * mask * (1 if mask.all() else 1.5)")
 SCORES = "    def scores(self, problem):\n        return -1 / (1 + problem.weight.abs())\n"

@@ -24,17 +24,20 @@ def test_sound_plugin_passes_every_check(tmp_path):
     assert not any(outcome.actual for outcome in result.outcomes)
 
 
+@pytest.mark.usefixtures("conformance_here")
 def test_first_failed_check_is_named_with_its_line(tmp_path):
     sentence = refused(tmp_path, SOUND.replace(RETURN, "return Pruned(0.5 * problem.weight, mask)"))
     assert sentence.startswith("mine.py, line 5: Mine fails the check “zeros”: expected zero weights wherever the mask")
     assert f"See all checks: python -m sds_core check-pruner {tmp_path}/mine.py" in sentence
 
 
+@pytest.mark.usefixtures("conformance_here")
 def test_exception_is_named_with_its_line(tmp_path):
     sentence = refused(tmp_path, SOUND.replace(RETURN, "return 1 / 0"))
     assert "fails the check “structure”" in sentence and "got mine.py, line 10: ZeroDivisionError" in sentence
 
 
+@pytest.mark.usefixtures("conformance_here")
 def test_invalid_file_is_refused_as_on_import(tmp_path):
     sentence = "mine.py, line 1: there is no class with solve(problem, pattern). Start from docs/my_pruner.py."
     assert refused(tmp_path, "x = 1") == sentence

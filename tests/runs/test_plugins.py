@@ -30,7 +30,7 @@ OTHER = SOUND.replace("1.0", "2.0")
 
 
 @pytest.fixture
-def mine(plugin_folder):
+def mine(plugin_folder, conformance_here):
     return written(plugin_folder, SOUND)
 
 

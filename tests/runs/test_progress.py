@@ -4,11 +4,14 @@ import statistics
 
 import pytest
 
+from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs.events import (
     JobCancelled,
     JobFailed,
     JobQueued,
+    MeasuredPerplexity,
     Measuring,
+    PerplexityMeasured,
     PhaseStarted,
     TextModelLoading,
     TextReadingStarted,
@@ -16,6 +19,7 @@ from sds_core.runs.events import (
 from sds_core.runs.progress import PhaseProgress, duration, progress
 from tests.records import block_finished, model_loaded, run_started
 
+SOME = MeasuredPerplexity.of(Perplexity((2.0, 2.5), 31), Perplexity((2.0, 2.5), 31))
 STAGED = ("sparse", "redense", "final")
 
 
@@ -28,6 +32,8 @@ STAGED = ("sparse", "redense", "final")
         (Measuring(what="redense", block=1, of=3), "Measuring the re-dense model’s perplexity: block 2 of 3."),
         (PhaseStarted(phase="fused", stage="final", of=3), "Pruning."),
         (block_finished(), "Pruning."),
+        (PerplexityMeasured(stage="dense", perplexity=SOME), "Pruning."),
+        (PerplexityMeasured(stage="final", perplexity=SOME), "Writing the results."),
         (TextModelLoading(model="demo"), "Loading demo."),
         (TextReadingStarted(name="dense", model=0, of=2), "Model 1 of 2, dense, reads and writes."),
     ],

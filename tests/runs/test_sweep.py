@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,16 +26,19 @@ def test_a_combination_that_contradicts_itself_is_refused():
         grid({}, ["a"], ["50%", "5:4"], [0], ["base:wanda"])
 
 
-def test_every_job_of_the_array_works_its_run_off(tiny_folder, tmp_path, runs_root):
+def test_every_job_of_the_array_resumes_its_run(tiny_folder, tmp_path, runs_root, monkeypatch):
     runs = [create(config(tiny_folder, method="base", pruner=pruner)) for pruner in ("wanda", "magnitude")]
-    script = tmp_path / "sweep.sh"
+    script, python = tmp_path / "sweep.sh", tmp_path / "a python"
+    python.write_text('#!/bin/sh\necho "$@" "$SDS_RUNS" "$PYTHONPATH"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     slurm_array(runs, script)
     assert "#SBATCH --array=0-1\n" in script.read_text()
     done = subprocess.run(
         ["bash", str(script)], env=os.environ | {"SLURM_ARRAY_TASK_ID": "1"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert runs[1].state() == "finished" and runs[0].state() == "new"
+    assert done.stdout == f"-m sds_core resume {runs[1].id} {runs_root} {Path(__file__).parents[2]}\n"
 
 
 def test_a_script_is_not_overwritten(tmp_path, runs_root):
