@@ -26,7 +26,7 @@ METHODS = {
     "sds": {"method": "sds", "pruner": "wanda"},
     "sds-admm, β = 0": {"method": "sds-admm", "pruner": "wanda", "options": {"beta": 0.0}},
     "sds-admm": {"method": "sds-admm", "pruner": "wanda"},
-    "sds-admm, 2 block epochs": {"method": "sds-admm", "pruner": "wanda", "options": {"block_epochs": 2}},
+    "sds-admm, 2 block epochs": {"method": "sds-admm", "pruner": "wanda", "reconstruct": "block"},
 }
 
 
@@ -81,12 +81,18 @@ def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     forward = cpu() - began
     del stream
 
-    method = config.made_method()
-    recipe = Recipe(pruner=PRUNERS[config.pruner](), method=method, pattern=config.parsed_pattern())
+    recipe = Recipe(
+        pruner=PRUNERS[config.pruner](),
+        method=config.made_method(),
+        pattern=config.parsed_pattern(),
+        reconstruction=config.reconstruction,
+    )
     began, wall, solving, recording = cpu(), time.monotonic(), 0.0, 0.0
     for event in run_phase("fused", structure, windows, recipe, device, NothingDone()):
         if isinstance(event, LayerResult):
-            solving += event.seconds / (1 + bool(method.block_epochs))  # a layer of an adjusted block is reported twice
+            solving += event.seconds / (
+                1 + bool(config.reconstruction)
+            )  # a layer of an adjusted block is reported twice
             mark = cpu()
             layer_stats.rows(event)
             recording += cpu() - mark

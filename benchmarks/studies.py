@@ -17,8 +17,8 @@ CONTROLS: list[Changes] = [
     for pruner in ("wanda", "sparsegpt")
 ]
 BLOCKS: list[Changes] = [
-    {"method": "sds-admm", "pruner": "wanda", "options": {"block_epochs": 2}},
-    {"method": "adjusted", "pruner": "wanda", "options": {"beta": 0.2, "sequential": True, "block_epochs": 2}},
+    {"method": "sds-admm", "pruner": "wanda", "reconstruct": "block"},
+    {"method": "adjusted", "pruner": "wanda", "reconstruct": "block", "options": {"beta": 0.2, "sequential": True}},
 ]
 METHODS: list[Changes] = [
     {"method": method, "pruner": pruner} for pruner in ("wanda", "sparsegpt") for method in ("sds", "sds-admm")
@@ -50,7 +50,7 @@ STUDIES: dict[str, list[Changes]] = {
                 ADMM | {"options": {"rounds": rounds, "rho_growth": rho_growth}}
                 for rounds, rho_growth in ((6, 1.7), (25, 1.15))
             ),
-            *(ADMM | {"options": {"block_epochs": epochs}} for epochs in (1, 2, 4)),
+            *(ADMM | {"reconstruct": "block", "reconstruct_epochs": epochs} for epochs in (1, 2, 4)),
             ADMM | {"schedule": "staged"},
             *(ADMM | {"calibration": text} for text in ("python-docs", "self*3+python-docs")),
             *({"pattern": "4:8", "method": method, "pruner": "wanda"} for method in ("base", "sds-admm")),

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from sds_core.layer_result import LayerResult
 from sds_core.models.block_change import BlockChange
-from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
+from sds_core.models.block_parts import parts_of, taught_outputs
+from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.linear import Linear
 from sds_core.models.observation import Observed, observe, observe_groups
@@ -23,6 +24,7 @@ from sds_core.models.stream import Stream, capture
 from sds_core.models.structure import Block, ModelStructure
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
+from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.stages import Stages
 
 
@@ -71,8 +73,8 @@ class PassPlan:
     """Share of the dense model's outputs in a layer's target."""
     sequential: bool = False
     """Whether a layer is observed behind the solved layers of its own block."""
-    block_epochs: int = 0
-    """Passes over the windows in which a block's layers are adjusted together; 0 for none."""
+    reconstruction: Reconstruction | None = None
+    """How parts of a block are adjusted once its layers are solved; None where they are not."""
 
 
 def run_pass(
@@ -138,27 +140,33 @@ class BlockPass:
     def solve_block(self, block: Block) -> Generator[LayerResult, None, BlockChange | None]:
         """Observe a block, solve its layers one by one, and send the data through it."""
         dense = {linear.label: linear.weight.clone() for linear in block.linears}
-        wanted = wanted_outputs(self.stream, self.teacher, self.plan.beta) if self.plan.block_epochs else None
-        waiting, change = list[LayerResult](), None
+        whole, waiting, change = self.plan.reconstruction, list[LayerResult](), None
+        taught = (
+            taught_outputs(self.teacher, block.module, parts_of(block, whole.window))
+            if whole and self.teacher
+            else None
+        )
         dense_block = self._write_prior(block)
         last = block is self.stream.structure.blocks[-1]
-        for group, seen in self._observed(block, dense_block, pass_through=wanted is None and not last):
+        for group, seen in self._observed(block, dense_block, pass_through=whole is None and not last):
             last_of = {linear.input: linear for linear in group}
             for linear in group:
-                weight = dense.pop(linear.label).to(self.stream.device).float()
+                weight = dense[linear.label].to(self.stream.device).float()
+                if whole is None:
+                    del dense[linear.label]
                 # the factorisations of one expert would stay in memory beside the next one's
                 observed = seen.pop(linear.input) if linear is last_of[linear.input] else seen[linear.input]
                 result = self._solve(linear, weight, observed, self.plan.pattern(block))
                 del observed
-                if wanted is not None:
+                if whole is not None:
                     result, final = result.split_final()
                     waiting.append(final)
                 yield result
                 del result  # its rounds would stay in memory beside the next layer's, or while the block is adjusted
             del seen
-        if wanted is not None:
-            change = yield from self._adjust(block, waiting, wanted)
-            del waiting, wanted
+        if whole is not None:
+            change = yield from self._adjust(block, waiting, dense, whole, taught)
+            del waiting, taught
             if not last:
                 self.stream.advance()
         return change
@@ -214,12 +222,18 @@ class BlockPass:
         return replace(solved, seconds=time.monotonic() - began)
 
     def _adjust(
-        self, block: Block, solved: list[LayerResult], wanted: HiddenStates
+        self,
+        block: Block,
+        solved: list[LayerResult],
+        dense: dict[str, Tensor],
+        plan: Reconstruction,
+        taught: list[HiddenStates] | None,
     ) -> Generator[LayerResult, None, BlockChange]:
         """Adjust the layers of a block together, and write the result into the model."""
         given = {layer.linear.label: layer.final for layer in solved}
+        beta, held_out = self.plan.beta, self.held_out
         found, change = adjust_block(
-            self.stream, block, given, wanted, epochs=self.plan.block_epochs, held_out=self.held_out
+            self.stream, block, dense, given, plan, taught=taught, beta=beta, held_out=held_out
         )
         for layer in solved:
             final = found[layer.linear.label]

@@ -23,6 +23,7 @@ from sds_core.models.structure import Block, ModelStructure
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.methods import Method
 from sds_core.pruning.pattern import Pattern
+from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.redense import Round
 from sds_core.pruning.registry import Pruner
 from sds_core.pruning.stages import Phase, Stages
@@ -43,6 +44,8 @@ class Recipe:
     """Returns the result of phase 1, where that is not computed."""
     by_block: tuple[Pattern, ...] = ()
     """A pattern for each block, where they differ."""
+    reconstruction: Reconstruction | None = None
+    """How parts of a block are adjusted once its layers are solved; None where they are not."""
 
     def pattern_of(self, block: Block) -> Pattern:
         """The pattern of one block."""
@@ -79,7 +82,7 @@ class Recipe:
         layer = self.sparse(layer)
         if self.method.redenses:
             layer = self.redense(layer)
-        return self.final(layer) if self.method.finishes else layer
+        return self.final(layer) if self.method.finishes or self.reconstruction else layer
 
 
 def run_phase(
@@ -107,7 +110,7 @@ def run_phase(
             blocks share weights.
     """
     if phase != "sparse":  # a base pruner looks at no target
-        _refuse_shared_weights(structure, recipe.method)
+        _refuse_shared_weights(structure, recipe)
     yield from run_pass(structure, windows, _plan(phase, recipe, device, prior), device, prior, held_out)
 
 
@@ -126,7 +129,7 @@ def _plan(phase: Phase, recipe: Recipe, device: torch.device, prior: PriorResult
         pattern=pattern,
         beta=method.beta,
         sequential=method.sequential,
-        block_epochs=method.block_epochs,
+        reconstruction=recipe.reconstruction,
     )
     match phase:
         case "sparse":
@@ -139,17 +142,17 @@ def _plan(phase: Phase, recipe: Recipe, device: torch.device, prior: PriorResult
             return fused
 
 
-def _refuse_shared_weights(structure: ModelStructure, method: Method) -> None:
+def _refuse_shared_weights(structure: ModelStructure, recipe: Recipe) -> None:
     """Raise where blocks share weights and the method needs each to be dense while others are pruned."""
     if SHARED not in structure.excluded.values():
         return
-    if method.beta:
+    if recipe.method.beta:
         raise SDSError(
             "blocks of this model share weights, so its dense blocks cannot be run beside the pruned ones",
             cure="set the teacher's share to nothing: --beta 0",
         )
-    if method.block_epochs:
+    if recipe.reconstruction:
         raise SDSError(
             "blocks of this model share weights, so none can be adjusted by itself",
-            cure="leave blocks as they are: --block-epochs 0",
+            cure="leave blocks as they are: --reconstruct matrix",
         )

@@ -14,6 +14,7 @@ from sds_core.models.structure import Block, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.methods import SDS, Method, SDSAdmm
 from sds_core.pruning.pattern import parse_pattern
+from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.registry import Wanda
 from sds_core.pruning.stages import Phase, StageWeight
 from sds_core.sds import Recipe, run_phase
@@ -24,7 +25,9 @@ WINDOWS = texts(4, 24, seed=5)
 ADMM = SDSAdmm(rounds=3, beta=0.0)
 ADMM_TAUGHT = SDSAdmm(rounds=3, beta=0.3)
 BLOCKWISE = SDSAdmm(rounds=3, beta=0.3, sequential=False)
-TOGETHER = SDSAdmm(rounds=2, beta=0.3, block_epochs=2)
+SHORT_ADMM = SDSAdmm(rounds=2, beta=0.3)
+BLOCK = Reconstruction("block")
+SUBMODULE = Reconstruction("submodule")
 PAPER_SDS = SDS(iterations=4, adjust_iterations=5)
 SDS_TAUGHT = SDS(iterations=4, adjust_iterations=5, beta=0.3)
 NEWEST: dict[Phase, str] = {"sparse": "sparse", "redense": "redense", "final": "final", "fused": "final"}
@@ -54,8 +57,10 @@ class Results:
         return self.stages[linear.name]["redense"].weight
 
 
-def make_recipe(method: Method, pattern: str = "2:4", pruner=Wanda) -> Recipe:
-    return Recipe(pruner=pruner(), method=method, pattern=parse_pattern(pattern))
+def make_recipe(
+    method: Method, pattern: str = "2:4", pruner=Wanda, reconstruction: Reconstruction | None = None
+) -> Recipe:
+    return Recipe(pruner=pruner(), method=method, pattern=parse_pattern(pattern), reconstruction=reconstruction)
 
 
 def run(

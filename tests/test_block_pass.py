@@ -13,6 +13,7 @@ from sds_core.layer_result import LayerResult
 from sds_core.models.structure import find_blocks
 from sds_core.pruning.methods import SDS, Adjusted, Base, Method, SDSAdmm
 from sds_core.pruning.pattern import NM, Pattern
+from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.registry import Wanda
 from sds_core.pruning.stages import Phase
 from sds_core.runs import layer_stats
@@ -21,11 +22,13 @@ from tests.models.families import FAMILIES, build, plain_inputs
 from tests.passes import (
     ADMM,
     ADMM_TAUGHT,
+    BLOCK,
     BLOCKWISE,
     CPU,
     PAPER_SDS,
     SDS_TAUGHT,
-    TOGETHER,
+    SHORT_ADMM,
+    SUBMODULE,
     WINDOWS,
     Results,
     finish,
@@ -75,10 +78,11 @@ def test_shown_rounds_and_the_last_are_returned(method: Method) -> None:
             return
 
 
-@pytest.mark.parametrize("method", [TOGETHER, Adjusted(block_epochs=2)])
-def test_an_adjusted_layer_returns_each_stage_once(method: Method) -> None:
+@pytest.mark.parametrize("together", [BLOCK, SUBMODULE])
+@pytest.mark.parametrize("method", [SHORT_ADMM, Adjusted(), Base(), PAPER_SDS])
+def test_an_adjusted_layer_returns_each_stage_once(method: Method, together: Reconstruction) -> None:
     found: list[tuple[str, str]] = []
-    for event in run("fused", build("llama"), make_recipe(method)):
+    for event in run("fused", build("llama"), make_recipe(method, reconstruction=together)):
         if isinstance(event, LayerResult):
             found += [(event.linear.name, done.stage) for done in event.stages]
             assert event.stages.final is None or len(list(event.stages)) == 1
@@ -138,12 +142,14 @@ def test_every_phase_observes_the_right_model(method: Method, staged: bool) -> N
 @pytest.mark.parametrize("done", [1, 2, 3])
 @pytest.mark.parametrize("phase", ["fused", "sparse", "redense", "final"])
 @pytest.mark.parametrize(
-    "method",
-    [ADMM, ADMM_TAUGHT, TOGETHER, SDS_TAUGHT],
-    ids=["admm", "admm-taught", "together", "sds-taught"],
+    ("method", "together"),
+    [(ADMM, None), (ADMM_TAUGHT, None), (SHORT_ADMM, BLOCK), (SHORT_ADMM, SUBMODULE), (SDS_TAUGHT, None)],
+    ids=["admm", "admm-taught", "block", "submodule", "sds-taught"],
 )
-def test_a_resumed_pass_is_bit_identical(method: Method, phase: Phase, done: int) -> None:
-    recipe = make_recipe(method)
+def test_a_resumed_pass_is_bit_identical(
+    method: Method, together: Reconstruction | None, phase: Phase, done: int
+) -> None:
+    recipe = make_recipe(method, reconstruction=together)
     before = Results()
     for earlier in {"redense": ["sparse"], "final": ["sparse", "redense"]}.get(phase, []):
         finish(earlier, recipe, before)

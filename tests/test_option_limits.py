@@ -21,7 +21,7 @@ AT_LIMITS = [
     for name, one in options_of(cls).items()
     if one.low is not None
     for limit in (one.low, one.high)
-    if not (name in (*QUICK, "block_epochs") and limit == one.high)  # only time
+    if not (name in QUICK and limit == one.high)  # only time
     for pruner in ("wanda", "sparsegpt")
     if method != "checkpoint"
 ]

@@ -10,6 +10,7 @@ from sds_core.layer_result import LayerResult
 from sds_core.models.structure import find_blocks
 from sds_core.pruning.methods import Adjusted, Base, Method, SDSAdmm
 from sds_core.pruning.pattern import Unstructured
+from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.registry import Magnitude, SparseGPT, Wanda
 from sds_core.pruning.stages import Phase
 from sds_core.sds import Recipe
@@ -17,10 +18,12 @@ from tests.models.families import build, plain_inputs
 from tests.passes import (
     ADMM,
     ADMM_TAUGHT,
+    BLOCK,
     NEWEST,
     PAPER_SDS,
     SDS_TAUGHT,
-    TOGETHER,
+    SHORT_ADMM,
+    SUBMODULE,
     WINDOWS,
     Results,
     finish,
@@ -90,15 +93,28 @@ def test_the_base_alone_is_sequential_wanda(name: str, pattern: str, group_size:
 
 
 @pytest.mark.parametrize("pruner", [Magnitude, Wanda, SparseGPT])
-@pytest.mark.parametrize("method", [Base(), Adjusted(), ADMM, TOGETHER, SDS_TAUGHT])
+@pytest.mark.parametrize(
+    ("method", "together"),
+    [
+        (Base(), None),
+        (Adjusted(), None),
+        (ADMM, None),
+        (SDS_TAUGHT, None),
+        (Base(), SUBMODULE),
+        (SHORT_ADMM, BLOCK),
+        (PAPER_SDS, BLOCK),
+    ],
+)
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "50%", "30%"])
-def test_fused_pruning_obeys_the_pattern_exactly(pruner: type, method: Method, pattern: str) -> None:
+def test_fused_pruning_obeys_the_pattern_exactly(
+    pruner: type, method: Method, together: Reconstruction | None, pattern: str
+) -> None:
     dense = build("llama")
     prior = Results()
-    model = finish("fused", make_recipe(method, pattern, pruner), prior)
+    model = finish("fused", make_recipe(method, pattern, pruner, together), prior)
     kept_of_group = {"2:4": 2, "1:4": 1}.get(pattern)
     for name, linear in pruned_layers(model).items():
-        kept = prior.stages[name]["final" if method.finishes else "sparse"]
+        kept = prior.stages[name]["final" if method.finishes or together else "sparse"]
         assert torch.equal(linear.read(), kept.weight)
         assert (kept.weight[~kept.mask] == 0).all()
         if kept_of_group:
@@ -180,13 +196,13 @@ def test_beta_changes_the_result() -> None:
     assert not torch.equal(without[key], beside[key])
 
 
-def test_shared_weights_refuse_teacher_and_block_epochs() -> None:
+def test_shared_weights_refuse_teacher_and_reconstruction() -> None:
     model = build("llama")
     model.model.layers[2].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
     with pytest.raises(SDSError, match=r"blocks of this model share weights.*--beta 0"):
         list(run("fused", model, make_recipe(SDSAdmm(beta=0.5))))
-    with pytest.raises(SDSError, match=r"blocks of this model share weights.*--block-epochs 0"):
-        list(run("fused", model, make_recipe(SDSAdmm(beta=0.0, block_epochs=1))))
+    with pytest.raises(SDSError, match=r"blocks of this model share weights.*--reconstruct matrix"):
+        list(run("fused", model, make_recipe(SDSAdmm(beta=0.0), reconstruction=BLOCK)))
     done = [
         event
         for event in run("fused", model, make_recipe(SDSAdmm(beta=0.0, rounds=2)))
@@ -198,11 +214,13 @@ def test_shared_weights_refuse_teacher_and_block_epochs() -> None:
 
 
 @pytest.mark.parametrize("staged", [True, False], ids=["staged", "fused"])
-@pytest.mark.parametrize("method", [ADMM_TAUGHT, TOGETHER, PAPER_SDS])
-def test_a_bfloat16_model_stays_bfloat16(method: Method, staged: bool) -> None:
+@pytest.mark.parametrize(
+    ("method", "together"), [(ADMM_TAUGHT, None), (SHORT_ADMM, BLOCK), (SHORT_ADMM, SUBMODULE), (PAPER_SDS, None)]
+)
+def test_a_bfloat16_model_stays_bfloat16(method: Method, together: Reconstruction | None, staged: bool) -> None:
     prior = Results()
     for phase in ("sparse", "redense", "final") if staged else ("fused",):
-        model = finish(phase, make_recipe(method), prior, build("llama").to(torch.bfloat16))
+        model = finish(phase, make_recipe(method, reconstruction=together), prior, build("llama").to(torch.bfloat16))
         assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
         for name, stages in prior.stages.items():
             newest = list(stages.values())[-1].weight

@@ -209,7 +209,7 @@ def _pattern(group: Group) -> str:
 
 
 def _as_blocks(group: Group) -> bool:
-    return bool(group.outcomes[0].made.made_method().block_epochs)
+    return bool(group.outcomes[0].made.reconstruction)
 
 
 def _finite(measured: Perplexity) -> float:

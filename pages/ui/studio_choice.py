@@ -54,6 +54,7 @@ def opened(known: list[Experiment]) -> Experiment | None:
 
 def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | None:
     """Show the choices; None, with the reason on the page, where they contradict each other."""
+    from sds_core.runs.config import RECONSTRUCTED
     from sds_core.runs.variant import BASE, Variant
 
     _take_over(experiment)
@@ -67,7 +68,12 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     try:
         settings = _settings()
         bases = [Variant(BASE, name) for name in ticked]
-        branches = [Variant(method, name, options.of_method(method)) for name in ticked for method in ticked_methods()]
+        adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
+        branches = [
+            Variant(method, name, options.of_method(method), **adjusted)
+            for name in ticked
+            for method in ticked_methods()
+        ]
     except SDSError as error:
         layout.refuse(error)
         return None
@@ -200,7 +206,7 @@ def _take_over(experiment: Experiment | None) -> None:
     used = {one.method for one in variants}
     for one in variants:
         if one.method != BASE:
-            options.apply_to_methods({"options": one.options}, [one.method])
+            options.apply_to_methods({"options": one.options} | one.reconstruct_options, [one.method])
     st.session_state[PRUNERS] = [one.pruner for one in variants if one.method == BASE]
     st.session_state[CONTROLS] = [name for name in _methods(controls=True) if name in used]
     methods = [name for name in _methods(controls=False) if name in used]

@@ -11,9 +11,8 @@ from sds_core.comparison.outcomes import finished_outcomes
 from sds_core.comparison.ranking import answer, rank
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
-from sds_core.pruning.methods import METHODS
 from sds_core.runs.branch import as_parent, branch
-from sds_core.runs.config import RunConfig
+from sds_core.runs.config import RECONSTRUCTED, RunConfig, steps_of
 from sds_core.runs.experiment import config_in
 from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
@@ -31,6 +30,7 @@ FIXED_BY_INSPECT = (
     "phase",
     "weights",
     "keep_weights",
+    *RECONSTRUCTED,
 )
 """Options of a run that `inspect` settles itself."""
 FIXED_BY_COMPARE = ("pruner", "method", "phase", "checkpoint")
@@ -103,7 +103,8 @@ def _run(options: argparse.Namespace) -> int:
     if phase < 2:
         raise SDSError("--from requires --phase 2 or 3", got=f"--phase {phase}")
     parent = open_run(options.origin)
-    earlier = [one for one in METHODS[values.get("method", parent.config.method)].phases() if one < phase]
+    steps = steps_of(*(values.get(name, getattr(parent.config, name)) for name in ("method", "reconstruct")))
+    earlier = [one for one in steps if one < phase]
     config = branch(parent.config, values, as_parent(parent, earlier[-1]))
     if config.phase != phase:
         raise SDSError(f"method {config.method} has no phase {phase}", allowed=str(config.phase))

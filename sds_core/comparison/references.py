@@ -16,7 +16,7 @@ from sds_core.comparison.study import study_spread
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare, mean_over_runs
-from sds_core.runs.config import RunConfig
+from sds_core.runs.config import PLAIN, RunConfig
 from sds_core.runs.names import name_of, pattern_of
 from sds_core.runs.run_folder import Run, open_run
 
@@ -129,10 +129,12 @@ def _judged(
 def _reference_config(config: RunConfig, role: Role) -> RunConfig | None:
     """Return the configuration of a base or control; None where a run has none or is one itself."""
     method = ROLE_METHODS[role]
+    if role == "base":
+        wanted = replace(config, method=method, options={}, **PLAIN)
+        return None if config.checkpoint or wanted == config else wanted
     if config.checkpoint or config.method in ("base", method):
         return None
-    options = matched_options(config.made_method()) if role == "control" else {}
-    return replace(config, method=method, options=options)
+    return replace(config, method=method, options=matched_options(config.made_method()))
 
 
 def _incomparable(one: Outcome, other: Outcome) -> str | None:

@@ -1,4 +1,4 @@
-"""Adjust a pruned block as a whole: the kept weights of all its layers together, towards the dense block's output.
+"""Adjust parts of a pruned block: the kept weights of all layers in a window together, towards its dense output.
 
 A layer that is solved by itself aims at its own output; what layers do to one another (a gate multiplies, a softmax
 divides, all add up in the residual stream) is seen here only. Masks stay. The idea is block reconstruction, as in EBFT
@@ -6,78 +6,100 @@ divides, all add up in the residual stream) is seen here only. Masks stay. The i
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 
 from sds_core.errors import SDSError
 from sds_core.models.block_change import BlockChange
+from sds_core.models.block_parts import Part, output_of, parameters_of, parts_of, wanted_outputs
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.linear import Linear
 from sds_core.models.stream import Stream, on_device
-from sds_core.models.structure import Block, hidden_of
+from sds_core.models.structure import Block
 from sds_core.pruning.layer_problem import Pruned
+from sds_core.pruning.reconstruction import Reconstruction
 
-RATE = 0.0015
-"""Length of the first steps, in units of the root mean square of a layer's kept weights; it falls to 0 by a cosine."""
 WORSE = 1e300
 """Stands for an error that is not finite, which no record could hold."""
 LOUDER = 1024.0
 """Factor on what is differentiated: Adam's steps do not feel it, and small gradients survive in float16."""
 
 
-def wanted_outputs(stream: Stream, teacher: Stream | None, beta: float) -> HiddenStates:
-    """Return the target outputs of the next, still dense block for every window, (1, T, C) each, in float32.
-
-    As for layers (`LayerProblem.shift`), a share of what it adds is the teacher's: h + (1 − β)·F(h) + β·F(h_dense),
-    where F is what the dense block adds, h the hidden states in the pruned model and h_dense those in the dense one.
-    """
-    block, store = stream.structure.blocks[stream.position].module, stream.structure.store
-    wanted = store.hidden_states()
-    with on_device(block, stream.device, store):
-        for window, hidden in enumerate(stream.hidden):
-            output = stream.replay(window, block).float().cpu()
-            if teacher is not None:
-                taught = teacher.replay(window, block).float().cpu() - teacher.hidden[window].float()
-                output += beta * (taught - (output - hidden.float()))
-            wanted.append(output)
-    return wanted
-
-
 def adjust_block(
-    stream: Stream, block: Block, pruned: Mapping[str, Pruned], wanted: HiddenStates, *, epochs: int, held_out: int
+    stream: Stream,
+    block: Block,
+    dense: Mapping[str, Tensor],
+    pruned: Mapping[str, Pruned],
+    plan: Reconstruction,
+    *,
+    taught: Sequence[HiddenStates] | None = None,
+    beta: float = 0.0,
+    held_out: int = 0,
 ) -> tuple[dict[str, Pruned], BlockChange]:
-    """Steps of Adam, one a window, on the kept weights of a block together.
-
-    The weights move in float32 and are cast to the model's precision wherever they are used, so that they move towards
-    what the model will do with them. Judged on the windows that were held out, where there are any.
+    """Adjust the kept weights of a block, part by part; each sees the parts before it as they have become.
 
     Args:
         stream: in front of the block; not advanced.
         block: its layers pruned.
+        dense: its layers' dense weights, by label.
         pruned: its layers' weights and masks, by label.
-        wanted: what it should make of every window (`wanted_outputs`).
-        epochs: passes over the calibration windows.
+        plan: the window, and how far it is adjusted.
+        taught: outputs of its parts in the dense model.
+        beta: the teacher's share of what is wanted.
         held_out: so many of the last windows are for judging only.
 
     Returns:
-        Its layers' weights and masks by label, those that were given if they were the better ones, and the errors.
+        Its layers' weights and masks by label, of each part those that were given if they were the better ones; and
+        the errors, the mean over parts.
 
     Raises:
-        SDSError: the error is not finite to begin with.
+        SDSError: an error is not finite to begin with.
+    """
+    found, changes = dict(pruned), list[BlockChange]()
+    parts = parts_of(block, plan.window)
+    for number, part in enumerate(parts):
+        weights = {linear: found[linear.label].weight for linear in block.linears}
+        aim = weights | {linear: dense[linear.label] for linear in part.linears}
+        wanted = wanted_outputs(stream, block, part, aim, taught[number] if taught else None, beta)
+        better, change = _adjust_part(stream, block, part, found, wanted, plan, held_out)
+        found |= better
+        changes.append(change)
+    if len(changes) == 1:
+        return found, changes[0]
+    after = fmean(change.after if change.kept else change.before for change in changes)
+    return found, BlockChange(fmean(change.before for change in changes), after)
+
+
+def _adjust_part(
+    stream: Stream,
+    block: Block,
+    part: Part,
+    pruned: Mapping[str, Pruned],
+    wanted: HiddenStates,
+    plan: Reconstruction,
+    held_out: int,
+) -> tuple[dict[str, Pruned], BlockChange]:
+    """Steps of Adam, one a window; returns the part's layers, none where that made nothing better.
+
+    The weights move in float32 and are cast to the model's precision wherever they are used, so that they move towards
+    what the model will do with them. Judged on the windows that were held out, where there are any.
     """
     seen = len(wanted) - held_out
     judged = range(seen, len(wanted)) or range(seen)
     with on_device(block.module, stream.device, stream.structure.store), _frozen(block.module), torch.enable_grad():
-        free = {linear: pruned[linear.label].weight.float().clone().requires_grad_() for linear in block.linears}
+        free = {linear: pruned[linear.label].weight.float().clone().requires_grad_() for linear in part.linears}
+        others = {linear: pruned[linear.label].weight for linear in block.linears if linear not in free}
 
         def error(window: int) -> Tensor:
             masked = {linear: weight * pruned[linear.label].mask for linear, weight in free.items()}
             target = wanted[window].to(stream.device)
-            args, kwargs = stream.arguments(window)
-            made = hidden_of(torch.func.functional_call(block.module, _parameters(masked), args, kwargs)).float()
+            made = output_of(
+                block.module, part.module, parameters_of(others | masked), *stream.arguments(window)
+            ).float()
             return ((made - target).square().sum(-1) / target.square().sum(-1).clamp_min(1e-12)).mean()
 
         def judge() -> float:
@@ -88,39 +110,26 @@ def adjust_block(
         if not math.isfinite(before):
             raise SDSError(
                 f"the outputs of {block.name} are not finite, so it cannot be adjusted as a whole",
-                cure="load the model in float32, or leave blocks as they are: --block-epochs 0",
+                cure="load the model in float32, or leave blocks as they are: --reconstruct matrix",
             )
-        _descend(free, error, seen, epochs, block.index)
+        _descend(free, error, seen, plan, block.index)
         after = judge()
         change = BlockChange(before, after if math.isfinite(after) else WORSE)
     if not change.kept:
-        return dict(pruned), change
-    found = {linear.label: weight.detach() * pruned[linear.label].mask for linear, weight in free.items()}
-    return {label: Pruned(weight, pruned[label].mask) for label, weight in found.items()}, change
-
-
-def _parameters(weights: Mapping[Linear, Tensor]) -> dict[str, Tensor]:
-    """Return a block's parameters by name, given weights (R, C) of its linears; other experts' are as they are."""
-    found: dict[str, Tensor] = {}
-    experts: dict[str, list[Tensor]] = {}
-    for linear, weight in weights.items():
-        stored = linear.laid_out(weight.to(linear.weight.dtype))
-        if linear.expert is None:
-            found[linear.place] = stored
-        else:
-            experts.setdefault(linear.place, list(linear.parameter.data))[linear.expert] = stored
-    return found | {place: torch.stack(slices) for place, slices in experts.items()}
+        return {}, change
+    masks = {linear.label: pruned[linear.label].mask for linear in part.linears}
+    return {one.label: Pruned(w.detach() * masks[one.label], masks[one.label]) for one, w in free.items()}, change
 
 
 def _descend(
-    free: Mapping[Linear, Tensor], error: Callable[[int], Tensor], windows: int, epochs: int, seed: int
+    free: Mapping[Linear, Tensor], error: Callable[[int], Tensor], windows: int, plan: Reconstruction, seed: int
 ) -> None:
     """Adam on the weights of the layers, in place, on the first `windows` windows, shuffled anew in every epoch."""
-    rates = [{"params": [weight], "lr": RATE * _size(weight.detach())} for weight in free.values()]
+    rates = [{"params": [weight], "lr": plan.rate * kept_size(weight.detach())} for weight in free.values()]
     optimiser = torch.optim.Adam(rates, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs * windows)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.epochs * windows)
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
+    for _ in range(plan.epochs):
         for window in torch.randperm(windows, generator=generator).tolist():
             optimiser.zero_grad()
             (LOUDER * error(window)).backward()
@@ -130,8 +139,8 @@ def _descend(
             schedule.step()
 
 
-def _size(weight: Tensor) -> float:
-    """Root mean square of the weights that are not zero."""
+def kept_size(weight: Tensor) -> float:
+    """Return the root mean square of the weights that are not zero."""
     return float(weight.norm()) / max(int(weight.count_nonzero()), 1) ** 0.5
 
 

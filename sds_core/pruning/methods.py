@@ -36,7 +36,6 @@ class Method:
     alpha: float = 0.0
     beta: float = 0.0
     sequential: bool = False
-    block_epochs: int = 0
 
     def __post_init__(self) -> None:
         raise_together(list(faults(self)))
@@ -53,8 +52,11 @@ class Method:
     def finish(
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
     ) -> tuple[str, Pruned]:
-        """Phase 3 on the shrunk problem: the candidate that the early exit kept, and the final weight."""
-        raise NotImplementedError
+        """Phase 3 on the shrunk problem: the candidate that the early exit kept, and the final weight.
+
+        A method without a phase 3 of its own leaves the sparse weight, for parts of the block to be adjusted.
+        """
+        return "", sparse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,6 @@ class Adjusted(Method):
     alpha: float = shared.alpha()
     beta: float = shared.beta()
     sequential: bool = shared.sequential()
-    block_epochs: int = shared.block_epochs()
 
     def finish(
         self, problem: LayerProblem, sparse: Pruned, dense: Tensor | None, pruner: Pruner, pattern: Pattern
@@ -187,7 +188,6 @@ class SDSAdmm(Method):
     alpha: float = shared.alpha()
     beta: float = shared.beta(0.2)
     sequential: bool = shared.sequential(True)
-    block_epochs: int = shared.block_epochs()
 
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
         return admm_rounds(
@@ -215,7 +215,7 @@ METHODS: dict[str, type[Method]] = {
 
 def matched_options(method: Method) -> dict[str, float]:
     """The options that a method and its control must agree on."""
-    return {name: getattr(method, name) for name in ("alpha", "beta", "sequential", "block_epochs")}
+    return {name: getattr(method, name) for name in ("alpha", "beta", "sequential")}
 
 
 def option_names(method: str) -> list[str]:

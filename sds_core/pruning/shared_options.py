@@ -20,12 +20,6 @@ def sequential(default: bool = False) -> bool:
     return option(default, doc)
 
 
-def block_epochs(default: int = 0) -> int:
-    doc = """Passes over the calibration windows in which Adam adjusts all kept weights of a block together, towards
-    the dense block's output, once its layers are solved; two cost about as much as everything else."""
-    return option(default, doc, low=0, high=1000)
-
-
 def adjust_iterations(default: int) -> int:
     return option(default, "Straight-through steps of weight adjustment.", low=0, high=10_000)
 

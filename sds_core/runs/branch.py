@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.pruning.methods import METHODS
 from sds_core.pruning.stages import Stage
-from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig
+from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig, steps_of
 from sds_core.runs.events import (
     BlockFinished,
     Event,
@@ -59,7 +58,8 @@ def branch(config: RunConfig, changes: dict[str, Any], parent: Parent) -> RunCon
         raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
     method = changes.get("method", config.method)
     options = (config.options if method == config.method else {}) | changes.get("options", {})
-    phase = next((one for one in METHODS[method].phases() if one > parent.phase), 0)
+    steps = steps_of(method, changes.get("reconstruct", config.reconstruct))
+    phase = next((one for one in steps if one > parent.phase), 0)
     if not phase:
         raise SDSError(f"method {method} has no phase after phase {parent.phase}", cure="choose another method")
     place = {"schedule": "staged", "phase": phase, "parent": dataclasses.asdict(parent)}

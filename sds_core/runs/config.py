@@ -12,6 +12,7 @@ from sds_core.models.text_spec import BOS_MODES, disjoint
 from sds_core.options import faults, is_unicode, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
+from sds_core.pruning.reconstruction import CHOICES, MATRIX, Reconstruction, reconstruction
 from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.pruning.titles import pruner_title
@@ -29,6 +30,10 @@ CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """Options that a branch takes over from its parent, whose weights were made with them."""
+
+PLAIN: dict[str, Any] = {"reconstruct": MATRIX, "reconstruct_epochs": 0, "reconstruct_rate": 0.0}
+"""Options of a run in which nothing is adjusted beyond single matrices."""
+RECONSTRUCTED = tuple(PLAIN)
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -68,6 +73,24 @@ class RunConfig:
         "",
         "Layers to leave dense: patterns over their full names, such as *.0.* or *down_proj, separated by spaces.",
         several=True,
+    )
+    reconstruct: str = option(
+        "matrix",
+        """What is adjusted together, by Adam with masks that stay, once layers are solved: matrix, nothing beyond
+        single matrices; submodule, an attention or an MLP towards its dense output; block, a whole block.""",
+        choices=CHOICES,
+    )
+    reconstruct_epochs: int = option(
+        0,
+        "Passes of it over its windows; 0 for its default, 2 (block: doubles the time of sds-admm).",
+        low=0,
+        high=1000,
+    )
+    reconstruct_rate: float = option(
+        0.0,
+        """Its first steps, in units of the root mean square of a layer's kept weights; 0 for its default, 0.0015.""",
+        low=0,
+        high=1,
     )
     schedule: str = option(
         "fused",
@@ -165,6 +188,7 @@ class RunConfig:
 
     def _check_method(self) -> None:
         make_method(self.method, self.options)
+        _ = self.reconstruction
         opened = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
         if any(opened) and not all(opened):
             raise SDSError(
@@ -173,6 +197,8 @@ class RunConfig:
             )
         if self.checkpoint and self.weights != "memory":
             raise SDSError("a checkpoint is held beside its dense model in memory", got=f"--weights {self.weights}")
+        if self.checkpoint and self.reconstruction:
+            raise SDSError("a checkpoint is looked at as it is", got=f"--reconstruct {self.reconstruct}")
 
     def _check_phases(self) -> None:
         if self.phase not in (0, *PHASES):
@@ -182,7 +208,7 @@ class RunConfig:
                 "single phases belong to a staged schedule", got=self.schedule, cure="drop --schedule, or drop --phase"
             )
         if self.phase > 1:
-            steps = METHODS[self.method].phases() if self.method in METHODS else (1,)
+            steps = self.steps if self.method in METHODS else (1,)
             if self.phase not in steps:
                 raise SDSError(f"method {self.method} has no phase {self.phase}", allowed=" or ".join(map(str, steps)))
             before = steps[steps.index(self.phase) - 1]
@@ -200,11 +226,21 @@ class RunConfig:
             return [PHASES[self.phase]]
         if self.schedule == "fused":
             return ["fused"]
-        return [PHASES[number] for number in METHODS[self.method].phases()]
+        return [PHASES[number] for number in self.steps]
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The numbers of the phases that the method goes through, with what is adjusted after it."""
+        return steps_of(self.method, self.reconstruct)
+
+    @property
+    def reconstruction(self) -> Reconstruction | None:
+        """How parts of a block are adjusted once its layers are solved; None where they are not."""
+        return reconstruction(self.reconstruct, self.reconstruct_epochs, self.reconstruct_rate)
 
     def written_by(self, phase: Phase) -> Stage:
         """The stage of the weights that a walk leaves in the model."""
-        last: Stage = "final" if METHODS[self.method].finishes else "sparse"
+        last: Stage = "final" if 3 in self.steps else "sparse"
         stages: dict[Phase, Stage] = {"fused": last, "sparse": "sparse", "redense": "redense", "final": "final"}
         return stages[phase]
 
@@ -263,6 +299,12 @@ class RunConfig:
         for name, value in self.options.items():
             words += flag(name, value)
         return words if "pruner" in without else [*words, *folder_flag([self.pruner])]
+
+
+def steps_of(method: str, reconstruct: str) -> tuple[int, ...]:
+    """Return the numbers of the phases of a method; what is adjusted in blocks is part of phase 3."""
+    steps = METHODS[method].phases()
+    return steps if 3 in steps or reconstruct == MATRIX else (*steps, 3)
 
 
 def flag(name: str, value: Any) -> list[str]:

@@ -81,8 +81,8 @@ def estimate(config: RunConfig, past: Iterable[PastRun]) -> Estimate | None:
     """Return the forecast for a configuration; None where no finished run is like it.
 
     Like it is the newest run of the same model, precision, place of weights, method, base pruner, skipped layers, walk,
-    device, threads and block epochs. Its time for solving layers stays, that for sending data through the model grows
-    with the number of calibration tokens, and that for measuring with the number of evaluation tokens. A phase is
+    device, threads and reconstruction. Its time for solving layers stays, that for sending data through the model
+    grows with the number of calibration tokens, and that for measuring with the number of evaluation tokens. A phase is
     judged by the same one, and a branch says nothing of the phases that it took over. Memory is the other run's.
     """
     for run in past:
@@ -108,6 +108,5 @@ def estimate(config: RunConfig, past: Iterable[PastRun]) -> Estimate | None:
 
 
 def _alike(one: RunConfig, other: RunConfig) -> bool:
-    epochs = {config.made_method().block_epochs for config in (one, other)}
-    same_epochs = len(epochs) == 1 or other.phases[-1] in ("sparse", "redense")  # where no block is adjusted
-    return same_epochs and all(getattr(one, name) == getattr(other, name) for name in ALIKE)
+    adjusted = one.reconstruction == other.reconstruction or other.phases[-1] in ("sparse", "redense")
+    return adjusted and all(getattr(one, name) == getattr(other, name) for name in ALIKE)

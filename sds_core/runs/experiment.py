@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.pruning.methods import METHODS
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs.branch import as_parent, branch, can_be_parent
-from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
+from sds_core.runs.config import FIXED_BY_PARENT, PLAIN, RECONSTRUCTED, RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run, every_run
-from sds_core.runs.variant import BASE, Variant
+from sds_core.runs.variant import BASE, Variant, variant_of
 
 SHARED = tuple(name for name in FIXED_BY_PARENT if name != "pruner")
 """The options that are the same in all runs of an experiment."""
@@ -49,10 +48,13 @@ class Experiment:
             names = [Variant(BASE, config.pruner)]
             if config.checkpoint:
                 names = [Variant(config.method, config.pruner)]
-            elif config.phase != 1 and METHODS[config.method].finishes:
-                names.append(Variant(config.method, config.pruner, config.options))
+            elif config.phase != 1 and 3 in config.steps:
+                names.append(variant_of(config))
             found += [one for one in names if one not in found]
-        return sorted(found, key=lambda one: one.method != BASE)
+        known = [variant_of(config) for _, config in self.members if config.phase in (0, 3)]
+        halfway = [variant_of(config) for _, config in self.members if config.phase == 2]
+        gone_on = [one for one in halfway if one not in known and any(one.begins_like(other) for other in known)]
+        return sorted((one for one in found if one not in gone_on), key=lambda one: one.phases != (1,))
 
     def run_of(self, variant: Variant, phase: int) -> Run | None:
         """Return the run of a variant's phase; all variants from one base pruner share its phase 1."""
@@ -105,7 +107,7 @@ class Experiment:
             SDSError: the phase before is not finished, or its weights are gone.
         """
         if phase == 1:
-            own = {"pruner": variant.pruner, "method": BASE, "options": {}, "schedule": "staged", "phase": 1}
+            own = {"pruner": variant.pruner, "method": BASE, "options": {}, "schedule": "staged", "phase": 1, **PLAIN}
             anew = {"experiment": self.name, "parent": None, "pruner_sha256": "", "title": ""}
             return RunConfig.from_dict(self.settings.to_dict() | own | anew)
         if phase not in variant.phases:
@@ -120,9 +122,11 @@ class Experiment:
         changes: dict[str, Any] = {name: getattr(self.settings, name) for name in WORKING}
         if before == 1:
             changes |= {"method": variant.method, "options": variant.options}
+        if phase == 3:
+            changes |= variant.reconstruct_options
         config = parent.config
         if config.phase == 0:  # its options would be inherited with it
-            config = dataclasses.replace(config, options={})
+            config = dataclasses.replace(config, options={}, **PLAIN)
         return branch(config, changes, as_parent(parent, before))
 
     def runs_for(self, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:
@@ -230,7 +234,8 @@ def config_in(name: str, asked: dict[str, Any]) -> RunConfig:
             f"experiment {name} has another {' and '.join(other)}", cure="give this run another experiment's name"
         )
     experiment = Experiment(name, settings, known.members if known else ())
-    variant = Variant(asked.get("method", RunConfig.method), settings.pruner, asked.get("options", {}))
+    adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
+    variant = Variant(asked.get("method", RunConfig.method), settings.pruner, asked.get("options", {}), **adjusted)
     return experiment.config_of(variant.base if phase == 1 else variant, phase)
 
 

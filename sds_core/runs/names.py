@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sds_core.pruning.methods import METHODS, option_names
 from sds_core.pruning.stages import Stage
-from sds_core.runs.config import CALIBRATED, RunConfig
+from sds_core.runs.config import CALIBRATED, PLAIN, RECONSTRUCTED, RunConfig
 
 
 def last_stage(config: RunConfig) -> Stage:
@@ -21,7 +21,7 @@ def made_by(config: RunConfig, stage: Stage) -> RunConfig:
     phases is its method, staged. Re-dense weights are the end of no whole run: their configuration stays as it is.
     """
     if stage == "sparse" and not config.checkpoint:
-        return replace(config, method="base", options={}, schedule="fused", phase=0, parent=None)
+        return replace(config, method="base", options={}, schedule="fused", phase=0, parent=None, **PLAIN)
     if stage == "final":
         return replace(config, phase=0, parent=None)
     return config
@@ -35,6 +35,8 @@ def name_of(config: RunConfig) -> str:
     if stage == "sparse":
         return config.pruner_title
     name = f"{METHODS[config.method].title} · {config.pruner_title}"
+    if config.method == "base":
+        name = f"{config.pruner_title}, {config.reconstruct}s adjusted"
     return f"{name}, re-dense" if stage == "redense" else name
 
 
@@ -69,9 +71,9 @@ def _apart(config: RunConfig, others: list[RunConfig]) -> Iterator[str]:
     """Yield the settings and options of a run that are not the same in all of the others, in words."""
     made = [made_by(other, last_stage(other)) for other in others]
     mine = made_by(config, last_stage(config))
-    for name in ("model", "checkpoint", "schedule", "allocation", *CALIBRATED):
+    for name in ("model", "checkpoint", "schedule", "allocation", *RECONSTRUCTED, *CALIBRATED):
         if len({getattr(other, name) for other in made}) > 1:
-            yield f"{name} {getattr(mine, name)}"
+            yield f"{name.replace('_', ' ')} {getattr(mine, name)}"
     for name in option_names(mine.method):
         if len({getattr(other.made_method(), name) for other in made}) > 1:
             value = getattr(mine.made_method(), name)

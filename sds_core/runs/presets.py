@@ -10,7 +10,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "length": 1024,
         "eval_windows": 64,
         "eval_length": 1024,
-        "options": {"block_epochs": 2},
+        "reconstruct": "block",
     },
     "paper": {
         "method": "sds",

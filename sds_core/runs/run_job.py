@@ -74,6 +74,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         pattern=config.parsed_pattern(),
         by_block=(yield from _by_block(context, cache, past)),
         given=external.given if external else None,
+        reconstruction=config.reconstruction,
     )
     measured: dict[Stage, Perplexity] = {e.stage: e.perplexity.perplexity for e in of_kind(past, PerplexityMeasured)}
     measured["dense"] = dense

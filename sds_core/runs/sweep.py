@@ -8,7 +8,7 @@ from typing import Any
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import METHODS, option_names
 from sds_core.runs import plugins
-from sds_core.runs.config import RunConfig, flag
+from sds_core.runs.config import PLAIN, RunConfig, flag
 from sds_core.runs.presets import PRESETS
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
@@ -18,6 +18,8 @@ DEMO = {**PRESETS["quick"], "title": "demo"}
 
 def method_configs(values: dict[str, Any], methods: Sequence[str] = COMPARED) -> list[RunConfig]:
     """Return one configuration for each METHOD:PRUNER; an option goes to every method that has it.
+
+    Base pruners alone are left as they are: they are what the others are compared with.
 
     Raises:
         SDSError: a configuration contradicts itself, or no method knows an option.
@@ -29,6 +31,7 @@ def method_configs(values: dict[str, Any], methods: Sequence[str] = COMPARED) ->
         used.update(known)
         own = {key: value for key, value in asked.items() if key in known}
         chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
+        chosen |= PLAIN if method == "base" else {}
         configs.append(RunConfig.from_dict(chosen))
     if unused := sorted(set(asked) - used):
         raise SDSError("none of these methods has such an option", got=", ".join(unused))
@@ -58,7 +61,7 @@ def grid(
 
 
 def commands(configs: list[RunConfig]) -> list[str]:
-    """Return as few command lines as make these runs: `compare` for those that share their options, `run` for a phase.
+    """Return as few command lines as make these runs: `compare` for those that share their options, else `run`.
 
     Titles are left out, for they change nothing.
     """
@@ -72,15 +75,24 @@ def commands(configs: list[RunConfig]) -> list[str]:
             groups.append([plain])
         else:
             home.append(plain)
-    return [group[0].command() if group[0].phase else _compare(group) for group in groups]
+    return [_compare(group) if _one_line(group) else group[0].command() for group in groups]
 
 
 def _one_line(group: list[RunConfig]) -> bool:
     """Whether one `compare` makes exactly these runs."""
     own = dict.fromkeys(("method", "pruner", "pruner_sha256", "options"))
-    alike = all(config.phase == 0 and config.to_dict() | own == group[0].to_dict() | own for config in group)
+    shared = _shared(group)
+    alike = all(
+        config.phase == 0 and config.to_dict() | own == shared | own | (PLAIN if config.method == "base" else {})
+        for config in group
+    )
     together = _together(group)
     return alike and all(_with(config, together) == vars(config.made_method()) for config in group)
+
+
+def _shared(group: list[RunConfig]) -> dict[str, Any]:
+    """Return the options of the first run that is not a base pruner alone, else of the first."""
+    return next((config for config in group if config.method != "base"), group[0]).to_dict()
 
 
 def _together(group: list[RunConfig]) -> dict[str, Any]:
@@ -95,7 +107,7 @@ def _with(config: RunConfig, options: dict[str, Any]) -> dict[str, Any]:
 
 def _compare(group: list[RunConfig]) -> str:
     methods = [f"{config.method}:{config.pruner}" for config in group]
-    shared = dataclasses.replace(group[0], options={}).flags(without=("method", "pruner"))
+    shared = RunConfig.from_dict(_shared(group) | {"options": {}}).flags(without=("method", "pruner"))
     options = [word for name, value in _together(group).items() for word in flag(name, value)]
     folder = plugins.folder_flag(config.pruner for config in group)
     return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

@@ -126,8 +126,9 @@ def test_a_base_has_the_same_pruner_pattern_and_calibration():
 
 def test_a_control_has_the_same_aim():
     mine = made(SDS, method="sds-admm", options={"beta": 0.3})
-    for options in ({}, {"beta": 0.3}, {"beta": 0.3, "sequential": True, "block_epochs": 2}):
-        made(BASE, method="adjusted", options=options)
+    alike = {"beta": 0.3, "sequential": True}
+    for changes in ({}, {"options": {"beta": 0.3}}, {"options": alike, "reconstruct": "block"}):
+        made(BASE, method="adjusted", **changes)
     assert reference(mine, "control") is None
     control = made(BASE, method="adjusted", options={"beta": 0.3, "sequential": True})
     assert reference(mine, "control") == (control.id, "final") and reference(control, "control") is None

@@ -9,16 +9,20 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
-from sds_core.models.block_reconstruction import BlockChange, adjust_block, wanted_outputs
+from sds_core.models.block_change import BlockChange
+from sds_core.models.block_parts import parts_of, taught_outputs, wanted_outputs
+from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.linear import Linear
 from sds_core.models.stream import capture
 from sds_core.models.structure import ModelStructure, find_blocks, hidden_of
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM
+from sds_core.pruning.reconstruction import Reconstruction
 from tests.models.families import CASES, build, texts
 
 CPU = torch.device("cpu")
 WINDOWS = texts(4, 20, seed=7)
+BLOCK = Reconstruction("block", epochs=3)
 
 
 def two_of_four(linear: Linear) -> Pruned:
@@ -60,14 +64,21 @@ class Case(NamedTuple):
     found: dict[str, Pruned]
     change: BlockChange
     wanted: list[Tensor]
+    """What the whole dense block makes of the same inputs."""
     made: list[Tensor]
     """What the block returns with the weights that were found, in plain forward passes."""
 
 
 def adjusted(
-    name: str, attention: str = "sdpa", *, beta: float = 0.0, epochs: int = 3, held_out: int = 0, apart: float = 1.0
+    name: str,
+    attention: str = "sdpa",
+    *,
+    beta: float = 0.0,
+    plan: Reconstruction = BLOCK,
+    held_out: int = 0,
+    dense: float = 1.0,
 ) -> Case:
-    """`apart` is a factor on what is wanted of the last window."""
+    """`dense` is a factor on the dense weights of the second block, and so on what is wanted."""
     model = build(name, attention)
     structure = find_blocks(model)
     stream = capture(structure, WINDOWS, CPU)
@@ -77,11 +88,15 @@ def adjusted(
     for linear in structure.blocks[0].linears:
         two_of_four(linear)
     stream.advance()
-    wanted = list(wanted_outputs(stream, teacher, beta))
-    wanted[-1] = apart * wanted[-1]
     block = structure.blocks[1]
+    parts = parts_of(block, plan.window)
+    taught = taught_outputs(teacher, block.module, parts) if teacher else None
+    weights = {linear.label: dense * linear.read() for linear in block.linears}
+    own = {linear: weights[linear.label] for linear in block.linears}
+    (whole,) = parts_of(block, "block")
+    wanted = list(wanted_outputs(stream, block, whole, own, taught[0] if taught else None, beta))
     given = {linear.label: two_of_four(linear) for linear in block.linears}
-    found, change = adjust_block(stream, block, given, wanted, epochs=epochs, held_out=held_out)
+    found, change = adjust_block(stream, block, weights, given, plan, taught=taught, beta=beta, held_out=held_out)
     for linear in block.linears:
         assert torch.equal(linear.read(), given[linear.label].weight)  # whoever asked writes
         linear.write(found[linear.label].weight)
@@ -127,37 +142,37 @@ def test_target_mixes_outputs_on_both_streams(beta: float) -> None:
         assert torch.allclose(wanted, start + (1 - beta) * increments[0] + beta * increments[1], atol=1e-5)
 
 
-def test_held_out_windows_judge_and_do_not_train() -> None:
-    case, other = adjusted("llama", held_out=1), adjusted("llama", held_out=1, apart=0.9)
+def test_held_out_windows_judge_and_do_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, seen = adjusted("llama", held_out=1), adjusted("llama")
     assert error(case.made[3:], case.wanted[3:]) == pytest.approx(case.change.after, rel=1e-4)
+    assert any(not torch.equal(case.found[label].weight, seen.found[label].weight) for label in case.found)
+    monkeypatch.setattr("tests.models.test_block_reconstruction.WINDOWS", torch.cat([WINDOWS[:3], WINDOWS[:1]]))
+    other = adjusted("llama", held_out=1)
     assert other.change.kept and other.change.before != case.change.before
     assert all(torch.equal(case.found[label].weight, other.found[label].weight) for label in case.found)
-    seen = adjusted("llama", apart=0.9)
-    assert any(not torch.equal(case.found[label].weight, seen.found[label].weight) for label in case.found)
 
 
-def test_block_is_unchanged_if_adjusting_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sds_core.models.block_reconstruction.RATE", 100.0)
-    case = adjusted("llama", epochs=1, held_out=1)
+def test_block_is_unchanged_if_adjusting_is_worse() -> None:
+    case = adjusted("llama", plan=Reconstruction("block", epochs=1, rate=100.0), held_out=1)
     assert not case.change.kept and case.change.after > case.change.before
     assert all(torch.equal(case.found[label].weight, given.weight) for label, given in case.given.items())
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_block_is_unchanged_if_steps_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sds_core.models.block_reconstruction.RATE", 1e30)
-    case = adjusted("llama", epochs=1)
+    diverging = Reconstruction("block", epochs=1, rate=1e30)
+    case = adjusted("llama", plan=diverging)
     assert not case.change.kept and math.isfinite(case.change.after)
     monkeypatch.setattr(
         "sds_core.models.block_reconstruction.LOUDER", math.inf
     )  # no gradient is finite: no step is made
-    case = adjusted("llama", epochs=1)
+    case = adjusted("llama", plan=diverging)
     assert case.change.after == case.change.before
 
 
 def test_a_block_whose_outputs_are_not_finite_is_refused() -> None:
-    with pytest.raises(SDSError, match=r"model.layers.1 are not finite.*--block-epochs 0"):
-        adjusted("llama", apart=math.inf)
+    with pytest.raises(SDSError, match=r"model.layers.1 are not finite.*--reconstruct matrix"):
+        adjusted("llama", dense=math.inf)
 
 
 def test_the_same_again_gives_the_same_bits() -> None:
@@ -171,7 +186,83 @@ def test_gradients_can_be_asked_for_afterwards_as_before() -> None:
     structure.blocks[0].linears[0].module.weight.requires_grad_(False)
     asked = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     stream = capture(structure, WINDOWS, CPU)
-    wanted = wanted_outputs(stream, None, 0.0)
-    given = {linear.label: two_of_four(linear) for linear in structure.blocks[0].linears}
-    adjust_block(stream, structure.blocks[0], given, wanted, epochs=1, held_out=0)
+    block = structure.blocks[0]
+    dense = {linear.label: linear.read() for linear in block.linears}
+    given = {linear.label: two_of_four(linear) for linear in block.linears}
+    adjust_block(stream, block, dense, given, Reconstruction("block", epochs=1))
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("llama", [("self_attn", 4), ("mlp", 3)]),
+        ("gpt2", [("attn", 2), ("mlp", 2)]),
+        ("opt", [("self_attn", 4), ("", 2)]),
+    ],
+)
+def test_submodules_are_what_stands_inside_the_block(name: str, groups: list[tuple[str, int]]) -> None:
+    block = find_blocks(build(name)).blocks[1]
+    parts = parts_of(block, "submodule")
+    assert [(part.module, len(part.linears)) for part in parts] == [
+        (block.module.get_submodule(place), count) for place, count in groups
+    ]
+
+
+def child_outputs(model: PreTrainedModel, module: torch.nn.Module) -> list[Tensor]:
+    """What a module returns in plain forward passes of the model."""
+    found: list[Tensor] = []
+    handle = module.register_forward_hook(lambda module, args, result: found.append(hidden_of(result)))
+    with torch.no_grad():
+        for window in WINDOWS:
+            model(window[None], use_cache=False)
+    handle.remove()
+    return found
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt"])
+def test_submodules_are_closer_to_their_dense_outputs_on_what_the_pruned_block_hands_them(name: str) -> None:
+    plan = Reconstruction("submodule", epochs=3)
+    case = adjusted(name, plan=plan)
+    assert case.change.kept
+    model = build(name)
+    structure = find_blocks(model)
+    for linear in structure.blocks[0].linears:
+        two_of_four(linear)
+    parts = parts_of(structure.blocks[1], "submodule")
+    assert len(parts) == 2
+    errors: dict[str, list[float]] = {"given": [], "found": []}
+    for part in parts:  # the earlier part has become what was found, the later one is dense still
+        dense = child_outputs(model, part.module)
+        for weights, into in ((case.given, errors["given"]), (case.found, errors["found"])):
+            for linear in part.linears:
+                linear.write(weights[linear.label].weight)
+            into.append(error(child_outputs(model, part.module), dense))
+    if name != "opt":  # whose second part is the block itself, with the later layers not yet dense again
+        assert sum(errors["given"]) / 2 == pytest.approx(case.change.before, rel=1e-3)
+    assert sum(errors["found"]) / 2 == pytest.approx(case.change.after, rel=1e-3)
+    for label, given in case.given.items():
+        assert torch.equal(case.found[label].mask, given.mask)
+        assert (case.found[label].weight[~given.mask] == 0).all()
+
+
+def test_a_submodules_target_mixes_both_streams() -> None:
+    model, dense = build("llama"), build("llama")
+    structure = find_blocks(model)
+    stream = capture(structure, WINDOWS, CPU)
+    teacher = stream.fork()
+    teacher.advance()
+    for linear in structure.blocks[0].linears:
+        two_of_four(linear)
+    stream.advance()
+    block = structure.blocks[1]
+    parts = parts_of(block, "submodule")
+    taught = taught_outputs(teacher, block.module, parts)
+    mine = child_outputs(model, parts[1].module)
+    its = child_outputs(dense, find_blocks(dense).blocks[1].module.get_submodule("mlp"))
+    weights = {linear: linear.read() for linear in block.linears}
+    for wanted, own, other in zip(
+        wanted_outputs(stream, block, parts[1], weights, taught[1], 0.3), mine, its, strict=True
+    ):
+        assert (own - other).abs().max() > 1e-3
+        assert torch.allclose(wanted, 0.7 * own + 0.3 * other, atol=1e-5)

@@ -5,6 +5,7 @@ import copy
 import shutil
 import weakref
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel
 
 from sds_core.layer_result import LayerResult
 from sds_core.models import observation
-from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
+from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import load_model
 from sds_core.models.observation import observe, observe_groups
@@ -21,10 +22,11 @@ from sds_core.models.products import watching_products
 from sds_core.models.stream import capture, logits
 from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.pruning.layer_problem import Pruned
+from sds_core.pruning.reconstruction import Reconstruction, Window
 from sds_core.sds import run_phase
 from tests.models.families import MIXTURES, build_any, plain_logits, texts
 from tests.models.test_stream import CPU, halve, replayed
-from tests.passes import ADMM_TAUGHT, TOGETHER, Results, make_recipe
+from tests.passes import ADMM_TAUGHT, BLOCK, SHORT_ADMM, SUBMODULE, Results, make_recipe
 
 EXPERTS = {"mixtral": 4, "qwen3_moe": 8, "gpt_oss": 4, "llama4_text": 4}
 """Families whose experts' module is `mlp.experts` or `feed_forward.experts`, and their number."""
@@ -204,12 +206,16 @@ def test_an_expert_without_tokens_is_pruned_by_magnitude() -> None:
     assert told == 6
 
 
-@pytest.mark.parametrize("recipe", [ADMM_TAUGHT, TOGETHER])
+@pytest.mark.parametrize(
+    "recipe",
+    [make_recipe(ADMM_TAUGHT), *(make_recipe(SHORT_ADMM, reconstruction=one) for one in (BLOCK, SUBMODULE))],
+    ids=["admm", "block", "submodule"],
+)
 @pytest.mark.parametrize("name", MIXTURES)
 def test_every_method_prunes_every_expert_two_of_four(name: str, recipe) -> None:
     model = build_any(name)
     structure = find_blocks(model)
-    for _ in run_phase("fused", structure, texts(4, 24), make_recipe(recipe), CPU, Results(), held_out=1):
+    for _ in run_phase("fused", structure, texts(4, 24), recipe, CPU, Results(), held_out=1):
         pass
     for block in structure.blocks:
         for linear in block.linears:
@@ -218,14 +224,15 @@ def test_every_method_prunes_every_expert_two_of_four(name: str, recipe) -> None
     assert plain_logits(model, texts()).isfinite().all()
 
 
-def test_adjusting_a_block_moves_its_experts_towards_the_target() -> None:
+@pytest.mark.parametrize("window", get_args(Window))
+def test_adjusting_a_block_moves_its_experts_towards_the_target(window: Window) -> None:
     structure = find_blocks(build_any("gpt_oss"))
     stream, block = capture(structure, texts(6), CPU), structure.blocks[0]
-    wanted, given = wanted_outputs(stream, None, 0.0), {}
+    dense, given = {linear.label: linear.read() for linear in block.linears}, {}
     for linear in block.linears:
         halve(linear)
         given[linear.label] = Pruned(linear.read(), linear.weight != 0)
-    found, change = adjust_block(stream, block, given, wanted, epochs=3, held_out=2)
+    found, change = adjust_block(stream, block, dense, given, Reconstruction(window, epochs=3), held_out=2)
     assert change.kept
     experts = expert_labels(structure, 0)
     assert len(experts) == 8 and not any(torch.equal(found[x].weight, given[x].weight) for x in experts)

@@ -279,7 +279,7 @@ def test_runs_without_a_record_have_no_map_and_say_so(outcome, app):
 
 def test_a_map_of_layers_does_not_judge_blocks_that_were_adjusted_together(outcome, app):
     base, plain = outcome(BASE, ERRORS), outcome(SDS, ERRORS, method="adjusted")
-    together = outcome(SDS, ERRORS, method="adjusted", options={"block_epochs": 2})
+    together = outcome(SDS, ERRORS, method="adjusted", reconstruct="block")
     assert "map_note" not in drawn(compared(app, base, plain))
     assert "Whole blocks were adjusted" in drawn(compared(app, base, together))["map_note"]
 

@@ -180,9 +180,8 @@ def test_the_defaults_are_the_recipe():
         "alpha": 0.2,
         "beta": 0.2,
         "sequential": True,
-        "block_epochs": 0,
     }
-    assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0, "sequential": False, "block_epochs": 0}
+    assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0, "sequential": False}
     assert (SDS().alpha, SDS().beta) == (0.2, 0.0)
     assert SDS().l2 / SDS().l1 == pytest.approx(0.1)
     assert (Base().alpha, Base().beta) == (0.0, 0.0)
@@ -206,7 +205,7 @@ def test_an_unknown_option_is_refused():
         ("sds", "title"),
         ("sds", "redenses"),
         ("sds", "sequential"),
-        ("swaps", "block_epochs"),
+        ("swaps", "sequential"),
     ],
 )
 def test_options_a_method_does_not_take_are_refused(name, option):
@@ -249,7 +248,7 @@ def test_a_count_must_be_whole(name, option):
 
 
 def test_a_control_is_matched_in_every_shared_option():
-    method = SDSAdmm(beta=0.3, block_epochs=2)
-    assert matched_options(method) == {"alpha": 0.2, "beta": 0.3, "sequential": True, "block_epochs": 2}
+    method = SDSAdmm(beta=0.3)
+    assert matched_options(method) == {"alpha": 0.2, "beta": 0.3, "sequential": True}
     assert matched_options(make_method("adjusted", matched_options(method))) == matched_options(method)
-    assert matched_options(Base()) == {"alpha": 0.0, "beta": 0.0, "sequential": False, "block_epochs": 0}
+    assert matched_options(Base()) == {"alpha": 0.0, "beta": 0.0, "sequential": False}

@@ -72,6 +72,7 @@ def test_all_contradictions_are_told_at_once():
         RunConfig(schedule="staged", phase=1, method="sds", device="cpu", threads=2, seed=3),
         RunConfig(partial=True, options={"sequential": False}),
         RunConfig(method="adjusted", options={"sequential": True, "beta": 0.2}),
+        RunConfig(method="base", reconstruct="submodule", reconstruct_epochs=3, reconstruct_rate=0.01),
         RunConfig(exclude="*.0.* *[qk]_proj", pattern="50%", allocation="owl"),
     ],
 )
@@ -94,15 +95,13 @@ def test_presets_are_sound_and_flags_win_over_them(name):
 
 def test_a_presets_options_go_to_the_methods_that_have_them():
     def asked(*words):
-        return chosen(build_parser().parse_args([*words, "--preset", "best"]))["options"]
+        return chosen(build_parser().parse_args([*words, "--preset", "paper"]))["options"]
 
-    assert asked("run") == asked("run", "--method", "adjusted") == {"block_epochs": 2}
-    assert asked("run", "--method", "sds", "--l1", "0.1") == {"l1": 0.1}
-    assert (
-        asked("inspect", "pruned", "--dense", "demo") == asked("compare", "--methods", "base:wanda", "sds:wanda") == {}
-    )
-    assert asked("compare", "--methods", "base:wanda", "sds-admm:wanda") == {"block_epochs": 2}
-    assert PRESETS["best"]["options"] == {"block_epochs": 2}
+    assert asked("run")["iterations"] == 200
+    assert asked("run", "--method", "adjusted") == {"alpha": 0.0}
+    assert asked("run", "--method", "sds-admm", "--rounds", "9") == {"alpha": 0.0, "rounds": 9}
+    assert asked("compare", "--methods", "base:wanda", "base:sparsegpt") == {}
+    assert asked("inspect", "pruned", "--dense", "demo") == {}
 
 
 def test_the_paper_preset_is_the_papers_setting():

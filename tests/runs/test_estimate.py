@@ -60,8 +60,8 @@ def test_a_single_phase_takes_its_share_and_weights_that_are_not_kept_take_no_di
 
 
 def test_where_no_block_is_adjusted_a_run_with_other_epochs_is_like():
-    run = past(("sparse", "redense", "final"), schedule="staged", options={"block_epochs": 2})
-    asked = run.config.to_dict() | {"options": {}}
+    run = past(("sparse", "redense", "final"), schedule="staged", reconstruct="block")
+    asked = run.config.to_dict() | {"reconstruct": "matrix"}
     assert estimate(RunConfig.from_dict(asked | {"phase": 1}), [run]).seconds == pytest.approx(50 + 20 / 3)
     assert estimate(RunConfig.from_dict(asked), [run]) is None
 
@@ -75,7 +75,7 @@ def test_where_no_block_is_adjusted_a_run_with_other_epochs_is_like():
         {"schedule": "staged"},
         {"device": "cpu"},
         {"threads": 1},
-        {"options": {"block_epochs": 2}},
+        {"reconstruct": "block"},
     ],
 )
 def test_without_a_like_run_nothing_is_promised(changes):

@@ -65,12 +65,12 @@ def test_runs_of_one_name_are_told_apart():
 
 
 def test_options_and_seeds_that_set_runs_apart_are_named():
-    changes = [{}, {"block_epochs": 2}, {"sequential": True}]
-    configs = {str(n): RunConfig(method="adjusted", options=options) for n, options in enumerate(changes)}
+    changes = [{}, {"reconstruct": "block"}, {"options": {"sequential": True}}]
+    configs = {str(n): RunConfig(method="adjusted", **options) for n, options in enumerate(changes)}
     assert list(called(configs).values()) == [
-        "base + adjustment · Wanda · sequential no · block epochs 0",
-        "base + adjustment · Wanda · sequential no · block epochs 2",
-        "base + adjustment · Wanda · sequential yes · block epochs 0",
+        "base + adjustment · Wanda · reconstruct matrix · sequential no",
+        "base + adjustment · Wanda · reconstruct block · sequential no",
+        "base + adjustment · Wanda · reconstruct matrix · sequential yes",
     ]
     seeds = {str(seed): RunConfig(method="base", seed=seed) for seed in (0, 1)}
     assert list(called(seeds).values()) == ["Wanda · seed 0", "Wanda · seed 1"]

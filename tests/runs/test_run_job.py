@@ -407,7 +407,7 @@ def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
 
 def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny_folder):
     alone = finish(create(config(tiny_folder, method="adjusted")))
-    run = finish(create(config(tiny_folder, method="adjusted", options={"block_epochs": 2})))
+    run = finish(create(config(tiny_folder, method="adjusted", reconstruct="block")))
     changes = [event.reconstruction for event in of_kind(run.log.read(), BlockFinished)]
     told = run.result().reconstruction
     assert told.of == len(changes) == 3 and alone.result().reconstruction is None
@@ -470,7 +470,7 @@ def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(ti
     "chosen",
     [
         {"method": "base", "allocation": "owl", "pattern": "60%"},
-        {"method": "sds-admm", "options": {"rounds": 3, "block_epochs": 1}},
+        {"method": "sds-admm", "options": {"rounds": 3}, "reconstruct": "block"},
         {"method": "sds", "schedule": "staged", "options": {"iterations": 2, "adjust_iterations": 2}},
     ],
     ids=lambda chosen: chosen["method"],
