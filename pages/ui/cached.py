@@ -13,7 +13,27 @@ from sds_core.errors import SDSError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sds_core.runs.experiment import Experiment
+    from sds_core.runs.experiment_record import ExperimentRecord
     from sds_core.runs.run_folder import Run
+    from sds_core.runs.variant import Variant
+
+
+READ = "records"
+"""In the session: what was read of an experiment's runs, so that the next drawing reads what was added."""
+
+
+def experiment_record(experiment: Experiment, variants: list[Variant]) -> ExperimentRecord:
+    """The numbers of an experiment by variant and stage.
+
+    Raises:
+        SDSError: a log is broken.
+    """
+    from sds_core.runs.experiment_record import ExperimentRecord
+
+    found = ExperimentRecord(experiment, variants, st.session_state.get(READ))
+    st.session_state[READ] = found.by_run
+    return found
 
 
 def record(run: Run) -> pd.DataFrame:

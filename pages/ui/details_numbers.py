@@ -11,6 +11,7 @@ import numpy as np
 from pages.ui.model_layers import Model, cell, round_number
 from pages.ui.pictures import details
 from pages.ui.pictures.wire import Packed, pack_codes, pack_steps, pack_values
+from sds_core.errors import SDSError
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.pruning.bins import JOINT, SPAN
 from sds_core.pruning.pattern import NM, Pattern
@@ -19,7 +20,7 @@ from sds_core.runs.layer_details import FEW, LayerDetails, LayerRecord, dense_ce
 from sds_core.runs.layer_numbers import HIGH, LOW, LayerNumbers
 
 if TYPE_CHECKING:
-    from sds_core.runs.experiment_record import RunRecord
+    from sds_core.runs.run_record import RunRecord
 
 STAGES: tuple[details.Stage, ...] = ("dense", "sparse", "redense", "final")
 SHOWN = slice(11, 53)
@@ -41,9 +42,16 @@ class Source:
     """The run that recorded each stage."""
 
     def layers(self, block: int, linear: str) -> dict[details.Stage, LayerNumbers]:
-        """Return what is recorded of a layer, by stage."""
+        """Return what is recorded of a layer, by stage.
+
+        Raises:
+            SDSError: nothing, for a file is broken.
+        """
         found = {stage: record.layer(block, linear, stage) for stage, record in self.stages.items()}
-        return {stage: layer for stage in STAGES if (layer := found.get(stage)) is not None}
+        known = {stage: layer for stage in STAGES if (layer := found.get(stage)) is not None}
+        if not known and (fault := next((one.fault for one in self.stages.values() if one.fault), "")):
+            raise SDSError(fault)
+        return known
 
     def record(self, block: int, linear: str) -> LayerRecord:
         """Return the whole record of a layer.

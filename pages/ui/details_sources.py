@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pages.ui import studio_numbers
+from pages.ui import cached, studio_numbers
 from pages.ui.details_numbers import STAGES, Source
 from pages.ui.model_layers import Model
 from pages.ui.pictures import details
 from sds_core.figures.palette import palette
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.experiment import Experiment
-from sds_core.runs.experiment_record import PHASE_OF, ExperimentRecord, RunRecord
+from sds_core.runs.experiment_record import PHASE_OF
 from sds_core.runs.names import name_of
 from sds_core.runs.run_folder import Run
+from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant
 
 
@@ -23,7 +24,7 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
     """
     if experiment is None or not experiment.members:
         return [], Model(0, ())
-    record = ExperimentRecord(experiment, variants)
+    record = cached.experiment_record(experiment, variants)
     found = []
     names = zip(studio_numbers.keys(variants), studio_numbers.colors(variants), strict=True)
     for variant, (key, color) in zip(variants, names, strict=True):

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout, studio_details
+from pages.ui import cached, layout, studio_details
 from pages.ui.model_layers import Model
 from pages.ui.pictures import studio
 from pages.ui.pictures.component import Pick
 from pages.ui.studio_numbers import Reader
 from sds_core.errors import SDSError
-from sds_core.runs.experiment_record import ExperimentRecord
 
 if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
+    from sds_core.runs.experiment_record import ExperimentRecord
     from sds_core.runs.variant import Variant
 
 KEY = "studio"
@@ -37,10 +37,11 @@ def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
     """
     from sds_core.runs.dense_layers import MODEL, dense_layers
 
-    record = ExperimentRecord(experiment, variants)
+    record = cached.experiment_record(experiment, variants)
     states = record.states
-    if record.failure:
-        layout.refuse(record.failure)
+    told = record.failure
+    if told:
+        layout.refuse(told)
     dense = dense_layers() if experiment.settings.model == MODEL else {}
 
     @st.fragment(run_every=0.5 if busy else None)
@@ -60,8 +61,11 @@ def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
         reader = Reader(record, model, lambda block, linear: dense.get((block, linear)))
         if st.session_state.pop(OPENING, False):
             st.rerun()
+        numbers = reader.numbers(st.query_params, present=layout.presenting())
+        if record.fault and record.fault != told:
+            layout.refuse(record.fault)
         studio.mount(
-            reader.numbers(st.query_params, present=layout.presenting()),
+            numbers,
             key=KEY,
             on_pick=lambda pick: picked(pick, model),
             on_details=lambda view: details_asked_for(view, model),

@@ -65,9 +65,9 @@ def show(experiment: Experiment | None, variants: list[Variant]) -> None:
             st.info("No block is done yet. Close this, and open it again when one is.", icon=":material/info:")
             return
         asked = st.query_params.get("layer")
-        if asked is not None and reader.layer(st.query_params) is None:
-            layout.refuse(f"This run has no record of a layer “{asked[:60]}”; here is its first.")
         try:
+            if asked is not None and reader.layer(st.query_params) is None:
+                layout.refuse(f"This run has no record of a layer “{asked[:60]}”; here is its first.")
             numbers = reader.numbers(st.query_params, present=layout.presenting())
         except SDSError as error:
             layout.refuse(error)

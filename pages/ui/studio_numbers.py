@@ -14,9 +14,10 @@ from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.events import MeasuredPerplexity, Measuring
-from sds_core.runs.experiment_record import PHASE_OF, RunRecord, StageRecord
+from sds_core.runs.experiment_record import PHASE_OF, StageRecord
 from sds_core.runs.layer_numbers import HIGH, LOW, LayerNumbers
 from sds_core.runs.progress import duration
+from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ class Reader:
     def _available(self, variant: Variant, stage: Phase, quantity: str) -> bool:
         if quantity == "mask_changed" and stage != "final":
             return False
-        return any(value is not None for value in self.record.values(self.record.stage(variant, stage), quantity))
+        found = self.record.stage(variant, stage)
+        return found.record is not None and found.record.has(found.stage, quantity)
 
     def _map(self, view: studio.View, variant: Variant, stage: Phase) -> studio.ModelMap:
         found = self.record.stage(variant, stage)

@@ -9,77 +9,18 @@ from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.pruning.stages import STAGE_NAMES, Stage
 from sds_core.runs.config import PHASES, RunConfig
-from sds_core.runs.events import BlockFinished, MeasuredPerplexity, ModelLoaded, PerplexityMeasured, first, of_kind
+from sds_core.runs.events import MeasuredPerplexity
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.job_folder import State
-from sds_core.runs.layer_numbers import Key, LayerNumbers, block_files, read_block
-from sds_core.runs.progress import Progress, progress
+from sds_core.runs.layer_numbers import LayerNumbers
 from sds_core.runs.run_folder import Run
+from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant
 
 PHASE_OF: dict[Stage, int] = {"sparse": 1, "redense": 2, "final": 3}
 """The phase that leaves each stage's weights."""
 IN_ROUNDS: dict[Stage, str] = {"redense": "redense", "final": "pruned"}
 """How a round of phase 2 records its two weights: free to move, and pruned then."""
-
-
-class RunRecord:
-    """One run's log and distributions; `refresh` reads what was added."""
-
-    def __init__(self, run: Run, config: RunConfig):
-        self.run, self.config = run, config
-        self.state: State = "new"
-        self._log = run.log
-        self._blocks: dict[int, dict[Key, LayerNumbers]] = {}
-        self._read = -1
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Read what was added since.
-
-        Raises:
-            SDSError: a file is broken.
-        """
-        self.events = self._log.read()
-        self.state = self.run.state(self.events)
-        if len(of_kind(self.events, BlockFinished)) == self._read:
-            return
-        self._read = len(of_kind(self.events, BlockFinished))
-        for block, paths in block_files(self.run.folder).items():
-            self._blocks[block] = {key: one for path in paths for key, one in read_block(path).items()}
-
-    @property
-    def model(self) -> ModelLoaded | None:
-        """The loaded model's identity, once there is one."""
-        return first(self.events, ModelLoaded)
-
-    def done(self, stage: Stage) -> int:
-        """Return how many blocks have finished a stage."""
-        kept = self.config.written_by("fused") if self.config.phases == ["fused"] else stage
-        return len({event.block for event in of_kind(self.events, BlockFinished) if event.stage == kept})
-
-    def perplexity(self, stage: Stage) -> MeasuredPerplexity | None:
-        """Return a stage's measured perplexity."""
-        found = [event.perplexity for event in of_kind(self.events, PerplexityMeasured) if event.stage == stage]
-        return found[-1] if found else None
-
-    def layer(self, block: int, linear: str, stage: str, number: int = 0) -> LayerNumbers | None:
-        """Return a layer at a stage or round; None where it is not recorded."""
-        return self._blocks.get(block, {}).get((linear, stage, number))
-
-    def linears(self) -> list[str]:
-        """Return the names of linears inside blocks, in the order of solving."""
-        return list(dict.fromkeys(linear for _, known in sorted(self._blocks.items()) for linear, _, _ in known))
-
-    def rounds(self, block: int, linear: str) -> list[int]:
-        """Return the recorded rounds of a layer."""
-        return sorted(
-            n for name, stage, n in self._blocks.get(block, {}) if n and name == linear and stage == "redense"
-        )
-
-    def progress(self) -> Progress:
-        """Return how far the run has come."""
-        return progress(self.events, self.config.phases)
 
 
 @dataclass(frozen=True)
@@ -124,9 +65,17 @@ class StageRecord:
 class ExperimentRecord:
     """The runs behind an experiment's variants; `refresh` reads what live ones have added."""
 
-    def __init__(self, experiment: Experiment, variants: Sequence[Variant]):
+    def __init__(
+        self, experiment: Experiment, variants: Sequence[Variant], known: Mapping[Run, RunRecord] | None = None
+    ):
+        """
+        Args:
+            experiment: its runs are read.
+            variants: those of it to be shown.
+            known: records that were read before, of which only what was added is read.
+        """
         self.variants = list(variants)
-        records: dict[Run, RunRecord] = {}
+        records = {run: record for run, record in (known or {}).items() if record.run.folder.exists()}
         configs = dict(experiment.members)
         self._stages: dict[tuple[int, Stage], StageRecord] = {}
         for i, variant in enumerate(self.variants):
@@ -136,7 +85,8 @@ class ExperimentRecord:
                 runs = (experiment.run_of(variant, p) for p in range(phase, variant.phases[-1] + 1))
                 run = next((run for run in runs if run), None)
                 self._stages[i, stage] = _stage_record(stage, run, configs, records)
-        self.records = list(records.values())
+        self.by_run = {found.record.run: found.record for found in self._stages.values() if found.record}
+        self.records = list(self.by_run.values())
 
     def refresh(self) -> None:
         """Read what live runs have added.
@@ -165,7 +115,13 @@ class ExperimentRecord:
         failed = next((record for record in self.records if record.state == "failed"), None)
         if failed:
             return failed.progress().message
-        return next((found.fault for found in self._stages.values() if found.fault), "")
+        return next((found.fault for found in self._stages.values() if found.fault), "") or self.fault
+
+    @property
+    def fault(self) -> str:
+        """Why a block that was asked for cannot be read; empty if none was."""
+        broken = next((record for record in self.records if record.fault), None)
+        return f"The record of run {broken.run.id} is broken: {broken.fault}" if broken else ""
 
     @property
     def blocks(self) -> int:
@@ -197,12 +153,11 @@ class ExperimentRecord:
 
     def values(self, found: StageRecord, measure: str, number: int = 0) -> list[float | None]:
         """Return a measure of every layer at a stage or round, block by block; None where there is none yet."""
-        record = found.record
+        record, blocks, linears = found.record, self.blocks, self.linears
         if record is None:
-            return [None] * (self.blocks * len(self.linears))
+            return [None] * (blocks * len(linears))
         stage = IN_ROUNDS[found.stage] if number else found.stage
-        layers = (record.layer(b, linear, stage, number) for b in range(self.blocks) for linear in self.linears)
-        return [getattr(layer, measure) if layer else None for layer in layers]
+        return [record.value(block, linear, stage, measure, number) for block in range(blocks) for linear in linears]
 
     def gain(self, variant: Variant) -> Comparison | None:
         """Return the variant's final model against its base pruner's, paired window by window."""
@@ -219,7 +174,9 @@ def _stage_record(
     if run is None:
         return StageRecord(stage, None)
     try:
-        if run not in records:
+        if run in records and records[run].config == configs[run]:
+            records[run].refresh()
+        else:
             records[run] = RunRecord(run, configs[run])
         return StageRecord(stage, records[run])
     except SDSError as error:

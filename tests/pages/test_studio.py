@@ -241,8 +241,8 @@ def test_a_cancelled_phase_keeps_its_blocks(stepped, app):
 
 def test_a_broken_record_is_named_and_hides_no_other(stepped, app):
     run = stepped.run_of(SDS, 3)
-    next((run.folder / "distributions").glob("final-*")).write_bytes(b"nonsense")
-    at = app(PAGE)
+    (run.folder / "distributions" / "final-001.parquet").write_bytes(b"nonsense")
+    at = app(PAGE, layer="1.mlp.up_proj")
     assert not at.exception and run.id in at.error[0].value and "broken" in at.error[0].value
     (picture,) = at.get("bidi_component")
     wanda, sds = json.loads(picture.proto.json)[0]["runs"]
