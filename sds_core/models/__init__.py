@@ -1,1 +1,1 @@
-"""All that knows Hugging Face: models, their decoder blocks, text and perplexity."""
+"""Everything that knows Hugging Face: models, their decoder blocks, text and perplexity."""

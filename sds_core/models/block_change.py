@@ -1,13 +1,13 @@
-"""The effect of adjusting a block as a whole; importing this stays cheap, for records that hold it."""
+"""The effect of block reconstruction on a block's error; importing this stays cheap, for records that hold it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class BlockChange:
-    """The effect of adjusting a block on its error: ‖wanted − made‖² / ‖wanted‖² of its outputs, the mean over tokens.
+    """A block's error before and after: ‖target − output‖² / ‖target‖² of its outputs, the mean over tokens.
 
-    Outputs are hidden states, so an error counts as much as the next block's normalisation will let it.
+    Outputs are hidden states, which the next block normalises, hence a relative error.
     """
 
     before: float
@@ -16,5 +16,5 @@ class BlockChange:
 
     @property
     def kept(self) -> bool:
-        """Whether it was worth it; otherwise the block stays as it was."""
+        """Whether the error fell; otherwise the block stays as it was."""
         return self.after < self.before

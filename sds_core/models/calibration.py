@@ -30,7 +30,7 @@ def calibration_windows(
 ) -> Tensor:
     """Draw windows (count + held_out, length) at random, without overlap.
 
-    Each part of a mixture gives its share (`TextSpec.counts`), in the order of the parts.
+    Each part of a mixture contributes its share (`TextSpec.counts`), in the order of the parts.
 
     Args:
         loaded: its tokenizer reads the text.
@@ -39,7 +39,7 @@ def calibration_windows(
         length: tokens in a window.
         seed: chooses the windows.
         held_out: number of further windows, that no solver will see.
-        bos: where the tokenizer's start tokens stand; every window of self-written text begins with one all the same.
+        bos: where the tokenizer's start tokens go; every window of self-written text begins with one in any case.
 
     Raises:
         SDSError: the text is unknown, or too short (tokens needed and available are named).
@@ -105,7 +105,7 @@ def _slots(loaded: LoadedModel, part: TextPart, count: int, length: int, asked: 
 
 @dataclass(frozen=True)
 class _TokenSource:
-    """The tokens of a part of a text, and how windows are made of them."""
+    """The tokens of a part of a text, and how they become windows."""
 
     tokens: Tensor
     """Token ids (n,)."""
@@ -157,7 +157,7 @@ def tokenize(loaded: LoadedModel, text: str) -> Tensor:
     """
     try:
         ids = loaded.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    except BaseException as error:  # whatever a spoiled tokenizer makes the library do
+    except BaseException as error:  # a corrupt tokenizer can make the library raise anything
         if not is_fault_of_file(error):
             raise
         cure = "download or save the model again"
@@ -167,7 +167,7 @@ def tokenize(loaded: LoadedModel, text: str) -> Tensor:
 
 
 def bos_used(loaded: LoadedModel, bos: str) -> str:
-    """Return where start tokens stand in the windows: nowhere for a tokenizer that adds none."""
+    """Return where start tokens go in the windows: nowhere for a tokenizer that adds none."""
     return bos if special_tokens(loaded).before else "none"
 
 

@@ -1,7 +1,7 @@
-"""Check a model before a run is made: its configuration, the heads of its weight files, its tokenizer.
+"""Check a model before a run is created: its configuration, the headers of its weight files, its tokenizer.
 
-Importing this stays cheap: transformers is not needed. What only loading can tell is left to the run, and nothing is
-refused here that would load.
+Importing this stays cheap: transformers is not needed. Faults that only loading reveals are left to the run; nothing
+that would load is refused.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from sds_core.models.weight_files import CONFIG, WeightFiles, has_weights, weigh
 
 TOKENIZER = "tokenizer.json"
 OTHER_TOKENIZERS = ("*.model", "vocab.*", "merges.txt", "*.tiktoken", "tekken.json", "tokenizer_config.json")
-"""Files of a tokenizer that has no `tokenizer.json`: of each family others."""
+"""Tokenizer files of families without a `tokenizer.json`."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LocalModel:
     """A model whose files are on this machine."""
 
     folder: Path | None
-    """Where they lie; None for a GGUF file that is not converted yet."""
+    """Where they are; None for a GGUF file that is not converted yet."""
     weight_bytes: int
     """Size of its weights."""
 
@@ -44,7 +44,7 @@ def check_model(name: str) -> None:
 
 
 def check_local(name: str) -> LocalModel | None:
-    """Check what this machine has of a model; None where it must be downloaded first.
+    """Check a model's files on this machine; None where it must be downloaded first.
 
     Raises:
         SDSError: there is no such model, or its files are not sound.
@@ -53,9 +53,9 @@ def check_local(name: str) -> LocalModel | None:
         check_gguf(path)
         folder = converted_folder(path)
         return LocalModel(folder, weight_bytes(folder)) if folder.is_dir() else LocalModel(None, path.stat().st_size)
-    here = model_folder(name)
-    found = here or cached_folder(name)
-    if found is None or (here is None and not has_weights(found)):
+    named = model_folder(name)
+    found = named or cached_folder(name)
+    if found is None or (named is None and not has_weights(found)):
         return None
     refuse_adapter(found, name)
     _check_config(found)
@@ -118,7 +118,7 @@ def _has_json(folder: Path) -> bool:
 def _read_tokenizer(folder: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(folder / TOKENIZER))
-    except BaseException as error:  # a panic of the library is no Exception
+    except BaseException as error:  # a panic in the library is not an Exception
         if not is_fault_of_file(error):
             raise
         raise SDSError(

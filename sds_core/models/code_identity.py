@@ -1,4 +1,4 @@
-"""Identify the code that computes: a cached result of other code is another result."""
+"""Identify the code that computes a result, so that a cache never returns the result of other code."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "numpy")
-"""Libraries that take part in reading a model and a text, and in computing with them."""
+"""Libraries that read models and texts and compute with them."""
 COMPUTING = ("models/*.py", "pruning/*.py")
-"""Modules of the package that do."""
+"""The package's own modules that do so."""
 SHARED = ("*.py", "integrations/*.py")
 """Modules of transformers that all families share: attention masks, rotary embeddings, caches, readers of files."""
 
@@ -31,7 +31,7 @@ def families(model: nn.Module) -> tuple[str, ...]:
 def code_identity(of: Sequence[str] = (), own: Sequence[str] = COMPUTING) -> tuple[str, ...]:
     """Return versions of libraries, and a SHA-256 over the sources that compute.
 
-    Versions alone do not tell: a library under development, or one mended by hand, keeps its version.
+    Versions are not enough: a library under development, or one patched by hand, keeps its version.
 
     Args:
         of: the model's `families`, whose modules count too; none where no model computes.

@@ -1,4 +1,4 @@
-"""The files of a model folder beside its weights, as a changed copy of the model takes them along."""
+"""Copy the files beside a model's weights (tokenizer, templates, licence) to a changed copy of the model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
-"""A copy of the model is under the licence of the model; hubs keep it in a file of one of these names."""
+"""A copy is under the model's licence; hubs keep it in a file of one of these names."""
 COMPANIONS = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges*", "*.model", "*.tiktoken"),
     *("*.jinja", "chat_template*", "additional_chat_templates/*.jinja"),
     *("*processor_config.json", "generation_config.json", *LICENCES),
 )
-"""Tokenizer, chat templates, processor, settings of generation, licence."""
+"""Tokenizer, chat templates, processor, generation settings, licence."""
 CODE = "auto_map"
 """The field that names classes in Python files of the model's repository, which are neither run nor copied."""
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
-"""The class of a tokenizer that is all in tokenizer.json: its name in transformers 5, and the one that 4 knows too."""
+"""The class of a tokenizer held entirely in tokenizer.json: in transformers 5, and the name that version 4 knows."""
 QUANTISATION = ("quantization_config", "compression_config")
-"""Fields of a configuration that do not hold for weights that were restored."""
+"""Configuration fields that do not apply to restored weights."""
 
 
 def copy_companions(source: Path, target: Path) -> None:
@@ -49,9 +49,9 @@ def copy_companions(source: Path, target: Path) -> None:
 
 
 def write_config(source: Path, target: Path, model: PreTrainedModel) -> None:
-    """Write a model's configuration as its source has it, but for what no longer holds.
+    """Write the source's configuration without the fields that no longer apply.
 
-    Another version of transformers may not read what this one writes, but reads what the model came with.
+    Another version of transformers may not read what this one would write, but reads the model's original file.
 
     Args:
         source: folder that the model was loaded from.
@@ -68,7 +68,7 @@ def write_config(source: Path, target: Path, model: PreTrainedModel) -> None:
     fields |= {"architectures": [type(model).__name__], precision: str(model.dtype).removeprefix("torch.")}
     text = config.get_text_config()
     part = fields if text is config else fields.get("text_config")
-    if isinstance(part, dict) and hasattr(text, "tie_word_embeddings"):  # a stored head of its own has untied it
+    if isinstance(part, dict) and hasattr(text, "tie_word_embeddings"):  # a separately stored head unties it
         part["tie_word_embeddings"] = text.tie_word_embeddings
     write_json(target / CONFIG, fields)
 

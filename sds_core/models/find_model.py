@@ -33,16 +33,16 @@ def find_model(name: str) -> Path:
 
 
 def gguf_file(name: str) -> Path | None:
-    """Return the GGUF file that a name means; None for another kind of model.
+    """Return the GGUF file that a name refers to; None for another kind of model.
 
     Raises:
-        SDSError: it is the demo, whose wheel is not installed, or no name at all.
+        SDSError: it is the demo and its wheel is not installed, or it cannot be a name.
     """
     return demo_file() if name == DEMO else path if (path := _path(name)).suffix == ".gguf" else None
 
 
 def model_folder(name: str) -> Path | None:
-    """Return the folder that a name means; None for a hub id.
+    """Return the folder that a name refers to; None for a hub id.
 
     Raises:
         SDSError: there is no such folder, or no model in it.
@@ -78,7 +78,7 @@ def description_files(folder: Path) -> list[Path]:
 
 
 def cached_folder(name: str) -> Path | None:
-    """Return the folder of a hub model in the local hub cache, complete or not; None where nothing of it is there.
+    """Return the folder of a hub model in the local hub cache, complete or not; None if nothing is cached.
 
     Raises:
         SDSError: this cannot be a hub id.
@@ -86,7 +86,7 @@ def cached_folder(name: str) -> Path | None:
     try:
         found = try_to_load_from_cache(name, CONFIG)
     except HFValidationError:
-        raise _no_name(name) from None
+        raise _not_a_name(name) from None
     return Path(found).parent if isinstance(found, str) else None
 
 
@@ -95,7 +95,7 @@ def cached_models() -> dict[str, int]:
     found = {}
     for folder in sorted(Path(HF_HUB_CACHE).glob("models--*")):
         name = folder.name.removeprefix("models--").replace("--", "/")
-        if any((one / CONFIG).is_file() and has_weights(one) for one in folder.glob("snapshots/*")):
+        if any((snapshot / CONFIG).is_file() and has_weights(snapshot) for snapshot in folder.glob("snapshots/*")):
             found[name] = sum(path.stat().st_size for path in folder.glob("blobs/*"))
     return found
 
@@ -121,7 +121,7 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
         )
         return Path(where)
     except HFValidationError:
-        raise _no_name(name) from None
+        raise _not_a_name(name) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         refused = isinstance(error, HfHubHTTPError) and error.response is not None
         reason = "the hub does not offer it" if refused else "it is not on this machine and the hub is out of reach"
@@ -131,7 +131,7 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
         ) from error
 
 
-def _no_name(name: str) -> SDSError:
+def _not_a_name(name: str) -> SDSError:
     allowed = "demo, a folder, a .gguf file or a hub id such as EleutherAI/pythia-160m"
     return SDSError("not a model name", got=name, allowed=allowed)
 
@@ -153,7 +153,7 @@ def _download_model(name: str) -> Path:
 
 
 def refuse_adapter(folder: Path, name: str) -> None:
-    """Refuse a folder with an adapter in it, which would change the model or is none.
+    """Refuse a folder with an adapter: beside a model it would change the model, alone it is none.
 
     Raises:
         SDSError: there is one.

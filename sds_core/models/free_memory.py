@@ -1,4 +1,4 @@
-"""Memory that is still free, under a container's limit too, and what it means that an allocation failed."""
+"""Free memory, within a container's limit, and failed allocations as errors with a cure."""
 
 import errno
 import re
@@ -13,16 +13,16 @@ CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 ASKED = re.compile(r"tried to allocate ([\d.]+) ?([KMGT]?)i?b", re.IGNORECASE)
-"""How torch says how much it asked for, on the CPU in bytes and on a GPU in GiB."""
+"""The size in torch's message about a failed allocation, in bytes on the CPU and in GiB on a GPU."""
 
 
 def free_memory() -> int:
-    """Return the memory that this process can still take, bytes: the machine's, or less where its group is limited."""
+    """Return how many bytes of memory this process can still take: the machine's, or less in a limited cgroup."""
     return min([psutil.virtual_memory().available, *_left_in_groups(CGROUPS, MEMBERSHIP)])
 
 
 def _left_in_groups(groups: Path, membership: Path) -> list[int]:
-    """Return what is left of each memory limit that this process is under, of either version of Linux's groups."""
+    """Return what is left of each memory limit on this process, in cgroups of version 1 or 2."""
     try:
         lines = [line.split(":", 2) for line in membership.read_text(encoding="utf-8").splitlines()]
     except OSError:  # not Linux
@@ -44,7 +44,7 @@ def _left_in_groups(groups: Path, membership: Path) -> list[int]:
 
 
 def _left(folder: Path, limit: str, usage: str) -> int | None:
-    """Return what is left of a group's limit; file caches do not count, for they give way. None without a limit."""
+    """Return what is left of a cgroup's limit, not counting reclaimable file caches; None without a limit."""
     try:
         most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
         stat = dict(line.split(None, 1) for line in (folder / "memory.stat").read_text().splitlines())
@@ -54,10 +54,10 @@ def _left(folder: Path, limit: str, usage: str) -> int | None:
 
 
 def out_of_memory(error: BaseException) -> SDSError | None:
-    """Return an allocation failure as a sentence; None for any other error."""
+    """Return a failed allocation as an error with a cure; None for any other error."""
     denied = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    said = isinstance(error, RuntimeError | OSError) and "allocate memory" in str(error)
-    if not (denied or said or isinstance(error, MemoryError | torch.OutOfMemoryError)):
+    reported = isinstance(error, RuntimeError | OSError) and "allocate memory" in str(error)
+    if not (denied or reported or isinstance(error, MemoryError | torch.OutOfMemoryError)):
         return None
     asked = ASKED.search(str(error))
     needed = f": {int(float(asked[1]) * UNITS[asked[2].upper()]) >> 20:,} MB more were needed at once" if asked else ""

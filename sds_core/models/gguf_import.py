@@ -1,4 +1,4 @@
-"""GGUF files, and the demo model among them, converted to a folder of float32 safetensors in the user's cache."""
+"""Convert GGUF files, the demo model among them, to a folder of float32 safetensors in the user's cache."""
 
 import re
 from pathlib import Path
@@ -18,10 +18,10 @@ from sds_core.models.model_config import build_skeleton
 from sds_core.models.tensor_files import new_model_folder
 
 MERGED = re.compile(r"_(exps|projs)\.")
-"""Tensors of all experts together, which the reader takes apart under other names."""
+"""Tensors of all experts together, which the reader splits under other names."""
 ROPE_FACTORS = "rope_freqs.weight"
 BYTES_PER_BYTE = 9
-"""Disk space that a conversion takes at most for each byte of a GGUF file: four bits become 32, and a little more."""
+"""Most disk space of a conversion per byte of a GGUF file: 4 bits become 32, and a little more."""
 
 
 def convert_gguf(path: Path) -> Path:
@@ -69,7 +69,7 @@ def _dequantise(path: Path, target: Path) -> None:
     refuse_incomplete(report, path)
     refuse_unused(unused, path)
     refuse_not_finite_weights(model, path)
-    # The loader leaves its quantiser behind, and with it the model refuses to be saved.
+    # The loader leaves its quantiser on the model, which then refuses to be saved.
     vars(model)["hf_quantizer"] = None
     del model.config.quantization_config
     model.save_pretrained(target)

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 CAUSAL = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
-"""The table of causal language models there."""
+"""Its table of causal language models."""
 
 
 def library_folder() -> Path:
@@ -18,7 +18,7 @@ def library_folder() -> Path:
 
 @cache
 def causal_families() -> frozenset[str]:
-    """Return the model types that have a causal language model; none where the table cannot be found."""
+    """Return the model types that have a causal language model; empty if the table cannot be found."""
     source = library_folder() / "models" / "auto" / "modeling_auto.py"
     try:
         tree = ast.parse(source.read_text(encoding="utf-8"))
@@ -26,6 +26,6 @@ def causal_families() -> frozenset[str]:
         return frozenset()
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == CAUSAL:
-            pairs = (one.elts[0] for one in ast.walk(node) if isinstance(one, ast.Tuple) and one.elts)
-            return frozenset(str(one.value) for one in pairs if isinstance(one, ast.Constant))
+            names = (pair.elts[0] for pair in ast.walk(node) if isinstance(pair, ast.Tuple) and pair.elts)
+            return frozenset(str(name.value) for name in names if isinstance(name, ast.Constant))
     return frozenset()

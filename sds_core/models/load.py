@@ -42,7 +42,7 @@ class LoadedModel:
     name: str
     """As the user wrote it."""
     folder: Path
-    """Where its files lie."""
+    """Where its files are."""
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     sha256: dict[str, str]
@@ -82,7 +82,7 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
             model, report = _load_whole(folder, config, dtype)
     except SDSError:
         raise
-    except Exception as error:  # a spoiled file makes the libraries raise errors of any type
+    except Exception as error:  # a corrupt file makes the libraries raise errors of any type
         raise out_of_memory(error) or _not_loadable(folder, error) from error
     refuse_differences(report, model, files, restored)
     _record_untied(model)
@@ -144,7 +144,7 @@ def _load_non_block_weights(
     weights = {name: placeholder(parameter, wanted) for name, parameter in in_blocks.items()}
     outside = [name for name, shape in files.shapes.items() if name not in in_blocks and not is_leftover(name, shape)]
     known = skeleton.state_dict().keys()  # buffers of blocks among them, which stay in memory
-    beside = {name for name in outside if name.startswith(lists) and name not in known}  # of blocks it does not have
+    beside = {name for name in outside if name.startswith(lists) and name not in known}  # of blocks it lacks
     weights |= {name: torch.zeros(()).expand(files.shapes[name]) for name in beside}
     weights |= files.read(name for name in outside if name not in beside)
     loading: Any = type(skeleton).from_pretrained(
@@ -157,7 +157,7 @@ def _load_non_block_weights(
 
 
 def _record_untied(model: PreTrainedModel) -> None:
-    """Correct a configuration that says the head is tied to the embeddings although the files hold another head."""
+    """Correct a configuration that ties the head to the embeddings although the files hold a separate head."""
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     config = model.config.get_text_config()
     if getattr(config, "tie_word_embeddings", False) and head is not None and head.weight is not embeddings.weight:
@@ -167,7 +167,7 @@ def _record_untied(model: PreTrainedModel) -> None:
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except BaseException as error:  # as above; a panic of the library is no Exception
+    except BaseException as error:  # as above; a panic in the library is not an Exception
         if not is_fault_of_file(error):
             raise
         raise out_of_memory(error) or SDSError(

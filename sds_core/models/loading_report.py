@@ -1,4 +1,4 @@
-"""Compare what a model took with what its files hold: nothing is made up, and no tensor is dropped in silence."""
+"""Compare a loaded model with its files: no weight may be filled in, and no tensor silently dropped."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -24,20 +24,20 @@ QUANTISED = re.compile(
 """Ends of tensor names that only quantised models have."""
 ADAPTER = re.compile(r"(^|\.)lora_|^base_model\.")
 LEFTOVER = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$|(^|\.)(position_ids|version)$")
-"""Tensors that older versions of transformers stored and a model computes by itself."""
+"""Tensors that older versions of transformers stored and models now compute."""
 CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.(masked_)?bias$")
-"""Names of stored causal masks, of four dimensions, and of the number in their place; a layer's bias has one."""
+"""Names of stored causal masks (4-D) and of the scalar that replaces masked scores; a layer's bias is 1-D."""
 
 
 def is_leftover(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a stored tensor is one that no model needs."""
+    """Whether no model needs a stored tensor."""
     return bool(LEFTOVER.search(name) or (len(shape) in (0, 4) and CAUSAL_MASK.search(name)))
 
 
 def refuse_differences(report: Mapping[str, Any], model: PreTrainedModel, files: WeightFiles, restored: bool) -> None:
-    """Refuse a model that did not take every weight from its files, or did not take everything in them.
+    """Refuse a model with weights that are not in its files, or files with tensors that the model did not use.
 
-    What transformers knows to be no part of a family's model, such as layers that predict several tokens, is allowed.
+    Tensors that transformers knows to be dispensable, such as multi-token prediction layers, are allowed.
 
     Args:
         report: as `from_pretrained(output_loading_info=True)` returns it.
@@ -119,7 +119,7 @@ def refuse_not_finite_weights(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _is_harmless(name: str, model: PreTrainedModel, files: WeightFiles) -> bool:
-    """Whether a tensor that the model did not take makes no difference."""
+    """Whether an unused tensor makes no difference."""
     stored = next((own for own in files.shapes if own == name or name.endswith(f".{own}")), None)
     if stored is None:
         return False
@@ -130,7 +130,7 @@ def _is_harmless(name: str, model: PreTrainedModel, files: WeightFiles) -> bool:
 
 
 def _low_precision(model: PreTrainedModel, files: WeightFiles) -> list[str]:
-    """Weights that are stored as integers or in 8 bits."""
+    """Names of weights that are stored as integers or in 8 bits."""
     weights = {name for name, weight in model.named_parameters() if weight.is_floating_point()}
     prefix = f"{model.base_model_prefix}."
     return [

@@ -1,4 +1,4 @@
-"""How much memory a model takes, and whether the weights of its blocks must therefore rest on disk."""
+"""Compare a model's size with free memory: decide whether the weights of its blocks rest on disk."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +11,9 @@ from sds_core.models.free_memory import free_memory
 from sds_core.models.weight_store import stored_blocks
 
 WORK = 64
-"""Bytes that pruning a block takes for each of its weights: copies, Gram matrices, solvers, statistics.
+"""Working memory for pruning a block, bytes per weight: copies, Gram matrices, solvers, statistics.
 
-Measured at most by `benchmarks/large.py`: 18 for a base pruner, 49 for `sds-admm`, 63 with block reconstruction.
+Highest in `benchmarks/large.py`: 18 for a base pruner, 49 for `sds-admm`, 63 with block reconstruction.
 """
 
 

@@ -12,9 +12,9 @@ from sds_core.errors import SDSError, first_line
 from sds_core.files import parse_json
 
 UNLIMITED = 1 << 30
-"""Tokens of a sliding window that no text reaches."""
+"""Length of a sliding window that no text reaches, in tokens."""
 MAX_BLOCKS = 1024
-"""A deeper model is taken for a mistake: even on `meta` every block costs time and memory."""
+"""A deeper model is refused as a mistake: even on `meta` every block costs time and memory."""
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -45,8 +45,8 @@ def _without_implementations(config: PreTrainedConfig) -> PreTrainedConfig:
 def _remove_absent_limit(config: PreTrainedConfig) -> None:
     """Write a sliding window that means no limit (0, −1 or null) as transformers understands it.
 
-    It takes 0 and −1 for a window without any key, and null for a mistake where layers are said to slide. What kind a
-    layer is stays: it may decide more than the window, such as the base of rotary embeddings.
+    It takes 0 and −1 for a window without any key, and refuses null where layers are declared sliding. Layer types are
+    kept: they may decide more than the window, such as the base of rotary embeddings.
     """
     window = getattr(config, "sliding_window", 1)
     if window is None or window <= 0:
@@ -55,7 +55,7 @@ def _remove_absent_limit(config: PreTrainedConfig) -> None:
 
 
 def position_limit(config: PreTrainedConfig) -> int | None:
-    """Return the number of positions that a model knows; None for no limit, which some configurations write as −1."""
+    """Return a model's maximum number of positions; None for no limit, which some configurations write as −1."""
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(limit) if limit and limit > 0 else None
 

@@ -9,14 +9,14 @@ from sds_core.files import make_folder, write_atomically
 from sds_core.models.cache import cache_folder
 
 LONGEST = 40
-"""Characters of a name that are kept; in any script they fit into a file name."""
+"""Characters of a name that are kept; in any script they fit in a file name."""
 
 
 def store_text(name: str, data: bytes) -> Path:
-    """Keep an uploaded text in the user's cache; return its file, which is not changed any more.
+    """Store an uploaded text in the user's cache; return its file, which never changes afterwards.
 
     Args:
-        name: of the file where it comes from, in any script; characters that a text's name cannot hold are replaced.
+        name: its original file name, in any script; characters that a text's name cannot hold are replaced.
         data: its content, in UTF-8.
 
     Raises:

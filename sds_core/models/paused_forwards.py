@@ -1,4 +1,4 @@
-"""Forwards of all windows through one block that pause in front of its linears and go on when they are asked to."""
+"""Forward passes of all windows through one block that pause in front of its linears and resume on request."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from sds_core.models.stream import Stream
 
 
 class _Pause(NamedTuple):
-    """A forward waits in front of a linear."""
+    """A forward pass waiting in front of a linear."""
 
     place: int
     inputs: Tensor
@@ -32,7 +32,7 @@ class PausedForwards:
         self._window, self._now = 0, 0
 
     def pause(self, module: nn.Module, args: tuple) -> None:
-        """Called in front of a linear, inside a forward: hand its inputs over and wait."""
+        """Pre-forward hook of a linear: pass its inputs out and wait."""
         place, seen = self._places[module], self._seen[self._window]
         if place not in seen:
             if place < self._now:
@@ -45,26 +45,26 @@ class PausedForwards:
             getcurrent().parent.switch(_Pause(place, args[0]))
 
     def inputs(self, window: int, place: int) -> Tensor | None:
-        """Let a forward go on up to a linear; returns the inputs there (1, T, C), or None if it does not call it."""
+        """Resume a forward up to a linear; return its inputs (1, T, C), or None if the forward does not call it."""
         self._now = place
-        while (waiting := self._go_on(window)) is None or (isinstance(waiting, _Pause) and waiting.place < place):
+        while (waiting := self._resume(window)) is None or (isinstance(waiting, _Pause) and waiting.place < place):
             self._waiting[window] = None
         reached = isinstance(waiting, _Pause) and waiting.place == place
         return waiting.inputs if reached and isinstance(waiting, _Pause) else None
 
     def outputs(self) -> HiddenStates:
-        """Let all forwards go on to the end; returns the block's outputs."""
+        """Resume all forwards to the end; return the block's outputs."""
         self._now = len(self._places)
         found = self._stream.structure.store.hidden_states()
         for window in range(len(self._forwards)):
-            while not isinstance(end := self._go_on(window), Tensor):
+            while not isinstance(end := self._resume(window), Tensor):
                 self._waiting[window] = None
             found.append(end.cpu())
             self._waiting[window] = None
         return found
 
-    def _go_on(self, window: int) -> _Pause | Tensor | None:
-        """Return the pause or result of a forward, running it if it is not waiting."""
+    def _resume(self, window: int) -> _Pause | Tensor | None:
+        """Return the pause or the result of a forward, running it if it is not waiting."""
         if self._waiting[window] is None:
             self._window, forward = window, self._forwards[window]
             with torch.no_grad():
@@ -72,7 +72,7 @@ class PausedForwards:
         return self._waiting[window]
 
     def close(self) -> None:
-        """End the forwards that still wait."""
+        """End the forwards that are still waiting."""
         with torch.no_grad():  # what a forward sets for this thread must not outlive it
             for forward in self._forwards:
                 if forward and not forward.dead:

@@ -1,4 +1,4 @@
-"""One short forward pass, and which linears of a block can be pruned according to it, and why others cannot."""
+"""Decide from one short forward pass which linears of a block can be pruned, and why others cannot."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class ModuleCall:
     """Whether the result is input times weight plus bias; checked at once, as some blocks add to it later."""
 
     def receives(self, hidden: Tensor) -> int | str | None:
-        """The argument that is `hidden`, or else an equal copy, as some families make between blocks."""
+        """Return the argument that is `hidden`, or else an equal copy, as some families make between blocks."""
         arguments: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
         tensors = [(place, value) for place, value in arguments if isinstance(value, Tensor)]
         itself = next((place for place, value in tensors if value is hidden), None)
@@ -49,7 +49,7 @@ def is_product(module: nn.Module, args: tuple, result: Any) -> bool:
 
 @dataclass(frozen=True)
 class Probe:
-    """The calls of the probing forward pass, and what was found in the blocks looked at so far."""
+    """The calls of the probing forward pass, and the findings in the blocks examined so far."""
 
     names: Mapping[nn.Linear | Conv1D, str]
     """Full names of all linears."""
@@ -61,7 +61,7 @@ class Probe:
     pruned: set[int] = field(default_factory=set)
     """Identities of the parameters that are pruned."""
     excluded: dict[str, str] = field(default_factory=dict)
-    """Why other linears inside blocks are not, by full name."""
+    """Why other linears inside blocks are not pruned, by full name."""
 
     def linears(self, index: int, block: str, module: nn.Module) -> tuple[Linear, ...]:
         """Return the prunable linears of a block in the order of their calls; note what is not prunable, and why."""

@@ -1,4 +1,4 @@
-"""Matrix products with parts of parameters, seen as they are computed: experts are no modules that could be hooked.
+"""Observe matrix products with parts of parameters as they are computed: experts are not modules that could be hooked.
 
 transformers stores the experts of a mixture as one parameter (E, R, C) or (E, C, R) for each projection, and multiplies
 the tokens that are routed to an expert by its slice.
@@ -42,16 +42,16 @@ class _ProductMode(TorchFunctionMode):
             if inputs.numel():
                 self._note(matrix, inputs)
         elif matrix.ndim == 3 and inputs.ndim == 3 and len(matrix) == len(inputs):
-            for one, its in zip(matrix, inputs, strict=True):
-                if len(routed := its[(its != 0).any(-1)]):  # a token is zero for an expert that it is not routed to
-                    self._note(one, routed)
+            for weight, tokens in zip(matrix, inputs, strict=True):
+                if len(routed := tokens[(tokens != 0).any(-1)]):  # tokens routed to other experts are zero
+                    self._note(weight, routed)
 
 
 @contextmanager
 def watching_products(note: Note) -> Iterator[None]:
     """Call `note(matrix, inputs)` before each product of inputs (..., N, C) with a matrix (R, C) inside the `with`.
 
-    A batch of products counts as several. Which operand is the matrix cannot be told here: both ways are reported.
+    A batch of products counts as several. Which operand is the matrix is not known here: both readings are reported.
     """
     with _ProductMode(note):
         yield
@@ -65,12 +65,12 @@ class Stack:
     parameter: nn.Parameter
     transposed: bool = False
     inputs: Tensor | None = None
-    """Inputs of the first product seen; kept, so that their address is not used twice."""
+    """Inputs of the first product seen; kept alive so that their address is not reused."""
     place: int = 0
     """Number of module calls before that product."""
 
     def note(self, matrix: Tensor, inputs: Tensor, place: int) -> None:
-        """Take a product into account, if its matrix is a slice."""
+        """Record the first product whose matrix is a slice of this parameter."""
         if self.inputs is not None or matrix.dtype != self.parameter.dtype:
             return
         stored = self.parameter.data
@@ -86,7 +86,7 @@ class Stack:
 
 
 def stacks(model: nn.Module) -> dict[str, Stack]:
-    """Return the parameters of three dimensions by full name, but for the kernels of convolutions."""
+    """Return the parameters of three dimensions by full name, except convolution kernels."""
     return {
         f"{name}.{key}" if name else key: Stack(module, parameter)
         for name, module in model.named_modules()

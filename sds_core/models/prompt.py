@@ -1,4 +1,4 @@
-"""How a model reads one text, token by token, and how it would go on with it."""
+"""A model's loss on each token of a text, and its continuation of the text."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ from sds_core.models.model_config import position_limit
 from sds_core.models.special_tokens import end_tokens, special_tokens
 
 MOST_TOKENS = 512
-"""Of a text that is read: its logits, tokens × vocabulary, are in memory at once."""
+"""Longest text: its logits, tokens × vocabulary, are in memory at once."""
 
 
 def token_ids(loaded: LoadedModel, text: str, follow: int) -> Tensor:
     """Return the text's token ids (T,) after the tokenizer's start tokens; without the chat template.
 
-    Tokens that end a text are removed from its end, whoever put them there: a continuation would begin another text.
+    Trailing end-of-text tokens are removed, whoever added them: a continuation would begin another text.
 
     Args:
         loaded: model and tokenizer.
@@ -78,12 +78,12 @@ def continuation(
     """Continue a text by transformers' own `generate`, with the model's generation settings.
 
     Args:
-        model: it reads and continues.
+        model: a causal language model.
         ids: token ids (T,) of the text.
-        count: most tokens.
+        count: maximum number of new tokens.
         temperature: tokens are drawn by their probabilities at this temperature; None for greedy search.
         seed: of the random numbers.
-        after_token: called after every token; what it raises ends the search.
+        after_token: called after every token; an exception ends the generation.
 
     Returns:
         Token ids, without the one that ends the text.
@@ -92,7 +92,7 @@ def continuation(
         SDSError: transformers cannot generate text with this family of models.
     """
     ends = _ends(model)
-    watch = StoppingCriteriaList([_AfterToken(after_token)])
+    criteria = StoppingCriteriaList([_AfterToken(after_token)])
     whole = generate(
         model,
         ids[None],
@@ -100,7 +100,7 @@ def continuation(
         seed,
         max_new_tokens=count,
         pad_token_id=min(ends, default=0),
-        stopping_criteria=watch,
+        stopping_criteria=criteria,
     )
     new = whole[0, len(ids) :].tolist()
     return new[:-1] if new and new[-1] in ends else new
@@ -124,9 +124,9 @@ class _AfterToken(StoppingCriteria):
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """Return the piece of text that each token adds, in order; joined they are the text.
+    """Return the piece of text that each token adds; joined they are the text.
 
-    A token may hold a part of a character only: it adds nothing, and the last part adds the character.
+    A token may hold only part of a character: it adds nothing, and the character's last token adds it.
     """
     found, shown = list[str](), ""
     for stop in range(1, len(ids) + 1):

@@ -18,7 +18,7 @@ from sds_core.models.load import load_model
 from sds_core.models.special_tokens import start_tokens
 
 BATCH = 32
-"""Windows written side by side. It decides which random number goes where, so another value gives another text."""
+"""Windows generated side by side. It decides which window gets which random number: another value, another text."""
 
 
 def write_windows(
@@ -26,18 +26,18 @@ def write_windows(
 ) -> Iterator[torch.Tensor]:
     """Sample `count` windows from the model at temperature 1, in batches of up to 32.
 
-    Every window begins with the tokens `start`; after an end-of-text token the model goes on with a new text, as in its
-    training data. Each batch has its own random generator, so a longer file begins with the windows of a shorter one
-    whose length is a multiple of 32.
+    Every window begins with the tokens `start`; after an end-of-text token the model begins a new text, as in its
+    training data. Each batch has its own random generator, so the first windows do not depend on `count`, up to whole
+    batches.
 
     Yields:
         int64 tensors of shape (batch, length) on the CPU.
     """
     for first in range(0, count, BATCH):
-        begun = torch.tensor(start).expand(min(BATCH, count - first), -1)
+        prompts = torch.tensor(start).expand(min(BATCH, count - first), -1)
         with _no_generation_settings(model):
-            mine = seed * 100_003 + first // BATCH
-            yield generate(model, begun, 1.0, mine, max_new_tokens=length - len(start), pad_token_id=start[0])
+            own_seed = seed * 100_003 + first // BATCH
+            yield generate(model, prompts, 1.0, own_seed, max_new_tokens=length - len(start), pad_token_id=start[0])
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
 
     Raises:
         SDSError: the numbers are out of range, the tokenizer has no token to begin a text with, or the file cannot be
-            written; that is noticed before the model writes where it can be foreseen.
+            written, which is checked in advance as far as possible.
     """
     if count < 1 or length < 2:
         raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")

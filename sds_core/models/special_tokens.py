@@ -16,7 +16,7 @@ class SpecialTokens:
 
 
 PROBES = ("a", "the", "1", ".", "你")
-"""Short texts, one of which any tokenizer makes a token of."""
+"""Short texts; every tokenizer has a token for at least one."""
 
 
 def special_tokens(loaded: LoadedModel) -> SpecialTokens:
@@ -34,14 +34,14 @@ def special_tokens(loaded: LoadedModel) -> SpecialTokens:
             return SpecialTokens(tuple(whole[:start]), tuple(whole[start + len(alone) :]))
     raise SDSError(
         f"the tokenizer of {loaded.name} splits a text differently when it adds special tokens",
-        cure="mend its post-processor: it may only add tokens before and after a text",
+        cure="correct its post-processor: it may only add tokens before and after a text",
     )
 
 
 def start_tokens(loaded: LoadedModel) -> tuple[int, ...]:
-    """Return the token ids that a text begins with, be it read or written.
+    """Return the token ids that a text begins with.
 
-    Those that the tokenizer adds, else its token for the beginning, else that for the end of a text.
+    Those that the tokenizer adds, or else its begin-of-text token, or else its end-of-text token.
 
     Raises:
         SDSError: it has none of these.
@@ -74,7 +74,7 @@ def check_vocabulary(loaded: LoadedModel, ids: Sequence[int]) -> None:
 
 
 def end_tokens(loaded: LoadedModel) -> set[int]:
-    """Return the ids of tokens that end a text, by tokenizer and generation configuration."""
+    """Return the ids of end-of-text tokens, from tokenizer and generation configuration."""
     settings = loaded.model.generation_config
     by_model = settings.eos_token_id if settings else None
     ends = [loaded.tokenizer.eos_token_id, *special_tokens(loaded).after]

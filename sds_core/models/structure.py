@@ -70,7 +70,7 @@ class ModelStructure:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def count_zeros(self) -> int:
-        """Return the number of weights in the whole model that are exactly zero, whatever made them so."""
+        """Return the number of weights in the whole model that are exactly zero, pruned or not."""
         return sum(int((parameter == 0).sum()) for parameter in self.store.parameters(self.model))
 
     def wrap(self, hidden: Tensor) -> Any:
@@ -95,19 +95,19 @@ def hooked(modules: list[nn.Module], hook: Callable[[nn.Module, tuple, dict, Any
 def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> ModelStructure:
     """Find the decoder blocks: the largest `ModuleList` whose items are called once each, in order, in a chain.
 
-    One short forward pass with hooks shows who receives whose output; no class or attribute name is relied upon.
+    One short forward pass with hooks shows which block receives whose output; no class or attribute name matters.
 
     Args:
         model: a causal language model.
         store: where the weights of its blocks rest; None for memory.
 
     Raises:
-        SDSError: no list behaves like that; the lists there are are named.
+        SDSError: no list behaves like that; the message names all lists.
     """
     store = store or WeightStore()
     lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
     linears = {m: name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
-    calls: list[ModuleCall] = []  # keeps every tensor alive, so that no address is used twice
+    calls: list[ModuleCall] = []  # keeps every tensor alive, so that no address is reused
     experts = stacks(model)
     model.set_experts_implementation("eager")  # one product an expert; others copy or sort the weights
 

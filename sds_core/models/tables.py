@@ -1,4 +1,4 @@
-"""One column of a local table, row by row. No other column is interpreted, so a fault there does not matter."""
+"""Read one column of a local table, row by row. Other columns are not interpreted, so faults there do not matter."""
 
 import csv
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def read_column(path: Path, column: str) -> Iterator[Any]:
     """Yield a column's cells, of any type; None for an empty or missing one.
 
     Raises:
-        SDSError: no row has the column, or a row cannot be split into columns for certain.
+        SDSError: no row has the column, or a row cannot be split into columns unambiguously.
         OSError, ValueError: the file cannot be read or is not a table in UTF-8.
     """
     match path.suffix:
@@ -64,7 +64,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _refuse_shifted(path: Path, line: int, row: list[str], header: list[str], place: int) -> None:
-    """Refuse a row whose fields may not stand under their own names; surplus empty fields at its end are harmless."""
+    """Refuse a row whose fields may be shifted against the header; surplus empty fields at its end are harmless."""
     if surplus := [field for field in row[len(header) :] if field.strip()]:
         raise SDSError(
             f"the row that ends in line {line} of {path} has {len(row)} fields, its header {len(header)}",

@@ -1,4 +1,4 @@
-"""Safetensors files and model folders that are whole or not there."""
+"""Write safetensors files and model folders completely or not at all."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def new_model_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _system_errors() -> Iterator[None]:
-    """Raise what safetensors reports of the file system, such as a full disk, as the error that it quotes."""
+    """Raise a file system error that safetensors quotes, such as a full disk, as that error itself."""
     try:
         yield
     except SafetensorError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BOS_MODES = ("window", "text", "none")
-"""Where a tokenizer's start tokens stand: at the start of every window, at that of the text alone, or nowhere."""
+"""Where a tokenizer's start tokens go: before every window, before the whole text, or nowhere."""
 SELF = "self"
 PYTHON_DOCS = "python-docs"
 TABLES = (".jsonl", ".parquet", ".csv")
@@ -164,7 +164,7 @@ def _apportion(count: int, weights: Sequence[int]) -> list[int]:
 
 
 def disjoint(calibration: str, evaluation: str) -> tuple[str, str]:
-    """Return both texts as they are used, so that no token is in both.
+    """Return both texts narrowed so that they share no token.
 
     A source that both name whole is halved: calibration gets its first half (`@0-50%`), evaluation the second.
 

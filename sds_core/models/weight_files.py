@@ -1,4 +1,4 @@
-"""The safetensors files of a model folder, read tensor by tensor, not memory-mapped: a map would fill memory."""
+"""Read the safetensors files of a model folder tensor by tensor; memory-mapped, they would fill memory."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ class WeightFiles:
         """Yield tensors with their names, in their stored precision, file by file.
 
         Raises:
-            SDSError: a file has changed since it was opened first, or a value is NaN or infinite.
+            SDSError: a file has changed since it was first opened, or a value is NaN or infinite.
         """
         by_file: dict[Path, list[str]] = {}
         for name in names:

@@ -51,7 +51,7 @@ class WeightStore:
 
     def restore_dense(self) -> None:
         """Undo all changes."""
-        assert self._dense, "only what was kept can be restored"
+        assert self._dense, "keep_dense comes first"
         for parameter, values in self._dense:
             parameter.data.copy_(values)
 
@@ -95,7 +95,7 @@ class DiskWeightStore(WeightStore):
 
     @contextmanager
     def resident(self, block: nn.Module) -> Iterator[None]:
-        """Load a block's weights for the time of the `with`, with its changes applied.
+        """Load a block's weights inside the `with`, its changes applied.
 
         Raises:
             SDSError: a file has changed or cannot be read, or a weight is NaN or infinite.

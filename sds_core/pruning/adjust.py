@@ -18,10 +18,9 @@ def solve_kept(problem: LayerProblem, pruned: Pruned) -> Pruned:
 
 
 def solve_better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:
-    """Solve for the kept weights of each candidate; return the name and weights with the lowest f, of equals the first.
+    """Solve for the kept weights of each candidate; return the name and weights with the lowest f, ties to the first.
 
-    A candidate is dropped once it cannot win, which shrinkage makes easy to see: it keeps the eigenvalues of H̃ at α or
-    above.
+    A candidate is dropped once it cannot win; shrinkage makes that bound tight, as it keeps the eigenvalues of H̃ ≥ α.
     """
     best, lowest, winner = "", math.inf, next(iter(candidates.values()))
     for name, candidate in candidates.items():
@@ -32,7 +31,7 @@ def solve_better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[
 
 
 def _solve_kept(problem: LayerProblem, pruned: Pruned, to_beat: float = math.inf) -> tuple[Pruned, float]:
-    """Return the solved candidate, unfinished if it cannot come below `to_beat`, and its f up to a constant."""
+    """Return the solved candidate, unfinished if it cannot get below `to_beat`, and its f up to a constant."""
     gram, rhs = problem.gram, problem.scaled_rhs
     start = pruned.weight * gram.scale
     solution, residual = masked_conjugate_gradients(
@@ -84,7 +83,7 @@ def straight_through(
 
 
 def better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:
-    """Early exit: return the candidate with the lowest loss and its name; of equal ones, the first."""
+    """Early exit: return the name and the candidate with the lowest loss, ties to the first."""
     losses = {name: problem.loss(candidate.weight) for name, candidate in candidates.items()}
     name = min(losses, key=lambda key: losses[key] if math.isfinite(losses[key]) else math.inf)
     return name, candidates[name]

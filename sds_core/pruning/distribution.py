@@ -62,11 +62,11 @@ def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> 
     """Return the statistics of a weight (R, C), with its mask (R, C) if it has one."""
     values = weight.flatten().float()
     zeros, count = _count(values == 0), values.numel()
-    living = max(count - zeros, 1)
+    nonzero = max(count - zeros, 1)
     exact = values.double()
     squares = exact.square()
     sums = [float(exact.sum()), float(squares.sum()), float(squares @ exact), float(squares @ squares)]
-    mean, second, third, fourth = (power / living for power in sums)  # raw moments of the non-zero entries
+    mean, second, third, fourth = (power / nonzero for power in sums)  # raw moments of the non-zero entries
     variance = second - mean**2
     central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
     pruned = zeros if mask is None else _count(~mask)
@@ -95,9 +95,9 @@ def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int
     """
     scale = JOINT / (2 * SPAN * (dense_std or 1.0))
     rows, columns = ((values.float() * scale + JOINT / 2).floor().clamp(0, JOINT - 1) for values in (before, after))
-    nowhere = JOINT**2  # an extra bin for the entries left out: faster than selecting the others
-    places = (rows * JOINT + columns).masked_fill(after == 0, nowhere)
-    return torch.bincount(places.flatten().int(), minlength=nowhere + 1)[:nowhere].tolist()
+    left_out = JOINT**2  # an extra bin for the entries left out: faster than selecting the others
+    bins = (rows * JOINT + columns).masked_fill(after == 0, left_out)
+    return torch.bincount(bins.flatten().int(), minlength=left_out + 1)[:left_out].tolist()
 
 
 def mask_crop(first: Tensor, last: Tensor) -> list[int]:

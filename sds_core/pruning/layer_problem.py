@@ -13,7 +13,7 @@ from sds_core.pruning.linalg import inner
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned weight and its mask; sparsity is counted on the mask, for a kept weight may be exactly zero."""
+    """A pruned weight and its mask; sparsity is counted on the mask, since a kept weight may be exactly zero."""
 
     weight: Tensor
     """(R, C), zero where the mask is False."""
@@ -53,7 +53,7 @@ class LayerProblem:
     _shrunk: WeakValueDictionary[float, "LayerProblem"] = field(
         default_factory=WeakValueDictionary, init=False, repr=False
     )
-    """Weak, for they refer to this one: in a circle, the matrices of a solved layer would wait for the collector."""
+    """Weak references: in a reference cycle, a solved layer's matrices would wait for the garbage collector."""
 
     def __post_init__(self) -> None:
         assert self.weight.ndim == 2 and self.weight.shape[1] == len(self.gram.matrix)
@@ -132,7 +132,7 @@ class LayerProblem:
         return 0.0 if self.shift is None or self._energy <= 0 else 2 * inner(change, self.shift) / self._energy
 
     def shrunk(self, alpha: float) -> "LayerProblem":
-        """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); one while in use."""
+        """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); cached while in use."""
         shrunk = self._shrunk.get(alpha)
         if shrunk is None:
             shrunk = LayerProblem(self.weight, self.gram.shrunk(alpha), self.shift, alpha, self)

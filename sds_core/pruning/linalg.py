@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 
-def inner(one: Tensor, other: Tensor) -> float:
+def inner(a: Tensor, b: Tensor) -> float:
     """Return tr(A Bᵀ), summed in float64."""
-    return float((one * other).sum(dtype=torch.float64))
+    return float((a * b).sum(dtype=torch.float64))
 
 
 def upper_inverse_factor(matrix: Tensor, damping: float) -> Tensor:

@@ -23,7 +23,7 @@ from sds_core.pruning.swap import refine_mask
 
 
 class Method:
-    """A way to go on from the base pruner's result."""
+    """A pruning method: what happens to the base pruner's result."""
 
     title: ClassVar[str]
     """Its name in the app and in reports."""
@@ -42,7 +42,7 @@ class Method:
 
     @classmethod
     def phases(cls) -> tuple[int, ...]:
-        """Return the numbers of the paper's phases that it goes through."""
+        """Return the numbers of the paper's phases that it runs."""
         return (1, *((2,) if cls.redenses else ()), *((3,) if cls.finishes else ()))
 
     def redense(self, problem: LayerProblem, sparse: Pruned, pattern: Pattern) -> Iterator[Round]:
@@ -93,7 +93,7 @@ class Adjusted(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class StraightThrough(Method):
-    """Control of equal cost without a dense phase: straight-through steps take the time that `sds` takes in all."""
+    """Control of equal cost without a dense phase: straight-through steps for as long as all of `sds` takes."""
 
     title: ClassVar[str] = "base + straight-through"
 
@@ -116,7 +116,7 @@ class Swaps(Method):
 
     title: ClassVar[str] = "base + mask swaps"
 
-    swaps: int = option(100, "Most swaps in a row of weights.", low=0, high=100_000)
+    swaps: int = option(100, "Maximum number of mask swaps per row.", low=0, high=100_000)
     alpha: float = shared.alpha()
     beta: float = shared.beta()
 
@@ -131,8 +131,8 @@ class SDS(Method):
     """Sparse-Dense-Sparse as in the paper (Li et al., arXiv 2408.10473).
 
     Phase 2: gradient steps with L1 and L2 from the sparse weight. Phase 3: the base pruner again, then
-    straight-through adjustment towards the dense layer, skipped where the second prune alone is better. At the end the
-    best mask's weights are solved for, which is where ever more steps with that mask would lead.
+    straight-through adjustment towards the dense layer, skipped where the second prune alone is better. The weights of
+    the best mask are then solved for exactly, the limit of further steps with that mask.
     """
 
     title: ClassVar[str] = "SDS"
@@ -171,8 +171,8 @@ class SDS(Method):
 class SDSAdmm(Method):
     """Sparse-Dense-Sparse by the alternating direction method of multipliers (ours).
 
-    Phase 2: rounds of dense solve and prune. Phase 3: the base pruner again, its kept weights solved for; the base
-    pruner's first result, its kept weights solved for, is kept instead where that is better.
+    Phase 2: rounds of dense solve and prune. Phase 3: the base pruner again, its kept weights solved for, unless the
+    first prune with its kept weights solved for is better.
     """
 
     title: ClassVar[str] = "SDS-ADMM"
@@ -219,7 +219,7 @@ def matched_options(method: Method) -> dict[str, float]:
 
 
 def option_names(method: str) -> list[str]:
-    """The options of the named method; none where no method has that name."""
+    """The options of the named method; none for an unknown name."""
     return list(options_of(METHODS[method])) if method in METHODS else []
 
 

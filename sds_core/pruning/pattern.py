@@ -154,7 +154,7 @@ def _keep_highest(groups: Tensor, keep: int) -> Tensor:
     count = groups.shape[1]
     if keep == count:
         return torch.ones_like(groups, dtype=torch.bool)
-    threshold = groups.kthvalue(count - keep + 1, dim=1, keepdim=True).values  # the lowest score that may stay
+    threshold = groups.kthvalue(count - keep + 1, dim=1, keepdim=True).values  # the lowest score kept
     above = groups > threshold
     tied = groups == threshold
     room = keep - above.sum(dim=1, keepdim=True)

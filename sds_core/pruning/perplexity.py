@@ -51,7 +51,7 @@ class Comparison:
 def compare(model: Perplexity, reference: Perplexity) -> Comparison:
     """Paired comparison on the same windows; the standard error needs at least two."""
     assert len(model.losses) == len(reference.losses) and model.tokens == reference.tokens
-    differences = [mine - other for mine, other in zip(model.losses, reference.losses, strict=True)]
+    differences = [loss - base for loss, base in zip(model.losses, reference.losses, strict=True)]
     count = len(differences)
     error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else math.nan
     return Comparison(math.fsum(differences) / count, error)
@@ -59,7 +59,7 @@ def compare(model: Perplexity, reference: Perplexity) -> Comparison:
 
 def mean_over_runs(measured: Sequence[Perplexity]) -> Perplexity:
     """The mean loss of several models on each window; its value is the geometric mean of their perplexities."""
-    windows = zip(*(one.losses for one in measured), strict=True)
+    windows = zip(*(perplexity.losses for perplexity in measured), strict=True)
     return Perplexity(tuple(map(statistics.fmean, windows)), measured[0].tokens)
 
 

@@ -1,8 +1,7 @@
-"""Phase 2, *dense*: every connection may move again, until the weights are friendly to the next prune.
+"""Phase 2, *dense*: let every weight move again, so that the next prune finds a better mask.
 
-Two ways, under names of their own everywhere: the paper's gradient steps with L1 and L2 (`sds`), and the alternating
-direction method of multipliers (`sds-admm`). All work in Jacobi coordinates V_ij = W_ij·s_j (see `gram.Gram`), where H̃
-has a unit diagonal.
+Two variants: the paper's gradient steps with L1 and L2 (`sds`), and the alternating direction method of multipliers
+(`sds-admm`). Both work in Jacobi coordinates V_ij = W_ij·s_j (see `gram.Gram`), where H̃ has a unit diagonal.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ class Round:
     def sparse(self) -> Pruned:
         """The pruned weight: that of the ADMM round, or the re-dense weight pruned by Wanda's score.
 
-        Computed on first use, for few rounds are ever looked at.
+        Computed on first use: few rounds are ever looked at.
         """
         return self.prune()
 
@@ -98,8 +97,8 @@ def admm_rounds(
         U ← V + U − Z                                                       dual update
         ρ ← rho_growth·ρ, U ← U / rho_growth                                penalty update
 
-    The last V costs almost nothing to prune. Without the dual variable nothing would change: a pruned weight comes back
-    shrunken, so the old mask always wins. With it, a wrongly pruned weight accumulates until it returns.
+    Pruning the last V loses almost nothing. Without the dual variable the mask would never change: a pruned weight
+    returns smaller than it was, so the old mask always wins. With it, a wrongly pruned weight grows until it returns.
 
     Args:
         problem: the layer, weight (R, C).
@@ -116,14 +115,14 @@ def admm_rounds(
     target = start * gram.scale  # Z − U
     dual = 0.0 * target
     for number in range(1, rounds + 1):
-        asked = problem.scaled_rhs + rho * target
-        dense = gram.ridge_solve(asked, rho)
+        rhs = problem.scaled_rhs + rho * target
+        dense = gram.ridge_solve(rhs, rho)
         accumulated = dense + dual
         mask = pattern.mask(accumulated.abs(), "row")
         sparse = accumulated * mask
         dual = (accumulated - sparse) / rho_growth
         weight = dense / gram.scale
-        measure = partial(_solved_loss, problem, weight, asked, rho)
+        measure = partial(_solved_loss, problem, weight, rhs, rho)
         yield Round(number, weight, partial(Pruned, sparse / gram.scale, mask), measure)
         rho *= rho_growth
         target = sparse - dual
@@ -134,23 +133,23 @@ def proximal_rounds(
 ) -> Iterator[Round]:
     """The plain re-dense path: the dense solves of `admm_rounds` in sequence, with no prune and no dual in between.
 
-    Each solve is held near the one before, V ← argmin f(V) + ρ‖V − V_before‖². Without a shift that is
+    Each solve is held near the previous one, V ← argmin f(V) + ρ‖V − V_prev‖². Without a shift that is
 
         V = W_d − (W_d − W_s)(I − φ(H̃)),    φ(λ) = 1 − Π ρ_i / (λ + ρ_i),
 
-    from W_s at φ = 0 to the dense W_d at φ = 1, where a pruner finds the mask it found the first time. In between, a
-    pruned weight is back by the share φ_jj ≤ 1 of its size, which favours the old mask. This is why re-densing alone
-    gains nothing; gradient steps without regularisation follow the same path.
+    from W_s at φ = 0 to the dense W_d at φ = 1, where a pruner finds the first mask again. In between, a pruned weight
+    has regained the share φ_jj ≤ 1 of its size, which favours the old mask. This is why re-densing alone gains nothing;
+    gradient steps without regularisation follow the same path.
 
     Args and errors: as `admm_rounds`.
     """
     gram = problem.gram
     dense = start * gram.scale
     for number in range(1, rounds + 1):
-        asked = problem.scaled_rhs + rho * dense
-        dense = gram.ridge_solve(asked, rho)
+        rhs = problem.scaled_rhs + rho * dense
+        dense = gram.ridge_solve(rhs, rho)
         weight = dense / gram.scale
-        measure = partial(_solved_loss, problem, weight, asked, rho)
+        measure = partial(_solved_loss, problem, weight, rhs, rho)
         yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
         rho *= rho_growth
 
@@ -160,10 +159,10 @@ def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> flo
     return problem.observed_loss(weight, inner(product, weight * problem.gram.scale))
 
 
-def _solved_loss(problem: LayerProblem, weight: Tensor, asked: Tensor, rho: float) -> float:
+def _solved_loss(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float) -> float:
     """The observed loss of the weight whose V solves V (H̃ + ρI) = Y (R, C), by tr(V H̃ Vᵀ) = tr(V Yᵀ) − ρ‖V‖²."""
     solved = weight * problem.gram.scale
-    return problem.observed_loss(weight, inner(solved, asked) - rho * inner(solved, solved))
+    return problem.observed_loss(weight, inner(solved, rhs) - rho * inner(solved, solved))
 
 
 def _pruned_by_wanda(problem: LayerProblem, weight: Tensor, pattern: Pattern) -> Pruned:

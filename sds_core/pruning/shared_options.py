@@ -15,7 +15,7 @@ def beta(default: float = 0.0) -> float:
 
 
 def sequential(default: bool = False) -> bool:
-    doc = """Whether a layer is observed behind the solved layers before it in its own block; where memory is short,
+    doc = """Whether each layer sees the outputs of the pruned layers before it in its block; where memory is short,
     this costs up to two more forward passes."""
     return option(default, doc)
 

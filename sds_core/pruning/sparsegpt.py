@@ -49,7 +49,7 @@ class SparseGPT:
 class ColumnStep:
     """The state after one column of a block was pruned and its error passed to the columns on its right.
 
-    The tensors are the sweep's own and change with the next step; copy them to keep them.
+    The next step overwrites the tensors; copy them to keep them.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""The phases of the method, and the stages that a layer's weight goes through."""
+"""The phases of the method, and the stages of a layer's weight."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StageWeight(NamedTuple):
 class Stages:
     """A layer's weights after each phase; None for a phase that has not run.
 
-    Iterates over the stages that are there, oldest first.
+    Iterates over the stages present, oldest first.
     """
 
     sparse: Pruned | None = None
@@ -53,6 +53,6 @@ class Stages:
 
     @property
     def newest(self) -> StageWeight:
-        """The last stage that is there."""
+        """The last stage present."""
         *_, last = self
         return last

@@ -13,7 +13,7 @@ from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import NM, Pattern
 
 CANDIDATES = 16
-"""In an unstructured pattern, this many kept and as many pruned weights of a row are paired."""
+"""In an unstructured pattern, this many kept weights of a row are paired with as many pruned ones."""
 
 
 class Swap(NamedTuple):
@@ -28,7 +28,7 @@ class Swap(NamedTuple):
 
 
 def refine_mask(problem: LayerProblem, mask: Tensor, pattern: Pattern, *, swaps: int) -> Pruned:
-    """Make in every row, up to `swaps` times, the swap that lowers f the most, until none does.
+    """Repeat in every row the swap that lowers f most, until none does, at most `swaps` times.
 
     With δ = W − W∘mask, f is δ H δᵀ + 2 δ·shift up to a constant, row by row, and pruning or bringing back weight j
     adds t_j = ±W_j to δ_j. A swap of p and u therefore changes f by
@@ -43,7 +43,7 @@ def refine_mask(problem: LayerProblem, mask: Tensor, pattern: Pattern, *, swaps:
         problem: the layer, weight (R, C).
         mask: bool (R, C), the initial mask.
         pattern: its pattern; an unstructured mask keeps its count in every row.
-        swaps: maximum number of swaps in a row.
+        swaps: maximum number of swaps per row.
     """
     gram, weight = problem.gram, problem.scaled_weight
     mask = mask.clone()
