@@ -17,10 +17,11 @@ from sds_core.layer_result import LayerResult
 from sds_core.models.block_change import BlockChange
 from sds_core.models.block_parts import parts_of, taught_outputs
 from sds_core.models.block_reconstruction import adjust_block
+from sds_core.models.device import synchronise
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.linear import Linear
 from sds_core.models.observation import Observed, observe, observe_groups
-from sds_core.models.stream import Stream, capture
+from sds_core.models.stream import Stream, batches, capture
 from sds_core.models.structure import Block, ModelStructure
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import Pattern
@@ -30,7 +31,7 @@ from sds_core.pruning.stages import Stages
 
 @dataclass(frozen=True)
 class BlockDone:
-    """All layers of a block are solved and written."""
+    """All layers of a block are solved and written; until the next event their weights can be read in the model."""
 
     block: int
     change: BlockChange | None = None
@@ -66,7 +67,7 @@ class PassPlan:
     """Add this pass's stages to a layer."""
     pattern: Callable[[Block], Pattern]
     prior: Callable[[Linear], Stages] | None = None
-    """Stages from earlier passes. A block is observed with the newest of them; without a function, dense."""
+    """Stages from earlier passes, on the CPU. A block is observed with the newest; without a function, dense."""
     propagate: Literal["prior", "result"] = "result"
     """The weights with which a block feeds later ones; phase 2 observes inputs inside the sparse model."""
     beta: float = 0.0
@@ -101,8 +102,10 @@ def run_pass(
     for block in structure.blocks:
         for linear in block.linears:
             plan.pattern(block).check(linear.shape[1], linear.name)
-    stream = capture(structure, windows, device)
-    block_pass = BlockPass(stream, stream.fork() if plan.beta else None, plan, prior, held_out)
+    one_by_one = plan.reconstruction is not None  # a step of its optimiser looks at one window
+    held_out_batches = held_out if one_by_one else len(batches(windows[len(windows) - held_out :], device))
+    stream = capture(structure, windows if one_by_one else batches(windows, device, held_out), device)
+    block_pass = BlockPass(stream, stream.fork() if plan.beta else None, plan, prior, held_out_batches)
     for block in structure.blocks:
         done, change = block.index < prior.finished, None
         with structure.store.resident(block.module):
@@ -111,8 +114,8 @@ def run_pass(
             else:
                 change = yield from block_pass.solve_block(block)
             structure.store.reapply_on_load(block.module, partial(prior.restore, block))
-        if not done:
-            yield BlockDone(block.index, change)
+            if not done:
+                yield BlockDone(block.index, change)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,7 @@ class BlockPass:
     plan: PassPlan
     prior: PriorResults
     held_out: int
+    """Number of batches of windows, the last ones, that are for judging only."""
 
     def replay_done(self, block: Block) -> None:
         """Send the data through a block that is done already."""
@@ -215,10 +219,11 @@ class BlockPass:
             held_out=LayerProblem(weight, observed.held_out) if observed.held_out else None,
             pattern=pattern,
             scarcity=observed.scarcity,
-            prior=self.plan.prior(linear) if self.plan.prior else Stages(),
+            prior=self.plan.prior(linear).to(weight.device) if self.plan.prior else Stages(),
         )
         solved = self.plan.solve(layer)
         linear.write(solved.stages.newest.weight)
+        synchronise(weight.device)
         return replace(solved, seconds=time.monotonic() - began)
 
     def _adjust(

@@ -111,17 +111,17 @@ def run_phase(
     """
     if phase != "sparse":  # a base pruner looks at no target
         _refuse_shared_weights(structure, recipe)
-    yield from run_pass(structure, windows, _plan(phase, recipe, device, prior), device, prior, held_out)
+    yield from run_pass(structure, windows, _plan(phase, recipe, prior), device, prior, held_out)
 
 
-def _plan(phase: Phase, recipe: Recipe, device: torch.device, prior: PriorResults) -> PassPlan:
+def _plan(phase: Phase, recipe: Recipe, prior: PriorResults) -> PassPlan:
     """The pass over the blocks that makes up a phase."""
 
     def sparse(linear: Linear) -> Stages:
-        return Stages(prior.sparse(linear).to(device))
+        return Stages(prior.sparse(linear))
 
     def sparse_and_redense(linear: Linear) -> Stages:
-        return replace(sparse(linear), redense=prior.redense(linear).to(device))
+        return replace(sparse(linear), redense=prior.redense(linear))
 
     method, pattern = recipe.method, recipe.pattern_of
     fused = PassPlan(

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.hidden_states import HiddenStates, empty_like
 from sds_core.models.linear import Linear
-from sds_core.models.stream import Stream, on_device
+from sds_core.models.placement import on_device
+from sds_core.models.stream import Stream
 from sds_core.models.structure import Block, hidden_of
 from sds_core.pruning.reconstruction import Window
 
@@ -49,12 +50,12 @@ def taught_outputs(teacher: Stream, block: nn.Module, parts: Sequence[Part]) -> 
         parts: of it.
     """
     store = teacher.structure.store
-    found = [store.hidden_states() for _ in parts]
+    found = [empty_like(teacher.hidden) for _ in parts]
     with on_device(block, teacher.device, store), torch.no_grad():
         for window, hidden in enumerate(teacher.hidden):
             for part, outputs in zip(parts, found, strict=True):
-                output = output_of(block, part.module, {}, *teacher.arguments(window)).float().cpu()
-                outputs.append(output - hidden.float() if part.module is block else output)
+                output = output_of(block, part.module, {}, *teacher.arguments(window)).float()
+                outputs.append(output - hidden.to(teacher.device).float() if part.module is block else output)
     return found
 
 
@@ -80,14 +81,15 @@ def wanted_outputs(
         taught: from `taught_outputs`.
         beta: the teacher's share.
     """
-    wanted = stream.structure.store.hidden_states()
+    wanted = empty_like(stream.hidden)
     whole = part.module is block.module
     with on_device(block.module, stream.device, stream.structure.store), torch.no_grad():
         parameters = parameters_of({linear: weight.to(stream.device) for linear, weight in weights.items()})
         for window, hidden in enumerate(stream.hidden):
-            output = output_of(block.module, part.module, parameters, *stream.arguments(window)).float().cpu()
+            output = output_of(block.module, part.module, parameters, *stream.arguments(window)).float()
             if taught is not None:
-                output += beta * (taught[window] - (output - hidden.float() if whole else output))
+                own = output - hidden.to(stream.device).float() if whole else output
+                output = output + beta * (taught[window].to(stream.device) - own)
             wanted.append(output)
     return wanted
 

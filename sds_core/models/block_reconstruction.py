@@ -18,7 +18,8 @@ from sds_core.models.block_change import BlockChange
 from sds_core.models.block_parts import Part, output_of, parameters_of, parts_of, wanted_outputs
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.linear import Linear
-from sds_core.models.stream import Stream, on_device
+from sds_core.models.placement import on_device
+from sds_core.models.stream import Stream
 from sds_core.models.structure import Block
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.reconstruction import Reconstruction

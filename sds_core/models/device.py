@@ -72,6 +72,12 @@ def available_memory(device: torch.device) -> int:
     return free_memory()
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done all that was asked of it."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def peak_memory() -> int:
     """Peak resident memory of this process so far, bytes, without GPU memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

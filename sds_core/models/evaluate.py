@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sds_core.errors import SDSError
-from sds_core.models.stream import capture, logits
+from sds_core.models.stream import batches, capture, logits
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
 
@@ -22,7 +22,7 @@ def evaluate(structure: ModelStructure, windows: Tensor, device: torch.device) -
     Raises:
         SDSError: a loss is not finite.
     """
-    stream = capture(structure, windows, device)
+    stream = capture(structure, batches(windows, device), device)
     for block in structure.blocks:
         stream.advance()
         yield block.index

@@ -1,4 +1,7 @@
-"""Hidden states of windows: a list in memory, or one on disk where memory is needed for weights."""
+"""Hidden states of windows: a list on the device where the work is done, or where that is too small, one on the host.
+
+On disk where memory is needed for weights.
+"""
 
 import os
 import tempfile
@@ -9,6 +12,50 @@ import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError
+
+PINNED = ("cuda", "xpu")
+"""Kinds of devices that copy from and to pinned memory of the host while host and device go on."""
+
+
+class HostHiddenStates:
+    """A list of tensors in the host's memory that are used on a device.
+
+    In pinned memory copies are only queued, in the order in which the device uses them, so nothing waits for them; and
+    nothing on the host may look at the items.
+
+    Args:
+        device: the items' device as they are read.
+        tensors: the list's first items.
+    """
+
+    def __init__(self, device: torch.device, tensors: Iterable[Tensor] = ()):
+        self._device = device
+        self._items = [self._stored(tensor) for tensor in tensors]
+
+    def _stored(self, tensor: Tensor) -> Tensor:
+        if self._device.type not in PINNED:
+            return tensor.cpu()
+        return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+    def append(self, tensor: Tensor) -> None:
+        """Append a tensor from the device or the host."""
+        self._items.append(self._stored(tensor))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int) -> Tensor:
+        return self._items[i].to(self._device, non_blocking=True)
+
+    def __setitem__(self, i: int, tensor: Tensor) -> None:
+        self._items[i] = self._stored(tensor)
+
+    def empty(self) -> "HostHiddenStates":
+        """Return an empty list of the same kind."""
+        return HostHiddenStates(self._device)
 
 
 class HiddenStateFile:
@@ -21,6 +68,7 @@ class HiddenStateFile:
 
     def __init__(self, folder: Path, tensors: Iterable[Tensor] = ()):
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, open as long as the list
         self._count = 0
         for tensor in tensors:
@@ -49,7 +97,7 @@ class HiddenStateFile:
 
     def __setitem__(self, i: int, tensor: Tensor) -> None:
         assert (tensor.shape, tensor.dtype) == (self._like.shape, self._like.dtype)
-        data = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
+        data = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data
         try:
             written = os.pwrite(self._file.fileno(), data, range(self._count)[i] * self._like.nbytes)
         except OSError as error:
@@ -58,6 +106,15 @@ class HiddenStateFile:
             ) from error
         assert written == self._like.nbytes
 
+    def empty(self) -> "HiddenStateFile":
+        """Return an empty list of the same kind."""
+        return HiddenStateFile(self._folder)
 
-HiddenStates = list[Tensor] | HiddenStateFile
-"""Hidden states (1, T, C), one item a window."""
+
+HiddenStates = list[Tensor] | HostHiddenStates | HiddenStateFile
+"""Hidden states (B, T, C), one item a batch of windows; an item of a list is where the work is done."""
+
+
+def empty_like(states: HiddenStates) -> HiddenStates:
+    """Return an empty list of the same kind."""
+    return [] if isinstance(states, list) else states.empty()

@@ -52,7 +52,7 @@ class Linear:
     @property
     def weight(self) -> Tensor:
         """A view (R, C) of the weight, in the model's precision."""
-        stored = self.parameter.data
+        stored = self.parameter.detach()  # unlike `data`, counts as the parameter when it is written to
         return self.laid_out(stored if self.expert is None else stored[self.expert])
 
     @property

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from sds_core.models.device import available_memory
-from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.hidden_states import HiddenStateFile, HiddenStates, empty_like
 from sds_core.models.inputs import watching_inputs
 from sds_core.models.linear import Linear
 from sds_core.models.paused_forwards import PausedForwards, paused
-from sds_core.models.stream import Stream, on_device
+from sds_core.models.placement import on_device
+from sds_core.models.stream import Stream
 from sds_core.pruning.gram import Gram, GramAccumulator
 from sds_core.pruning.stages import Scarcity
 
@@ -50,7 +51,7 @@ class _Sums:
 
     def __init__(self, heads: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
         self._heads, self._seen = heads, len(stream.hidden) - held_out
-        self._window_tokens = stream.hidden[0].shape[-2]
+        self._window_tokens = [state.numel() // state.shape[-1] for state in stream.hidden]
         columns = {linear.label: linear.shape[1] for linear in heads}
         block = stream.structure.blocks[stream.position]
         self._outputs = {head.label: sum(x.shape[0] for x in block.linears if x.input == head.label) for head in heads}
@@ -60,7 +61,7 @@ class _Sums:
 
     def add(self, label: str, window: int, inputs: Tensor, dense_inputs: Tensor | None = None) -> None:
         if window < self._seen:
-            routed = inputs.numel() // inputs.shape[-1] < self._window_tokens
+            routed = inputs.numel() // inputs.shape[-1] < self._window_tokens[window]
             paired = dense_inputs is not None and dense_inputs.shape == inputs.shape and not routed
             self._own[label].add(inputs, dense_inputs if paired else inputs)
         else:
@@ -81,7 +82,7 @@ class _Sums:
             identity = torch.eye(columns, device=self._device)
             return Observed(Gram(identity, linear.name, outputs), None, held_out, "no tokens")
         gram = own.gram(linear.name, outputs)
-        if own.tokens >= min(columns, self._seen * self._window_tokens):
+        if own.tokens >= min(columns, sum(self._window_tokens[: self._seen])):
             return Observed(gram, own.pull(), held_out)
         return Observed(gram.shrunk(1 - own.tokens / columns), own.pull(), held_out, "few tokens")
 
@@ -116,15 +117,15 @@ def observe(
     dense = teacher_block or block.module
     heads = heads_of(linears or block.linears)
     sums = _Sums(heads, stream, held_out, cross=teacher is not None)
-    outputs, teacher_outputs = store.hidden_states(), store.hidden_states()
+    outputs, teacher_outputs = empty_like(stream.hidden), empty_like(stream.hidden)
     with on_device(block.module, stream.device, store), on_device(dense, stream.device, store):
         for window in range(len(stream.hidden)):
             dense_inputs: dict[str, Tensor] = {}
             if teacher is not None:
                 with _inputs(dense, heads, run_to_end) as dense_inputs:
-                    teacher_outputs.append(teacher.replay(window, dense).cpu())
+                    teacher_outputs.append(teacher.replay(window, dense))
             with _inputs(block.module, heads, run_to_end) as inputs:
-                outputs.append(stream.replay(window).cpu())
+                outputs.append(stream.replay(window))
             for label, seen in inputs.items():
                 sums.add(label, window, seen, dense_inputs.get(label))
     if teacher is not None and run_to_end:
@@ -224,7 +225,7 @@ def _parts(group: Sequence[Linear], size: float) -> list[Sequence[Linear]]:
 
 def _fits(stream: Stream, teacher: Stream | None) -> bool:
     """Whether all windows can be paused at once; hidden states on disk say that memory is for weights alone."""
-    if not isinstance(stream.hidden, list):
+    if isinstance(stream.hidden, HiddenStateFile):
         return False
-    size = sum(hidden.nbytes for hidden in stream.hidden) * (1 if teacher is None else 2)
+    size = len(stream.hidden) * stream.hidden[0].nbytes * (1 if teacher is None else 2)
     return PAUSED_SIZE * size < available_memory(stream.device) / 2

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sds_core.models.observation import observe
-from sds_core.models.stream import capture
+from sds_core.models.stream import batches, capture
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.owl import outlier_share, owl_ratios
 
@@ -25,7 +25,7 @@ def owl(
         ratio: share of weights to prune in all blocks together.
         device: where to compute.
     """
-    stream = capture(structure, windows, device)
+    stream = capture(structure, batches(windows, device), device)
     shares, counts = [], []
     for block in structure.blocks:
         with structure.store.resident(block.module):

@@ -9,7 +9,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from torch import Tensor, nn
 
 from sds_core.errors import SDSError
-from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.hidden_states import HiddenStates, empty_like
 from sds_core.models.stream import Stream
 
 
@@ -45,7 +45,7 @@ class PausedForwards:
             getcurrent().parent.switch(_Pause(place, args[0]))
 
     def inputs(self, window: int, place: int) -> Tensor | None:
-        """Resume a forward up to a linear; return its inputs (1, T, C), or None if the forward does not call it."""
+        """Resume a forward up to a linear; return its inputs (B, T, C), or None if the forward does not call it."""
         self._now = place
         while (waiting := self._resume(window)) is None or (isinstance(waiting, _Pause) and waiting.place < place):
             self._waiting[window] = None
@@ -55,11 +55,11 @@ class PausedForwards:
     def outputs(self) -> HiddenStates:
         """Resume all forwards to the end; return the block's outputs."""
         self._now = len(self._places)
-        found = self._stream.structure.store.hidden_states()
+        found = empty_like(self._stream.hidden)
         for window in range(len(self._forwards)):
             while not isinstance(end := self._resume(window), Tensor):
                 self._waiting[window] = None
-            found.append(end.cpu())
+            found.append(end)
             self._waiting[window] = None
         return found
 

@@ -1,11 +1,12 @@
-"""Calibration data passing through a model block by block, with one block's weights and one window on the device.
+"""Calibration data passing through a model block by block, with one block's weights at a time on the device.
 
 `capture` runs the model once without running its blocks, and keeps the arguments that each block receives, per window;
-`Stream` then replays the blocks one after the other, feeding each the hidden states of the one before.
+`Stream` then replays the blocks one after the other, feeding each the hidden states of the one before. Where a device
+has room, several windows go through a block together, and a *window* below is such a batch.
 """
 
 import copy
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.device import available_memory
+from sds_core.models.hidden_states import HiddenStates, HostHiddenStates, empty_like
+from sds_core.models.placement import DeviceCopies, moved, on_device
 from sds_core.models.structure import Block, ModelStructure, hidden_of
-from sds_core.models.weight_store import WeightStore
+
+LISTS = 8
+"""Hidden states stay on a device that has room for so many lists of them: at most five are alive in a pass."""
+BATCH = 8192
+"""Tokens that go through a block together on a device: enough to keep it busy."""
 
 
 class _AllCaptured(Exception):
@@ -78,6 +85,7 @@ class Stream:
         self.structure, self.hidden, self.device = structure, hidden, device
         self.position = 0
         self._calls = calls
+        self._on_device = DeviceCopies(device)
 
     def fork(self) -> "Stream":
         """A second stream from the same point, to be advanced through other weights.
@@ -93,16 +101,18 @@ class Stream:
             ]
             for block in self._calls
         ]
-        other = Stream(self.structure, self.structure.store.hidden_states(self.hidden), calls, self.device)
+        hidden = empty_like(self.hidden)
+        for state in self.hidden:
+            hidden.append(state)
+        other = Stream(self.structure, hidden, calls, self.device)
         other.position = self.position
         return other
 
     def arguments(self, window: int) -> tuple[tuple, dict[str, Any]]:
         """The next block's arguments for one window, on the device."""
         call = self._calls[self.position][window]
-        to_device = lambda tensor: tensor.to(self.device)
-        args = list(_map_tensors(to_device, call.args))
-        kwargs = {key: _map_tensors(to_device, value) for key, value in call.kwargs.items()}
+        args = list(_map_tensors(self._on_device, call.args))
+        kwargs = {key: _map_tensors(self._on_device, value) for key, value in call.kwargs.items()}
         hidden = self.hidden[window].to(self.device)
         if isinstance(self.structure.slot, int):
             args.insert(self.structure.slot, hidden)
@@ -111,7 +121,7 @@ class Stream:
         return tuple(args), kwargs
 
     def replay(self, window: int, module: nn.Module | None = None) -> Tensor:
-        """The next block's output (1, T, C) for one window, or that of `module` in its place; the stream stays."""
+        """The next block's output (B, T, C) for one window, or that of `module` in its place; the stream stays."""
         args, kwargs = self.arguments(window)
         block = module or self.structure.blocks[self.position].module
         with torch.no_grad():
@@ -128,19 +138,8 @@ class Stream:
         block = module or self.structure.blocks[self.position].module
         with on_device(block, self.device, self.structure.store):
             for window in range(len(self.hidden)):
-                self.hidden[window] = self.replay(window, block).cpu()
+                self.hidden[window] = self.replay(window, block)
         self.position += 1
-
-
-@contextmanager
-def on_device(block: nn.Module, device: torch.device, store: WeightStore) -> Iterator[None]:
-    """A block's weights are resident and on `device` inside the `with`, and back on the CPU after it."""
-    with store.resident(block):
-        block.to(device)
-        try:
-            yield
-        finally:
-            block.to("cpu")
 
 
 @contextmanager
@@ -161,8 +160,15 @@ def _split(structure: ModelStructure, args: tuple, kwargs: dict[str, Any]) -> tu
     return kwargs[key], args, {k: v for k, v in kwargs.items() if k != key}
 
 
-def capture(structure: ModelStructure, windows: Tensor, device: torch.device) -> Stream:
-    """Start a stream for windows of token ids (n, T), in front of the first block.
+def batches(windows: Tensor, device: torch.device, held_out: int = 0) -> list[Tensor]:
+    """Return windows (n, T) in batches (B, T), the last `held_out` apart: single ones on the CPU."""
+    size = 1 if device.type == "cpu" else max(1, BATCH // windows.shape[1])
+    parts = windows.split([len(windows) - held_out, held_out])
+    return [batch for part in parts if len(part) for batch in part.split(size)]
+
+
+def capture(structure: ModelStructure, windows: Tensor | Sequence[Tensor], device: torch.device) -> Stream:
+    """Start a stream for windows of token ids, (n, T) or batches (B, T), in front of the first block.
 
     Only the embeddings are computed: each block passes its input on unchanged. This is right because a block's other
     arguments do not depend on what earlier blocks compute.
@@ -186,33 +192,31 @@ def capture(structure: ModelStructure, windows: Tensor, device: torch.device) ->
     with torch.no_grad(), _replaced_forwards(structure, record):
         for window in windows:
             try:
-                structure.model(window[None], use_cache=False)
+                structure.model(torch.atleast_2d(window), use_cache=False)
             except _AllCaptured:
                 continue
-    return Stream(structure, hidden, calls, device)
+    return Stream(structure, _placed(hidden, device), calls, device)
 
 
-@contextmanager
-def _non_block_weights_on_device(structure: ModelStructure, device: torch.device) -> Iterator[None]:
-    """Non-block weights (embeddings, last norm, head) are on `device` inside the `with`."""
-    inside = {id(t) for block in structure.blocks for t in (*block.module.parameters(), *block.module.buffers())}
-    outside = [t for t in (*structure.model.parameters(), *structure.model.buffers()) if id(t) not in inside]
-    for tensor in outside:
-        tensor.data = tensor.data.to(device)
-    try:
-        yield
-    finally:
-        for tensor in outside:
-            tensor.data = tensor.data.cpu()
+def _placed(hidden: HiddenStates, device: torch.device) -> HiddenStates:
+    """Return a list in memory where it is used, on the device if it has room."""
+    if not isinstance(hidden, list) or device.type == "cpu":
+        return hidden
+    if LISTS * sum(state.nbytes for state in hidden) < available_memory(device):
+        return [state.to(device) for state in hidden]
+    return HostHiddenStates(device, hidden)
 
 
 def logits(stream: Stream, windows: Tensor) -> Iterator[Tensor]:
-    """Yield the model's logits (T, V) window by window, from a stream behind the last block."""
+    """Yield the model's logits (T, V) window (n, T) by window, from a stream behind the last block."""
     structure, device = stream.structure, stream.device
     assert stream.position == len(structure.blocks)
     last = len(structure.blocks) - 1
-    with _non_block_weights_on_device(structure, device):
-        for tokens, final in zip(windows, stream.hidden, strict=True):
+    inside = {module for block in structure.blocks for module in block.module.modules()}
+    non_block = [module for module in structure.model.modules() if module not in inside]
+    states = (state[None] for batch in stream.hidden for state in batch)
+    with moved(non_block, device):
+        for tokens, final in zip(windows, states, strict=True):
 
             def insert_final(block: Block, args: tuple, kwargs: dict[str, Any], final: Tensor = final) -> Any:
                 return structure.wrap(final.to(device) if block.index == last else _split(structure, args, kwargs)[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:  # records name stages without torch
+    import torch
     from torch import Tensor
 
     from sds_core.pruning.layer_problem import Pruned
@@ -50,6 +51,14 @@ class Stages:
             yield StageWeight("redense", self.redense, None)
         if self.final is not None:
             yield StageWeight("final", self.final.weight, self.final.mask)
+
+    def to(self, device: torch.device) -> Stages:
+        """Return the same on another device."""
+        return Stages(
+            None if self.sparse is None else self.sparse.to(device),
+            None if self.redense is None else self.redense.to(device),
+            None if self.final is None else self.final.to(device),
+        )
 
     @property
     def newest(self) -> StageWeight:

@@ -1,5 +1,7 @@
 """A stage's weights of one block as a file, named with its SHA-256 in the record; what is not named does not count."""
 
+from collections.abc import Mapping
+
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -10,21 +12,24 @@ from sds_core.models.linear import Linear
 from sds_core.models.structure import Block
 from sds_core.models.tensor_files import save_tensors
 from sds_core.pruning.layer_problem import Pruned
-from sds_core.pruning.stages import Stage, StageWeight
+from sds_core.pruning.stages import Stage
 from sds_core.runs.layer_stats import pack, unpack
 from sds_core.runs.run_folder import Run
 
 
-def packed(linear: Linear, value: StageWeight) -> dict[str, Tensor]:
-    """A layer's weight as it is stored, in the model's precision, and its mask as bits."""
-    tensors = {f"{linear.label}.weight": value.weight.to(linear.weight.dtype).cpu().contiguous()}
-    if value.mask is not None:
-        tensors[f"{linear.label}.mask"] = pack(value.mask.cpu())
-    return tensors
+def packed_mask(mask: Tensor) -> Tensor:
+    """Return a mask as it is stored, in bits."""
+    return pack(mask).cpu()
+
+
+def packed(block: Block, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a block as it is stored: its weights as the model has them, and `packed_mask`s by layer."""
+    weights = {f"{linear.label}.weight": linear.weight.contiguous() for linear in block.linears}
+    return weights | {f"{label}.mask": mask for label, mask in masks.items()}
 
 
 def save(run: Run, stage: Stage, block: Block, tensors: dict[str, Tensor]) -> str:
-    """Write the `packed` layers of a block; returns the file's SHA-256."""
+    """Write a `packed` block; returns the file's SHA-256."""
     path = run.checkpoint(stage, block.index)
     run.make_folder(path.parent.name)
     save_tensors(path, tensors)

@@ -104,7 +104,7 @@ def pack(mask: Tensor) -> Tensor:
     """A mask (R, C) as bits in uint8 (⌈R·C / 8⌉,)."""
     bits = mask.flatten().to(torch.uint8)
     bits = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(-1, 8)
-    return (bits << torch.arange(8, dtype=torch.uint8)).sum(dim=1, dtype=torch.uint8)
+    return (bits << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(dim=1, dtype=torch.uint8)
 
 
 def unpack(bits: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -29,7 +29,7 @@ def run_phase_job(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -
         return
     yield PhaseStarted(phase=phase, stage=stage, of=len(blocks))
     began, used = time.monotonic(), time.process_time()
-    rows, layers, weights = list[LayerRow](), dict[str, LayerSummary](), dict[str, Tensor]()
+    rows, layers, masks = list[LayerRow](), dict[str, LayerSummary](), dict[str, Tensor]()
     windows = torch.cat([context.calibration, context.held_out])
     for event in run_phase(phase, context.structure, windows, recipe, context.device, past, len(context.held_out)):
         if isinstance(event, LayerResult):  # freed at once: the rounds of a whole block would fill a GPU
@@ -37,15 +37,15 @@ def run_phase_job(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -
             rows += its_rows
             layers[event.linear.label] = _summary(event, its_rows, layers.get(event.linear.label))
             for done in event.stages:
-                if done.stage == stage:
-                    weights |= checkpoint.packed(event.linear, done)
+                if done.stage == stage and done.mask is not None:
+                    masks[event.linear.label] = checkpoint.packed_mask(done.mask)
             del event
             continue
         block = blocks[event.block]
         if rows:
             run.make_folder("distributions")
             layer_stats.save(run.folder / "distributions" / f"{phase}-{event.block:03}.parquet", rows)
-        sha256 = checkpoint.save(run, stage, block, weights)
+        sha256 = checkpoint.save(run, stage, block, checkpoint.packed(block, masks))
         yield BlockFinished(
             phase=phase,
             stage=stage,
@@ -58,7 +58,7 @@ def run_phase_job(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -
             reconstruction=event.change,
         )
         began, used = time.monotonic(), time.process_time()
-        rows, layers, weights = [], {}, {}
+        rows, layers, masks = [], {}, {}
 
 
 def _summary(solved: LayerResult, rows: list[LayerRow], earlier: LayerSummary | None) -> LayerSummary:

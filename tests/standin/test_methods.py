@@ -1,0 +1,48 @@
+"""Every method, its record included, gives on the stand-in what it gives on the CPU."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.standin import runs
+from tests.standin.device import Standin
+
+CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("base", "magnitude", "50%", {}),
+    ("base", "wanda", "50%", {"window": "submodule"}),
+    ("base", "wanda", "2:4", {}),
+    ("base", "sparsegpt", "2:4", {}),
+    ("adjusted", "sparsegpt", "50%", {}),
+    ("straight-through", "wanda", "50%", {"adjust_iterations": 6}),
+    ("swaps", "wanda", "2:4", {"swaps": 20}),
+    ("swaps", "wanda", "50%", {"swaps": 10}),
+    ("sds", "wanda", "2:4", {"iterations": 8, "adjust_iterations": 8}),
+    ("sds-admm", "wanda", "2:4", {}),
+    ("sds-admm", "wanda", "50%", {"rounds": 2, "sequential": False, "beta": 0.0}),
+    ("sds-admm", "wanda", "2:4", {"rounds": 2, "window": "block"}),
+]
+
+
+def same(one: float, other: float) -> bool:
+    """Whether two recorded numbers agree, as far as sums in another order allow."""
+    return one == pytest.approx(other, rel=1e-3, abs=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize(("method", "pruner", "pattern", "options"), CASES)
+def test_method_gives_the_cpus_weights_and_record(
+    device: Standin, method: str, pruner: str, pattern: str, options: dict[str, Any]
+) -> None:
+    expected = runs.on_cpu(method, pruner, pattern, tuple(options.items()))
+    found = runs.prune(device.device, method, pruner, pattern, options)
+    for name, weight in expected.weights.items():
+        assert torch.allclose(found.weights[name], weight, rtol=0, atol=1e-4 * float(weight.abs().max())), name
+    assert [(row.name, row.stage, row.round) for row in found.rows] == [
+        (row.name, row.stage, row.round) for row in expected.rows
+    ]
+    for mine, its in zip(found.rows, expected.rows, strict=True):
+        assert all(
+            same(getattr(mine, name), getattr(its, name)) for name in ("loss", "held_out", "prune_energy", "std")
+        )
+        assert mine.sparsity == its.sparsity and mine.crop == its.crop
+        assert abs(mine.zeros - its.zeros) + sum(abs(a - b) for a, b in zip(mine.counts, its.counts, strict=True)) < 10
