@@ -38,7 +38,8 @@ def evidence(*names: str) -> Evidence:
     Raises:
         SDSError: one is missing or broken.
     """
-    from sds_core.lesson.evidence import Evidence, open_runs
+    from sds_core.lesson.evidence import Evidence
+    from sds_core.lesson.example_runs import open_runs
 
     runs = open_runs(*names)
     return Evidence(runs, {name: cached.record(run) for name, run in runs.items()})

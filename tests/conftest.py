@@ -16,7 +16,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sds_core.lesson.evidence import RUNS, Evidence, open_runs
+from sds_core.lesson.evidence import RUNS, Evidence
+from sds_core.lesson.example_runs import open_runs
 from sds_core.models.text_reader import read_text
 from sds_core.models.text_spec import PYTHON_DOCS
 from sds_core.runs import examples, layer_stats, plugin_check

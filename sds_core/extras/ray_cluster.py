@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.runs.plugins import VARIABLE
+from sds_core.runs.plugin_flag import VARIABLE
 from sds_core.runs.run_folder import Run, open_run, root
 from sds_core.runs.worker import launch
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.files import make_folder, write_text
-from sds_core.runs import plugins
+from sds_core.runs.plugin_flag import folder_flag
 from sds_core.runs.run_folder import Run, root
 
 
@@ -19,7 +19,7 @@ def slurm_array(runs: list[Run], file: Path) -> None:
     if file.exists():
         raise SDSError("the file to write exists already", got=str(file))
     here, python = shlex.quote(str(Path(__file__).parents[2])), shlex.quote(sys.executable)
-    folder = shlex.join(plugins.folder_flag(run.config.pruner for run in runs))
+    folder = shlex.join(folder_flag(run.config.pruner for run in runs))
     lines = [
         "#!/bin/bash",
         f"#SBATCH --array=0-{len(runs) - 1}",

@@ -8,9 +8,7 @@ from sds_core.comparison.claims import Claim
 from sds_core.comparison.compare import Row, side_by_side
 from sds_core.comparison.outcomes import outcomes_of
 from sds_core.comparison.references import claim
-from sds_core.errors import SDSError
 from sds_core.lesson.opening import BLOCK, LINEAR
-from sds_core.runs import examples
 from sds_core.runs.run_folder import Run
 
 NAMES = {
@@ -58,21 +56,6 @@ class Evidence:
     def claim(self, mine: Row, reference: Row) -> Claim:
         """How one example compares to another."""
         return claim([mine.outcome], [reference.outcome], outcomes_of(self.runs.values()))
-
-
-def open_runs(*names: str) -> dict[str, Run]:
-    """Return the examples of these names, unpacking those that are not among this user's runs.
-
-    Raises:
-        SDSError: one does not ship with this copy, or cannot be unpacked.
-    """
-    missing = [name for name in names if not (examples.FOLDER / f"{name}.zip").exists()]
-    if missing:
-        raise SDSError(
-            f"this step needs a finished run that is missing: {' and '.join(missing)}",
-            cure="install a complete copy of SDS Studio, or go on to another step",
-        )
-    return {name: examples.example(name) for name in names}
 
 
 def name_of_layer(layer: pd.DataFrame) -> str:

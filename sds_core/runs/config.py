@@ -17,7 +17,7 @@ from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs import typed_json
-from sds_core.runs.plugins import folder_flag
+from sds_core.runs.plugin_flag import folder_flag
 
 ALLOCATIONS = ("uniform", "owl")
 PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}

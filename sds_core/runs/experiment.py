@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sds_core.errors import SDSError
-from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, PLAIN, RECONSTRUCTED, RunConfig
-from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run, every_run
 from sds_core.runs.variant import BASE, Variant, variant_of
 
@@ -128,20 +126,6 @@ class Experiment:
         if config.phase == 0:  # its options would be inherited with it
             config = dataclasses.replace(config, options={}, **PLAIN)
         return branch(config, changes, as_parent(parent, before))
-
-    def runs_for(self, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:
-        """Return the runs to launch for a phase: those that stopped on the way, and new ones.
-
-        Raises:
-            SDSError: a pruner is not available, the phase before is not finished, or the disk is full.
-        """
-        steps = [one.base if phase == 1 else one for one in variants if phase in one.phases]
-        found = [run for one in steps if (run := self.run_of(one, phase))]
-        stopped = [run for run in found if run.state() not in ("finished", "running", "queued")]
-        configs = self.configs(variants, phase)
-        for config in configs:
-            pruners.require(config.pruner, config.pruner_sha256)
-        return [*dict.fromkeys(stopped), *(create(config, pruners) for config in configs)]
 
 
 def _does(config: RunConfig, variant: Variant, phase: int) -> bool:

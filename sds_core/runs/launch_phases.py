@@ -14,6 +14,7 @@ from sds_core.models.check_model import check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
 from sds_core.runs.experiment import Experiment, find
+from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, ids, root
 from sds_core.runs.variant import Variant
@@ -36,7 +37,7 @@ class Plan:
         phase = experiment.next_phase(self.variants)
         if phase is None:
             return []
-        return experiment.runs_for(self.variants, phase, load_registry(one.pruner for one in self.variants))
+        return runs_for(experiment, self.variants, phase, load_registry(one.pruner for one in self.variants))
 
     def to_text(self) -> str:
         """Return the plan as one word of a command line."""
@@ -88,7 +89,7 @@ def _launch(
     known = set(ids())
     phase = experiment.next_phase(variants)
     assert phase is not None, "all phases are done"
-    runs = experiment.runs_for(variants, phase, pruners)
+    runs = runs_for(experiment, variants, phase, pruners)
     try:
         start(runs)
     except SDSError:
@@ -97,6 +98,21 @@ def _launch(
                 run.delete()
         raise
     return runs
+
+
+def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:
+    """Return the runs to launch for a phase: those that stopped on the way, and new ones.
+
+    Raises:
+        SDSError: a pruner is not available, the phase before is not finished, or the disk is full.
+    """
+    steps = [one.base if phase == 1 else one for one in variants if phase in one.phases]
+    found = [run for one in steps if (run := experiment.run_of(one, phase))]
+    stopped = [run for run in found if run.state() not in ("finished", "running", "queued")]
+    configs = experiment.configs(variants, phase)
+    for config in configs:
+        pruners.require(config.pruner, config.pruner_sha256)
+    return [*dict.fromkeys(stopped), *(create(config, pruners) for config in configs)]
 
 
 def plan_lock(experiment: str) -> Path:

@@ -14,8 +14,7 @@ from sds_core.errors import SDSError
 from sds_core.pruning.registry import RESERVED, PrunerRegistry
 from sds_core.runs.plugin_check import accept
 from sds_core.runs.plugin_file import PluginFile, content, load
-
-VARIABLE = "SDS_PRUNERS"
+from sds_core.runs.plugin_flag import VARIABLE
 
 _loaded: dict[tuple[Path, str], PluginFile | SDSError] = {}
 """The plugin of each file, or why it was rejected, by path and SHA-256."""
@@ -53,14 +52,6 @@ def load_registry(names: Iterable[str] | None = None, accepted: Collection[str] 
         {name: plugin for name, plugin in found.items() if isinstance(plugin, PluginFile)},
         {name: error for name, error in found.items() if isinstance(error, SDSError)},
     )
-
-
-def folder_flag(names: Iterable[str]) -> list[str]:
-    """Return the words that a command line with these pruners needs to find plugins."""
-    if set(names) <= set(RESERVED):
-        return []
-    folder = os.environ.get(VARIABLE)
-    return ["--pruners", str(Path(folder).expanduser().resolve()) if folder else "FOLDER"]
 
 
 def _existing(folder: str) -> Path:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import METHODS, option_names
-from sds_core.runs import plugins
 from sds_core.runs.config import PLAIN, RunConfig, flag
+from sds_core.runs.plugin_flag import folder_flag
 from sds_core.runs.presets import PRESETS
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
@@ -109,5 +109,5 @@ def _compare(group: list[RunConfig]) -> str:
     methods = [f"{config.method}:{config.pruner}" for config in group]
     shared = RunConfig.from_dict(_shared(group) | {"options": {}}).flags(without=("method", "pruner"))
     options = [word for name, value in _together(group).items() for word in flag(name, value)]
-    folder = plugins.folder_flag(config.pruner for config in group)
+    folder = folder_flag(config.pruner for config in group)
     return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

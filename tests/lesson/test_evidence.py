@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.lesson.evidence import RUNS, name_of_layer, open_runs
+from sds_core.lesson.evidence import RUNS, name_of_layer
+from sds_core.lesson.example_runs import open_runs
 from sds_core.runs import examples
 
 

@@ -15,6 +15,7 @@ from sds_core.runs import experiment
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import Event
 from sds_core.runs.experiment import Experiment
+from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run
@@ -127,7 +128,7 @@ def stepped_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
         patch.setenv("SDS_RUNS", str(folder))
         found = experiment.with_settings(config(tiny_folder))
         while phase := found.next_phase([WANDA, SDS]):
-            runs = found.runs_for([WANDA, SDS], phase, BUILT_IN)
+            runs = runs_for(found, [WANDA, SDS], phase, BUILT_IN)
             work_here(runs)
             assert all(run.state() == "finished" for run in runs), runs[-1].log.read()[-1]
             found = experiment.find(found.name)

@@ -13,6 +13,7 @@ from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
 from sds_core.runs.dense_layers import dense_layers
 from sds_core.runs.events import JobCancelled, JobFailed
+from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.layer_numbers import LOW, block_files, read_block
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import ids, open_run
@@ -263,6 +264,6 @@ def test_a_refusal_to_launch_is_a_sentence(stepped, app, monkeypatch):
 
 def test_experiments_without_anything_finished_are_not_the_default(stepped, app, tiny_folder):
     other = experiment.with_settings(config(tiny_folder, pattern="4:8"))
-    (run,) = other.runs_for([WANDA], 1, BUILT_IN)
+    (run,) = runs_for(other, [WANDA], 1, BUILT_IN)
     run.writer().append(JobFailed(message="no"))
     assert drawn(app(PAGE))["runs"][-1]["key"] == "sds-wanda"

@@ -12,6 +12,7 @@ from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
 from sds_core.runs.config import RunConfig
+from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import ids
 from sds_core.runs.variant import Variant
@@ -31,7 +32,7 @@ def settings(tiny_folder, runs_root):
 def step(found, variants):
     """Do the next phase of some variants; the experiment as it is then."""
     phase = found.next_phase(variants)
-    work_here(found.runs_for(variants, phase, BUILT_IN))
+    work_here(runs_for(found, variants, phase, BUILT_IN))
     return experiment.find(found.name)
 
 
@@ -65,9 +66,9 @@ def test_other_options_are_another_branch(settings):
 
 def test_a_stopped_run_is_resumed_and_a_finished_one_preferred(settings):
     found = experiment.with_settings(settings)
-    (stopped,) = found.runs_for([ADMM], 1, BUILT_IN)
+    (stopped,) = runs_for(found, [ADMM], 1, BUILT_IN)
     found = experiment.find(found.name)
-    assert found.runs_for([ADMM], 1, BUILT_IN) == [stopped] and len(ids()) == 1
+    assert runs_for(found, [ADMM], 1, BUILT_IN) == [stopped] and len(ids()) == 1
     work_here([stopped])
     create(found.config_of(WANDA, 1))  # newer, never started
     found = experiment.find(found.name)

@@ -1,0 +1,17 @@
+"""The flag of the command line that names the folder of plugin pruners."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sds_core.pruning.registry import RESERVED
+
+VARIABLE = "SDS_PRUNERS"
+
+
+def folder_flag(names: Iterable[str]) -> list[str]:
+    """Return the words that a command line with these pruners needs to find plugins."""
+    if set(names) <= set(RESERVED):
+        return []
+    folder = os.environ.get(VARIABLE)
+    return ["--pruners", str(Path(folder).expanduser().resolve()) if folder else "FOLDER"]
