@@ -1,6 +1,8 @@
 """Faults injected on purpose into runs of a tiny model, and what becomes of them: a row a kind, a count an outcome.
 
-python benchmarks/faults.py [--kills 100 --races 50 --hostile 1000 --flips 40 --runs 500] [--out FILE]
+    python benchmarks/faults.py [--quick] [--kills 100 --hostile 1000 …] [--out FILE]
+
+Sessions of the app are websockets that send what a browser's tab sends (`sessions.py`); no browser is needed.
 """
 
 import argparse
@@ -9,12 +11,15 @@ import errno
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -24,11 +29,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.hostile import Outcomes, flips, hostile
+from benchmarks.sessions import hostile_addresses, killed_servers, many_sessions
 from sds_core.commands.records import list_runs
 from sds_core.runs import lock
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
-from sds_core.runs.run_folder import Run
+from sds_core.runs.run_folder import Run, root
 from sds_core.runs.worker import launch
 from tests.conftest import PROSE, byte_level_tokenizer
 from tests.models.families import randomised
@@ -82,10 +88,10 @@ def kills(model: Path, count: int, dice: random.Random) -> Outcomes:
         run.delete()
 
 
-def full_disks(model: Path) -> Outcomes:
-    """Let every durable write of a run be the one for which the disk is full."""
+def full_disks(model: Path, each: int) -> Outcomes:
+    """Let every durable write of a run, or one of so many, be the one for which the disk is full."""
     whole, real = finished(model), os.fsync
-    for failing in range(1, 1000):
+    for failing in range(1, 1000, each):
         calls, run = 0, create(config(model))
 
         def fsync(descriptor: int, failing: int = failing) -> None:
@@ -110,64 +116,91 @@ def full_disks(model: Path) -> Outcomes:
 
 
 RACER = """
-import sys, time
+import os, sys, time
 from sds_core.errors import SDSError
 from sds_core.runs import lock
 from sds_core.runs.run_folder import open_run
 lock.PATIENCE = 0.05
-run = open_run(sys.argv[1])
-while time.time() < float(sys.argv[2]):
-    pass
-try:
-    run.take_lock()
-    time.sleep(0.5)
-    print("got it")
-except SDSError:
-    print("refused")
+for line in sys.stdin:
+    try:
+        descriptor = open_run(line.strip()).take_lock()
+        time.sleep(0.2)
+        os.close(descriptor)
+        print("got it", flush=True)
+    except SDSError:
+        print("refused", flush=True)
 """
 WAITER = """
 import sys, time
 from sds_core.runs.device_queue import device_to_itself
 class Log:
     append = staticmethod(lambda event: None)
-with device_to_itself("cpu", sys.argv[1], float(sys.argv[2]), Log(), lambda: False):
-    print(f"begin {time.time()}")
-    time.sleep(0.05)
-    print(f"end {time.time()}")
+for line in sys.stdin:
+    job, came = line.split()
+    with device_to_itself("cpu", job, float(came), Log(), lambda: False):
+        began = time.time()
+        time.sleep(0.02)
+        ended = time.time()
+    print(began, ended, flush=True)
 """
 
 
-def _together(code: str, arguments: list[list[str]]) -> list[str]:
-    """Return what processes that run side by side print."""
-    command = [sys.executable, "-c", code]
-    started = [subprocess.Popen([*command, *words], stdout=subprocess.PIPE, text=True) for words in arguments]
-    return [process.communicate()[0] for process in started]
+class Crew:
+    """Processes that do the same at the same moment, again and again."""
+
+    def __init__(self, code: str, size: int):
+        command = [sys.executable, "-c", code]
+        self._members = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(size)
+        ]
+
+    def do(self, lines: Sequence[str]) -> list[str]:
+        """Give each a line; return what they answer."""
+        for member, line in zip(self._members, lines, strict=True):
+            assert member.stdin
+            member.stdin.write(f"{line}\n")
+            member.stdin.flush()
+        return [member.stdout.readline().strip() for member in self._members if member.stdout]
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            member.kill()
+            member.communicate()
 
 
-def races(model: Path, count: int) -> Outcomes:
-    """Let two processes race for a run, and four for the device."""
-    for _ in range(count):
-        run = create(config(model))
-        at = str(time.time() + 3)
-        told = sorted(said.strip() for said in _together(RACER, [[run.id, at]] * 2))
-        yield "two processes race for a run", "one gets it" if told == ["got it", "refused"] else f"BOTH: {told}"
-        run.delete()
+def races(count: int) -> Outcomes:
+    """Let two processes race for a run, and three for the device."""
+    with Crew(RACER, 2) as crew:
+        for _ in range(count):
+            run = create(RunConfig())
+            said = sorted(crew.do([run.id] * 2))
+            yield "two processes race for a run", "one gets it" if said == ["got it", "refused"] else f"BOTH: {said}"
+            run.delete()
+    with Crew(WAITER, 3) as crew:
+        for i in range(count):
+            answers = crew.do([f"job-{j} {i + j}" for j in range(3)])
+            times = sorted((float(one.split()[0]), float(one.split()[1])) for one in answers)
+            alone = all(before[1] <= after[0] for before, after in pairwise(times))
+            yield "three processes race for a device", "one after the other" if alone else "TOGETHER"
+
+
+def many_runs(model: Path, count: int) -> Outcomes:
+    """List a folder of many runs, half of them finished."""
+    done = finished(model)
     for i in range(count):
-        said = _together(WAITER, [[f"job-{j}", str(i + j)] for j in range(3)])
-        times = sorted(tuple(float(line.split()[1]) for line in one.splitlines()) for one in said)
-        alone = all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False))
-        yield "three processes race for a device", "one after the other" if alone else "TOGETHER"
-
-
-def many_runs(count: int) -> Outcomes:
-    """List a folder of many runs."""
-    for _ in range(count):
-        create(RunConfig())
-    began = time.monotonic()
+        if i % 2:
+            shutil.copytree(done.folder, root() / f"copy-{i}", ignore=shutil.ignore_patterns("phase*"))
+        else:
+            create(RunConfig())
+    began, used = time.monotonic(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         list_runs(argparse.Namespace())
-    seconds = time.monotonic() - began
-    yield f"a folder of {count} runs is listed", f"{seconds:.2f} s" + ("" if seconds < 0.5 else ", LONGER than 0.5 s")
+    seconds, used = time.monotonic() - began, time.process_time() - used
+    told = f"{seconds:.2f} s (CPU {used:.2f} s)" + ("" if seconds < 0.5 else ", LONGER than 0.5 s")
+    yield f"a folder of {count} runs is listed", told
 
 
 def table(outcomes: Counter[tuple[str, str]]) -> str:
@@ -176,34 +209,56 @@ def table(outcomes: Counter[tuple[str, str]]) -> str:
     return "\n".join([*lines, *rows]) + "\n"
 
 
+COUNTS = {
+    "kills": (100, 4),
+    "flips": (40, 10),
+    "races": (50, 5),
+    "hostile": (1000, 110),
+    "addresses": (200, 20),
+    "servers": (5, 1),
+    "sessions": (20, 20),
+    "polls": (60, 10),
+    "runs": (500, 500),
+}
+"""How many of each, and how many with `--quick`."""
+WRONG = ("LOST", "CRASH", "BOTH", "TOGETHER", "RUBBISH")
+
+
 def main() -> int:
     """Run all; 1 if something was lost, crashed or shared that must not be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, count in {"kills": 100, "races": 50, "hostile": 1000, "flips": 40, "runs": 500}.items():
-        parser.add_argument(f"--{name}", type=int, default=count)
-    parser.add_argument("--no-full-disks", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="a few of each, one disk write of four")
+    for name, (full, _) in COUNTS.items():
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"(default: {full})")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    asked = vars(options)
+    count = {name: asked[name] if asked[name] is not None else both[options.quick] for name, both in COUNTS.items()}
     dice, outcomes = random.Random(0), Counter[tuple[str, str]]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= {"SDS_RUNS": str(folder / "runs"), "SDS_CACHE": str(folder / "cache")}
         lock.PATIENCE = 0.2
         model = tiny_model(folder / "model")
-        for found in (
-            kills(model, options.kills, dice),
-            iter(()) if options.no_full_disks else full_disks(model),
-            flips(finished(model), options.flips, dice),
-            races(model, options.races),
-            hostile(finished(model), model, options.hostile, dice),
-            many_runs(options.runs),
+        for part in (
+            kills(model, count["kills"], dice),
+            full_disks(model, each=4 if options.quick else 1),
+            flips(finished(model), count["flips"], dice),
+            races(count["races"]),
+            hostile(finished(model), model, count["hostile"], dice),
+            hostile_addresses(count["addresses"], dice),
+            killed_servers(model, count["servers"], dice),
+            many_sessions(count["sessions"], count["polls"]),
+            many_runs(model, count["runs"]),
         ):
-            for kind, became in found:
+            began, kind = time.monotonic(), ""
+            for kind, became in part:
                 outcomes[kind, became] += 1
+            print(f"{time.monotonic() - began:.0f} s until: {kind}", file=sys.stderr, flush=True)
     print(text := table(outcomes))
     if options.out:
         options.out.write_text(text, encoding="utf-8")
-    return int(any(word in became for _, became in outcomes for word in ("LOST", "CRASH", "BOTH", "TOGETHER")))
+    return int(any(word in became for _, became in outcomes for word in WRONG))
 
 
 if __name__ == "__main__":
