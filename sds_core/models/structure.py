@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from sds_core.errors import SDSError
 from sds_core.models.linear import Linear
+from sds_core.models.look_ahead import refuse_look_ahead
 from sds_core.models.probe import ModuleCall, Probe, is_product
 from sds_core.models.products import stacks, watching_products
 from sds_core.models.routers import choosing
@@ -95,14 +96,15 @@ def hooked(modules: list[nn.Module], hook: Callable[[nn.Module, tuple, dict, Any
 def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> ModelStructure:
     """Find the decoder blocks: the largest `ModuleList` whose items are called once each, in order, in a chain.
 
-    One short forward pass with hooks shows which block receives whose output; no class or attribute name matters.
+    One short forward pass with hooks shows which block receives whose output; no class or attribute name matters. It
+    reads two texts that differ in their last token alone, which shows whether the model looks ahead.
 
     Args:
         model: a causal language model.
         store: where the weights of its blocks rest; None for memory.
 
     Raises:
-        SDSError: no list behaves like that; the message names all lists.
+        SDSError: no list behaves like that; the message names all lists. Or the model looks ahead.
     """
     store = store or WeightStore()
     lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
@@ -119,15 +121,18 @@ def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> Mod
             stack.note(matrix, inputs, len(calls))
 
     watched = dict.fromkeys([*(item for items in lists.values() for item in items), *linears])
-    tokens = torch.arange(PROBE_TOKENS, device=model.device)[None] % model.config.get_text_config().vocab_size
+    tokens = torch.arange(PROBE_TOKENS, device=model.device).expand(2, -1).clone()
+    tokens[1, -1] += 1
+    tokens %= model.config.get_text_config().vocab_size
     with (
         choosing(list(linears)) as routers,
         hooked(list(watched), record),
         store.loading_on_call(),
         watching_products(note),
     ):
-        model(tokens, use_cache=False)
+        scores = model(tokens, use_cache=False).logits
 
+    refuse_look_ahead(model, scores)
     chains = {name: chain for name, items in lists.items() if (chain := _chain(items, calls))}
     if not chains:
         raise SDSError(
