@@ -19,7 +19,7 @@ SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),
     "evaluation": ("python-docs",),
-    "device": ("auto", "cpu", "cuda"),
+    "device": ("auto", "cpu", "cuda", "xpu", "mps"),
 }
 """Offered beside whatever is typed in."""
 

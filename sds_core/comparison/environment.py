@@ -74,4 +74,4 @@ def _processor(machine: str, device: str) -> str:
     """Return the processor in the record's line on a machine: architecture, CPU, cores, GPUs, system."""
     before, _, after = machine.partition(" cores")
     gpus = after.removeprefix(", ").rpartition(", ")[0]
-    return gpus if device.startswith("cuda") and gpus else before.rpartition(", ")[0]
+    return gpus if device != "cpu" and gpus else before.rpartition(", ")[0]

@@ -13,17 +13,20 @@ import torch
 from sds_core.errors import SDSError
 from sds_core.models.free_memory import free_memory
 
+ACCELERATORS = ("cuda", "xpu", "mps")
+"""Kinds of devices besides the CPU, as torch calls them: NVIDIA's and AMD's, Intel's, Apple's."""
+
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return a device by name; `auto` is the first GPU, or the CPU without one.
+    """Return a device by name; `auto` is the first accelerator, or the CPU without one.
 
     Raises:
         SDSError: the named device does not exist here.
     """
-    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    available = ["cpu", *(f"{kind}:{i}" for kind in ACCELERATORS for i in range(getattr(torch, kind).device_count()))]
     if name == "auto":
         return torch.device(available[1] if len(available) > 1 else "cpu")
-    wanted = "cuda:0" if name == "cuda" else name
+    wanted = f"{name}:0" if name in ACCELERATORS else name
     if wanted not in available:
         raise SDSError("unknown device", got=name, allowed=", ".join(["auto", *available]))
     return torch.device(wanted)
@@ -34,13 +37,17 @@ def device_name(device: torch.device) -> str:
 
     A cache may be shared by machines, and each job of a cluster may see its own GPU as the first.
     """
-    which = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else device.type
+    which = device.type
+    if device.type in ("cuda", "xpu"):
+        which = str(torch.get_device_module(device).get_device_properties(device).uuid)
     return re.sub(r"[^a-z0-9.-]+", "-", f"{platform.node()}-{which}".lower())
 
 
 def describe(device: torch.device) -> str:
     """A device in words."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU ({os.cpu_count()} cores)"
+    if device.type in ("cuda", "xpu"):
+        return torch.get_device_module(device).get_device_name(device)
+    return "the GPU of this computer" if device.type == "mps" else f"the CPU ({os.cpu_count()} cores)"
 
 
 def allow_fast_matmul(device: torch.device) -> str:
@@ -50,9 +57,11 @@ def allow_fast_matmul(device: torch.device) -> str:
     shorter mantissas on GPUs. It is kept if the relative error of a product stays below 1e-6.
     """
     generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float64).to(device)
+    a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float64)
+    exact = a @ b
     torch.set_float32_matmul_precision("medium")
-    error = float(((a.float() @ b.float()).double() - a @ b).norm() / (a @ b).norm())
+    product = a.float().to(device) @ b.float().to(device)
+    error = float((product.cpu().double() - exact).norm() / exact.norm())
     chosen = "medium" if error < 1e-6 else "highest"
     torch.set_float32_matmul_precision(chosen)
     return chosen
@@ -67,9 +76,12 @@ def use_threads(threads: int) -> int:
 
 def available_memory(device: torch.device) -> int:
     """Free memory of a device, bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return free_memory()
+    if device.type == "cpu":
+        return free_memory()
+    module = torch.get_device_module(device)
+    if device.type == "mps":  # it shares the machine's memory, and may use a part of it
+        return min(free_memory(), module.recommended_max_memory() - module.driver_allocated_memory())
+    return module.mem_get_info(device)[0]
 
 
 def synchronise(device: torch.device) -> None:
@@ -90,7 +102,8 @@ def machine() -> str:
     lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
     processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     words = [platform.machine(), processor or platform.processor(), f"{os.cpu_count()} cores"]
-    words += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    for module in (torch.cuda, torch.xpu):
+        words += [module.get_device_name(i) for i in range(module.device_count())]
     return ", ".join([*words, f"{platform.system()} {platform.release()}"])
 
 

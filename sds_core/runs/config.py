@@ -130,7 +130,7 @@ class RunConfig:
         text, once at the start of a text, as in the papers' code; none.""",
         choices=BOS_MODES,
     )
-    device: str = option("auto", "auto, cpu or cuda.")
+    device: str = option("auto", "auto, cpu, cuda, xpu or mps.")
     threads: int = option(0, "CPU threads; 0 for all cores.", low=0, high=MOST_THREADS)
     weights: str = option(
         "auto",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.models.device import allow_fast_matmul, device_name, pick_device
+from sds_core.models.device import allow_fast_matmul, available_memory, device_name, pick_device
 
 
 @pytest.fixture
@@ -45,6 +45,24 @@ def test_device_names_are_unique_across_machines_and_gpus(monkeypatch) -> None:
 def test_auto_is_the_default(gpus) -> None:
     gpus(0)
     assert pick_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", ["xpu", "mps"])
+def test_other_accelerators_are_found_by_the_same_function(gpus, monkeypatch, kind: str) -> None:
+    gpus(0)
+    monkeypatch.setattr(getattr(torch, kind), "device_count", lambda: 1)
+    for name in ("auto", kind, f"{kind}:0"):
+        assert pick_device(name) == torch.device(kind, 0)
+    gpus(1)
+    assert pick_device() == torch.device("cuda:0")
+
+
+def test_free_memory_of_an_accelerator_is_its_own(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 9))
+    assert available_memory(torch.device("cuda:0")) == 5
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 70)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 30)
+    assert available_memory(torch.device("mps:0")) == 40  # of the machine's, which has more
 
 
 @pytest.mark.parametrize(("count", "name"), [(0, "cuda"), (0, "cuda:0"), (2, "cuda:2"), (2, "tpu"), (2, "")])
