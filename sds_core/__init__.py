@@ -14,7 +14,7 @@ __all__ = ["prune"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `prune` when it is first asked for: it needs torch and transformers, which take seconds."""
+    """Import `prune` on first use: it needs torch and transformers, which take seconds."""
     if name == "prune":
         from sds_core.library import prune
 

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class SDSError(Exception):
-    """An error the user can cause and mend. Programming mistakes are `assert`s instead.
+    """An error that the user can cause and fix; programming errors are `assert`s instead.
 
     Args:
         what: the fault, as a short clause without a full stop.
@@ -24,7 +24,7 @@ class SDSError(Exception):
         if cure:
             parts.append(cure[0].upper() + cure[1:])
         message = ". ".join(part.rstrip(".") for part in parts) + "."
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())  # halves of characters cannot be printed
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())  # lone surrogates cannot be printed
 
 
 class Cancelled(SDSError):
@@ -42,11 +42,11 @@ def raise_together(faults: Sequence[SDSError]) -> None:
 def is_fault_of_file(error: BaseException) -> bool:
     """Whether an error that a library raised on reading a file can be the file's fault.
 
-    Libraries written in Rust panic with a `PanicException`, which is no `Exception`.
+    Libraries written in Rust panic with a `PanicException`, which is not an `Exception`.
     """
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a foreign exception's message, or its type's name where it has none."""
+    """Return the first line of a library's exception message, or the exception's type if it has none."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: atomic writes, and free space checked beforehand."""
+"""Write files and folders completely or not at all, and check free space beforehand."""
 
 import errno
 import json
@@ -23,10 +23,10 @@ ELSEWHERE = "choose another place with SDS_RUNS (runs) or SDS_CACHE (cache)"
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, and move it into place.
 
-    Every writer has a temporary file of its own, so of several at once the last one stays, whole.
+    Every writer has its own temporary file, so that of several concurrent writers the last one wins, complete.
 
     Args:
-        path: its folder exists: a folder that was removed meanwhile is not brought back.
+        path: in an existing folder; one that was removed meanwhile is not recreated.
 
     Raises:
         SDSError: the file cannot be written; what was there before is untouched.
@@ -68,10 +68,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all that is in it; for others it is there whole, or not at all.
+    """Remove a folder with its contents; other processes see it complete or not at all.
 
     Raises:
-        SDSError: it is not there, or cannot be removed.
+        SDSError: it does not exist, or cannot be removed.
     """
     temporary = _temporary(path)
     try:
@@ -140,7 +140,7 @@ def disk_error(path: Path, error: OSError) -> SDSError:
 
 
 def require_writable(path: Path) -> None:
-    """Refuse work whose result could not be written; the folder is made.
+    """Refuse work whose result could not be written; create the folder if needed.
 
     Raises:
         SDSError: no file can be written beside `path`.
@@ -170,14 +170,14 @@ def require_space(folder: Path, needed: int) -> None:
 
 def _temporary(path: Path) -> Path:
     """Return an unused name beside `path`, and remove what killed writers have left there."""
-    for left in path.parent.glob(".*.partial"):
+    for stale in path.parent.glob(".*.partial"):
         try:
-            if time.time() - left.stat().st_mtime < STALE:
+            if time.time() - stale.stat().st_mtime < STALE:
                 continue
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+            if stale.is_dir():
+                shutil.rmtree(stale, ignore_errors=True)
             else:
-                left.unlink()
-        except OSError:  # another writer was faster, or it is not ours to remove: it blocks nobody
+                stale.unlink()
+        except OSError:  # another writer was faster, or it belongs to somebody else: harmless
             continue
     return path.with_name(f".{secrets.token_hex(8)}.partial")

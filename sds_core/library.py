@@ -1,6 +1,6 @@
 """Prune from Python: a run as one function, for notebooks and scripts.
 
-It takes the same way as the command line: a configuration, a run folder, and `run_job`.
+It does what the command line does: a configuration, a run folder, and `run_job`.
 """
 
 import os
@@ -59,8 +59,8 @@ class PrunedModel:
     def perplexity(self) -> pd.DataFrame:
         """Perplexity by stage, its ratio to the dense model's, and the paired standard error of the ratio's log."""
         rows = {
-            stage: {"perplexity": one.value, "ratio": one.against_dense.ratio, "log_error": one.error}
-            for stage, one in self.result.perplexity.items()
+            stage: {"perplexity": found.value, "ratio": found.against_dense.ratio, "log_error": found.error}
+            for stage, found in self.result.perplexity.items()
         }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
 
@@ -145,7 +145,7 @@ def _work(run: Run) -> None:
 
 @contextmanager
 def _torch_settings() -> Iterator[None]:
-    """Give the process its threads and its precision of products back: a run chooses its own."""
+    """Restore the process's number of threads and matmul precision afterwards: a run sets its own."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
         yield

@@ -40,7 +40,7 @@ class Option:
         return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:.12g}"
 
     def fault(self, value: object) -> SDSError | None:
-        """The error that a value deserves; None for an allowed one."""
+        """Return the error for a value; None if it is allowed."""
         kind, name = type(self.default), self.flag.removeprefix("--")
         if kind is bool:
             return None if type(value) is bool else SDSError(f"option {name} is yes or no", got=value)
@@ -49,7 +49,7 @@ class Option:
         if kind is str:
             if type(value) is not str:
                 return SDSError(f"option {name} is a text", got=value, allowed=self.allowed)
-            return None if is_unicode(value) else SDSError(f"option {name} holds something that is no character")
+            return None if is_unicode(value) else SDSError(f"option {name} contains an invalid character")
         if self.low is None:
             return None
         if type(value) is not int and (kind is int or type(value) is not float):
@@ -71,12 +71,12 @@ def option(
     """Declare a dataclass field as an option.
 
     Args:
-        default: its default, which also settles its type.
-        doc: its documentation, in as many lines as it needs.
+        default: its default, which also determines its type.
+        doc: its documentation; line breaks do not matter.
         low: least allowed value of a number.
         high: greatest allowed value of a number; None for no limit.
         choices: the allowed values of a text; none for any text.
-        several: whether the command line takes several words, to be joined by spaces.
+        several: whether the command line takes several words, joined by spaces.
     """
     declared = {"doc": " ".join(doc.split()), "low": low, "high": high, "choices": tuple(choices), "several": several}
     field: Any = dataclasses.field(default=default, metadata={"option": declared})
@@ -84,7 +84,7 @@ def option(
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be stored: JSON escapes and file names can hold halves of characters."""
+    """Whether a text can be stored: JSON escapes and file names can hold lone surrogates."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -107,7 +107,7 @@ def _declared(cls: Any) -> Mapping[str, Option]:
 
 
 def faults(instance: Any) -> Iterator[SDSError]:
-    """An error for every option of a dataclass instance whose value is not allowed."""
-    for name, one in options_of(type(instance)).items():
-        if fault := one.fault(getattr(instance, name)):
+    """Yield an error for every option of a dataclass instance whose value is not allowed."""
+    for name, declared in options_of(type(instance)).items():
+        if fault := declared.fault(getattr(instance, name)):
             yield fault

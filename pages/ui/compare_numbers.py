@@ -182,7 +182,7 @@ def _pair(one: Group, other: Group, claim: Claim, layers_lower: int | None) -> c
         low=low,
         high=high,
         sure=claim.verdict in (Verdict.BETTER, Verdict.WORSE),
-        doubt="not sure: seeds unknown" if claim.seed_error is None and beyond else None,
+        doubt="undecided: seeds unknown" if claim.seed_error is None and beyond else None,
         lower=sum(a < b for a, b in zip(mine.losses, its.losses, strict=True)),
         loose_error=loose,
         loose_low=bounded_exp(claim.log_ratio - 2 * loose),

@@ -11,7 +11,7 @@ import psutil
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")
 PORT = 8501
-"""Streamlit's own."""
+"""Streamlit's default."""
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,12 +30,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def server_command(address: str, port: int) -> list[str]:
-    """Return the arguments of Python that serve the app; its other settings lie in `.streamlit/` beside app.py."""
+    """Return the arguments of Python that serve the app; its other settings are in `.streamlit/` beside app.py."""
     command = ["-m", "streamlit", "run", str(app_file())]
     command += [f"--server.address={address}", f"--server.port={port}"]
     if address != LOOPBACK:
         command += [f"--server.allowedHosts={host}" for host in _own_names()]
-    if address in EVERYWHERE:  # unless it is told a name to print, Streamlit asks a server elsewhere for one
+    if address in EVERYWHERE:  # otherwise Streamlit asks an external server for an address to print
         command.append(f"--browser.serverAddress={socket.gethostname()}")
     return command
 
@@ -49,5 +49,6 @@ def app_file() -> Path:
 
 def _own_names() -> list[str]:
     """Return this machine's names and IPv4 addresses; requests to other host names are refused (DNS rebinding)."""
-    addresses = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == socket.AF_INET]
+    known = [address for card in psutil.net_if_addrs().values() for address in card]
+    addresses = [address.address for address in known if address.family == socket.AF_INET]
     return sorted({"localhost", socket.gethostname(), *addresses})

@@ -32,12 +32,12 @@ Starter = Callable[[list[Run]], Sequence[Worker]]
 
 
 def launch_here(runs: list[Run]) -> list[Worker]:
-    """Start one process for all of them."""
+    """Start one worker process for all runs."""
     return [launch(runs)] * len(runs)
 
 
 def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
-    """Follow newly created runs; delete one that failed before its first block through a fault of the user's."""
+    """Follow newly created runs; delete those that a user error stopped before their first block."""
     code = follow(runs, start)
     for run in runs:
         events = run.log.read()
@@ -60,7 +60,7 @@ def follow(runs: list[Run], start: Starter = launch_here) -> int:
         for run in runs:
             run.cancel()
         print("\ncancelling after the current block …", file=sys.stderr)
-        with suppress(KeyboardInterrupt):  # whoever is in a hurry need not wait: the worker stops by itself
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C need not wait: the worker stops by itself
             for worker in workers:
                 worker.wait()
         for run in runs:
@@ -106,7 +106,7 @@ def _show(run: Run, worker: Worker, shown: int) -> None:
 
 
 def _died(run: Run, code: int) -> SDSError:
-    """Return why a worker ended without a word in the log."""
+    """Return why a worker ended without logging it."""
     if not run.folder.exists():
         return SDSError(f"the folder of run {run.id} is gone", cure="it was moved or deleted while the run went on")
     resume = f"resume with: python -m sds_core resume {run.id}"
@@ -120,7 +120,7 @@ def _died(run: Run, code: int) -> SDSError:
 
 
 def _print(line: str, end: str = "\n") -> None:
-    """Print a line over the one that was printed with a carriage return at its end."""
+    """Print a line, over one that ended in a carriage return."""
     print(f"  {line}".ljust(WIDTH), end=end, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Commands that the product starts as processes of its own, absent from the help: work, result."""
+"""Commands that the product starts as separate processes, absent from the help: work, result."""
 
 import argparse
 

@@ -85,7 +85,7 @@ def _add_grid(sweep: argparse.ArgumentParser) -> None:
     elsewhere = sweep.add_mutually_exclusive_group()
     elsewhere.add_argument("--slurm", metavar="FILE", help="write a job array for sbatch instead of starting the runs")
     elsewhere.add_argument(
-        "--ray", metavar="ADDRESS", help="hand the runs to a Ray cluster: auto, HOST:PORT, or local to start one here"
+        "--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, HOST:PORT, or local to start one here"
     )
 
 
@@ -166,15 +166,15 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _on_ray(configs: list[RunConfig], address: str) -> int:
-    """Run on a Ray cluster, then print one table a model."""
-    from sds_core.extras.ray_cluster import connected, hand_over
+    """Run on a Ray cluster, then print one table per model."""
+    from sds_core.extras.ray_cluster import connect, submit
 
-    ray = connected(address)
+    ray = connect(address)
     runs = _create(configs)
-    code = follow_new(runs, partial(hand_over, ray))
-    left = [run for run in runs if run.folder.exists()]
+    code = follow_new(runs, partial(submit, ray))
+    existing = [run for run in runs if run.folder.exists()]
     for model in dict.fromkeys(config.model for config in configs):
-        _print_table([run for run in left if run.config.model == model])
+        _print_table([run for run in existing if run.config.model == model])
     return code
 
 

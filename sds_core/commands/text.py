@@ -49,10 +49,10 @@ def _text(options: argparse.Namespace) -> int:
 
 
 def ask(query: TextQuery) -> TextResult:
-    """Answer a query in a process of its own, or return the answer that is there; Ctrl-C cancels.
+    """Answer a query in a separate process, or return the stored result; Ctrl-C cancels.
 
     Raises:
-        SDSError: a run cannot be asked, or the process failed.
+        SDSError: a run cannot be queried, or the process failed.
     """
     from sds_core.texts.job import TextJob
 

@@ -1,1 +1,1 @@
-"""Finished runs beside each other: which is better, against what, and whether that is sure."""
+"""Compare finished runs: which is better, against which reference, and how certain that is."""

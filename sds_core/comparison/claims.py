@@ -1,9 +1,9 @@
-"""Whether one pruned model is better than another, with both sources of error: evaluation windows, calibration seeds.
+"""Decide whether one pruned model is better than another, given the errors over evaluation windows and seeds.
 
 A claim rests on a paired log ratio of perplexities. Its window error is the paired standard error over windows. Its
 seed error is the standard deviation of the log ratio over calibration seeds: how far the next seed would move it. It is
 not divided by the root of the number of seeds; for the mean of three this is about as wide as Student's t demands. A
-difference is sure only beyond two standard errors of both together.
+difference counts only beyond two standard errors of both together.
 """
 
 import math
@@ -22,11 +22,11 @@ TWO_SEEDS = 4.5
 class Verdict(StrEnum):
     """The outcome of a claim."""
 
-    BETTER = "surely better"
-    WORSE = "surely worse"
-    UNSURE = "not sure"
+    BETTER = "clearly better"
+    WORSE = "clearly worse"
+    UNDECIDED = "undecided"
     NOISE = "noise floor"
-    """Both runs have the same configuration: the difference is made by rounding or by the seed, not by a method."""
+    """Both runs have the same configuration: rounding or the seed makes the difference, not a method."""
     INCOMPARABLE = "not comparable"
 
 
@@ -44,7 +44,7 @@ class Claim:
     """Where `seed_error` comes from, in words."""
     verdict: Verdict
     reason: str = ""
-    """Which difference makes the noise floor, or why the two are not comparable."""
+    """The cause of the noise floor, or why the two are not comparable."""
 
     @property
     def ratio(self) -> float:
@@ -65,7 +65,7 @@ class Claim:
 def judge(paired: Comparison, seed_error: float | None, seed_source: str) -> Claim:
     """The claim that a paired comparison of two different configurations supports."""
     error = math.inf if seed_error is None else math.hypot(paired.error, seed_error)
-    verdict = Verdict.UNSURE
+    verdict = Verdict.UNDECIDED
     if abs(paired.log_ratio) > 2 * error:
         verdict = Verdict.BETTER if paired.log_ratio < 0 else Verdict.WORSE
     return Claim(
@@ -91,8 +91,8 @@ def seed_error(log_ratios: Mapping[int, float], study: StudySpread | None) -> tu
     """Standard deviation of a log ratio over calibration seeds, and its source in words.
 
     Args:
-        log_ratios: by seed, from the runs that are there.
-        study: the same in the shipped study; None where it says nothing.
+        log_ratios: by seed, from the runs at hand.
+        study: the same in the shipped study; None where the study does not cover them.
     """
     own = statistics.stdev(log_ratios.values()) if len(log_ratios) > 1 else 0.0
     seeds = f"seeds {listed(sorted(map(str, log_ratios), key=int))}"
@@ -132,20 +132,20 @@ def words(claim: Claim, name: str, reference: str, units: str = "windows") -> st
 
     Args:
         claim: about the model called `name`, compared to the one called `reference`.
-        name, reference: written as they are.
-        units: over what `window_error` is the standard error.
+        name, reference: inserted as given.
+        units: the units over which `window_error` is a standard error.
     """
     ratio = f"ratio {numbers(claim, units)}"
-    doubt = f"It is not sure whether {name} or {reference} is better: {ratio}"
+    doubt = f"It is undecided whether {name} or {reference} is better: {ratio}"
     match claim.verdict:
         case Verdict.BETTER | Verdict.WORSE:
             return f"{name} is {claim.verdict} than {reference}: {ratio}, beyond two standard errors of both together."
-        case Verdict.UNSURE if claim.seed_error is None:
+        case Verdict.UNDECIDED if claim.seed_error is None:
             return f"{doubt}. Run both with other seeds to learn how far a seed moves it."
-        case Verdict.UNSURE:
+        case Verdict.UNDECIDED:
             return f"{doubt}, within two standard errors of both together."
         case Verdict.NOISE if claim.log_ratio == claim.window_error == 0:
-            return f"{name} and {reference} are the same configuration and measured the same, to the last digit."
+            return f"{name} and {reference} are the same configuration and measured exactly the same."
         case Verdict.NOISE:
             same = f"{name} and {reference} are the same configuration"
             return f"{same}: {ratio} is the noise floor, made by {claim.reason}."
@@ -154,5 +154,5 @@ def words(claim: Claim, name: str, reference: str, units: str = "windows") -> st
 
 
 def listed(items: list[str]) -> str:
-    """Words as a sentence lists them: a, b and c."""
+    """Join items as in a sentence: a, b and c."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

@@ -1,9 +1,8 @@
-"""Finished runs beside each other, each against its references."""
+"""Tabulate finished runs, each compared with its references."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from sds_core.comparison.claims import listed, short
 from sds_core.comparison.outcomes import Outcome, finished_outcomes, mismatch, outcome_of
@@ -15,7 +14,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.names import called, last_stage
 from sds_core.runs.run_folder import Run
 
-BESIDES = ("pattern", "options", "title", "experiment", "device", "threads", "weights", "keep_weights")
+MAY_DIFFER = ("pattern", "options", "title", "experiment", "device", "threads", "weights", "keep_weights")
 """Options that may differ within a sweep: the pattern, and those that change no outcome (method options count)."""
 REDENSE = "it is a re-dense model: nothing in it is pruned, so it is not ranked"
 
@@ -26,7 +25,7 @@ class Row:
 
     outcome: Outcome
     against: dict[Role, Against]
-    """By reference, as far as they are here."""
+    """By reference; those that exist."""
 
     @property
     def run(self) -> str:
@@ -42,9 +41,9 @@ class Row:
 
 
 def sort_out(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:
-    """Return the finished runs that can be paired with each other, and for every other run the reason why it cannot.
+    """Return the finished runs that can be paired with each other, and the reason why each other run cannot.
 
-    The largest set of runs that agree in model and evaluation windows stays; of equally large ones, the first.
+    These are the largest set of runs that agree in model and evaluation windows; of equally large ones, the first.
     """
     reasons, groups = dict[str, str](), list[list[tuple[Run, Outcome]]]()
     for run in runs:
@@ -72,8 +71,8 @@ def side_by_side(runs: list[Run], known: Sequence[Outcome] | None = None) -> lis
     """Return rows in the order of the runs; unfinished runs and re-dense models are left out.
 
     Args:
-        runs: to be shown.
-        known: finished runs among which references and seeds are looked for; by default all of the folder.
+        runs: the runs to compare.
+        known: finished runs to search for references and other seeds; by default all in the folder.
 
     Raises:
         SDSError: runs differ in model or evaluation windows, so that nothing can be paired.
@@ -87,51 +86,55 @@ def side_by_side(runs: list[Run], known: Sequence[Outcome] | None = None) -> lis
 
 
 def sweeps(rows: list[Row]) -> list[list[Row]]:
-    """Return runs that differ only in how many weights they prune, wherever these lie; by that ratio, two at least."""
+    """Return groups of two or more runs that differ only in the ratio of pruned weights, sorted by it."""
     groups: dict[str, list[tuple[Fraction, Row]]] = {}
     for row in rows:
         made = row.outcome.made
         pattern = made.parsed_pattern()
         if isinstance(pattern, Unstructured):
-            same = {name: value for name, value in made.to_dict().items() if name not in BESIDES}
+            same = {name: value for name, value in made.to_dict().items() if name not in MAY_DIFFER}
             groups.setdefault(repr((same, made.made_method())), []).append((pattern.ratio, row))
     found = [sorted(group, key=lambda pair: pair[0]) for group in groups.values() if len({r for r, _ in group}) > 1]
     return [[row for _, row in group] for group in found]
 
 
 def names(rows: list[Row]) -> dict[str, str]:
-    """Return what to call each run in a table or picture."""
+    """Return a name for each run in a table or figure."""
     return called({row.run: row.config for row in rows})
 
 
-def records(rows: list[Row]) -> list[dict[str, Any]]:
-    """Return rows as plain values at full precision, for a file; None where a reference or an error is missing.
+Record = dict[str, str | float | None]
+"""A line of a CSV file: values by column, None for an empty cell."""
+
+
+def records(rows: list[Row]) -> list[Record]:
+    """Return rows at full precision, for a file; None where a reference or an error is missing.
 
     `window_error_…` and `seed_error_…` are standard errors of `log_ratio_…`, and `ratio_…` is e to the power of that.
     """
     found, called = [], names(rows)
     for row in rows:
         outcome = row.outcome
-        values: dict[str, Any] = {"run": row.run, "name": called[row.run]}
-        asked = ("title", "model", "method", "pruner", "pruner_sha256", "pattern", "seed")
-        values |= {name: getattr(outcome.made, name) for name in asked}
+        values: Record = {"run": row.run, "name": called[row.run]}
+        settings = ("title", "model", "method", "pruner", "pruner_sha256", "pattern", "seed")
+        values |= {name: getattr(outcome.made, name) for name in settings}
         values |= {"sparsity": outcome.sparsity, "model_sparsity": outcome.model_sparsity, "perplexity": row.perplexity}
         for role in ROLES:
-            values |= _claimed(role, row.against.get(role))
+            values |= _claim_columns(role, row.against.get(role))
         values |= {"evaluation": row.config.evaluation, "windows": len(outcome.measured.losses)}
         found.append(values | {"tokens": outcome.measured.tokens})
     return found
 
 
-def _claimed(role: Role, against: Against | None) -> dict[str, Any]:
-    """Return the columns of one reference."""
+def _claim_columns(role: Role, against: Against | None) -> Record:
+    """Return the columns about one reference."""
     columns = ("ratio", "log_ratio", "window_error", "seed_error", "seed_source", "verdict")
-    values = {f"{name}_{role}": getattr(against.claim, name) if against else None for name in columns}
-    return {f"reference_{role}": against.run or "dense" if against else None} | values
+    values: Record = {f"reference_{role}": (against.run or "dense") if against else None}
+    return values | {f"{name}_{role}": getattr(against.claim, name) if against else None for name in columns}
 
 
 def table(rows: list[Row]) -> str:
-    """Return rows as plain text; a ratio below 1 is better, its errors are those over windows and over seeds."""
+    """Return rows as plain text; a ratio below 1 is better, its errors are over windows and over seeds."""
     called = names(rows)
     wide = max(8, *(len(name) + 2 for name in called.values()))
     head = f"{'method':<{wide}}{'pattern':<9}{'sparsity':<11}{'perplexity':<12}{'× dense':<9}"
@@ -148,7 +151,7 @@ def table(rows: list[Row]) -> str:
 
 
 def reference_lines(rows: list[Row]) -> list[str]:
-    """Return which runs the ratios of rows refer to, a sentence a reference."""
+    """Return which runs the ratios refer to, one line per reference."""
     called = names(rows)
     found: dict[tuple[Role, str, str], list[str]] = {}
     for row in rows:

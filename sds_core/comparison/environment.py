@@ -1,4 +1,4 @@
-"""Where a run was computed, and how that differs from where another one was."""
+"""The environment in which a run was computed, and how it differs from another run's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ WORDS = {
 
 
 def environment(run: Run) -> Environment:
-    """Return where a run was computed, from its record.
+    """Return the environment of a run, from its record.
 
     Raises:
         SDSError: the record is broken or incomplete.

@@ -1,4 +1,4 @@
-"""Which configuration is best at a pattern, and whether that is sure."""
+"""Rank the configurations of a pattern, and say how certain the best is."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from sds_core.runs.names import called, name_of, pattern_of
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one configuration, one a seed."""
+    """The runs of one configuration, one per seed."""
 
     outcomes: tuple[Outcome, ...]
 
@@ -101,32 +101,32 @@ def claim_between(best: Group, other: Group, known: Sequence[Outcome]) -> Claim:
 
 
 def answer(ranking: Ranking, mark: Callable[[str], str] = str) -> list[str]:
-    """Return what a ranking says, a sentence an item.
+    """Return a ranking in sentences.
 
     Args:
         mark: applied to every name, to set it in bold.
     """
     titles = [mark(title) for title in _titles(ranking.groups)]
     best, *others = ranking.groups
-    said = []
+    sentences = []
     if others:
         first = words(ranking.claims[0], titles[0], titles[1])
         numbers = [format_perplexity(group.perplexity) for group in (best, others[0])]
-        said.append(f"At {ranking.pattern}: {first} Perplexity {numbers[0]} against {numbers[1]}.")
-    for verdict in (Verdict.BETTER, Verdict.UNSURE):
+        sentences.append(f"At {ranking.pattern}: {first} Perplexity {numbers[0]} against {numbers[1]}.")
+    for verdict in (Verdict.BETTER, Verdict.UNDECIDED):
         rest = [
             f"{title} ({short(found)})"
             for title, found in zip(titles[2:], ranking.claims[1:], strict=True)
             if found.verdict is verdict
         ]
         if rest:
-            said.append(f"Against {listed(rest)} it is {verdict}.")
+            sentences.append(f"Against {listed(rest)} it is {verdict}.")
     for one in ranking.repetitions:
         pair = [mark(f"{name_of(o.made)} · {o.run[-6:]}") for o in (one.later, one.first)]
-        said.append(words(one.claim, *pair))
+        sentences.append(words(one.claim, *pair))
     if not others and len(best.seeds) > 1:
-        said.append(f"{titles[0]} is one configuration: its seeds are not ranked against each other.")
-    return said
+        sentences.append(f"{titles[0]} is one configuration: its seeds are not ranked against each other.")
+    return sentences
 
 
 def _titles(groups: list[Group]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How far a calibration seed moves a ratio of perplexities, as measured by the study that ships with the product."""
+"""The spread of a ratio of perplexities over calibration seeds, from the study that ships with the product."""
 
 from typing import NamedTuple
 
@@ -38,14 +38,14 @@ class StudySpread(NamedTuple):
 
 
 def study_spread(config: RunConfig, reference: RunConfig | None) -> StudySpread | None:
-    """Return how far seeds move the log ratio of two configurations; None where the study says nothing.
+    """Return the spread over seeds of the log ratio of two configurations; None where the study does not cover them.
 
-    For a pair that the study did not run with three seeds it is the widest of those that it did.
+    A pair that the study did not run with three seeds gets the widest spread of those that it did.
 
     Args:
-        config, reference: what the two runs amount to; None stands for the dense model.
+        config, reference: the configurations; None for the dense model.
     """
-    if not all(_as_in_study(one) for one in (config, reference) if one):
+    if not all(_as_in_study(side) for side in (config, reference) if side):
         return None
     pair = _name(config), _name(reference) if reference else DENSE
     value = SPREAD.get(pair, SPREAD.get(pair[::-1]))

@@ -1,7 +1,7 @@
-"""Runs handed to Ray (an optional extra): one task a run, which starts the ordinary worker on the machine it gets.
+"""Run on a Ray cluster (an optional extra): one task per run, which starts the ordinary worker on its machine.
 
-Where a run is worked off is all that Ray decides. What happened stands in the run's folder, as always, so that folder
-and the models must lie where every machine sees them under the same path.
+Ray only chooses the machine. The record is in the run's folder, as always, so the folder of runs and the models must be
+at the same path on every machine.
 """
 
 import os
@@ -15,16 +15,16 @@ from sds_core.runs.run_folder import Run, open_run, root
 from sds_core.runs.worker import launch
 
 LOCAL = "local"
-"""The address of a cluster that is this machine alone, started for these runs and gone with this process."""
+"""The address of a cluster on this machine alone, started for these runs and stopped with this process."""
 STORE = 80 << 20
-"""Bytes of a local cluster's object store, about the least there can be: nothing but exit codes goes through it."""
-HANDED_ON = ("SDS_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE")
+"""Bytes of a local cluster's object store, about the minimum: nothing but exit codes goes through it."""
+FORWARDED = ("SDS_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE")
 """Environment variables that a remote worker needs, besides the places of the package and the runs."""
 
 
 @dataclass
 class Task:
-    """One run's task, followed as a worker's process is."""
+    """One run's task, followed like a worker process."""
 
     ray: Any
     run: Run
@@ -36,7 +36,7 @@ class Task:
         return self.wait() if self.code is not None or self.ray.wait([self.reference], timeout=0)[0] else None
 
     def wait(self) -> int:
-        """The worker's exit code; 1 where the task ended without one, which is told where workers tell their end."""
+        """Wait for the worker's exit code; 1 if the task ended without one (its error is in the run's `stderr.txt`)."""
         if self.code is None:
             try:
                 self.code = self.ray.get(self.reference)
@@ -48,15 +48,15 @@ class Task:
         return self.code
 
 
-def hand_over(ray: Any, runs: list[Run]) -> list[Task]:
-    """Give each run to Ray as a task of its own; they start as machines come free.
+def submit(ray: Any, runs: list[Run]) -> list[Task]:
+    """Submit each run to Ray as a task; tasks start as machines become free.
 
-    A run takes as many CPUs as the smallest machine has, or as its `threads` say, and a GPU where the cluster has any:
+    A run takes as many CPUs as the smallest machine has, or as its `threads` say, and a GPU if the cluster has any:
     two that share a device would only wait for each other at its lock.
 
     Args:
-        ray: as `connected` returns it.
-        runs: made already, none of them started.
+        ray: as `connect` returns it.
+        runs: created, not started.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     cores = int(min((machine["CPU"] for machine in machines), default=1))
@@ -73,8 +73,8 @@ def hand_over(ray: Any, runs: list[Run]) -> list[Task]:
     return tasks
 
 
-def connected(address: str) -> Any:
-    """Ray, connected to a cluster; it reports nothing to its makers, and a local one listens to this machine alone.
+def connect(address: str) -> Any:
+    """Connect to a cluster; usage statistics are off, and a local cluster listens on this machine alone.
 
     Args:
         address: `local`, or what `ray.init` takes: `auto`, HOST:PORT, ray://HOST:PORT.
@@ -89,9 +89,9 @@ def connected(address: str) -> Any:
         import ray
     except ImportError:
         raise SDSError("Ray is not installed", cure="run: pip install ray==2.60.0") from None
-    known = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-    surroundings = {"env_vars": known | {"PYTHONPATH": str(Path(__file__).parents[2]), "SDS_RUNS": str(root())}}
-    common: dict[str, Any] = {"runtime_env": surroundings, "log_to_driver": False, "logging_level": "error"}
+    known = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    environment = {"env_vars": known | {"PYTHONPATH": str(Path(__file__).parents[2]), "SDS_RUNS": str(root())}}
+    common: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "error"}
     try:
         if address == LOCAL:
             ray.init(include_dashboard=False, object_store_memory=STORE, **common)
@@ -105,6 +105,6 @@ def connected(address: str) -> Any:
 
 
 def _work(run_id: str) -> int:
-    """The task: an ordinary worker for one run, waited for; returns its exit code."""
+    """Run an ordinary worker for one run; return its exit code."""
     run = open_run(run_id)
     return 0 if run.cancel_requested else launch([run]).wait()

@@ -34,20 +34,20 @@ class Score:
     def above(self, other: "Score") -> tuple[float, float]:
         """Difference in accuracy to another model on the same questions, and its paired standard error."""
         assert self.task == other.task and len(self.right) == len(other.right)
-        return _mean_and_error([mine - its for mine, its in zip(self.right, other.right, strict=True)])
+        return _mean_and_error([a - b for a, b in zip(self.right, other.right, strict=True)])
 
 
 def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit: int | None) -> Iterator[Score]:
-    """Scores of the dense model and of every run, task by task; each run's are stored in its `zero-shot.json`.
+    """Score the dense model and every run, task by task; each run's scores are stored in its `zero-shot.json`.
 
     Args:
-        runs: finished runs of one and the same model, their weights kept.
+        runs: finished runs of one model, their weights kept.
         tasks: names of the harness's tasks.
-        task_folder: a folder with task files of one's own; they may contain Python code, which is run.
-        limit: at most so many questions a task.
+        task_folder: a folder with the user's task files; Python code in them is executed.
+        limit: maximum number of questions per task.
 
     Raises:
-        SDSError: the harness is not installed, a task or its data cannot be had, the runs' models differ.
+        SDSError: the harness is not installed, a task or its data cannot be loaded, or the runs' models differ.
     """
     if len({(run.config.model, run.config.dtype) for run in runs}) != 1:
         raise SDSError("these runs pruned different models, so no questions can be paired", cure="take them one by one")
@@ -62,9 +62,10 @@ def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit:
 
 
 def table(scores: list[Score]) -> str:
-    """A line a task and one for their mean: accuracy in per cent, and its distance to the dense model ± paired error.
+    """Return a line per task and one for their mean: accuracy in per cent, and its difference to the dense model's ±
+    paired error.
 
-    Every model after the second is also compared to the second, which is the base pruner's when it is named first.
+    Every model after the second is also compared to the second, which is the base pruner's if that is named first.
     """
     models = list(dict.fromkeys(score.model for score in scores))
     by_task = {score.task: {s.model: s for s in scores if s.task == score.task} for score in scores}
@@ -81,8 +82,8 @@ def table(scores: list[Score]) -> str:
 
 def _cell(score: Score, others: list[Score]) -> str:
     differences = [score.above(other) for other in others]
-    told = ", ".join(f"{100 * mean:+.2f} ± {100 * error:.2f}" for mean, error in differences)
-    return f"{100 * score.accuracy:.2f}" + (f" ({told})" if told else "")
+    compared = ", ".join(f"{100 * mean:+.2f} ± {100 * error:.2f}" for mean, error in differences)
+    return f"{100 * score.accuracy:.2f}" + (f" ({compared})" if compared else "")
 
 
 def _mean_and_error(values: list[float]) -> tuple[float, float]:
@@ -91,7 +92,7 @@ def _mean_and_error(values: list[float]) -> tuple[float, float]:
 
 
 class _Harness:
-    """The library behind this file, which is only there when the extra is installed."""
+    """The LM Evaluation Harness, imported on use: it is an optional extra."""
 
     def __init__(self, task_folder: str | None):
         try:
@@ -107,7 +108,7 @@ class _Harness:
         self._tasks = TaskManager(include_path=task_folder, include_defaults=True)
 
     def ask(self, loaded: LoadedModel, name: str, device: str, tasks: list[str], limit: int | None) -> Iterator[Score]:
-        """One model's answers to all tasks."""
+        """Yield one model's scores on all tasks."""
         if unknown := sorted(set(tasks) - set(self._tasks.all_tasks)):
             raise SDSError("unknown task", got=", ".join(unknown), cure="see: python -m lm_eval ls tasks")
         where = pick_device(device)
@@ -117,9 +118,9 @@ class _Harness:
             found: dict[str, Any] = self._evaluate(
                 model, tasks=list(tasks), num_fewshot=0, limit=limit, bootstrap_iters=0, task_manager=self._tasks
             )
-        except (OSError, ValueError) as error:  # how `datasets` reports that data cannot be had
+        except (OSError, ValueError) as error:  # how `datasets` reports unavailable data
             raise SDSError(
-                f"the data of {', '.join(tasks)} cannot be had: {first_line(error)}",
+                f"the data of {', '.join(tasks)} cannot be loaded: {first_line(error)}",
                 cure="check the network, or name a folder with tasks of your own: --task-folder",
             ) from error
         for task in tasks:

@@ -1,1 +1,1 @@
-"""Pictures as plain Plotly dicts."""
+"""Figures as plain Plotly dicts."""

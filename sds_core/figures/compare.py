@@ -25,7 +25,7 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
     data, ends = [], []
     for i, (sweep, name) in enumerate(zip(sweeps, names, strict=True)):
         around = [Comparison(math.log(row.perplexity), row.against["dense"].claim.window_error) for row in sweep]
-        ends += [end for one in around for end in one.interval]
+        ends += [end for comparison in around for end in comparison.interval]
         curve = {"x": [ratio(row) for row in sweep], "name": plotly(name)} | _look(i)
         data.append(curve | _with_bars("y", around) | {"hovertemplate": "%{x:g} % pruned: perplexity %{y:.2f}"})
     dense = sweeps[0][0].outcome.dense.value
@@ -49,7 +49,7 @@ def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:
 
 
 def ratio(row: Row) -> float:
-    """Share of the weights that an unstructured pattern prunes, in per cent."""
+    """Return the share of weights that an unstructured pattern prunes, in per cent."""
     pattern = row.config.parsed_pattern()
     assert isinstance(pattern, Unstructured)
     return float(100 * pattern.ratio)
@@ -72,16 +72,16 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _look(i: int) -> dict[str, Any]:
-    """The i-th curve: told apart by colour, dash and symbol, each of which is enough."""
+    """Return the style of the i-th curve, identified by colour, by dash and by symbol."""
     colour, dash, symbol = (kinds[i % len(kinds)] for kinds in (style.RUN_COLOURS, DASHES, SYMBOLS))
     line = {"color": colour, "dash": dash, "width": 2.5}
     return {"type": "scatter", "mode": "lines+markers", "line": line, "marker": {"symbol": symbol, "size": 10}}
 
 
 def _with_bars(axis: str, ratios: Sequence[Comparison]) -> dict[str, Any]:
-    """Ratios along an axis, with bars from the lower to the upper end of their intervals."""
-    middles = [one.ratio for one in ratios]
-    reach = [one.interval for one in ratios]
+    """Return ratios along an axis, with error bars that span their intervals."""
+    middles = [comparison.ratio for comparison in ratios]
+    reach = [comparison.interval for comparison in ratios]
     bars = {
         "type": "data",
         "symmetric": False,

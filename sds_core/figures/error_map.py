@@ -9,16 +9,16 @@ from sds_core.figures import style
 from sds_core.figures.style import Figure
 
 FEW = 12
-"""Up to this many blocks, a map numbers every block; a single map also has room for a number in every cell."""
+"""Up to this many blocks, a map numbers every block and has room for a number in every cell."""
 _EXPERT = re.compile(r"\.\d+\.")
 """An expert's number inside a label."""
 
 
 def error_map(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Figure:
-    """Output error of every layer, blocks downwards, linears across; one cell may be framed.
+    """Draw the output error of every layer, blocks downwards, linears across; one cell may be framed.
 
-    The experts of a block share a cell for each projection: it shows their mean, and their range when hovered over.
-    Plotly reports clicks on points only, so every cell holds an invisible one, which also answers when hovered over.
+    The experts of a block share a cell for each projection: it shows their mean, and on hovering their range. Plotly
+    reports clicks on points only, so every cell holds an invisible one, which also shows the tooltip.
 
     Args:
         losses: columns `block`, `linear`, `loss`.
@@ -74,7 +74,7 @@ def _cells(values: list[list[float | None]], blocks: list[int], linears: list[st
 
 
 def _block_axis(blocks: list[int]) -> dict[str, Any]:
-    """Blocks downwards; a range of its own, for markers would widen it beyond the cells."""
+    """Return the axis of blocks, downwards; its range is explicit, since markers would widen it beyond the cells."""
     axis = {"type": "category", "range": [len(blocks) - 0.5, -0.5], "dtick": 1 if len(blocks) <= FEW else 5}
     return style.titled("block") | axis | {"showgrid": False}
 

@@ -1,6 +1,6 @@
-"""Escapes text from elsewhere (titles, paths, names of layers) for HTML, Plotly and Streamlit's Markdown.
+"""Escape untrusted text (titles, paths, names of layers) for HTML, Plotly and Streamlit's Markdown.
 
-The only place that does so. It lies below the reports, for axis labels need it too.
+The only place that does so; it is below the reports, since axis labels need it too.
 """
 
 import html as standard

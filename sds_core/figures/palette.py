@@ -31,7 +31,7 @@ class Palette:
     others: tuple[Shade, ...]
 
     def named(self) -> dict[str, Shade]:
-        """Return every colour by the name under which a picture asks for it."""
+        """Return every colour by the name that pictures use."""
         return {
             **self.stages,
             **self.runs,

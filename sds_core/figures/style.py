@@ -12,7 +12,7 @@ STAGE_COLOURS = {stage: light for stage, (light, _) in palette().stages.items()}
 """The palette's colours for a light page, which a dark one shows too: Plotly does not know the page's theme."""
 RUN_COLOURS = [light for light, _ in palette().others]
 QUIET = "#868B94"
-"""For what stands back: reference lines, numbers of pruned weights, differences that may be chance."""
+"""For the background: reference lines, numbers of pruned weights, differences that may be chance."""
 LOST, RETURNED = STAGE_COLOURS["sparse"], STAGE_COLOURS["redense"]
 """A weight that a later mask drops, and one that it brings back."""
 MARK = ("#111111", "#FFB000")
@@ -46,15 +46,15 @@ TEMPLATE: dict[str, Any] = {
 
 
 def figure(data: list[dict[str, Any]], /, **layout: Any) -> Figure:
-    """A figure on the template; `layout` states what is its own. Its height is fixed: a page must not jump."""
+    """Return a figure on the template, with its own `layout`; the height is fixed, so that pages do not jump."""
     assert "height" in layout
     return {"data": data, "layout": {"template": TEMPLATE, **layout}}
 
 
 def explicit(drawn: Figure) -> Figure:
-    """The same figure with what its template says written into its layout.
+    """Return the figure with its template written into its layout.
 
-    Streamlit lays its theme over a figure's template, letter sizes and margins included, but not over its layout.
+    Streamlit's theme overrides a figure's template, letter sizes and margins included, but not its layout.
     """
     template, layout = drawn["layout"]["template"]["layout"], dict(drawn["layout"])
     for name in {*template, *layout}:
@@ -67,13 +67,13 @@ def explicit(drawn: Figure) -> Figure:
 
 
 def _over(default: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A dict that overrides another, level by level."""
+    """Merge nested dicts; `own` overrides `default`."""
     both = {name: _over(default[name], own[name]) for name in default if isinstance(own.get(name), dict)}
     return default | own | both
 
 
 def per_cent(share: float, digits: int = 1) -> str:
-    """A share in per cent; one that is not zero never reads as zero."""
+    """Format a share in per cent; a non-zero share never reads as zero."""
     least = 10.0**-digits
     if 0 < 100 * share < least / 2:
         return f"<{least:.{digits}f}\N{NO-BREAK SPACE}%"
@@ -81,7 +81,7 @@ def per_cent(share: float, digits: int = 1) -> str:
 
 
 def see_through(colour: str, opacity: float) -> str:
-    """A colour of the palette in CSS, with an opacity."""
+    """Return a colour of the palette in CSS, with an opacity."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, {opacity:.2f})"
 
@@ -98,6 +98,6 @@ def marked(x0: float, x1: float, y0: float, y1: float) -> list[dict[str, Any]]:
 
 
 def short_names(labels: list[str]) -> list[str]:
-    """The last word of each dotted label where that tells them apart, else all of it; escaped for an axis."""
+    """Return the last part of each dotted label if these differ, else the whole labels; escaped for an axis."""
     last = [label.rpartition(".")[2] for label in labels]
     return [plotly(label) for label in (last if len(set(last)) == len(labels) else labels)]

@@ -1,8 +1,8 @@
-"""How models read and go on with a text, as HTML that holds nothing of the text unescaped.
+"""Render how models read and continue a text, as HTML in which all text is escaped.
 
 Blue where a model expected a token more than the dense model did, orange where less; grey, for the dense model itself,
-where it did not expect it. The colours are see-through, so that they serve light and dark pages, and the numbers that
-they stand for appear where one points at a token.
+where it did not expect it. The colours are translucent, so that they suit light and dark pages, and tooltips give the
+numbers behind them.
 """
 
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ LESS, MORE = style.STAGE_COLOURS["sparse"], style.STAGE_COLOURS["redense"]
 UNEXPECTED = style.STAGE_COLOURS["dense"]
 SHOWN = (-FULL, -FULL / 2, 0.0, FULL / 2, FULL)
 """Differences that the legend shows."""
-FIRST = "the first token: nothing comes before it to expect it from"
+FIRST = "the first token: there is no context to predict it from"
 BOX = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6"
 
 
 def beside(result: TextResult, number: int, sampled: bool = False) -> str:
-    """Return a card for every model: how it reads one prompt, its tokens in colour, and how it continues it.
+    """Return a card for every model: the prompt with its tokens coloured, and the model's continuation.
 
     Args:
         result: of a query.
         number: of the prompt, from 0.
-        sampled: whether the sampled continuation is shown instead of the greedy one, which is faded as far as it is
-            the dense model's text too.
+        sampled: whether to show the sampled continuation instead of the greedy one, which is faded as far as it agrees
+            with the dense model's.
     """
     pieces = result.pieces[number]
     (name, dense), *others = _prompts(result, number)
-    cards = [_card(name, f"{dense.mean:.2f} nats a token", _surprises(pieces, name, dense), *_goes_on(dense, sampled))]
+    cards = [_card(name, f"{dense.mean:.2f} nats a token", _surprises(pieces, name, dense), *_next(dense, sampled))]
     for name, reading in others:
         note = f"{reading.mean:.2f} nats a token, {reading.mean - dense.mean:+.2f}"
         read = _differences(pieces, name, reading, dense)
-        cards.append(_card(name, note, read, *_goes_on(reading, sampled, dense)))
+        cards.append(_card(name, note, read, *_next(reading, sampled, dense)))
     return _grid(cards)
 
 
 def _prompts(result: TextResult, number: int) -> list[tuple[str, PromptReading]]:
-    """Every model's name and what it made of one prompt, the dense model's first."""
+    """Return every model's name and reading of one prompt, the dense model's first."""
     return [(reading.name, reading.prompts[number]) for reading in result.readings]
 
 
@@ -69,14 +69,14 @@ def _surprises(pieces: Sequence[str], name: str, dense: PromptReading) -> str:
 def _differences(pieces: Sequence[str], name: str, reading: PromptReading, dense: PromptReading) -> str:
     tokens = [_token(pieces[0], FIRST)] if pieces else []
     above = reading.above(dense)
-    for piece, loss, its, more in zip(pieces[1:], reading.losses, dense.losses, above, strict=True):
-        told = f"{loss:.2f} nats, {more:+.2f} against the dense model’s {its:.2f}"
-        tokens.append(_token(piece, told, *_shade(more)))
+    for piece, loss, base, more in zip(pieces[1:], reading.losses, dense.losses, above, strict=True):
+        tooltip = f"{loss:.2f} nats, {more:+.2f} against the dense model’s {base:.2f}"
+        tokens.append(_token(piece, tooltip, *_shade(more)))
     return _text(tokens, name)
 
 
-def _goes_on(reading: PromptReading, sampled: bool, dense: PromptReading | None = None) -> tuple[str, str]:
-    """Return what is said of a continuation, and the continuation."""
+def _next(reading: PromptReading, sampled: bool, dense: PromptReading | None = None) -> tuple[str, str]:
+    """Return a note on a continuation, and the continuation."""
     if sampled:
         drawn = reading.sampled or ()
         return f"draws {_counted(drawn)}", _continuation(drawn, 0)
@@ -99,14 +99,14 @@ def _shade(above: float) -> tuple[str, float]:
     return LESS if above > 0 else MORE, STRONGEST * min(abs(above) / FULL, 1.0)
 
 
-def _token(piece: str, told: str, colour: str = UNEXPECTED, opacity: float = 0.0) -> str:
-    """One token; what the eye would not see of it gets a sign: line breaks, tabs, and parts of a character."""
+def _token(piece: str, tooltip: str, colour: str = UNEXPECTED, opacity: float = 0.0) -> str:
+    """Render one token, with visible signs for line breaks, tabs, and parts of a character."""
     shown = html(piece).replace("\n", "↵\n").replace("\t", "⇥\t") or "·"
-    return _mark(shown, colour, opacity, f"{piece!r}: {told}")
+    return _mark(shown, colour, opacity, f"{piece!r}: {tooltip}")
 
 
 def _mark(shown: str, colour: str, opacity: float, title: str = "") -> str:
-    """Something on a background; isolated, so that a sign that turns the writing direction ends with its token."""
+    """Render text on a background; isolated, so that a change of writing direction ends with its token."""
     look = f"background: {style.see_through(colour, opacity)}; unicode-bidi: isolate"
     return f'<span title="{html(title)}" style="{look}">{shown}</span>'
 
@@ -117,7 +117,7 @@ def _text(tokens: list[str], name: str) -> str:
 
 
 def _card(name: str, note: str, read: str, follows: str, written: str) -> str:
-    """A model's card; its five parts stand in line with those of the cards beside it."""
+    """Render a model's card; its five parts align with those of the cards beside it."""
     quiet = '<div style="opacity: 0.75">{}</div>'.format
     head = f'<div style="font-weight: 600; font-size: 15px">{html(name)}</div>{quiet(html(note))}'
     look = "border-top: 2px solid rgba(128, 128, 128, 0.35); padding-top: 6px; display: grid; row-gap: 4px"
@@ -127,6 +127,6 @@ def _card(name: str, note: str, read: str, follows: str, written: str) -> str:
 
 
 def _grid(cards: list[str]) -> str:
-    """Cards beside each other, as many in a row as the page has room for."""
+    """Arrange cards in rows, as many in each as the page has room for."""
     look = "display: grid; gap: 4px 16px; grid-template-columns: repeat(auto-fit, minmax(9.6rem, 1fr)); font-size: 14px"
     return f'<div style="{look}">{"".join(cards)}</div>'

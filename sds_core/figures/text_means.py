@@ -9,7 +9,7 @@ from sds_core.pruning.titles import TITLES
 from sds_core.texts.query import TextReading, TextResult, compare_readings
 
 REACH = 2
-"""Standard errors that a bar spans on each side, as the judgement asks for."""
+"""Standard errors that a bar spans on each side, those of the judgement."""
 ROW = "display: grid; grid-template-columns: minmax(0, 10rem) minmax(0, 1fr) 6.5rem; gap: 0.6rem; align-items: center"
 LINE = "position: absolute; top: 0; bottom: 0; width: 0; border-left: 2px dotted currentColor; opacity: 0.6"
 NAME = "overflow: hidden; text-overflow: ellipsis; white-space: nowrap"
@@ -40,12 +40,12 @@ def means(result: TextResult) -> str:
         marks = f'<div style="{LINE}; left: {at(0):.1f}%"></div>'
         marks += _bar(left, right, colour) if error else ""
         marks += _dot(middle, colour)
-        told = f"{paired.log_ratio:+.2f}".replace("-", "−")
-        told += f" ± {error:.2f}" if error else ""
+        number = f"{paired.log_ratio:+.2f}".replace("-", "−")
+        number += f" ± {error:.2f}" if error else ""
         rows.append(
             f'<div style="{ROW}"><div title="{html(reading.name)}" style="{NAME}; font-weight: 600">'
             f'{html(reading.name)}</div><div style="position: relative; height: 24px">{marks}</div>'
-            f"<div>{told}</div></div>"
+            f"<div>{number}</div></div>"
         )
     over = f" ± standard error over {len(result.prompts)} prompts; bar: {REACH} of it" if any(errors) else ""
     legend = f"nats a token above dense ({dense.mean:.2f}){over}"

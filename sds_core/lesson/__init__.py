@@ -1,1 +1,1 @@
-"""The Walk: eight questions from why one prunes to whether it is really better, answered by the finished examples."""
+"""The Walk: eight questions, from why to prune to what is really better, answered by the finished examples."""

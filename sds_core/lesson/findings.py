@@ -1,4 +1,4 @@
-"""The answers to the questions of the Walk: the number or option that is right, a sentence with it, and a picture.
+"""Answer the questions of the Walk: the right number or option, a sentence with it, and a picture.
 
 Nothing is known in advance: every number is read from the runs, so other examples give other answers.
 """
@@ -25,7 +25,7 @@ class Finding:
     said: str
     """The answer in a sentence, with its number."""
     details: str
-    """How it was measured, and what belongs to it: for the hand-out."""
+    """How it was measured, and related numbers: for the hand-out."""
     picture: Bars | Distribution | MaskCorner
     value: float | None = None
     """Where a number was asked for: a share in per cent, or a perplexity."""
@@ -52,7 +52,7 @@ def removed(found: Evidence) -> Finding:
     right = (1, 2, 0)[between(share, 0.01, 0.4)]
     shape = ("A bell, half as high", "A bell with a straight gap", "Two humps with slanting sides")[right]
     return Finding(
-        f"{shape}: {per_cent(share, 0)} of what went was from the larger half.",
+        f"{shape}: {per_cent(share, 0)} of the pruned weights were from the larger half.",
         f"Counted in one layer, {picture.layer}.",
         Distribution(picture.layer, picture.dense, picture.after, picture.zeros, sketches(picture.dense)),
         right=right,
@@ -80,7 +80,7 @@ def repair(found: Evidence) -> Finding:
     wanda, sparsegpt = found.rows("base-wanda", "base-sparsegpt")
     gain = found.claim(sparsegpt, wanda)
     side = "lower" if gain.log_ratio < 0 else "higher"
-    how = "with as many zeros" if gain.verdict in (Verdict.BETTER, Verdict.WORSE) else "but not surely so"
+    how = "with as many zeros" if gain.verdict in (Verdict.BETTER, Verdict.WORSE) else "but not clearly so"
     return Finding(
         f"{format_perplexity(sparsegpt.perplexity)}: {side}, {how}.",
         f"That is {times(gain)} times Wanda’s {format_perplexity(wanda.perplexity)}.",
@@ -107,7 +107,7 @@ def dual(found: Evidence) -> Finding:
     first = found.share("sds-admm-wanda", "mask_changed", "pruned", 1)
     last = found.stage("sds-admm-wanda", "final")
     return Finding(
-        f"{per_cent(changed)} of the mask is new in the end.",
+        f"{per_cent(changed)} of the final mask is new.",
         f"While the memory was empty, in round 1, it was {per_cent(first)}.",
         corner(name_of_layer(found.layer("sds-admm-wanda")), last["crop"], int(last["columns"])),
         value=100 * changed,
@@ -129,23 +129,23 @@ def last_round(found: Evidence) -> Finding:
 
 
 def best(found: Evidence) -> Finding:
-    """Find the example with the lowest perplexity, and whether that is sure."""
+    """Find the example with the lowest perplexity, and whether it is clearly the best."""
     rows = found.rows(*RUNS)
     first, second, *_ = sorted(rows, key=lambda row: row.perplexity)
     names = {row.run: NAMES[name] for row, name in zip(rows, RUNS, strict=True)}
     ahead = found.claim(first, second)
-    sure = ahead.verdict is Verdict.BETTER
+    clear = ahead.verdict is Verdict.BETTER
     versus = ""
     if base := first.against.get("base"):
         versus = f" Compared with the pruner that it starts from, its perplexity is {times(base.claim)} times as high."
     lowest = f"{names[first.run]}: {format_perplexity(first.perplexity)}."
     return Finding(
-        lowest if sure else "The best two are too close to call.",
-        f"{'' if sure else f'The lowest is {lowest} '}The dense model’s is "
+        lowest if clear else "The best two are too close to call.",
+        f"{'' if clear else f'The lowest is {lowest} '}The dense model’s is "
         f"{format_perplexity(first.outcome.dense.value)}; the next, of {names[second.run]}, is "
         f"{format_perplexity(second.perplexity)}. {words(ahead, names[first.run], names[second.run])}{versus}",
         Bars((), tuple(map(bar, rows))),
-        right=rows.index(first) if sure else len(rows),
+        right=rows.index(first) if clear else len(rows),
     )
 
 
@@ -168,9 +168,9 @@ def dense_bar(row: Row) -> Bar:
     return Bar("dense", "dense", "no zeros", row.outcome.dense.value)
 
 
-def times(one: Claim) -> str:
+def times(claim: Claim) -> str:
     """Return a ratio of perplexities with its standard error from windows and seeds together."""
-    return format_ratio(one.log_ratio, one.error).replace("± ", "±\N{NO-BREAK SPACE}")
+    return format_ratio(claim.log_ratio, claim.error).replace("± ", "±\N{NO-BREAK SPACE}")
 
 
 def between(value: float, *edges: float) -> int:

@@ -1,7 +1,6 @@
 """The Layer lab: the rounds of the dense phase on one layer, with what the next prune would cost after each."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -74,13 +73,13 @@ def rounds(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSAdmm, d
         return _state(layer, first, value)
 
     path = admm_rounds if dual else proximal_rounds
-    options: dict[str, Any] = {"rounds": method.rounds, "rho": method.rho, "rho_growth": method.rho_growth}
+    steps = path(fit, first.weight, pattern, rounds=method.rounds, rho=method.rho, rho_growth=method.rho_growth)
     removed = ~first.mask & (layer.seen.weight != 0)
     found = []
-    for one in path(fit, first.weight, pattern, **options):
-        again = pruner.solve(LayerProblem(one.dense, fit.gram), pattern)
-        returned = (one.dense[removed] / layer.seen.weight[removed]).abs().median()
-        found.append(Round(one.number, state(one.dense), state(again), float(returned)))
+    for step in steps:
+        again = pruner.solve(LayerProblem(step.dense, fit.gram), pattern)
+        returned = (step.dense[removed] / layer.seen.weight[removed]).abs().median()
+        found.append(Round(step.number, state(step.dense), state(again), float(returned)))
     return Course(
         dense=state(layer.seen.weight),
         first=state(first),

@@ -12,7 +12,7 @@ from sds_core.pruning.bins import CORNER
 ROWS = 24
 """Rows of the mask that are shown, of all recorded columns: few enough to see each from the back of a room."""
 ROOM = 1.4
-"""Of the highest perplexity, the end of the axis: its number stands beside the bar."""
+"""The axis ends at this multiple of the highest perplexity: numbers stand beside their bars."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Perplexities on one axis: those that are told, and those that are asked for."""
+    """Perplexities on one axis: those that are given, and those to predict."""
 
     known: tuple[Bar, ...]
     asked: tuple[Bar, ...]
@@ -46,14 +46,14 @@ class Bars:
 
 @dataclass(frozen=True)
 class Distribution:
-    """One layer's weights, dense and, where something was done to it, after that."""
+    """One layer's weights: dense, and after a step where there is one."""
 
     layer: str
     dense: list[float]
     """As `curves.curve` gives it."""
     after: list[float] | None = None
     zeros: float = 0.0
-    """Share of its weights in the end."""
+    """Share of zeros after that step."""
     sketches: tuple[list[float], ...] = ()
     """The shapes to choose from before `after` is shown."""
 
@@ -98,8 +98,8 @@ def sketches(dense: Sequence[float]) -> tuple[list[float], ...]:
     by_size = sorted(zip(sizes, dense, strict=True))
     below, half = 0.0, sum(dense) / 2
     median = next(size for size, value in by_size if (below := below + value) >= half)
-    stay = (lambda x: 0.5, lambda x: float(x > median), lambda x: x * x / (x * x + median * median))
-    return tuple([value * keep(x) for x, value in zip(sizes, dense, strict=True)] for keep in stay)
+    kept = (lambda x: 0.5, lambda x: float(x > median), lambda x: x * x / (x * x + median * median))
+    return tuple([value * share(x) for x, value in zip(sizes, dense, strict=True)] for share in kept)
 
 
 def corner(layer: str, crop: Sequence[int], columns: int) -> MaskCorner:

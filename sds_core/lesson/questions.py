@@ -93,7 +93,7 @@ STEPS = (
         "Which weights go?",
         "Pattern 2:4: of every four neighbouring weights, two become zero. The pruner Wanda keeps the two with the "
         "highest score, their size times the strength of their input.",
-        "What will the weights that stay look like?",
+        "What will the kept weights look like?",
         Choice(
             (
                 ("A bell, half as high", "weights of every size go"),
@@ -174,7 +174,7 @@ STEPS = (
         "Now repeat this in rounds: fill in, prune, fill in, prune. But keep a memory: add up what every prune "
         "removes, and add that to the weights before the next prune chooses. This is ADMM; its name for the memory is "
         "the dual variable.",
-        "How much of the mask is new in the end?",
+        "How much of the final mask is new?",
         Share((1, 10, 30), 40, "of the mask", "each square a weight; a line every four"),
         ("sds-admm-wanda",),
         findings.dual,
@@ -197,8 +197,8 @@ STEPS = (
         Share((8, 25, 50), 80, "of all weights", "filled in, before the last prune", near=True),
         ("sds-admm-wanda",),
         findings.last_round,
-        "Round by round the weights are pulled harder towards what the prune would keep, so in the end those that must "
-        "go are nearly zero already, and pruning them costs almost nothing.",
+        "Round by round the weights are pulled harder towards what the prune would keep, so those that must go are "
+        "nearly zero by then, and pruning them costs almost nothing.",
         ("re-dense", "round", "near zero", "prune energy"),
         Notes(
             6,

@@ -1,6 +1,6 @@
-"""A finished run as one HTML file that needs nothing else: pictures, tables, and all it takes to repeat and cite it.
+"""Report a finished run as one self-contained HTML file: figures, tables, and all it takes to repeat and cite it.
 
-Beside it lie its numbers: the statistics of every layer as CSV, the whole record as JSON.
+Its numbers go into files beside it: the statistics of every layer as CSV, the whole record as JSON.
 """
 
 import json
@@ -77,8 +77,8 @@ def report(run: Run, file: str) -> list[Path]:
     if page.suffix.lower() != ".html":
         raise SDSError("a report is one HTML file", got=file, allowed="a name that ends in .html")
     paths = [page, page.with_suffix(".csv"), page.with_suffix(".json")]
-    if there := [path.name for path in paths if path.exists()]:
-        raise SDSError(f"{' and '.join(there)} in {page.parent} would be overwritten", cure="choose another name")
+    if existing := [path.name for path in paths if path.exists()]:
+        raise SDSError(f"{' and '.join(existing)} in {page.parent} would be overwritten", cure="choose another name")
     texts = rendered(run)
     make_folder(page.parent)
     require_space(page.parent, SPACE)
@@ -86,14 +86,14 @@ def report(run: Run, file: str) -> list[Path]:
         for path, text in zip(paths, texts.values(), strict=True):
             write_text(path, text)
     except SDSError:
-        for path in paths:  # none of them was there: a part of the report would block the next try
+        for path in paths:  # all are new; a partial report would block the next attempt
             path.unlink(missing_ok=True)
         raise
     return paths
 
 
 def _csv(layers: pd.DataFrame) -> str:
-    """Statistics of every layer and stage; what is a list, such as the histograms' counts, is in the JSON."""
+    """Return the statistics of every layer and stage; lists, such as a histogram's counts, are in the JSON only."""
     return layers.drop(columns=["counts", "joint", "crop"], errors="ignore").to_csv(index=False)
 
 
@@ -133,8 +133,8 @@ def _page(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame)
         _perplexities(result),
         *_compared(run),
         *(_figure(number, caption) for number, (_, caption) in enumerate(drawn)),
-        *_left_as_they_are(excluded_layers(result.excluded)),
-        "<h2>What was asked for</h2>",
+        *_excluded(excluded_layers(result.excluded)),
+        "<h2>Configuration</h2>",
         _pairs((name.replace("_", " "), value) for name, value in config.to_dict().items() if value not in ("", None)),
         "<h2>Texts and files</h2>",
         _pairs(_identity(result, model)),
@@ -172,14 +172,15 @@ def _perplexities(result: RunResult) -> str:
 
 
 def _compared(run: Run) -> list[str]:
-    """The claims about the run against its base pruner and its control, where these have been run."""
+    """Return the claims about the run against its base pruner and its control, where these have been run."""
     name = name_of(run.config)
-    found = [words(one.claim, name, one.name) for role, one in claims_about(run).items() if role != "dense"]
+    claims = claims_about(run)
+    found = [words(against.claim, name, against.name) for role, against in claims.items() if role != "dense"]
     return ["<h2>Compared</h2>", *(f"<p>{html(sentence)}</p>" for sentence in found)] if found else []
 
 
 def _pictures(layers: pd.DataFrame) -> list[tuple[Figure, str]]:
-    """The map of all layers, and the weights of the one that lost most, with their captions."""
+    """Return the map of all layers, and the weights of the one with the largest error, with their captions."""
     if layers.empty:
         return []
     stage = next((s for s in ("final", "sparse", "redense") if (layers["stage"] == s).any()), "dense")
@@ -202,12 +203,12 @@ def _pictures(layers: pd.DataFrame) -> list[tuple[Figure, str]]:
     ]
 
 
-def _left_as_they_are(found: list[ExcludedLayers]) -> list[str]:
+def _excluded(found: list[ExcludedLayers]) -> list[str]:
     """The layers that are not pruned, by reason."""
     if not found:
         return []
-    rows = [[one.reason, one.count, ", ".join(one.names)] for one in found]
-    return ["<h2>Layers left as they are</h2>", _table(["why", "layers", "names"], rows)]
+    rows = [[layers.reason, layers.count, ", ".join(layers.names)] for layers in found]
+    return ["<h2>Excluded layers</h2>", _table(["why", "layers", "names"], rows)]
 
 
 def _identity(result: RunResult, model: ModelLoaded) -> Iterable[tuple[str, Any]]:

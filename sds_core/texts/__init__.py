@@ -1,1 +1,1 @@
-"""Prompts through a dense model and what finished runs made of it: how each reads them and goes on."""
+"""Run prompts through a dense model and the models of finished runs: token losses and continuations."""

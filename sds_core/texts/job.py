@@ -1,8 +1,8 @@
-"""Texts through a model and through what finished runs made of it: what each expects, and how each goes on.
+"""Run a text query: token losses and continuations by a dense model and by the models of finished runs.
 
-The query has a folder of its own in the user's cache, named after everything that the result depends on: who asks
-the same again finds the result, or the process that is at work on it. Beside a workplace's files there is
-query.json          what was asked
+A query has its own folder in the user's cache, named after a digest of everything that the result depends on: the same
+query finds its result, or the process that computes it. Besides the files of a `JobFolder` there is `query.json`, the
+query itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DENSE = "dense"
 
 
 def askable() -> list[Run]:
-    """All finished runs whose weights are here, the oldest first; a broken one is reported elsewhere."""
+    """Return the finished runs whose weights are kept, oldest first; broken runs are reported elsewhere."""
     found = []
     for run in reversed(list(every_run())):
         try:
@@ -61,23 +61,22 @@ class TextJob(JobFolder):
 
     @classmethod
     def of(cls, query: TextQuery) -> TextJob:
-        """The folder of a query, there or not.
+        """Return the folder of a query, whether it exists or not.
 
         Raises:
-            SDSError: a run is not there, is not finished, has no weights, or pruned another model or skipped other
+            SDSError: a run does not exist, is not finished, has no weights, or pruned another model or excluded other
                 layers than the first one.
         """
         runs = [open_run(run) for run in query.runs]
-        weights = sorted((run.id, _weights(run)) for run in runs)  # in whatever order they are named
+        weights = sorted((run.id, _weights(run)) for run in runs)  # in any order
         models = [_model(run) for run in runs]
         for run, model in zip(runs, models, strict=True):
             if model != models[0]:
                 _refuse(f"run {run.id} pruned another model than run {runs[0].id}")
-            if (
-                run.config.exclude != runs[0].config.exclude
-            ):  # what the one pruned would stay behind where the other skipped
-                _refuse(f"run {run.id} skipped other layers than run {runs[0].id}")
-        whole = (
+            # Weights of a layer that only one of them prunes would stay in the model of the other.
+            if run.config.exclude != runs[0].config.exclude:
+                _refuse(f"run {run.id} excluded other layers than run {runs[0].id}")
+        identity = (
             *code_identity(runs[0].model().families),
             machine(),
             sorted({run.config.device for run in runs}),
@@ -88,7 +87,7 @@ class TextJob(JobFolder):
             models[0],
             weights,
         )
-        return cls(_folder(hashlib.sha256(repr(whole).encode()).hexdigest()[:24]))
+        return cls(_folder(hashlib.sha256(repr(identity).encode()).hexdigest()[:24]))
 
     def result(self) -> TextResult | None:
         """Return the result, or None while there is none.
@@ -104,7 +103,7 @@ class TextJob(JobFolder):
             raise SDSError(f"the result in {self.folder} is broken: {error}", cure="delete that folder") from error
 
     def launch(self, query: TextQuery) -> None:
-        """Start a process that answers the query, unless one is at work on it or it is answered already.
+        """Start a process that answers the query, unless one is running or the result exists.
 
         Raises:
             SDSError: the disk is full.
@@ -124,7 +123,7 @@ class TextJob(JobFolder):
 
 
 def _refuse(why: str) -> NoReturn:
-    raise SDSError(why, cure="ask them one after the other")
+    raise SDSError(why, cure="query them one at a time")
 
 
 def _folder(key: str) -> Path:
@@ -132,7 +131,7 @@ def _folder(key: str) -> Path:
 
 
 def _weights(run: Run) -> str:
-    """Digest of the weights that a run left.
+    """Return the digest of a run's last weights.
 
     Raises:
         SDSError: it is not finished, or they are gone.
@@ -144,13 +143,13 @@ def _weights(run: Run) -> str:
 
 
 def _model(run: Run) -> tuple[str, list[tuple[str, str]]]:
-    """Precision and files of the model that a run pruned."""
+    """Return precision and files of the model that a run pruned."""
     loaded = run.model()
     return loaded.dtype, sorted(loaded.sha256.items())
 
 
 def work(name: str, descriptor: int) -> int:
-    """Answer the query in the folder of this name; returns the exit code of the process that does it.
+    """Answer the query in the named folder; return the exit code.
 
     `descriptor` is the folder's inherited lock; it stays open until this process ends.
     """
@@ -158,13 +157,13 @@ def work(name: str, descriptor: int) -> int:
     assert job.id == name
     os.set_inheritable(descriptor, False)
     launched = lock.owner(job.lock_path)
-    came = launched.since if launched else time.time()
+    queued_at = launched.since if launched else time.time()
     lock.note_owner(descriptor)
 
     def do(log: LogWriter) -> None:
         query = parse(TextQuery, (job.folder / "query.json").read_text(encoding="utf-8"))
         device = open_run(query.runs[0]).config.device
-        with device_to_itself(device, job.id, came, log, lambda: job.cancel_requested):
+        with device_to_itself(device, job.id, queued_at, log, lambda: job.cancel_requested):
             _stop_if_cancelled(job)
             result = _ask(query, job, log)
         write_json(job.folder / "result.json", to_json(result))
@@ -174,7 +173,7 @@ def work(name: str, descriptor: int) -> int:
 
 
 def _ask(query: TextQuery, job: TextJob, log: LogWriter) -> TextResult:
-    """One model after the other: the dense one is loaded, and each run's weights are written over the ones before."""
+    """Query one model after the other: load the dense one, then write each run's weights over the previous ones."""
     runs = [open_run(run) for run in query.runs]
     config = runs[0].config
     log.append(TextModelLoading(model=config.model))
@@ -205,9 +204,9 @@ def _dense() -> TextReading:
 
 
 def _identities(runs: list[Run]) -> list[TextReading]:
-    """Return whose readings are to come, for each run."""
+    """Return a reading without prompts for each run, to be filled in."""
     outcomes = [outcome for run in runs if (outcome := outcome_of(run))]
-    assert len(outcomes) == len(runs), "only finished runs are asked"
+    assert len(outcomes) == len(runs), "only finished runs are queried"
     first = {outcome.configuration: outcome for outcome in reversed(outcomes)}
     names = called({run.id: run.config for run in runs})
     titles = called({outcome.run: replace(outcome.config, seed=0) for outcome in first.values()})
@@ -225,22 +224,22 @@ def _identities(runs: list[Run]) -> list[TextReading]:
 
 
 def _read(loaded: LoadedModel, ids: Tensor, query: TextQuery, job: TextJob) -> PromptReading:
-    """Read one prompt and continue it, greedily and, where a temperature is asked for, sampled."""
+    """Read one prompt and continue it greedily and, given a temperature, by sampling."""
     return PromptReading(
         losses=tuple(token_losses(loaded.model, ids)),
-        continuation=_written(loaded, ids, query, job, None),
-        sampled=_written(loaded, ids, query, job, query.temperature) if query.temperature is not None else None,
+        continuation=_continued(loaded, ids, query, job, None),
+        sampled=_continued(loaded, ids, query, job, query.temperature) if query.temperature is not None else None,
     )
 
 
-def _written(
+def _continued(
     loaded: LoadedModel, ids: Tensor, query: TextQuery, job: TextJob, temperature: float | None
 ) -> tuple[str, ...]:
     """Return the continuation as pieces of text."""
-    watch = partial(_stop_if_cancelled, job)
-    new = continuation(loaded.model, ids, query.tokens, temperature, query.sampling_seed, watch)
+    after_token = partial(_stop_if_cancelled, job)
+    new = continuation(loaded.model, ids, query.tokens, temperature, query.sampling_seed, after_token)
     return tuple(pieces(loaded.tokenizer, ids.tolist() + new)[len(ids) :])
 
 
 def _stop_if_cancelled(job: TextJob) -> None:
-    refuse_cancelled(job, "cancelled", cure="ask again to begin anew")
+    refuse_cancelled(job, "cancelled", cure="ask again to start over")

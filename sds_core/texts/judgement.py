@@ -1,4 +1,4 @@
-"""Which of the models asked reads the prompts of a query better, by the mean over prompts and calibration seeds."""
+"""Judge which model reads the prompts of a query better, by the mean over prompts and calibration seeds."""
 
 from collections.abc import Callable, Sequence
 from statistics import fmean
@@ -8,10 +8,10 @@ from sds_core.texts.query import TextReading, TextResult, compare_readings
 
 
 def judgement(result: TextResult, mark: Callable[[str], str] = str) -> list[str]:
-    """Return how the best configuration that was asked compares to each other one, a sentence an item.
+    """Return how the best configuration of a query compares to each other one, one sentence each.
 
-    Readings that differ in the calibration seed alone are one configuration. The shipped study's seeds say nothing
-    about a few prompts, so with one seed nothing is sure. Dense and re-dense models are not ranked.
+    Readings that differ only in the calibration seed are one configuration. The shipped study does not cover a few
+    prompts, so with one seed everything is undecided. Dense and re-dense models are not ranked.
 
     Args:
         mark: applied to every name, to set it in bold.
@@ -27,7 +27,7 @@ def judgement(result: TextResult, mark: Callable[[str], str] = str) -> list[str]
 
 
 def _claim(mine: Sequence[TextReading], reference: Sequence[TextReading]) -> Claim:
-    """Return the claim on the seeds that both have; on all of each where they share none."""
+    """Return the claim on the seeds that both have, or on all of each if they share none."""
     ours, theirs = ({reading.seed: reading for reading in group} for group in (mine, reference))
     shared = sorted(ours.keys() & theirs.keys())
     ratios = {seed: compare_readings([ours[seed]], [theirs[seed]]).log_ratio for seed in shared}

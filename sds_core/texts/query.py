@@ -1,4 +1,4 @@
-"""A query put to a dense model and to what finished runs made of it, and its result: typed values kept in a file."""
+"""A text query to a dense model and the models of finished runs, and its result, as typed values in a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[1] / "assets" / "example-text.json"
 """The shipped result of a query to the example runs: the page has something to show at once."""
 MOST_RUNS, MOST_PROMPTS, MOST_CHARACTERS, MOST_FOLLOWING = 4, 8, 1000, 200
 COLDEST, HOTTEST = 0.01, 2.0
-"""Limits of the temperature of sampling: below, single precision overflows, and the draw is the greedy one anyhow."""
+"""Limits of the sampling temperature: below, single precision overflows and sampling is greedy anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,13 @@ class TextQuery:
     """A text query."""
 
     runs: tuple[str, ...]
-    """Ids of finished runs of one model whose weights were kept; the dense model is asked too, before them."""
+    """Ids of finished runs of one model whose weights were kept; the dense model is queried first."""
     prompts: tuple[str, ...]
-    """The texts that are read and continued, as they stand: no chat template."""
+    """The texts to read and continue, verbatim: no chat template."""
     tokens: int = 40
-    """At most so many tokens follow each."""
+    """Maximum number of new tokens after each prompt."""
     temperature: float | None = None
-    """Of a continuation that is sampled, beside the greedy one; None for none."""
+    """Temperature of a sampled continuation besides the greedy one; None for none."""
     sampling_seed: int = 0
     """Of that continuation."""
 
@@ -71,7 +71,7 @@ def _check_prompt(prompt: str) -> None:
     if len(prompt) > MOST_CHARACTERS:
         raise SDSError(f"the text has {len(prompt)} characters", allowed=f"{MOST_CHARACTERS} at most")
     if any("\ud800" <= character <= "\udfff" or character == "\0" for character in prompt):
-        raise SDSError("the text holds something that is no character", cure="type it anew")
+        raise SDSError("the text contains an invalid character", cure="type it again")
 
 
 def _no_text() -> SDSError:
@@ -91,18 +91,18 @@ class PromptReading:
 
     @property
     def mean(self) -> float:
-        """Mean loss, nats; 0 for a text of one token, which nothing comes before."""
+        """Mean loss, nats; 0 for a text of one token, which has no context."""
         return math.fsum(self.losses) / max(len(self.losses), 1)
 
     def above(self, dense: PromptReading) -> list[float]:
         """How much more each token surprised this model than the dense one, nats."""
-        return [mine - its for mine, its in zip(self.losses, dense.losses, strict=True)]
+        return [loss - base for loss, base in zip(self.losses, dense.losses, strict=True)]
 
     def agreed(self, dense: PromptReading) -> int:
-        """So many tokens of the continuation are the dense model's too, before the first that is not."""
+        """Return how many tokens of the continuation agree with the dense model's before the first difference."""
         pairs = zip(self.continuation, dense.continuation, strict=False)
         shortest = min(len(self.continuation), len(dense.continuation))
-        return next((i for i, (mine, its) in enumerate(pairs) if mine != its), shortest)
+        return next((i for i, (token, base) in enumerate(pairs) if token != base), shortest)
 
 
 @dataclass(frozen=True, kw_only=True)

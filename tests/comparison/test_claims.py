@@ -38,9 +38,9 @@ def test_sure_is_beyond_two_errors_of_both_together(shift, spread):
     claim = judge(comparison, spread, "seeds 0, 1 and 2")
     error = np.sqrt(differences.var(ddof=1) / 16 + spread**2)
     assert claim.error == pytest.approx(error, rel=1e-9)
-    expected = "not sure"
+    expected = "undecided"
     if abs(differences.mean()) > 2 * error:
-        expected = "surely better" if differences.mean() < 0 else "surely worse"
+        expected = "clearly better" if differences.mean() < 0 else "clearly worse"
     assert claim.verdict == expected
     ends = np.exp([differences.mean() - 2 * error, differences.mean() + 2 * error])
     assert claim.interval == pytest.approx(ends, rel=1e-9)
@@ -49,17 +49,17 @@ def test_sure_is_beyond_two_errors_of_both_together(shift, spread):
 def test_what_windows_alone_call_sure_the_seeds_may_not():
     comparison, _ = paired(-0.1, 0.05)
     assert judge(comparison, 0.0, "").verdict is Verdict.BETTER
-    assert judge(comparison, 0.06, "").verdict is Verdict.UNSURE
+    assert judge(comparison, 0.06, "").verdict is Verdict.UNDECIDED
 
 
 def test_nothing_is_sure_where_the_seeds_are_unknown():
     claim = judge(Comparison(-3.0, 0.01), None, "")
-    assert claim.verdict is Verdict.UNSURE and claim.error == 0.01
+    assert claim.verdict is Verdict.UNDECIDED and claim.error == 0.01
     assert "error over seeds unknown" in words(claim, "A", "B") and short(claim) == "0.050 ± 0.000 ± ?"
 
 
 def test_an_error_over_one_window_leaves_nothing_sure():
-    assert judge(Comparison(-3.0, math.nan), 0.01, "").verdict is Verdict.UNSURE
+    assert judge(Comparison(-3.0, math.nan), 0.01, "").verdict is Verdict.UNDECIDED
 
 
 def test_three_seeds_speak_for_themselves():
@@ -89,12 +89,12 @@ def test_one_seed_takes_the_study_where_there_is_one():
 def test_words_give_both_errors_with_their_sources():
     claim = judge(Comparison(math.log(0.467), 0.015), 0.034, "seeds 0, 1 and 2")
     assert words(claim, "SDS", "Wanda") == (
-        "SDS is surely better than Wanda: ratio 0.467 ± 0.007 (windows) ± 0.016 (seeds 0, 1 and 2), beyond two "
+        "SDS is clearly better than Wanda: ratio 0.467 ± 0.007 (windows) ± 0.016 (seeds 0, 1 and 2), beyond two "
         "standard errors of both together."
     )
     unsure = judge(Comparison(math.log(0.986), 0.007), 0.034, "seeds of the shipped study")
     assert words(unsure, "SDS", "Wanda") == (
-        "It is not sure whether SDS or Wanda is better: ratio 0.986 ± 0.007 (windows) ± 0.034 (seeds of the shipped "
+        "It is undecided whether SDS or Wanda is better: ratio 0.986 ± 0.007 (windows) ± 0.034 (seeds of the shipped "
         "study), within two standard errors of both together."
     )
 

@@ -20,11 +20,13 @@ def test_the_best_is_compared_to_each_other_configuration_of_its_pattern():
     (found,) = ranked(far, best, near, made(FAR, pattern="50%"))
     assert found.pattern == "2:4"
     assert [group.outcomes[0].run for group in found.groups] == [best.id, near.id, far.id]
-    assert [claim.verdict for claim in found.claims] == [Verdict.UNSURE, Verdict.BETTER]
+    assert [claim.verdict for claim in found.claims] == [Verdict.UNDECIDED, Verdict.BETTER]
     first, second = answer(found)
-    assert first.startswith("At 2:4: It is not sure whether SDS · Wanda or base + adjustment · Wanda is better")
+    assert first.startswith("At 2:4: It is undecided whether SDS · Wanda or base + adjustment · Wanda is better")
     ratio, windows = np.exp(np.mean(np.subtract(BEST, FAR))), np.std(np.subtract(BEST, FAR), ddof=1) / np.sqrt(3)
-    assert second == (f"Against Wanda ({ratio:.3f} ± {ratio * windows:.3f} ± {ratio * 0.034:.3f}) it is surely better.")
+    assert second == (
+        f"Against Wanda ({ratio:.3f} ± {ratio * windows:.3f} ± {ratio * 0.034:.3f}) it is clearly better."
+    )
 
 
 def test_a_sure_winner_is_named_with_both_errors():
@@ -33,7 +35,7 @@ def test_a_sure_winner_is_named_with_both_errors():
     ratio = np.exp(differences.mean())
     windows = ratio * differences.std(ddof=1) / np.sqrt(3)
     assert answer(found, lambda name: f"**{name}**") == [
-        f"At 2:4: **SDS · Wanda** is surely better than **Wanda**: ratio {ratio:.3f} ± {windows:.3f} (windows) ± "
+        f"At 2:4: **SDS · Wanda** is clearly better than **Wanda**: ratio {ratio:.3f} ± {windows:.3f} (windows) ± "
         f"{ratio * 0.034:.3f} (seeds of the shipped study), beyond two standard errors of both together. Perplexity "
         f"{np.exp(np.mean(BEST)):.2f} against {np.exp(np.mean(FAR)):.2f}."
     ]
@@ -69,9 +71,9 @@ def test_seeds_are_averaged_and_not_ranked_against_each_other():
 def test_a_repeated_run_stays_beside_the_ranking():
     (found,) = ranked(made(FAR), made(np.add(FAR, 0.03), machine=EPYC), made(BEST, method="sds"))
     assert len(found.groups) == 2 and len(found.repetitions) == 1
-    assert "surely better" in answer(found)[0] and "noise floor" in answer(found)[1]
+    assert "clearly better" in answer(found)[0] and "noise floor" in answer(found)[1]
 
 
 def test_different_seeds_of_two_methods_are_said():
     (found,) = ranked(made(FAR), made(BEST, method="sds", seed=1))
-    assert "SDS · Wanda (seed 1) is surely better than Wanda (seed 0)" in answer(found)[0]
+    assert "SDS · Wanda (seed 1) is clearly better than Wanda (seed 0)" in answer(found)[0]

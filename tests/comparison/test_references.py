@@ -39,7 +39,7 @@ def test_one_seed_takes_the_spread_of_the_shipped_study():
 
 def test_one_seed_of_a_model_outside_the_study_is_never_sure():
     found = between(made(SDS, method="sds", **OTHER), made(np.add(BASE, 3), **OTHER))
-    assert found.seed_error is None and found.verdict is Verdict.UNSURE
+    assert found.seed_error is None and found.verdict is Verdict.UNDECIDED
 
 
 def test_two_seeds_are_found_in_the_folder():
@@ -62,7 +62,7 @@ def test_three_seeds_decide_what_windows_alone_would_call_sure():
     runs = {(o.made.method, o.made.seed): o for o in finished_outcomes()}
     found = claim([runs["sds", 0]], [runs["base", 0]], finished_outcomes())
     assert abs(found.log_ratio) > 2 * found.window_error
-    assert found.seed_error == pytest.approx(np.std((0.0, 0.15, -0.12), ddof=1)) and found.verdict is Verdict.UNSURE
+    assert found.seed_error == pytest.approx(np.std((0.0, 0.15, -0.12), ddof=1)) and found.verdict is Verdict.UNDECIDED
 
 
 def test_a_mean_over_seeds_is_paired_window_by_window():
@@ -86,7 +86,7 @@ def test_one_command_on_two_processors_is_the_noise_floor():
 
 
 def test_the_same_twice_on_one_machine_is_the_noise_floor_too():
-    assert "the same, to the last digit" in words(between(made(BASE), made(BASE)), "A", "B")
+    assert "measured exactly the same" in words(between(made(BASE), made(BASE)), "A", "B")
     found = between(made(BASE), made(np.add(BASE, 0.01)))
     assert found.verdict is Verdict.NOISE and found.reason == "nothing that their records tell"
 

@@ -24,7 +24,7 @@ TEXTS = "--eval-length 32 --threads 1 --calibration python-docs@0-4000 --evaluat
 
 
 class Cluster:
-    """What `hand_over` asks of Ray: machines, and tasks that only note what they ask for."""
+    """What `submit` asks of Ray: machines, and tasks that only note what they ask for."""
 
     exceptions = SimpleNamespace(RayError=LookupError)
 
@@ -61,7 +61,7 @@ class Cluster:
 def test_a_run_asks_for_what_it_will_use(tiny_folder, machines, changes, cpus, gpus):
     cluster = Cluster(*machines)
     run = create(config(tiny_folder, **changes))
-    (task,) = ray_cluster.hand_over(cluster, [run])
+    (task,) = ray_cluster.submit(cluster, [run])
     (asked,) = cluster.asked
     assert (asked["num_cpus"], asked["num_gpus"], asked["max_retries"]) == (cpus, gpus, 0)
     assert task.reference == run.id
@@ -93,7 +93,7 @@ def test_without_ray_the_cure_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     requirement = (ROOT / "requirements-ray.txt").read_text("utf-8").strip()
     with pytest.raises(SDSError, match=f"Ray is not installed. Run: pip install {re.escape(requirement)}"):
-        ray_cluster.connected("local")
+        ray_cluster.connect("local")
 
 
 def test_slurm_and_ray_exclude_each_other(capsys):

@@ -83,7 +83,7 @@ def test_an_unknown_task_is_a_sentence(finished, task_folder):
 @installed
 def test_data_that_cannot_be_had_is_a_sentence(finished, task_folder):
     (task_folder / "questions.jsonl").unlink()
-    with pytest.raises(SDSError, match="the data of ends cannot be had"):
+    with pytest.raises(SDSError, match="the data of ends cannot be loaded"):
         list(zero_shot([finished], ["ends"], str(task_folder), None))
 
 

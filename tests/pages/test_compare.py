@@ -117,7 +117,7 @@ def test_without_other_seeds_nothing_is_sure(outcome, app):
     base, sds = outcome(BASE, pattern="50%"), outcome(SDS, method="sds", pattern="50%")
     shown = drawn(compared(app, base, sds))
     assert "Run both with other seeds" in shown["answer"]["detail"]
-    assert pair(shown, sds, base)["doubt"] == "not sure: seeds unknown" and not pair(shown, sds, base)["sure"]
+    assert pair(shown, sds, base)["doubt"] == "undecided: seeds unknown" and not pair(shown, sds, base)["sure"]
 
 
 def test_seeds_of_one_configuration_are_one_row_with_their_spread(outcome, app):

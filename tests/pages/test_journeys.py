@@ -104,7 +104,7 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
     taken = [path.parent.name for path in workshop[0].glob("*/config.json") if '"examples"' in path.read_text()]
     visitor.open(f"/compare?runs={','.join(taken)}")
     visitor.page.get_by_text("All numbers").click()
-    visitor.page.get_by_text("surely better").first.wait_for()
+    visitor.page.get_by_text("clearly better").first.wait_for()
     with visitor.page.expect_download() as got:
         visitor.page.locator(".st-key-csv button").click()
     got.value.save_as(tmp_path / "comparison.csv")

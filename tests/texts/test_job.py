@@ -177,7 +177,7 @@ def test_a_replaced_model_is_refused(runs, here, tiny_folder, tmp_path):
 def test_runs_that_skipped_different_layers_are_not_asked_together(runs):
     values = json.loads((runs[1].folder / "config.json").read_text())
     (runs[1].folder / "config.json").write_text(json.dumps(values | {"exclude": "*down_proj"}))
-    with pytest.raises(SDSError, match=f"run {runs[1].id} skipped other layers than run {runs[0].id}"):
+    with pytest.raises(SDSError, match=f"run {runs[1].id} excluded other layers than run {runs[0].id}"):
         TextJob.of(asked(runs))
 
 

@@ -46,7 +46,7 @@ def test_one_prompt_has_no_error():
 
 def test_with_one_seed_nothing_is_sure():
     (said,) = judgement(result(reading("dense", *DENSE), reading("A", *shifted(0)), reading("B", *shifted(3))))
-    assert said.startswith("It is not sure whether A or B is better: ratio ")
+    assert said.startswith("It is undecided whether A or B is better: ratio ")
     assert "(prompts), error over seeds unknown" in said
 
 
@@ -60,7 +60,7 @@ def test_seeds_of_one_configuration_are_averaged_and_tell_their_spread():
     flat = {key: np.concatenate(losses).mean() for key, losses in runs.items()}
     ratios = [flat["A", seed] - flat["B", seed] for seed in (0, 1)]
     ratio, spread = math.exp(np.mean(ratios)), TWO_SEEDS * np.std(ratios, ddof=1)
-    assert said.startswith("**A (mean over seeds 0 and 1)** is surely better than **B (mean over seeds 0 and 1)**")
+    assert said.startswith("**A (mean over seeds 0 and 1)** is clearly better than **B (mean over seeds 0 and 1)**")
     assert f"ratio {ratio:.3f} ± " in said and f"± {ratio * spread:.3f} (seeds 0 and 1)" in said
 
 

@@ -40,7 +40,7 @@ class Pair:
         log, error: the mean of the windows' loss differences, and its standard error, that of seeds included.
         ratio, low, high: of perplexities, and two standard errors to either side.
         sure: whether 1 lies outside, and the spread over seeds is known.
-        doubt: said in place of "not sure".
+        doubt: replaces "undecided".
         lower: windows on which the first run's loss is lower.
         loose_error, loose_low, loose_high: the same as if each run had read windows of its own.
         window_error: without the spread of seeds, where there are several.

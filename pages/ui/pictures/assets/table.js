@@ -137,7 +137,7 @@ const isReference = (rows, run, pinned) => [
   h("small", {}, pinned ? "pinned" : run === rows[0] ? "the best" : "the next best"),
 ];
 
-function words({ log, ratio, low, high, sure, lower, doubt = "not sure" }, { windows }) {
+function words({ log, ratio, low, high, sure, lower, doubt = "undecided" }, { windows }) {
   const side = log < 0 ? "better" : "worse";
   const ours = log < 0 ? lower : windows - lower;
   return [
