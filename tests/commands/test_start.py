@@ -1,7 +1,6 @@
 """Commands that start runs, from outside: exit codes, output, files."""
 
 import importlib.metadata
-from pathlib import Path
 
 import pytest
 
@@ -52,7 +51,7 @@ def test_compare_prints_one_row_per_method(small, capsys, runs_root):
 
 def test_demo_compares_both_sds_methods_with_base_pruners(monkeypatch):
     made = []
-    monkeypatch.setattr("sds_core.models.find_model.demo_file", lambda: Path("demo.gguf"))
+    monkeypatch.setattr("sds_core.models.check_model.check_model", lambda name: None)
     monkeypatch.setattr("sds_core.commands.start.follow_new", lambda runs: made.extend(runs) or 0)
     assert main(["demo"]) == 0
     configs = [run.config for run in made]
