@@ -1,12 +1,13 @@
 """Events and results written by hand: complete ones, in which a test names only what it is about."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sds_core.files import write_json
 from sds_core.pruning.bins import BINS
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Phase, Stage
+from sds_core.runs import typed_json
 from sds_core.runs.distribution_files import LayerRow
 from sds_core.runs.events import (
     BlockFinished,
@@ -21,7 +22,6 @@ from sds_core.runs.events import (
 )
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult
-from sds_core.runs.typed_json import to_json
 
 SOFTWARE = Software(version="1", python="3.11", torch="2.13.0", transformers="5", machine="a machine")
 WINDOWS = TextWindows(text="self", sha256="0")
@@ -100,6 +100,11 @@ def write_log(run: Run, events: Sequence[Event]) -> None:
     run.log.path.write_text("".join(map(to_line, events)), encoding="utf-8")
 
 
+def change_model(run: Run, **changes: Any) -> None:
+    """Change what a run's record says of its model."""
+    write_log(run, [replace(one, **changes) if isinstance(one, ModelLoaded) else one for one in run.log.read()])
+
+
 def write_result(run: Run, result: RunResult) -> None:
     """Give a run this result."""
-    write_json(run.folder / "result.json", to_json(result))
+    typed_json.write(run.folder / "result.json", result)

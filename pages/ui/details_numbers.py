@@ -87,12 +87,18 @@ class Reader:
         return at if at is not None and self.source(asked).layers(*self.model.at(at)) else None
 
     def view(self, asked: Mapping[str, str]) -> details.View:
-        """Return what is shown: what the address asks for where that is recorded, else the first layer."""
+        """Return what is shown: what the address asks for where that is recorded, else the first layer.
+
+        Raises:
+            SDSError: the record of distributions holds none of the layers that the log names.
+        """
         source, at = self.source(asked), self.layer(asked)
         if at is None:
             every = range(self.model.blocks * len(self.model.linears))
             at = next((one for one in every if source.layers(*self.model.at(one))), 0)
         stages = list(source.layers(*self.model.at(at)))
+        if not stages:
+            raise SDSError("distributions and log of this run are of different layers", cure="delete it, or repeat it")
         stage = next((one for one in stages if one == asked.get("stage")), stages[-1])
         corner = "weights" if asked.get("corner") == "weights" else "mask"
         return details.View(source.name.key, at, stage, round_number(asked.get("round", "")), corner)

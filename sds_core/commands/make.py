@@ -5,12 +5,11 @@ from pathlib import Path
 
 from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
-from sds_core.files import write_json
 from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
 from sds_core.options import options_of
+from sds_core.runs import typed_json
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
-from sds_core.runs.typed_json import to_json
 from sds_core.texts.query import EXAMPLE, TextQuery
 
 
@@ -78,8 +77,7 @@ def _examples(options: argparse.Namespace) -> int:
     for path in examples.write(bases, runs):
         print(path)
     _make_lab_layer(ASSET)
-    write_json(
-        EXAMPLE, to_json(ask(TextQuery(runs=tuple(run.id for run in (*bases, *runs)), prompts=examples.PROMPTS)))
-    )
+    query = TextQuery(runs=tuple(run.id for run in (*bases, *runs)), prompts=examples.PROMPTS)
+    typed_json.write(EXAMPLE, ask(query))
     print(EXAMPLE)
     return 0

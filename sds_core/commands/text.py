@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sds_core.commands.follow import follow_text
 from sds_core.errors import SDSError
-from sds_core.files import make_folder, write_json
+from sds_core.files import make_folder
+from sds_core.runs import typed_json
 from sds_core.runs.progress import progress
-from sds_core.runs.typed_json import to_json
 from sds_core.texts.judgement import table
 from sds_core.texts.query import TextQuery, TextResult
 
@@ -43,7 +43,7 @@ def _text(options: argparse.Namespace) -> int:
         make_folder(out.parent)
     result = ask(query)
     if out:
-        write_json(out, to_json(result))
+        typed_json.write(out, result)
     print(table(result))
     return 0
 

@@ -3,15 +3,16 @@
 It is read from the packed examples as they are, and importing this module stays cheap: the first page needs no torch.
 """
 
-import json
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.lesson.curves import curve
 from sds_core.pruning.stages import STAGE_NAMES, Stage
+from sds_core.runs import typed_json
 from sds_core.runs.events import MeasuredPerplexity
 from sds_core.runs.run_result import RunResult
 
@@ -72,7 +73,7 @@ def read_opening(folder: Path) -> Opening | None:
 
 def _phase(archive: zipfile.ZipFile) -> int | None:
     """Return the phase of a run that belongs to the example, the base pruner's first; None of another run."""
-    config = json.loads(archive.read(_named(archive, "/config.json")[0]))
+    config: Any = typed_json.load(archive.read(_named(archive, "/config.json")[0]))
     if config["pruner"] != PRUNER or config["method"] not in ("base", METHOD):
         return None
     return -1 if config["method"] == "base" else config["phase"]

@@ -281,7 +281,7 @@ E = TypeVar("E", bound=Event)
 
 def to_line(event: Event) -> str:
     """Return an event as a line of JSON."""
-    values = {"kind": NAMES[type(event)]} | typed_json.to_json(event)
+    values = typed_json.sealed({"kind": NAMES[type(event)]} | typed_json.to_json(event))
     return json.dumps(values, allow_nan=False, ensure_ascii=False) + "\n"
 
 

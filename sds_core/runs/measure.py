@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.files import make_folder, write_json
+from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
 from sds_core.models.calibration import digest
 from sds_core.models.code_identity import code_identity, families
@@ -67,5 +67,5 @@ def measure_dense(context: RunContext) -> Generator[Event, None, Perplexity]:
             raise SDSError(f"the dense result in {path} is broken: {error}", cure="delete that file") from error
     measured = yield from measure(context, "dense")
     make_folder(path.parent)
-    write_json(path, typed_json.to_json(measured))
+    typed_json.write(path, measured)
     return measured

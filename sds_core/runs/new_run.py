@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 from sds_core.errors import SDSError
-from sds_core.files import disk_error, write_json
+from sds_core.files import disk_error
 from sds_core.pruning.registry import BUILT_IN, PrunerRegistry
+from sds_core.runs import typed_json
 from sds_core.runs.branch import inherit
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import id_prefix
@@ -36,7 +37,7 @@ def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN, runs: Path | N
     try:
         if config.parent:
             inherit(run, open_run(config.parent.run), config.parent)
-        write_json(folder / "config.json", config.to_dict())
+        typed_json.write(folder / "config.json", config.to_dict())
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise disk_error(folder, error) from error

@@ -10,7 +10,7 @@ import transformers
 
 import sds_core
 from sds_core.errors import SDSError
-from sds_core.files import require_space, write_json
+from sds_core.files import require_space
 from sds_core.models.calibration import bos_used
 from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
@@ -19,6 +19,7 @@ from sds_core.pruning.pattern import Pattern, Unstructured
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.registry import NO_PRUNER
 from sds_core.pruning.stages import Phase, Stage
+from sds_core.runs import typed_json
 from sds_core.runs.events import (
     BlockFinished,
     Event,
@@ -40,7 +41,6 @@ from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import FOLDERS, Run
 from sds_core.runs.run_result import ReconstructionSummary, RunResult
-from sds_core.runs.typed_json import to_json
 from sds_core.sds import Recipe
 
 
@@ -87,7 +87,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
             measured[stage] = yield from measure(context, stage, external.structure if external else None)
             paired = MeasuredPerplexity.of(measured[stage], dense)
             yield PerplexityMeasured(stage=stage, perplexity=paired, seconds=round(time.monotonic() - began, 3))
-    write_json(run.folder / "result.json", to_json(_result(run, context, measured, external)))
+    typed_json.write(run.folder / "result.json", _result(run, context, measured, external))
     if not config.keep_weights:
         run.drop_weights()
     yield JobFinished()

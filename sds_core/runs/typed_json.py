@@ -1,18 +1,27 @@
-"""Dataclasses to plain JSON values and back, checked against their type hints."""
+"""Dataclasses to plain JSON values and back, checked against their type hints.
+
+Stored values carry a checksum: a flipped bit may leave a valid number. It is of the values, not of the bytes, so that
+files can be read by eye and laid out anew; values without one are taken as they are.
+"""
 
 import dataclasses
+import json
 import math
 import re
 import types
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from sds_core.files import parse_json
+from sds_core.files import parse_json, write_json
 from sds_core.options import is_unicode
 
 T = TypeVar("T")
+CHECKSUM = "crc32"
+"""The field of a stored object that holds the checksum of the others."""
 
 
 class Within(NamedTuple):
@@ -41,6 +50,21 @@ def to_json(value: Any) -> Any:
     return str(value) if isinstance(value, Fraction) else value
 
 
+def sealed(value: Any) -> dict[str, Any]:
+    """Return a dataclass or an object as plain JSON values, with their checksum."""
+    values = to_json(value)
+    return {**values, CHECKSUM: _checksum(values)}
+
+
+def write(path: Path, value: Any) -> None:
+    """Write a dataclass or an object with its checksum, atomically; NaN and infinity are refused."""
+    write_json(path, sealed(value))
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(values, separators=(',', ':')).encode()):08x}"
+
+
 def from_json(hint: type[T], value: object) -> T:
     """Return the inverse of `to_json`.
 
@@ -66,12 +90,17 @@ def parse(hint: type[T], text: str | bytes) -> T:
 
 
 def load(text: str | bytes) -> object:
-    """Return the plain values that a JSON text holds.
+    """Return the plain values that a JSON text holds, without their checksum.
 
     Raises:
-        ValueError: the text is not JSON.
+        ValueError: the text is not JSON, or its checksum is another one.
     """
-    return parse_json(text)
+    values = parse_json(text)
+    if isinstance(values, dict) and CHECKSUM in values:
+        stored = values.pop(CHECKSUM)
+        if stored != _checksum(values):
+            raise ValueError(f"its {CHECKSUM} does not fit: the disk is at fault, or somebody changed the rest")
+    return values
 
 
 class _WrongError(Exception):

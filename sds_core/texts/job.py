@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sds_core.comparison.outcomes import outcome_of
 from sds_core.errors import SDSError
-from sds_core.files import make_folder, write_json
+from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
 from sds_core.models.code_identity import code_identity
 from sds_core.models.device import machine, pick_device
@@ -27,7 +27,7 @@ from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
 from sds_core.models.structure import find_blocks
-from sds_core.runs import lock
+from sds_core.runs import lock, typed_json
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStarted
@@ -35,7 +35,6 @@ from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
 from sds_core.runs.pruned_model import take_weights
 from sds_core.runs.run_folder import Run, every_run, open_run, root
-from sds_core.runs.typed_json import parse, to_json
 from sds_core.runs.worker import attempt, refuse_cancelled, start_process
 from sds_core.texts.query import PromptReading, TextQuery, TextReading, TextResult
 
@@ -96,7 +95,7 @@ class TextJob(JobFolder):
             SDSError: the file is broken.
         """
         try:
-            return parse(TextResult, (self.folder / "result.json").read_text(encoding="utf-8"))
+            return typed_json.parse(TextResult, (self.folder / "result.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -115,7 +114,7 @@ class TextJob(JobFolder):
         try:
             if not (self.folder / "result.json").exists():
                 (self.folder / "cancel").unlink(missing_ok=True)
-                write_json(self.folder / "query.json", to_json(query))
+                typed_json.write(self.folder / "query.json", query)
                 command = ["result", self.id, "--lock", str(descriptor)]
                 start_process(command, [descriptor], self.errors, root())
         finally:
@@ -161,12 +160,12 @@ def work(name: str, descriptor: int) -> int:
     lock.note_owner(descriptor)
 
     def do(log: LogWriter) -> None:
-        query = parse(TextQuery, (job.folder / "query.json").read_text(encoding="utf-8"))
+        query = typed_json.parse(TextQuery, (job.folder / "query.json").read_text(encoding="utf-8"))
         device = open_run(query.runs[0]).config.device
         with device_to_itself(device, job.id, queued_at, log, lambda: job.cancel_requested):
             _stop_if_cancelled(job)
             result = _ask(query, job, log)
-        write_json(job.folder / "result.json", to_json(result))
+        typed_json.write(job.folder / "result.json", result)
         log.append(JobFinished())
 
     return int(not attempt(job, do))

@@ -2,6 +2,7 @@
 
 from sds_core.comparison.environment import differences, environment
 from tests.by_hand import EPYC, XEON, made
+from tests.records import change_model
 
 
 def test_processor_threads_and_precision_come_from_the_record():
@@ -29,6 +30,5 @@ def test_another_kernel_or_number_of_cores_is_the_same_processor():
 def test_on_a_gpu_the_gpu_is_the_processor():
     run = made((3, 3, 3), machine="x86_64, AMD EPYC, 2 cores, NVIDIA H200, Linux 6.1")
     assert environment(run).processor == "x86_64, AMD EPYC"
-    log = run.folder / "events.jsonl"
-    log.write_text(log.read_text().replace('"device": "cpu"', '"device": "cuda:0"'))
+    change_model(run, device="cuda:0")
     assert environment(run).processor == "NVIDIA H200"

@@ -10,7 +10,7 @@ from sds_core.errors import SDSError
 from sds_core.lesson import opening
 from sds_core.lesson.opening import BLOCK, LINEAR, read_opening
 from sds_core.pruning.stages import STAGE_NAMES
-from sds_core.runs import examples
+from sds_core.runs import examples, typed_json
 from sds_core.runs.archive import unpack
 from sds_core.runs.experiment import find
 from sds_core.runs.experiment_record import ExperimentRecord
@@ -23,9 +23,9 @@ def repacked(source: Path, target: Path, stages: dict[str, str], **config) -> No
         for name in old.namelist():
             text = old.read(name)
             if name.endswith("config.json"):
-                text = json.dumps(json.loads(text) | config).encode()
+                text = json.dumps(typed_json.load(text) | config).encode()
             if name.endswith("result.json"):
-                result = json.loads(text)
+                result = typed_json.load(text)
                 measured = {stage: result["perplexity"][known] for stage, known in stages.items()}
                 text = json.dumps(result | {"perplexity": measured, "last": list(stages)[-1]}).encode()
             new.writestr(name, text)

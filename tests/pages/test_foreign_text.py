@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.message import Message
 
 from sds_core.errors import SDSError
-from sds_core.runs import distribution_files, note
+from sds_core.runs import distribution_files, note, typed_json
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import from_line
 from sds_core.runs.run_folder import Run
@@ -94,16 +94,18 @@ def poisoned(value: Any, sound: Callable[[Any], object]) -> Any:
 def record(finished: dict[str, Run], runs: Path) -> Run:
     """A finished run whose record is full of foreign text."""
     run = Run(shutil.copytree(finished["fused"].folder, runs / "foreign"))
-    asked = poisoned(json.loads((run.folder / "config.json").read_text()), RunConfig.from_dict)
+    asked = poisoned(run.asked(), RunConfig.from_dict)
     assert {name for name, value in asked.items() if EVIL in str(value)} >= {"title", "model", "calibration", "exclude"}
     (run.folder / "config.json").write_text(json.dumps(asked | {"experiment": "foreign"}))
-    result = json.loads((run.folder / "result.json").read_text()) | {"excluded": {"a": "b"}, "chosen": {"c": 1}}
+    result = typed_json.load((run.folder / "result.json").read_text()) | {"excluded": {"a": "b"}, "chosen": {"c": 1}}
     result |= {"other_differing_tensors": ["d"]}
     result = poisoned(result, lambda value: RunResult.parse(json.dumps(value)))
     (run.folder / "result.json").write_text(json.dumps(result | {"chosen": {FOREIGN: 1}}))
     lines = list[str]()
     for line in run.log.path.read_text().splitlines():
-        event = poisoned(json.loads(line), lambda value: from_line(json.dumps(value)))
+        event = poisoned(typed_json.load(line), lambda value: from_line(json.dumps(value)))
+        for layer, known in zip(event.get("layers", ()), typed_json.load(line).get("layers", ()), strict=True):
+            layer["linear"] = FOREIGN + known["linear"]  # as in the distributions below
         if event["kind"] == "model loaded":
             event |= {"excluded": {FOREIGN: FOREIGN}}
         lines.append(json.dumps(event) + "\n")

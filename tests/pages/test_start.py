@@ -114,7 +114,7 @@ def test_recent_experiments_show_their_lowest_perplexity(shipped, app, made):
     made(MODEL, CANCELLED, experiment="stopped", schedule="staged", phase=1, method="base")
     made(MODEL)
     for run in (taken := examples.take_in()):
-        config = json.loads((run.folder / "config.json").read_text())
+        config = run.asked()
         (run.folder / "config.json").write_text(json.dumps(config | {"experiment": "tiny"}))
     with Held(made(MODEL, experiment="alive", schedule="staged", phase=1, method="base")):
         found = dict(lines(app(PAGE)))

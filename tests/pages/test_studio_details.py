@@ -3,10 +3,13 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pages.ui import studio_details
 from pages.ui.pictures.wire import pack_codes, pack_steps, pack_values
+from sds_core.runs.distribution_files import SCHEMA, files
 from sds_core.runs.layer_details import read_layer
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.new_run import create
@@ -172,3 +175,13 @@ def test_what_is_picked_is_in_the_address(stepped, app):
     at = app(PAGE, **OPEN)
     model = studio_details.Model(3, tuple(shown(at)["linears"]))
     assert model.address(8) == "1.self_attn.k_proj" and model.address(99) is None and model.address("x") is None
+
+
+def test_distributions_of_other_layers_than_the_log_are_a_sentence(stepped, app):
+    for path in [path for run, _ in stepped.members for _, path in files(run.folder)]:
+        frame = pq.read_table(path).to_pandas()
+        frame["linear"] = "another." + frame["linear"]
+        pq.write_table(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), path)
+    at = app(PAGE, **OPEN)
+    assert not at.exception
+    assert "istributions and log of this run are of different layers" in at.error[-1].value

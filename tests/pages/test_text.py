@@ -16,6 +16,7 @@ from sds_core.texts.job import TextJob
 from sds_core.texts.query import EXAMPLE, TextQuery
 from tests.pages.test_studio_runs import address, texts
 from tests.readings import reading, result
+from tests.records import change_model
 
 PAGE = "pages/text.py"
 PROMPT = "a <b>bold</b> text"
@@ -215,7 +216,6 @@ def test_a_wrong_address_is_a_sentence(own, app, started, more, sentence):
 
 
 def test_runs_of_two_models_are_refused(own, app, started):
-    log = own[1].folder / "events.jsonl"
-    log.write_text(log.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
+    change_model(own[1], dtype="bfloat16")
     at = opened(app, own[0], runs=",".join(run.id for run in own))
     assert "pruned another model than run" in at.error[0].value and not at.button

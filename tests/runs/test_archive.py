@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs import distribution_files, layer_stats, note
+from sds_core.runs import distribution_files, layer_stats, note, typed_json
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
 from sds_core.runs.layer_numbers import read_block
@@ -149,7 +149,7 @@ def with_option(**options):
     def damage(packed, path):
         files = entries(packed)
         (name,) = (name for name in files if name.endswith("config.json"))
-        changed(packed, path, **{name: json.dumps(json.loads(files[name]) | options).encode()})
+        changed(packed, path, **{name: json.dumps(typed_json.load(files[name]) | options).encode()})
 
     return damage
 

@@ -20,7 +20,7 @@ from sds_core.comparison.outcomes import finished_outcomes
 from sds_core.comparison.ranking import answer, rank
 from sds_core.comparison.references import claims_about
 from sds_core.errors import SDSError
-from sds_core.runs import layer_stats, note
+from sds_core.runs import layer_stats, note, typed_json
 from sds_core.runs.branch import as_parent
 from sds_core.runs.estimate import estimate, past_runs
 from sds_core.runs.experiment import experiments
@@ -132,13 +132,13 @@ EACH = int(os.environ.get("SDS_DAMAGE_EACH", "29"))
 @pytest.mark.parametrize("name", ["config.json", "result.json"])
 def test_any_value_of_a_file_may_be_wrong(pair: Run, name: str, capsys: pytest.CaptureFixture) -> None:
     path = pair.folder / name
-    cases = ((told, json.dumps(content)) for told, content in with_wrong_values(json.loads(path.read_text())))
+    cases = ((told, json.dumps(content)) for told, content in with_wrong_values(typed_json.load(path.read_text())))
     assert failing(cases, path, EACH) == []
 
 
 def test_any_value_of_the_log_may_be_wrong(pair: Run, capsys: pytest.CaptureFixture) -> None:
     path = pair.log.path
-    events = [json.loads(line) for line in path.read_text().splitlines()]
+    events = [typed_json.load(line) for line in path.read_text().splitlines()]
     first = {event["kind"]: i for i, event in reversed(list(enumerate(events)))}
     cases = (
         (f"{kind}: {told}", "".join(json.dumps(one) + "\n" for one in [*events[:i], changed, *events[i + 1 :]]))

@@ -31,6 +31,7 @@ from sds_core.runs.events import (
     of_kind,
     to_line,
 )
+from sds_core.runs.typed_json import load
 from tests.records import block_finished, layer_summary, model_loaded, run_started
 
 DENSE = Perplexity((2.0, 2.5), 31)
@@ -86,7 +87,7 @@ def test_a_line_that_is_no_event_is_refused(line, message):
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(BlockFinished)])
 def test_no_field_takes_another_type(field):
-    values = json.loads(to_line(block_finished(reconstruction=BlockChange(0.2, 0.1)))) | {field: {"x": []}}
+    values = load(to_line(block_finished(reconstruction=BlockChange(0.2, 0.1)))) | {field: {"x": []}}
     with pytest.raises(ValueError, match=field):
         from_line(json.dumps(values))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from sds_core.runs.typed_json import Matching, Within, from_json, parse, to_json
+from sds_core.runs.typed_json import Matching, Within, from_json, load, parse, sealed, to_json, write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +113,27 @@ def test_limits_of_numbers_and_texts_are_checked(values, told):
 def test_a_fraction_that_takes_forever_or_is_none_is_refused(text):
     with pytest.raises(ValueError, match="is not a fraction"):
         from_json(Fraction, text)
+
+
+def test_a_stored_value_comes_back_and_may_be_laid_out_anew(tmp_path):
+    write(tmp_path / "a.json", WHOLE)
+    text = (tmp_path / "a.json").read_text()
+    assert parse(Whole, text) == WHOLE and load(text) == PLAIN
+    assert load(json.dumps(json.loads(text))) == PLAIN, "the checksum is of the values"
+    assert load(json.dumps(PLAIN)) == PLAIN, "without one, values are taken as they are"
+
+
+def test_no_flipped_bit_gives_other_values():
+    stored = json.dumps(sealed(WHOLE)).encode()
+    for place in range(len(stored)):
+        for bit in range(8):
+            flipped = stored[:place] + bytes([stored[place] ^ 1 << bit]) + stored[place + 1 :]
+            try:
+                assert parse(Whole, flipped) == WHOLE, flipped
+            except ValueError:
+                continue
+
+
+def test_a_wrong_checksum_is_said():
+    with pytest.raises(ValueError, match="its crc32 does not fit"):
+        load(json.dumps(sealed(WHOLE) | {"count": 4}))

@@ -22,7 +22,7 @@ from sds_core.runs.run_folder import Run
 from sds_core.texts import job as module
 from sds_core.texts.job import TextJob, askable, work
 from sds_core.texts.query import TextQuery
-from tests.records import write_log
+from tests.records import change_model, write_log
 from tests.small_runs import config, finish
 
 PROMPT = "Pruning removes half of its weights"
@@ -168,22 +168,21 @@ def test_faults_become_sentences_and_the_question_can_be_asked_again(runs, here)
 def test_a_replaced_model_is_refused(runs, here, tiny_folder, tmp_path):
     own = shutil.copytree(tiny_folder, tmp_path / "model")
     for run in runs:
-        values = json.loads((run.folder / "config.json").read_text())
+        values = run.asked()
         (run.folder / "config.json").write_text(json.dumps(values | {"model": str(own)}))
     (own / "generation_config.json").write_text("{}")
     assert f"is not the one that run {runs[0].id} pruned" in failed(asked(runs))
 
 
 def test_runs_that_skipped_different_layers_are_not_asked_together(runs):
-    values = json.loads((runs[1].folder / "config.json").read_text())
+    values = runs[1].asked()
     (runs[1].folder / "config.json").write_text(json.dumps(values | {"exclude": "*down_proj"}))
     with pytest.raises(SDSError, match=f"run {runs[1].id} excluded other layers than run {runs[0].id}"):
         TextJob.of(asked(runs))
 
 
 def test_runs_of_different_models_are_not_asked_together(runs):
-    log = runs[1].folder / "events.jsonl"
-    log.write_text(log.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
+    change_model(runs[1], dtype="bfloat16")
     with pytest.raises(SDSError, match=f"run {runs[1].id} pruned another model than run {runs[0].id}"):
         TextJob.of(asked(runs))
 
