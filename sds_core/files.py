@@ -17,6 +17,8 @@ STALE = 24 * 3600
 """Seconds after which a temporary file counts as left behind by a process that was killed."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a text begins that Git LFS puts in a large file's place."""
 ELSEWHERE = "choose another place with SDS_RUNS (runs) or SDS_CACHE (cache)"
 
 
@@ -108,6 +110,18 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file of which only Git's pointer is there, as in a clone that was made without Git LFS.
+
+    Raises:
+        SDSError: it is one.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise SDSError(f"{path} is a pointer to the file, not the file", cure="fetch it: git lfs pull")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import parse_json
 from sds_core.models.find_model import cached_folder, download, gguf_file, model_folder, refuse_adapter
 from sds_core.models.gguf_files import check_gguf, converted_folder
-from sds_core.models.known_families import causal_families
+from sds_core.models.known_families import causal_families, refuse_encoder_decoder
 from sds_core.models.quantisation import method_in, refuse
 from sds_core.models.weight_files import CONFIG, WeightFiles, has_weights, weight_files
 
@@ -87,6 +87,7 @@ def _check_config(folder: Path) -> None:
         raise SDSError(f"bad configuration in {folder}: {first_line(error)}", allowed=allowed) from error
     if not isinstance(fields, dict):
         raise SDSError(f"bad configuration in {folder}: it is not a table of settings", allowed=allowed)
+    refuse_encoder_decoder(fields.get("is_encoder_decoder"), folder)
     parts = _parts(fields)
     family = fields.get("model_type")
     known = causal_families()

@@ -8,6 +8,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
+from sds_core.files import refuse_pointer
 from sds_core.models.companion_files import LICENCES
 from sds_core.models.gguf_files import DEMO, demo_file
 from sds_core.models.weight_files import CONFIG, INDEX, SINGLE, has_weights, shard_names, weight_files
@@ -45,7 +46,7 @@ def model_folder(name: str) -> Path | None:
     """Return the folder that a name refers to; None for a hub id.
 
     Raises:
-        SDSError: there is no such folder, or no model in it.
+        SDSError: there is no such folder, no model in it, or only pointers to its files.
     """
     path = _path(name)
     if not path.is_dir():
@@ -55,6 +56,8 @@ def model_folder(name: str) -> Path | None:
     refuse_adapter(path, name)
     if not (path / CONFIG).is_file():
         raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
+    for file in [*description_files(path), *path.glob("*.safetensors")]:
+        refuse_pointer(file)
     return path.resolve()
 
 

@@ -22,10 +22,11 @@ from sds_core.models.cache import cache_folder, file_sha256
 from sds_core.models.find_model import find_model, model_files
 from sds_core.models.free_memory import out_of_memory
 from sds_core.models.loading_report import (
-    QUANTISED,
+    PLAIN_DTYPES,
     is_leftover,
     refuse_differences,
     refuse_not_finite_weights,
+    refuse_other_shapes,
     refuse_quantised,
 )
 from sds_core.models.memory import rest_on_disk
@@ -126,10 +127,7 @@ def _load_non_block_weights(
         in_blocks |= parameters
     lists = tuple({f"{name}." for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)})
     shapes = {name: tuple(parameter.shape) for name, parameter in in_blocks.items()}
-    odd = [name for name, shape in shapes.items() if files.shapes.get(name) != shape]
-    if odd:
-        extra = sorted(files.shapes.keys() - skeleton.state_dict().keys())
-        refuse_quantised(filter(QUANTISED.search, extra), files.folder)
+    odd = refuse_other_shapes(shapes, skeleton, files)
     shared = len({id(parameter) for parameter in in_blocks.values()}) < len(in_blocks)
     if odd or shared or hasattr(config, "quantization_config"):
         raise SDSError(
@@ -138,8 +136,10 @@ def _load_non_block_weights(
             cure="save the model again, or load it into memory: --weights memory",
         )
     if dtype == "auto" and config.dtype is None:
-        _, first = next(files.read([next(iter(files.shapes))]))
-        dtype = str(first.dtype).removeprefix("torch.")
+        plain = [name for name, stored in files.dtypes.items() if stored in PLAIN_DTYPES]
+        if not plain:
+            refuse_quantised(files.shapes, files.folder)
+        dtype = str(files.get(plain[0]).dtype).removeprefix("torch.")
     wanted: Any = config.dtype if dtype == "auto" else getattr(torch, dtype)
     weights = {name: placeholder(parameter, wanted) for name, parameter in in_blocks.items()}
     outside = [name for name, shape in files.shapes.items() if name not in in_blocks and not is_leftover(name, shape)]
@@ -148,7 +148,12 @@ def _load_non_block_weights(
     weights |= {name: torch.zeros(()).expand(files.shapes[name]) for name in beside}
     weights |= files.read(name for name in outside if name not in beside)
     loading: Any = type(skeleton).from_pretrained(
-        None, config=config, state_dict=weights, dtype=wanted, output_loading_info=True
+        None,
+        config=config,
+        state_dict=weights,
+        dtype=wanted,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused by name
     )
     model, report = loading
     if (files.folder / GENERATION_CONFIG_NAME).is_file():

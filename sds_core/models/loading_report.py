@@ -18,11 +18,17 @@ SHOWN = 3
 PLAIN_DTYPES = ("BF16", "F16", "F32", "F64")
 """How safetensors names the precisions of weights that are not quantised."""
 QUANTISED = re.compile(
-    r"(scales?|scale_inv|zero_points?|zeros|qweight|g_idx|absmax|quant_map|quant_state\.\S+|SCB|weight_format|"
+    r"(scales?|scale_\d|scale_inv|W_q|zero_points?|zeros|qweight|g_idx|absmax|quant_map|quant_state\.\S+|SCB|weight_format|"
     r"weight_packed|weight_shape|blocks)$"
 )
 """Ends of tensor names that only quantised models have."""
-ADAPTER = re.compile(r"(^|\.)lora_|^base_model\.")
+FOREIGN = {
+    r"(^|\.)lora_|^base_model\.|\.base_layer\.": "merge the adapter into the model's weights and save it again",
+    r"\.(weight|bias)_(orig|mask)$": "make the pruning permanent (torch.nn.utils.prune.remove) and save again",
+    r"^module\.|(^|\.)_(orig_mod|fsdp_wrapped_module|forward_module)\.": "save the model that is inside the wrapper: "
+    "torch.compile and distributed training put such names in front",
+}
+"""Names that tell how a model was saved, and what to do about it."""
 LEFTOVER = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$|(^|\.)(position_ids|version)$")
 """Tensors that older versions of transformers stored and models now compute."""
 CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.(masked_)?bias$")
@@ -53,8 +59,10 @@ def refuse_differences(report: Mapping[str, Any], model: PreTrainedModel, files:
     if restored:
         low = [name for name in low if not _has_scale(name, files)]
     refuse_quantised([*filter(QUANTISED.search, unused), *low], files.folder)
+    refuse_foreign(unused, files.folder)
     refuse_incomplete(report, files.folder)
     refuse_unused(unused, files.folder)
+    _refuse_second_names(model, files)
 
 
 def refuse_incomplete(report: Mapping[str, Any], folder: Path) -> None:
@@ -89,6 +97,21 @@ def refuse_quantised(names: Iterable[str], folder: Path) -> None:
         raise SDSError(f"the weights in {folder} are quantised: {_listed(quantised)}", cure=TAKE_ORIGINAL)
 
 
+def refuse_foreign(names: Iterable[str], folder: Path) -> None:
+    """Refuse tensors whose names tell that the model was saved inside something else.
+
+    Args:
+        names: names of tensors that the model has no use for.
+        folder: the model's folder.
+
+    Raises:
+        SDSError: there are such; they are named.
+    """
+    for pattern, cure in FOREIGN.items():
+        if found := [name for name in names if re.search(pattern, name)]:
+            raise SDSError(f"{folder} holds what is not part of the model: {_listed(found)}", cure=cure)
+
+
 def refuse_unused(names: Iterable[str], folder: Path) -> None:
     """Refuse tensors that the model has no use for.
 
@@ -101,8 +124,6 @@ def refuse_unused(names: Iterable[str], folder: Path) -> None:
     """
     if unused := list(names):
         cure = "correct config.json so that it describes all tensors, or save the model again"
-        if any(map(ADAPTER.search, unused)):
-            cure = "merge the adapter into the model's weights and save it again"
         if folder.suffix == ".gguf":
             cure = "take the model in safetensors"
         raise SDSError(f"{folder} holds what is not part of the model: {_listed(unused)}", cure=cure)
@@ -116,6 +137,44 @@ def refuse_not_finite_weights(model: PreTrainedModel, folder: Path) -> None:
     """
     for name, tensor in model.named_parameters():
         refuse_not_finite(name, tensor, folder)
+
+
+def refuse_other_shapes(
+    shapes: Mapping[str, tuple[int, ...]], skeleton: PreTrainedModel, files: WeightFiles
+) -> list[str]:
+    """Refuse weights that are stored quantised, inside something else, or in another shape.
+
+    Args:
+        shapes: those that the model wants, by name.
+        skeleton: the model, without weights.
+        files: what is stored.
+
+    Returns:
+        The names under which no tensor of that shape is stored, although transformers might make it of others.
+    """
+    odd = [name for name, shape in shapes.items() if files.shapes.get(name) != shape]
+    if odd:
+        extra = sorted(files.shapes.keys() - skeleton.state_dict().keys())
+        packed = [name for name in odd if files.dtypes.get(name, PLAIN_DTYPES[0]) not in PLAIN_DTYPES]
+        refuse_quantised([*filter(QUANTISED.search, extra), *packed], files.folder)
+        refuse_foreign(extra, files.folder)
+        stored = [name for name in odd if name in files.shapes and len(shapes[name]) < 3]  # experts may be transposed
+        other = [(name, files.shapes[name], shapes[name]) for name in stored]
+        refuse_incomplete({"missing_keys": (), "mismatched_keys": other}, files.folder)
+    return odd
+
+
+def _refuse_second_names(model: PreTrainedModel, files: WeightFiles) -> None:
+    """Refuse two unequal tensors for one weight, with and without the prefix of the model without head."""
+    known = model.state_dict().keys()
+    for name in files.shapes:
+        full = f"{model.base_model_prefix}.{name}"
+        twice = full in files.shapes and full in known and name not in known
+        if twice and not torch.equal(files.get(name), files.get(full)):
+            raise SDSError(
+                f"{files.folder} holds two unequal tensors for one weight: {name} and {full}",
+                cure="remove the one that is not meant, or save the model again",
+            )
 
 
 def _is_harmless(name: str, model: PreTrainedModel, files: WeightFiles) -> bool:

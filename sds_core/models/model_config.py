@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import parse_json
+from sds_core.models.known_families import refuse_encoder_decoder
 
 UNLIMITED = 1 << 30
 """Length of a sliding window that no text reaches, in tokens."""
@@ -21,16 +22,17 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """The configuration of the model in a folder, as transformers reads it.
 
     Raises:
-        SDSError: transformers cannot read it, or it asks for code of its own.
+        SDSError: transformers cannot read it, it asks for code of its own, or is no decoder alone.
     """
     try:
         config = _without_implementations(
             AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         )
         _remove_absent_limit(config.get_text_config())
-        return config
     except Exception as error:  # a hostile configuration makes the libraries raise errors of any type
         raise _bad_config(folder, error) from error
+    refuse_encoder_decoder(config.is_encoder_decoder, folder)
+    return config
 
 
 def _without_implementations(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError, first_line
+from sds_core.files import refuse_pointer
 from sds_core.models.tables import read_column
 from sds_core.models.text_spec import ALLOWED, PYTHON_DOCS, TABLES, file_and_column
 
@@ -32,6 +33,7 @@ def read_text(source: str) -> str:
     try:
         if path.exists() and not path.is_file():  # reading a pipe would never end
             raise SDSError("this is not a file", got=source)
+        refuse_pointer(path)
         if path.suffix == ".txt":
             return "\n\n".join(path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n"))
         return "\n\n".join(_texts(read_column(path, column), column, f"the file {path}"))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -23,7 +24,7 @@ class WeightFiles:
     """Names and shapes of all tensors, and the tensors themselves on demand.
 
     Raises:
-        SDSError: there are no such files, or they are broken.
+        SDSError: there are no such files, or they are broken, or two of them hold unequal tensors of one name.
     """
 
     def __init__(self, folder: Path):
@@ -38,6 +39,10 @@ class WeightFiles:
             self._seen[path] = _state(path)
             with self._open(path) as file:
                 for name in file.keys():  # noqa: SIM118, not a dictionary
+                    if name in self._places and not torch.equal(file.get_tensor(name), self.get(name)):
+                        both = f"{self._places[name].name} and {path.name}"
+                        cure = "download or save the model again"
+                        raise SDSError(f"{both} in {folder} hold unequal tensors of one name: {name}", cure=cure)
                     self.shapes[name] = tuple(file.get_slice(name).get_shape())
                     self.dtypes[name] = file.get_slice(name).get_dtype()
                     self._places[name] = path
@@ -93,6 +98,8 @@ def weight_files(folder: Path) -> list[Path]:
             else "download or save the model again",
         )
     names = shard_names(folder / INDEX)
+    if "metadata" not in parse_json((folder / INDEX).read_text(encoding="utf-8")):  # transformers insists on it
+        raise SDSError(f"{folder / INDEX} has no field 'metadata'", cure='add "metadata": {} to it')
     counts = {match[1] for name in names if (match := SHARD.fullmatch(name))}
     alike = {path.name for path in folder.iterdir() if (match := SHARD.fullmatch(path.name)) and match[1] in counts}
     if unnamed := sorted(alike - set(names)):
@@ -114,9 +121,11 @@ def shard_names(index: Path) -> list[str]:
         SDSError: the index is broken, or names files elsewhere.
     """
     try:
-        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted({str(name) for name in parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SDSError(f"{index} is broken: {first_line(error)}", cure="download the model again") from error
+    if not names:
+        raise SDSError(f"{index} names no files", cure="download or save the model again")
     if any(Path(name).name != name for name in names):
         raise SDSError(f"{index.name} in {index.parent} names files elsewhere", got=", ".join(names))
     return names

@@ -50,7 +50,8 @@ def test_a_spoiled_folder_is_refused_by_name(folder: Path, spoil, said: str) -> 
 
 def test_an_index_must_name_files_that_are_there(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    files = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    index = {"metadata": {}, "weight_map": files}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(SDSError, match="00002-of-00002"):
         check_local(str(folder))

@@ -57,6 +57,42 @@ SPOILED: dict[str, tuple[Callable[[Tensors], object], dict, str]] = {
     "int8 without scales": (cast(torch.int8), {}, f"are quantised: {UP}"),
     "four bits": (four_bits, {}, r"are quantised: .*q_proj\.weight\.absmax"),
     "packed": (packed, {}, r"are quantised: .*q_proj\.qweight"),
+    "half-quadratic": (
+        lambda t: t.update({f"{QUERY}.W_q": torch.zeros(4, 32, dtype=torch.uint8)}),
+        {},
+        r"are quantised: .*q_proj\.W_q",
+    ),
+    "integers of another shape": (
+        lambda t: t.update({UP: torch.zeros(4, 48, dtype=torch.int32)}),
+        {},
+        f"are quantised: {UP}",
+    ),
+    "transposed": (lambda t: t.update({UP: t[UP].T.contiguous()}), {}, rf"{UP} .* has shape \(32, 48\)"),
+    "more tokens": (
+        lambda t: t.update({"lm_head.weight": torch.ones(320, 32)}),
+        {},
+        r"lm_head\.weight .* has shape \(320, 32\)",
+    ),
+    "an adapter around a layer": (
+        lambda t: (t.update({f"{QUERY}.base_layer.weight": t.pop(f"{QUERY}.weight")}), adapter(t)),
+        {},
+        r"not part of the model: .*base_layer.*\. Merge the",
+    ),
+    "unfinished pruning": (
+        lambda t: t.update({f"{UP}_orig": t.pop(UP), f"{UP}_mask": torch.ones(48, 32)}),
+        {},
+        r"up_proj\.weight_mask, .*\. Make the pruning permanent",
+    ),
+    "a compiled model": (
+        lambda t: [t.update({f"_orig_mod.{name}": t.pop(name)}) for name in list(t)],
+        {},
+        r"_orig_mod\.lm_head\.weight, .*\. Save the model that is inside the wrapper",
+    ),
+    "a second name": (
+        lambda t: t.update({UP.removeprefix("model."): t[UP] + 1}),
+        {},
+        rf"two unequal tensors for one weight: layers\.\S+ and {UP}",
+    ),
     "an adapter": (
         adapter,
         {},
@@ -162,6 +198,68 @@ def test_experts_beyond_the_configuration_are_refused(tmp_path: Path, tiny_folde
     change_config(folder, num_local_experts=2)
     with pytest.raises(SDSError, match=r"has shape \(4, .* asks for \(2, "):
         load_model(str(folder))
+
+
+def in_two_files(folder: Path, **index: object) -> list[Path]:
+    """Store a folder's weights in two files of half of the tensors each; return them."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    halves = [dict(list(tensors.items())[i::2]) for i in range(2)]
+    paths = [folder / f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for half, path in zip(halves, paths, strict=True):
+        save_file(half, path, metadata={"format": "pt"})
+    places = {name: path.name for half, path in zip(halves, paths, strict=True) for name in half}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places} | index))
+    return paths
+
+
+@EVERYWHERE
+def test_unequal_tensors_of_one_name_in_two_files_are_refused(folder: Path, weights: str) -> None:
+    first, second = in_two_files(folder)
+    name, tensor = next(iter(load_file(first).items()))
+    save_file(load_file(second) | {name: tensor}, second, metadata={"format": "pt"})
+    load_model(str(folder), weights=weights)
+    save_file(load_file(second) | {name: tensor + 1}, second, metadata={"format": "pt"})
+    with pytest.raises(SDSError, match=f"hold unequal tensors of one name: {name}"):
+        load_model(str(folder), weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": {"a": 1}}, "is gone"),
+        ({"weight_map": {}}, "names no files"),
+        ({"weight_map": None}, "is broken"),
+        ({"weight_map": {"a": "x/y.safetensors"}}, "names files elsewhere"),
+    ],
+    ids=str,
+)
+def test_an_index_that_names_no_files_is_refused(folder: Path, index: dict, message: str) -> None:
+    in_two_files(folder, **index)
+    with pytest.raises(SDSError, match=message):
+        load_model(str(folder))
+
+
+def test_an_index_without_metadata_is_refused_with_the_cure(folder: Path) -> None:
+    in_two_files(folder)
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": json.loads(path.read_text())["weight_map"]}))
+    with pytest.raises(SDSError, match=r'no field \'metadata\'\. Add "metadata": \{\} to it'):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_pointer_of_git_lfs_is_no_file(folder: Path, name: str) -> None:
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(SDSError, match=rf"{name} is a pointer .*git lfs pull"):
+        load_model(str(folder))
+
+
+@EVERYWHERE
+def test_precision_is_that_of_the_first_weight_not_of_a_counter(folder: Path, weights: str) -> None:
+    change_config(folder, dtype=None)
+    change_weights(folder, lambda t: t.update({"a.version": torch.ones(1, dtype=torch.int64)}))
+    assert load_model(str(folder), weights=weights).model.dtype == torch.float32
 
 
 @EVERYWHERE

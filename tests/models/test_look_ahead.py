@@ -1,10 +1,15 @@
 """Models that look ahead are refused, whatever family they are of; causal ones are not, in any precision."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from sds_core.errors import SDSError
+from sds_core.models.check_model import check_model
+from sds_core.models.load import load_model
 from sds_core.models.structure import find_blocks
 from tests.models.families import LLAMA, build, build_any, randomised
 
@@ -23,6 +28,13 @@ def test_a_model_that_reads_in_both_directions_is_refused(name: str) -> None:
     model = randomised(AutoModelForCausalLM.from_config(config))
     with pytest.raises(SDSError, match="reads a text in both directions"):
         find_blocks(model)
+
+
+@pytest.mark.parametrize("check", [load_model, check_model])
+def test_an_encoder_with_a_decoder_is_refused(folder: Path, check: Callable[[str], object]) -> None:
+    AutoConfig.for_model("t5", vocab_size=288, d_model=32).save_pretrained(folder)
+    with pytest.raises(SDSError, match="is an encoder with a decoder"):
+        check(str(folder))
 
 
 def test_an_encoder_made_a_decoder_is_taken() -> None:

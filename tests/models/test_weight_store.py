@@ -120,9 +120,8 @@ def test_memory_store_restores_kept_weights(tiny_folder: Path) -> None:
     assert torch.equal(weight, dense)
 
 
-@pytest.mark.parametrize("value", [None, torch.zeros(3, 3)])
-def test_incomplete_block_cannot_rest_on_disk(folder: Path, value: torch.Tensor | None) -> None:
-    spoil(folder, UP, value)
+def test_incomplete_block_cannot_rest_on_disk(folder: Path) -> None:
+    spoil(folder, UP, None)
     with pytest.raises(SDSError, match=rf"not stored one by one as the model uses them, first {UP}.*--weights memory"):
         load_model(str(folder), weights="disk")
 
