@@ -47,7 +47,7 @@ def columns(problem: LayerProblem) -> list[ColumnStep]:
     """SparseGPT's sweep over the example, one step per column, each with tensors of its own."""
     factor = problem.gram.inverse_factor(SparseGPT().damping)
     steps = column_steps(problem.weight, factor, PATTERN)
-    return [replace(s, weight=s.weight.clone(), mask=s.mask.clone(), lost=s.lost.clone()) for s in steps]
+    return [replace(s, columns=s.columns.clone(), keep=s.keep.clone(), errors=s.errors.clone()) for s in steps]
 
 
 def scores(pruner: Pruner, problem: LayerProblem) -> Tensor | None:

@@ -72,12 +72,12 @@ def straight_through(
     for iteration in range(iterations + 1):
         if iteration:
             mask = pattern.mask(weights.abs(), "layer")
-            masked = weights * mask
+            masked = weights * mask.to(weights.dtype)
         slope = masked @ gram.scaled - rhs
         objective = float(((slope - rhs) * masked).sum())  # f(V) up to a constant
         if objective < lowest:
             best, lowest = Pruned(masked / gram.scale, mask), objective
-        velocity = MOMENTUM * velocity - step * slope
+        velocity.mul_(MOMENTUM).add_(slope, alpha=-step)
         weights = weights + velocity
     return best
 

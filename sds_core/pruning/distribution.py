@@ -1,9 +1,9 @@
 """The distribution of a layer's weights in numbers: histograms on fixed edges, statistics, overlap of masks."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +11,8 @@ from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT, NEAR_ZERO, S
 
 CHUNK = 1 << 22
 """Entries counted at a time: below 2²⁴, where float32 stops counting exactly."""
+CACHED = 1 << 16
+"""Entries counted at a time on a CPU: few enough for what is made of them to stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,31 @@ class Histogram:
 
 def histogram(weight: Tensor, dense_std: float) -> Histogram:
     """Return the histogram of a weight (any shape) in units of the dense layer's standard deviation."""
-    values = weight.flatten().float() / (dense_std or 1.0)
-    zeros = _count(values == 0)
-    counts = sum(chunk.histc(BINS, -SPAN, SPAN).long() for chunk in values.split(CHUNK)).cpu()
-    below = above = 0
-    if int(counts.sum()) < values.numel():
-        below, above = _count(values < -SPAN), _count(values > SPAN)
-    counts[BINS // 2] -= zeros
-    return Histogram(counts.tolist(), below, above, zeros)
+    unit = dense_std or 1.0
+    counts = torch.zeros(BINS + 2, dtype=torch.int64, device=weight.device)  # a bin more on either side
+    zeros = torch.zeros((), dtype=torch.int64, device=weight.device)
+    for (values,) in _parts(weight):
+        places = (values * (BINS / (2 * SPAN * unit))).add_(BINS / 2 + 1).clamp_(max=BINS + 1)
+        counts += torch.bincount(places.int().clamp_(min=0), minlength=BINS + 2)
+        zeros += values.numel() - _nonzero(values).long()
+    below, *inside, above = counts.tolist()
+    if above:
+        edge = above - int((weight.float() > SPAN * unit).count_nonzero())  # these lie exactly on it
+        inside[-1], above = inside[-1] + edge, above - edge
+    inside[BINS // 2] -= int(zeros)
+    return Histogram(inside, below, above, int(zeros))
 
 
-def _count(condition: Tensor) -> int:
-    """Count the true entries; on the CPU NumPy is several times faster than torch."""
-    return int(np.count_nonzero(condition.cpu().numpy()))
+def _parts(*weights: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the entries of weights of one shape, in float32, a chunk at a time."""
+    size = CACHED if weights[0].is_cpu else CHUNK
+    flat = (weight.flatten().split(size) for weight in weights)
+    return (tuple(part.float() for part in parts) for parts in zip(*flat, strict=True))
+
+
+def _nonzero(values: Tensor) -> Tensor:
+    """Count a chunk's entries that are not zero; comparisons and counts that go by truth values are slow."""
+    return torch.ne(values, 0, out=torch.empty_like(values)).sum()
 
 
 @dataclass(frozen=True)
@@ -60,20 +74,24 @@ class Statistics:
 
 def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Statistics:
     """Return the statistics of a weight (R, C), with its mask (R, C) if it has one."""
-    values = weight.flatten().float()
-    zeros, count = _count(values == 0), values.numel()
-    nonzero = max(count - zeros, 1)
-    exact = values.double()
-    squares = exact.square()
-    sums = [float(exact.sum()), float(squares.sum()), float(squares @ exact), float(squares @ squares)]
-    mean, second, third, fourth = (power / nonzero for power in sums)  # raw moments of the non-zero entries
+    sums = torch.zeros(6, dtype=torch.float64, device=weight.device)
+    for (values,) in _parts(weight):
+        exact = values.double()
+        squares = exact.square()
+        near = values.abs().lt_(NEAR_ZERO * dense_std).sum()
+        moments = exact.sum(), squares.sum(), squares @ exact, squares @ squares
+        sums += torch.stack([*moments, near.double(), _nonzero(values).double()])
+    *powers, near, nonzero = sums.tolist()
+    count = weight.numel()
+    alive = max(nonzero, 1)
+    pruned = count - (nonzero if mask is None else int(mask.count_nonzero()))
+    mean, second, third, fourth = (power / alive for power in powers)  # raw moments of the non-zero entries
     variance = second - mean**2
     central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
-    pruned = zeros if mask is None else _count(~mask)
     return Statistics(
-        std=math.sqrt(max(sums[1] / count - (sums[0] / count) ** 2, 0.0)),
+        std=math.sqrt(max(powers[1] / count - (powers[0] / count) ** 2, 0.0)),
         kurtosis=central / variance**2 - 3 if variance > 1e-12 * second else 0.0,
-        near_zero=_count(values.abs() < NEAR_ZERO * dense_std) / count,
+        near_zero=near / count,
         sparsity=pruned / count,
     )
 
@@ -93,11 +111,14 @@ def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int
         before, after: weights of one shape.
         dense_std: standard deviation of the dense weight.
     """
-    scale = JOINT / (2 * SPAN * (dense_std or 1.0))
-    rows, columns = ((values.float() * scale + JOINT / 2).floor().clamp(0, JOINT - 1) for values in (before, after))
-    left_out = JOINT**2  # an extra bin for the entries left out: faster than selecting the others
-    bins = (rows * JOINT + columns).masked_fill(after == 0, left_out)
-    return torch.bincount(bins.flatten().int(), minlength=left_out + 1)[:left_out].tolist()
+    scale, left_out = JOINT / (2 * SPAN * (dense_std or 1.0)), JOINT**2  # an extra bin for the entries left out
+    counts = torch.zeros(left_out + 1, dtype=torch.int64, device=before.device)
+    for first, last in _parts(before, after):
+        row, column = ((one * scale).add_(JOINT / 2).clamp_(0, JOINT - 1).floor_() for one in (first, last))
+        places = row.mul_(JOINT).add_(column).sub_(left_out)
+        places.mul_(torch.ne(last, 0, out=torch.empty_like(last))).add_(left_out)  # faster than selecting
+        counts += torch.bincount(places.int().clamp_(min=0), minlength=left_out + 1)
+    return counts[:left_out].tolist()
 
 
 def mask_crop(first: Tensor, last: Tensor) -> list[int]:

@@ -88,16 +88,16 @@ class Gram:
         return self._shrunk[alpha]
 
     def ridge_solve(self, rhs: Tensor, ridge: float) -> Tensor:
-        """Y (H̃ + ridge·I)⁻¹ for Y (R, C), by Cholesky.
+        """Y (H̃ + ridge·I)⁻¹ for Y (R, C).
 
-        For many rows a product with the inverse is faster than triangular solves, and layers that share their inputs
-        share it.
+        A product with the inverse, which layers that share their inputs share, is faster than triangular solves: on a
+        CPU always, elsewhere for many rows.
 
         Raises:
             SDSError: H̃ + ridge·I is not positive definite in this precision.
         """
         try:
-            if self.outputs < len(self.matrix):
+            if self.outputs < len(self.matrix) and not self.matrix.is_cpu:
                 return linalg.divide(rhs, self.scaled, ridge)
             inverse = self._inverses.get(ridge)
             if inverse is None:

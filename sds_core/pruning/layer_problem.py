@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sds_core.pruning.gram import Gram, GramAccumulator
-from sds_core.pruning.linalg import inner
+from sds_core.pruning.linalg import curvature, inner
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ class LayerProblem:
     @cached_property
     def _energy(self) -> float:
         """tr(W H Wᵀ): the mean square of the dense layer's outputs, summed over outputs."""
-        return inner(self.dense_product, self.weight)
+        if "dense_product" in vars(self):
+            return inner(self.dense_product, self.weight)
+        return curvature(self.weight, self.gram.matrix)
 
     def loss(self, weight: Tensor) -> float:
         """(f(V) − f(W)) / tr(W H Wᵀ) for V (R, C): the output error relative to the output's energy.
@@ -108,13 +110,13 @@ class LayerProblem:
         Without a shift this is ‖(V − W) X‖² / ‖W X‖²: 0 for the dense weight, 1 for zeros.
         """
         change = weight - self.weight
-        return self.energy(change) - self._pulled(change)
+        return self.energy(change) - self.pulled(change)
 
     def energy(self, change: Tensor) -> float:
         """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs."""
-        return inner(change @ self.gram.matrix, change) / self._energy if self._energy > 0 else 0.0
+        return curvature(change, self.gram.matrix) / self._energy if self._energy > 0 else 0.0
 
-    def observed_loss(self, weight: Tensor, curvature: float) -> float:
+    def observed_loss(self, weight: Tensor, trace: float) -> float:
         """Return the loss of V (R, C) on the problem as observed, given tr(V H_α Vᵀ) on this one; no product with H.
 
         Solvers know the trace from their own equations. tr(V H Vᵀ) = [tr(V H_α Vᵀ) − α tr(V diag(H) Vᵀ)] / (1 − α).
@@ -123,11 +125,11 @@ class LayerProblem:
         if self.alpha == 1 or observed._energy <= 0:
             return observed.loss(weight)
         diagonal = inner(weight * self.gram.diagonal, weight) if self.alpha else 0.0
-        plain = (curvature - self.alpha * diagonal) / (1 - self.alpha)
+        plain = (trace - self.alpha * diagonal) / (1 - self.alpha)
         moved = plain - 2 * inner(weight, observed.dense_product) + observed._energy
-        return moved / observed._energy - observed._pulled(weight - self.weight)
+        return moved / observed._energy - observed.pulled(weight - self.weight)
 
-    def _pulled(self, change: Tensor) -> float:
+    def pulled(self, change: Tensor) -> float:
         """2 tr(D shiftᵀ) / tr(W H Wᵀ) for a change D (R, C): the part of the loss that the shift contributes."""
         return 0.0 if self.shift is None or self._energy <= 0 else 2 * inner(change, self.shift) / self._energy
 

@@ -82,16 +82,18 @@ class NM:
         """Return the mask (R, C) of the highest scores (R, C) in each group, whatever `within`.
 
         A score's rank in its group is counted by comparing all pairs, which for groups this small is several times
-        faster than sorting.
+        faster than sorting. Ranks are numbers of the scores' own type: comparisons that return truth values are slow.
         """
-        assert scores.shape[1] % self.group == 0 and not scores.isnan().any()
-        places = scores.reshape(-1, self.group).T.contiguous()  # a row per place in the group: contiguous comparisons
-        rank = torch.zeros(places.shape, dtype=torch.int16, device=scores.device)
+        assert scores.shape[1] % self.group == 0 and not _has_nan(scores)
+        places = [place.contiguous() for place in scores.reshape(-1, self.group).unbind(1)]
+        ranks = [torch.full_like(place, self.group - 1 - i) for i, place in enumerate(places)]  # all others win
+        wins = torch.empty_like(places[0])
         for j in range(1, self.group):
-            first_wins = places[:j] >= places[j]
-            rank[j] += first_wins.sum(0, dtype=torch.int16)
-            rank[:j] += ~first_wins
-        return (rank < self.keep).T.reshape(scores.shape)
+            for i in range(j):
+                torch.ge(places[i], places[j], out=wins)
+                ranks[i] -= wins
+                ranks[j] += wins
+        return torch.stack([rank.lt_(self.keep).bool() for rank in ranks], dim=1).view(scores.shape)
 
     def __str__(self) -> str:
         return f"{self.keep}:{self.group}"
@@ -150,7 +152,7 @@ def _most_kept(masks: list[Tensor], group: int) -> int:
 
 def _keep_highest(groups: Tensor, keep: int) -> Tensor:
     """Return the mask (G, n) of the `keep` highest scores in each of G rows, ties to the lower index, by selection."""
-    assert not groups.isnan().any(), "scores must be numbers"
+    assert not _has_nan(groups), "scores must be numbers"
     count = groups.shape[1]
     if keep == count:
         return torch.ones_like(groups, dtype=torch.bool)
@@ -159,3 +161,8 @@ def _keep_highest(groups: Tensor, keep: int) -> Tensor:
     tied = groups == threshold
     room = keep - above.sum(dim=1, keepdim=True)
     return above | (tied & (tied.cumsum(dim=1) <= room))
+
+
+def _has_nan(scores: Tensor) -> bool:
+    """Whether a score is NaN: the highest is then, and is found faster than the first that is."""
+    return bool(scores.numel() and scores.max().isnan())

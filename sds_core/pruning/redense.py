@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+import torch
 from torch import Tensor
+from torch.nn.functional import softshrink
 
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.linalg import inner
@@ -74,10 +76,10 @@ def gradient_rounds(
     dense = start * gram.scale
     product = dense @ gram.scaled
     for number in range(1, iterations + 1):
-        dense = dense - step * (product - rhs)
+        dense = torch.sub(product, rhs).mul_(-step).add_(dense)
         if threshold:
-            dense = dense.sign() * (dense.abs() - threshold).clamp_min(0)
-        dense = dense / (1 + step * l2)
+            dense = softshrink(dense, threshold)
+        dense /= 1 + step * l2
         product = dense @ gram.scaled
         weight = dense / gram.scale
         measure = partial(_stepped_loss, problem, weight, product)
@@ -115,12 +117,12 @@ def admm_rounds(
     target = start * gram.scale  # Z − U
     dual = 0.0 * target
     for number in range(1, rounds + 1):
-        rhs = problem.scaled_rhs + rho * target
+        rhs = torch.add(problem.scaled_rhs, target, alpha=rho)
         dense = gram.ridge_solve(rhs, rho)
         accumulated = dense + dual
         mask = pattern.mask(accumulated.abs(), "row")
-        sparse = accumulated * mask
-        dual = (accumulated - sparse) / rho_growth
+        sparse = accumulated * mask.to(accumulated.dtype)  # several times faster than a product with truth values
+        dual = accumulated.sub_(sparse).div_(rho_growth)
         weight = dense / gram.scale
         measure = partial(_solved_loss, problem, weight, rhs, rho)
         yield Round(number, weight, partial(Pruned, sparse / gram.scale, mask), measure)
@@ -146,7 +148,7 @@ def proximal_rounds(
     gram = problem.gram
     dense = start * gram.scale
     for number in range(1, rounds + 1):
-        rhs = problem.scaled_rhs + rho * dense
+        rhs = torch.add(problem.scaled_rhs, dense, alpha=rho)
         dense = gram.ridge_solve(rhs, rho)
         weight = dense / gram.scale
         measure = partial(_solved_loss, problem, weight, rhs, rho)

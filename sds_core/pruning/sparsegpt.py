@@ -49,25 +49,36 @@ class SparseGPT:
 class ColumnStep:
     """The state after one column of a block was pruned and its error passed to the columns on its right.
 
-    The next step overwrites the tensors; copy them to keep them.
+    The next step overwrites the tensors, which are views; copy them to keep them.
     """
 
     index: int
     """Index of the column in the block."""
-    weight: Tensor
-    """The block's current weights (R, b)."""
-    mask: Tensor
-    """bool (R, b), True where kept; False for columns whose mask is not selected yet."""
     scores: Tensor
     """(w_ij / U_jj)² of the column's group (R, M), or of the block, at the time of selection."""
-    lost: Tensor
-    """The errors e (R, b); zero for later columns."""
+    columns: Tensor
+    keep: Tensor
+    errors: Tensor
+    """These three are transposed, (b, R), where a column is contiguous in memory."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The block's current weights (R, b)."""
+        return self.columns.T
+
+    @property
+    def mask(self) -> Tensor:
+        """bool (R, b), True where kept; False for columns whose mask is not selected yet."""
+        return self.keep.T
+
+    @property
+    def lost(self) -> Tensor:
+        """The errors e (R, b); zero for later columns."""
+        return self.errors.T
 
 
 def column_steps(weight: Tensor, factor: Tensor, pattern: Pattern) -> Iterator[ColumnStep]:
     """Prune the columns of one block in turn.
-
-    Works on the transpose, where a column is contiguous in memory.
 
     Args:
         weight: the block's weights (R, b); not modified.
@@ -77,15 +88,17 @@ def column_steps(weight: Tensor, factor: Tensor, pattern: Pattern) -> Iterator[C
     diagonal = factor.diagonal()
     columns = weight.T.clone(memory_format=torch.contiguous_format)
     keep = torch.zeros_like(columns, dtype=torch.bool)
-    lost = torch.zeros_like(columns)
+    errors = torch.zeros_like(columns)
     group = pattern.group if isinstance(pattern, NM) else len(columns)
-    for j in range(len(columns)):
+    each = enumerate(zip(columns.unbind(), errors.unbind(), diagonal.unbind(), factor.unbind(), strict=True))
+    for j, (column, error, pivot, row) in each:
         if j % group == 0:
             ahead = slice(j, j + group)
             scores = (columns[ahead].T / diagonal[ahead]).square()
             keep[ahead] = pattern.mask(scores, "layer").T
-        kept = columns[j] * keep[j]
-        lost[j] = (columns[j] - kept) / diagonal[j]
-        columns[j] = kept
-        columns[j + 1 :].addr_(factor[j, j + 1 :], lost[j], alpha=-1)
-        yield ColumnStep(j, columns.T, keep.T, scores, lost.T)
+            kept = iter(keep[ahead].to(columns.dtype).unbind())
+        remaining = column * next(kept)
+        torch.sub(column, remaining, out=error).div_(pivot)
+        column.copy_(remaining)
+        columns[j + 1 :].addr_(row[j + 1 :], error, alpha=-1)
+        yield ColumnStep(j, scores, columns, keep, errors)

@@ -1,7 +1,7 @@
 """The record of every layer: distributions on fixed edges, statistics, losses, changed masks. Parquet files."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,8 @@ def rows(solved: "LayerResult") -> list[LayerRow]:
     norms = solved.problem.gram.norms[:CORNER].tolist()
     losses: dict[int, Callable[[], float]] = {id(one.dense): partial(getattr, one, "loss") for one in solved.rounds}
     losses[id(dense)] = lambda: 0.0
+    first = _FirstPrune(solved)
+    losses[id(solved.sparse.weight)] = lambda: first.loss
     known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
 
     def row(stage: Stage | Literal["pruned"], weight: Tensor, mask: Tensor | None = None, number: int = 0) -> LayerRow:
@@ -42,7 +44,7 @@ def rows(solved: "LayerResult") -> list[LayerRow]:
             numbers = vars(histogram(weight, dense_std)) | vars(statistics(weight, dense_std, mask))
             known[id(weight)] = numbers | {
                 "loss": losses[id(weight)]() if id(weight) in losses else solved.problem.loss(weight),
-                "prune_energy": NOTHING if mask is not None or number else _prune_energy(solved, weight),
+                "prune_energy": NOTHING if mask is not None or number else first.prune_energy(weight),
                 "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
                 "held_out": _held_out(solved, stage, weight) if not number else NOTHING,
             }
@@ -75,9 +77,27 @@ def _held_out(solved: "LayerResult", stage: str, weight: Tensor) -> float:
     return 0.0 if stage == "dense" else solved.held_out.loss(weight)
 
 
-def _prune_energy(solved: "LayerResult", weight: Tensor) -> float:
-    scaled = (weight * solved.problem.gram.scale).abs()
-    return solved.problem.energy(weight * ~solved.pattern.mask(scaled, "row"))
+class _FirstPrune:
+    """The effect of phase 1 on a layer's outputs, and of Wanda's prune of any weight, which is often the same."""
+
+    def __init__(self, solved: "LayerResult"):
+        self._problem, self._pattern = solved.problem, solved.pattern
+        self._change = solved.sparse.weight - solved.problem.weight
+
+    @cached_property
+    def _energy(self) -> float:
+        return self._problem.energy(self._change)
+
+    @property
+    def loss(self) -> float:
+        """The sparse weight's loss."""
+        return self._energy - self._problem.pulled(self._change)
+
+    def prune_energy(self, weight: Tensor) -> float:
+        """The share of the dense output's energy that Wanda's prune of a weight (R, C) removes."""
+        kept = self._pattern.mask((weight * self._problem.gram.scale).abs(), "row")
+        change = weight * kept.to(weight.dtype) - weight
+        return self._energy if torch.equal(change, self._change) else self._problem.energy(change)
 
 
 def save(path: Path, block_rows: list[LayerRow]) -> None:

@@ -232,4 +232,4 @@ def test_solving_by_the_inverse_is_the_same_solve(outputs):
     rhs = random_weight(5, 8, seed=2)
     ridged = gram.scaled + 0.3 * torch.eye(8, dtype=torch.float64)
     torch.testing.assert_close(gram.ridge_solve(rhs, 0.3) @ ridged, rhs)
-    assert len(gram._inverses) == (outputs > 0)
+    assert len(gram._inverses) == 1

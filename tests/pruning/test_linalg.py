@@ -3,7 +3,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sds_core.pruning.linalg import largest_eigenvalue, masked_conjugate_gradients, upper_inverse_factor
+from sds_core.pruning import linalg
+from sds_core.pruning.linalg import (
+    curvature,
+    largest_eigenvalue,
+    masked_conjugate_gradients,
+    ridge_inverse,
+    upper_inverse_factor,
+)
 from tests.pruning.references import correlated_inputs, jacobi, random_weight, solve_on_support
 
 
@@ -31,6 +38,35 @@ def test_an_indefinite_matrix_has_no_factor():
     matrix = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)
     with pytest.raises(torch.linalg.LinAlgError):
         upper_inverse_factor(matrix, 0.5)
+
+
+@pytest.mark.parametrize("columns", [4, 5, 11, 16])
+def test_matrices_split_into_halves_have_the_same_inverses(columns, monkeypatch):
+    monkeypatch.setattr(linalg, "BASE", 2)
+    matrix, _, _ = system(1, columns)
+    expected = torch.linalg.inv(matrix + 0.1 * torch.eye(columns, dtype=torch.float64))
+    torch.testing.assert_close(ridge_inverse(matrix, 0.1), expected)
+    factor = upper_inverse_factor(matrix, 0.1)
+    assert torch.equal(factor, factor.triu()) and (factor.diagonal() > 0).all()
+    torch.testing.assert_close(factor.T @ factor, expected)
+
+
+def test_an_indefinite_matrix_is_noticed_in_either_half(monkeypatch):
+    monkeypatch.setattr(linalg, "BASE", 2)
+    for place in (0, 7):
+        matrix = torch.eye(8, dtype=torch.float64)
+        matrix[place, place] = -1
+        for inverse in (ridge_inverse, upper_inverse_factor):
+            with pytest.raises(torch.linalg.LinAlgError):
+                inverse(matrix, 0.5)
+
+
+@pytest.mark.parametrize("columns", [3, 4, 10])
+def test_half_a_product_gives_the_whole_curvature(columns, monkeypatch):
+    monkeypatch.setattr(linalg, "STRIP", 4)
+    matrix, change, _ = system(5, columns)
+    expected = torch.einsum("rc,cd,rd->", change, matrix, change)
+    assert curvature(change, matrix) == pytest.approx(float(expected), rel=1e-12)
 
 
 @pytest.mark.parametrize("values", [[5.0, 1.0, 0.5, 0.0], [3.0, 2.0, 2.0, 1.0], [7.0, 7.0, 1.0, 1.0]])
