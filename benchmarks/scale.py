@@ -23,6 +23,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
+from benchmarks.cost import NothingDone
 from sds_core.layer_result import LayerResult
 from sds_core.models.device import allow_fast_matmul
 from sds_core.models.structure import find_blocks
@@ -105,15 +106,6 @@ class TimedRecipe(Recipe):
         solved = super().fused(layer)
         self.spent.append(time.process_time() - began)
         return solved
-
-
-class NothingDone:
-    """A pass that starts at the first block."""
-
-    finished = 0
-
-    def restore(self, block) -> None:
-        """Change nothing: no block is done."""
 
 
 def small(width: int, blocks: int) -> Shape:

@@ -8,6 +8,7 @@ from torch import nn
 
 from sds_core.errors import SDSError
 from sds_core.models import observation
+from sds_core.models.device import pick_device
 from sds_core.models.linear import Linear
 from sds_core.models.observation import observe, observe_groups
 from sds_core.models.paused_forwards import paused
@@ -127,19 +128,20 @@ def test_stopped_replay_skips_the_rest() -> None:
     assert called == ["down"] * 2
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
+@pytest.mark.skipif(pick_device().type == "cpu", reason="no GPU here")
 def test_observation_on_the_gpu_agrees_with_the_cpu() -> None:
     windows = texts(2)
     seen = {}
-    for device in (CPU, torch.device("cuda:0")):
+    for device in (CPU, pick_device()):
         structure = find_blocks(build("llama"))
         stream = capture(structure, windows, device)
         dense_block = copy.deepcopy(structure.blocks[0].module)
         for linear in structure.blocks[0].linears:
             halve(linear)
-        seen[device.type], _ = observe(stream, stream.fork(), dense_block)
-    for label, observed in seen["cpu"].items():
-        other = seen["cuda"][label]
+        seen[device], _ = observe(stream, stream.fork(), dense_block)
+    for label, observed in seen[CPU].items():
+        other = seen[pick_device()][label]
         assert torch.allclose(other.gram.matrix.cpu(), observed.gram.matrix, rtol=1e-3, atol=1e-3)
         assert torch.allclose(other.pull.cpu(), observed.pull, rtol=1e-3, atol=1e-3)
 

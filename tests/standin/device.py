@@ -48,6 +48,7 @@ class Standin:
             current_device=lambda: 0,
             mem_get_info=lambda device=None: (1 << 30, 1 << 30),
             get_amp_supported_dtype=lambda: [torch.float16, torch.bfloat16],
+            manual_seed_all=lambda seed: None,
             _is_in_bad_fork=lambda: False,
         )
         torch._register_device_module(NAME, module)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from sds_core.models.device import pick_device
 from tests.standin import runs
 from tests.standin.device import Standin
 
@@ -46,3 +47,15 @@ def test_method_gives_the_cpus_weights_and_record(
         )
         assert mine.sparsity == its.sparsity and mine.crop == its.crop
         assert abs(mine.zeros - its.zeros) + sum(abs(a - b) for a, b in zip(mine.counts, its.counts, strict=True)) < 10
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(pick_device().type == "cpu", reason="no GPU here")
+@pytest.mark.parametrize(("method", "pruner", "pattern", "options"), CASES)
+def test_method_on_the_gpu_agrees_with_the_cpu(method: str, pruner: str, pattern: str, options: dict[str, Any]) -> None:
+    expected = runs.on_cpu(method, pruner, pattern, tuple(options.items()))
+    found = runs.prune(pick_device(), method, pruner, pattern, options)
+    for name, weight in expected.weights.items():  # products are summed in another order: near ties may fall otherwise
+        assert ((found.weights[name] != 0) == (weight != 0)).double().mean() > 0.98, name
+    for mine, its in zip(found.rows, expected.rows, strict=True):
+        assert mine.loss == pytest.approx(its.loss, rel=2e-2, abs=1e-4)
