@@ -41,6 +41,7 @@ def read_text(source: str) -> str:
         raise SDSError("there is no such text file", got=source) from None
     except (OSError, ValueError) as error:  # a ValueError: not UTF-8, not a table, or a zero byte in the name
         wanted = "a file in UTF-8" if path.suffix == ".txt" else f"a sound {path.suffix} file, its text in UTF-8"
+        wanted += ", one JSON object a line" * (path.suffix == ".jsonl")
         raise SDSError(f"the text file {path} cannot be read: {first_line(error)}", allowed=wanted) from error
 
 
@@ -84,10 +85,15 @@ def _cells(rows: Iterable[dict[str, Any]], column: str, where: str) -> Iterator[
 
 def _texts(cells: Iterable[Any], column: str, where: str) -> Iterator[str]:
     """A column's texts without their line ends; an empty cell is an empty row."""
+    blank = True
     for number, cell in enumerate(cells, start=1):
         text = "" if cell is None else cell
         if not isinstance(text, str):
             raise SDSError(f"column {column!r} of {where} holds no text", got=text)
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise SDSError(f"row {number} of {where} holds half a character", cure="correct that row or remove it")
+            what = f"row {number} of {where} holds half a character, or bytes that are not UTF-8"
+            raise SDSError(what, cure="save it as UTF-8, or remove that row")
+        blank = blank and not text.strip()
         yield text.rstrip("\n")
+    if blank:
+        raise SDSError(f"column {column!r} of {where} holds no text")

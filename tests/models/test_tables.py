@@ -8,6 +8,7 @@ import pytest
 
 from sds_core.errors import SDSError
 from sds_core.models.tables import read_column
+from sds_core.models.text_reader import read_text
 
 
 def write(path: Path, content: str) -> Path:
@@ -27,6 +28,55 @@ def test_unquoted_comma_in_every_row_is_refused(tmp_path: Path, column: str) -> 
     path = write(tmp_path / "a.csv", "text,label\nThe cat, sat,pos\nA dog, ran,neg\n")
     with pytest.raises(SDSError, match=r"line 2 of .*a\.csv has 3 fields, its header 2: got 'pos'.*double quotes"):
         list(read_column(path, column))
+
+
+def test_surplus_empty_fields_in_some_rows_alone_are_refused(tmp_path: Path) -> None:
+    shifted, sound = "The cat, it sat,pos,", "A dog,neg,"
+    for rows, line in ([shifted, sound], 3), ([sound, shifted], 3):
+        path = write(tmp_path / "a.csv", "\n".join(["text,label,note", *rows]) + "\n")
+        with pytest.raises(SDSError, match=rf"line {line} of .* has \d fields, .*double quotes"):
+            list(read_column(path, "text"))
+
+
+def test_spaces_after_commas_are_part_of_no_name_and_no_field(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", '\n\nlabel, text\npos, The cat\nneg, "A dog, it ran"\n')
+    assert list(read_column(path, "text")) == ["The cat", "A dog, it ran"]
+
+
+@pytest.mark.parametrize("sign", ["\t", ";", "|"])
+def test_other_signs_between_columns_are_told(tmp_path: Path, sign: str) -> None:
+    path = write(tmp_path / "a.csv", f"text{sign}label\nThe cat, it sat{sign}pos\n")
+    with pytest.raises(SDSError, match="Separate its columns by commas"):
+        list(read_column(path, "text"))
+
+
+def test_a_file_without_names_of_columns_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "The cat sat,pos\nA dog ran,neg\n")
+    with pytest.raises(SDSError, match="Its first line must name the columns"):
+        list(read_column(path, "text"))
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("a.csv", "text,author\nThe cat,{}\n"), ("a.jsonl", '{{"text":"The cat","author":"{}"}}')]
+)
+def test_bytes_that_are_not_utf_8_matter_in_the_wanted_column_alone(tmp_path: Path, name: str, row: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(row.format("René").encode("latin-1"))
+    assert read_text(f"{path}:text") == "The cat"
+    with pytest.raises(SDSError, match=r"row 1 .* bytes that are not UTF-8"):
+        read_text(f"{path}:author")
+    path.write_bytes(row.format("René").encode("utf-16"))
+    with pytest.raises(SDSError, match="it is in UTF-16"):
+        read_text(f"{path}:text")
+
+
+@pytest.mark.parametrize("column", [[None, None], ["", " \n"]], ids=["null", "blank"])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_column_without_any_text_is_refused(tmp_path: Path, kind: str, column: list) -> None:
+    frame, path = pd.DataFrame({"text": column}), tmp_path / f"a.{kind}"
+    frame.to_parquet(path) if kind == "parquet" else frame.to_json(path, orient="records", lines=True)
+    with pytest.raises(SDSError, match=f"column 'text' of .*a.{kind} holds no text"):
+        read_text(str(path))
 
 
 def test_row_names_without_a_header_are_refused(tmp_path: Path) -> None:
@@ -81,6 +131,11 @@ def test_other_fields_of_a_jsonl_do_not_matter(tmp_path: Path, fault) -> None:
     rows = [{"text": f"row {i}"} | fault(i) for i in range(1300)]
     path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     assert list(read_column(path, "text")) == [f"row {i}" for i in range(1300)]
+
+
+def test_tabs_and_numbers_longer_than_python_takes_do_not_matter(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", f'{{"text": "one\ttwo", "id": {"9" * 5000}}}\n')
+    assert list(read_column(path, "text")) == ["one\ttwo"]
 
 
 def test_wanted_field_may_appear_late(tmp_path: Path) -> None:
