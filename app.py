@@ -1,9 +1,14 @@
 """SDS Studio in the browser: streamlit run app.py."""
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from pages.ui import layout
+from pages.ui.own_pages import OwnPagesOnly
 
-layout.warn_if_open()
-st.session_state["routed"] = True
-layout.navigate().run()
+if __name__ == "__main__":  # drawing a page
+    layout.warn_if_open()
+    st.session_state["routed"] = True
+    layout.navigate().run()
+else:  # imported once, by the server
+    app = st.App(__file__, middleware=[Middleware(OwnPagesOnly)])

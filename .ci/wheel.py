@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +134,7 @@ def check_app(sds: Path, work: Path) -> None:
         try:
             wait_for(f"{address}/_stcore/health", process)
             assert b"<title>" in read(address)
+            refuse_other_sites(port)
             files = picture_files(port)
             assert files and all(read(address + file) for file in files), files
             listening = [
@@ -164,6 +166,16 @@ def read(address: str) -> bytes:
     """The body of an answer; anything but 200 raises."""
     with urllib.request.urlopen(address, timeout=LIMIT) as answer:
         return answer.read()
+
+
+def refuse_other_sites(port: int) -> None:
+    """A session that the page of another site opens is refused, at once: nobody else is asked about it."""
+    began = time.monotonic()
+    try:
+        with connect(f"ws://127.0.0.1:{port}/_stcore/stream", origin="http://elsewhere.example"):
+            raise AssertionError("another site was let in")
+    except InvalidStatus as refused:
+        assert refused.response.status_code == 403 and time.monotonic() - began < 0.5
 
 
 def picture_files(port: int) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 
 LOOPBACK = "127.0.0.1"
+ALONE = (LOOPBACK, "localhost", "::1")
+"""Addresses that only this machine reaches."""
 EVERYWHERE = ("0.0.0.0", "::")
 PORT = 8501
 """Streamlit's default."""
@@ -25,6 +27,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _serve(options: argparse.Namespace) -> int:
+    if options.address not in ALONE:
+        print(
+            f"warning: whoever reaches {options.address}:{options.port} may use the app as you can: start and delete "
+            "runs, and read every text file and table of your account",
+            file=sys.stderr,
+            flush=True,
+        )
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *server_command(options.address, options.port)])
 
@@ -33,10 +42,10 @@ def server_command(address: str, port: int) -> list[str]:
     """Return the arguments of Python that serve the app; its other settings are in `.streamlit/` beside app.py."""
     command = ["-m", "streamlit", "run", str(app_file())]
     command += [f"--server.address={address}", f"--server.port={port}"]
-    if address != LOOPBACK:
+    if address not in ALONE:
         command += [f"--server.allowedHosts={host}" for host in _own_names()]
-    if address in EVERYWHERE:  # otherwise Streamlit asks an external server for an address to print
-        command.append(f"--browser.serverAddress={socket.gethostname()}")
+    shown = socket.gethostname() if address in EVERYWHERE else address
+    command.append(f"--browser.serverAddress={shown}")  # otherwise Streamlit may ask an external server for it
     return command
 
 

@@ -23,7 +23,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_app_listens_on_the_loopback_address_unless_told(started):
     main(["app"])
-    here = ["--server.address=127.0.0.1", "--server.port=8501"]
+    here = ["--server.address=127.0.0.1", "--server.port=8501", "--browser.serverAddress=127.0.0.1"]
     assert started == [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *here]
 
 
@@ -32,6 +32,13 @@ def test_app_on_the_network_answers_to_this_machines_names_only(started):
     assert {"--server.address=0.0.0.0", "--server.port=9000"} < set(started)
     hosts = {word.partition("=")[2] for word in started if word.startswith("--server.allowedHosts=")}
     assert {"localhost", "127.0.0.1", socket.gethostname()} <= hosts and "*" not in hosts
+
+
+def test_app_on_the_network_says_loudly_what_that_means(started, capsys):
+    main(["app"])
+    assert capsys.readouterr() == ("", "")
+    main(["app", "--address", "0.0.0.0"])
+    assert "warning: whoever reaches 0.0.0.0:8501 may use the app as you can" in capsys.readouterr().err
 
 
 def test_app_on_every_address_is_told_the_name_that_it_prints(started):
