@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.models.text_spec import same_text
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
-from sds_core.runs.config import MEASURED, RunConfig
+from sds_core.runs.config import MEASURED, RECONSTRUCTED, RunConfig
 from sds_core.runs.names import last_stage, made_by
 from sds_core.runs.run_folder import Run, every_run, open_run
 
@@ -22,6 +23,8 @@ INCIDENTAL = (
 )
 """Options that make no other configuration: the seed, names, where and how precisely it is computed, and what is
 measured (whether model and windows are the same shows in what was measured)."""
+NAMES_OF_WINDOWS = ("calibration", "bos")
+"""Options that may differ where the calibration windows are the same, token by token."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,30 @@ class Outcome:
         """Equal for runs that differ in nothing but the seed and what changes no outcome."""
         return configuration_of(self.made) + (repr(self.earlier_options) if self.earlier_options else "")
 
+    def repeats(self, other: Outcome) -> bool:
+        """Whether both are of one configuration, by their options or by the windows that they calibrated on."""
+        if self.configuration == other.configuration:
+            return True
+        plain = [configuration_of(each.made, NAMES_OF_WINDOWS) for each in (self, other)]
+        windows = [(each.made.seed, each.calibration_sha256, each.earlier_options) for each in (self, other)]
+        return plain[0] == plain[1] and windows[0] == windows[1]
 
-def configuration_of(config: RunConfig) -> str:
-    """Return all of a configuration that makes its outcome, except the seed."""
-    values = config.to_dict() | {"pattern": str(config.parsed_pattern()), "options": vars(config.made_method())}
-    return repr(sorted((name, value) for name, value in values.items() if name not in INCIDENTAL))
+
+def configuration_of(config: RunConfig, without: Sequence[str] = ()) -> str:
+    """Return all of a configuration that makes its outcome, except the seed; one form for all ways to write it.
+
+    Args:
+        without: further options that do not count.
+    """
+    values = config.to_dict() | {
+        "pattern": str(config.parsed_pattern()),
+        "options": vars(config.made_method()),
+        "calibration": same_text(config.texts[0]),
+        "exclude": sorted(set(config.exclude.split())),
+        **dict.fromkeys(RECONSTRUCTED),
+        "reconstruct": config.reconstruction,
+    }
+    return repr(sorted((name, value) for name, value in values.items() if name not in (*INCIDENTAL, *without)))
 
 
 def outcome_of(run: Run, stage: Stage | None = None) -> Outcome | None:

@@ -97,7 +97,7 @@ def claim(mine: Sequence[Outcome], reference: Sequence[Outcome], known: Sequence
     if reason := _incomparable(one, other):
         return incomparable(reason)
     paired = compare(mean_over_runs([o.measured for o in mine]), mean_over_runs([o.measured for o in reference]))
-    if one.configuration == other.configuration:
+    if one.repeats(other):
         return noise_floor(paired, _noise(one, other))
     ours, theirs = by_seed(mine, known), by_seed(reference, known)
     shared = {seed: (ours[seed].measured, theirs[seed].measured) for seed in ours.keys() & theirs.keys()}
@@ -155,6 +155,8 @@ def _noise(one: Outcome, other: Outcome) -> str:
         found.append(f"another calibration seed ({seeds[0]}; {seeds[1]})")
     elif one.calibration_sha256 != other.calibration_sha256:
         found.append("another calibration text under the same name")
+    elif one.configuration != other.configuration:
+        found.append("another name of the same calibration windows")
     with suppress(SDSError):  # a run that is broken or gone tells nothing
         found += differences(environment(open_run(one.run)), environment(open_run(other.run)))
     return listed(found) or "nothing that their records tell"

@@ -188,6 +188,12 @@ def disjoint(calibration: str, evaluation: str) -> tuple[str, str]:
     return str(replace(first, parts=tuple(first_parts))), str(replace(second, parts=tuple(second_parts)))
 
 
+def same_text(text: str) -> str:
+    """Return one form for all names of a text."""
+    spec = TextSpec.parse(text)
+    return str(replace(spec, parts=tuple(replace(part, source=_identity(part.source)) for part in spec.parts)))
+
+
 def _identity(source: str) -> str:
     """One form for all names of a source: paths resolved, defaults filled in."""
     if source in (SELF, PYTHON_DOCS) or "\0" in source:

@@ -1,8 +1,12 @@
 """Which runs are one configuration, and which measured the same."""
 
+from pathlib import Path
+
 import pytest
 
+from sds_core.comparison.claims import Verdict
 from sds_core.comparison.outcomes import finished_outcomes, mismatch, outcome_of
+from sds_core.comparison.references import claim
 from sds_core.runs.config import Parent
 from sds_core.runs.new_run import create
 from tests.by_hand import made
@@ -47,6 +51,34 @@ def test_what_makes_another_outcome_makes_another_configuration(changes):
 def test_options_at_their_default_are_no_other_configuration():
     assert configuration(method="sds", options={"l2": 0.001}) == configuration(method="sds")
     assert configuration(method="sds", options={"l2": 0.1}) != configuration(method="sds")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"calibration": "a.txt"}, {"calibration": f"{Path.cwd()}/b/../a.txt"}),
+        ({"calibration": "a.csv"}, {"calibration": "a.csv:text*1"}),
+        ({"calibration": "hub:a:b::text"}, {"calibration": "hub:a:b:train:text"}),
+        (
+            {"calibration": "a.txt", "evaluation": "a.txt"},
+            {"calibration": "a.txt@0-50%", "evaluation": "a.txt@50-100%"},
+        ),
+        ({"exclude": "*.0.* *.1.*"}, {"exclude": "*.1.*  *.0.* *.1.*"}),
+        ({"reconstruct": "block"}, {"reconstruct": "block", "reconstruct_epochs": 2, "reconstruct_rate": 0.0015}),
+    ],
+    ids=str,
+)
+def test_one_configuration_written_in_two_ways_is_one(one, other):
+    assert configuration(**one) == configuration(**other)
+
+
+def test_the_same_windows_under_another_name_are_the_same_configuration():
+    plain, copied = made((3, 3, 3), calibration="a.txt"), made((3.1, 3, 3), calibration="copy.txt", bos="none")
+    other = made((3.1, 3, 3), calibration="copy.txt", calibration_sha256="of other windows")
+    assert outcome_of(plain).repeats(outcome_of(copied)) and not outcome_of(plain).repeats(outcome_of(other))
+    assert not outcome_of(plain).repeats(outcome_of(made((3, 3, 3), calibration="copy.txt", pruner="sparsegpt")))
+    found = claim([outcome_of(copied)], [outcome_of(plain)], finished_outcomes())
+    assert found.verdict is Verdict.NOISE and "another name of the same calibration windows" in found.reason
 
 
 def test_patterns_are_compared_by_what_they_mean():
