@@ -25,7 +25,7 @@ from benchmarks.served_app import App, browser, row, seconds, server_process, ti
 from sds_core.models.cache import cache_folder
 from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
-from sds_core.runs.examples import take_in
+from sds_core.runs.examples import unpack_all
 from sds_core.runs.new_run import create
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import Run
@@ -208,7 +208,7 @@ def main(parts: list[str], polls: int, quiet: float) -> None:
     print(f"{machine()}\nload {os.getloadavg()[0]:.1f}\n\n| what | measured | target |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SDS_RUNS"] = folder
-        examples = take_in()
+        examples = unpack_all()
         with server(Path(folder), cache_folder()) as address, visitors(address) as visit:
             app = App(visit, Path(folder), examples, polls, quiet)
             for part in parts or MEASURES:

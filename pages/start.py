@@ -47,9 +47,9 @@ def show_examples() -> str:
     Raises:
         SDSError: the disk is full.
     """
-    from sds_core.runs.examples import EXPERIMENT, take_in
+    from sds_core.runs.examples import EXPERIMENT, unpack_all
 
-    take_in()
+    unpack_all()
     return EXPERIMENT
 
 
@@ -115,7 +115,7 @@ def recent() -> None:
         for line in lines:
             st.page_link(
                 "pages/studio.py",
-                label=f"{layout.plain(line.name)} **{line.said}**",
+                label=f"{layout.plain(line.name)} **{line.status}**",
                 query_params={"experiment": line.name},
                 help="Lowest perplexity of its pruned models" if line.lowest else None,
                 width="content",

@@ -37,11 +37,11 @@ def begin(experiment: Experiment, choice: studio_choice.Choice, known: bool) -> 
 
 def offer_examples() -> None:
     """The button that shows finished experiments."""
-    from sds_core.runs.examples import EXPERIMENT, take_in
+    from sds_core.runs.examples import EXPERIMENT, unpack_all
 
     if st.button("Show the examples", key="examples", icon=":material/inventory_2:"):
         try:
-            take_in()
+            unpack_all()
         except SDSError as error:
             layout.refuse(error)
         else:

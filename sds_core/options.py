@@ -14,6 +14,9 @@ from sds_core.errors import SDSError
 
 Value = TypeVar("Value", bool, int, float, str)
 
+Overrides = dict[str, Any]
+"""Values of a run's options by name, unchecked: a preset, flags or the file of a run; under `options` its method's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:

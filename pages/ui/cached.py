@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -13,6 +13,7 @@ from sds_core.errors import SDSError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sds_core.options import Overrides
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.experiment_record import ExperimentRecord
     from sds_core.runs.run_folder import Run
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 
 READ = "records"
-"""In the session: what was read of an experiment's runs, so that the next drawing reads what was added."""
+"""Session key of the records of an experiment's runs, so that the next drawing reads only what was added."""
 
 
 def experiment_record(experiment: Experiment, variants: list[Variant]) -> ExperimentRecord:
-    """The numbers of an experiment by variant and stage.
+    """Return the numbers of an experiment by variant and stage.
 
     Raises:
         SDSError: a log is broken.
@@ -37,7 +38,7 @@ def experiment_record(experiment: Experiment, variants: list[Variant]) -> Experi
 
 
 def record(run: Run) -> pd.DataFrame:
-    """The distributions of a run so far.
+    """Return the distributions of a run so far.
 
     Raises:
         SDSError: a file is broken.
@@ -53,25 +54,32 @@ def _record(folder: str, stamp: tuple) -> pd.DataFrame:
     return load(Path(folder))
 
 
-def summary(run: str) -> dict[str, Any]:
-    """A run in a line, without torch, so that the first page has it at once.
+@dataclass
+class RunLine:
+    """A run in a line."""
 
-    `state`; `asked`, its options as they were given; `note`, the first line of its note; `last` and `value`, the stage
-    that it ends with and its perplexity, once there is one.
-    """
-    from sds_core.runs import note
+    state: str = "broken"
+    config: Overrides = field(default_factory=dict)
+    """Unchecked."""
+    last: str | None = None
+    """The stage that it ends with, once it is finished."""
+    perplexity: float | None = None
+    """Of that stage."""
+
+
+def run_line(name: str) -> RunLine:
+    """Return a run in a line, without torch, so that the first page has it at once."""
     from sds_core.runs.run_folder import open_run
 
-    line: dict[str, Any] = {"state": "broken", "last": None, "value": None, "asked": {}, "note": ""}
+    line = RunLine()
     try:
-        opened = open_run(run)
-        line["asked"] = opened.asked()
-        line["note"] = note.read(opened).partition("\n")[0]
-        result = opened.folder / "result.json"
+        run = open_run(name)
+        line.config = run.raw_config()
+        result = run.folder / "result.json"
         finished = result.exists()
         if finished:
-            line["last"], line["value"] = _last(str(opened.folder), result.stat().st_mtime_ns)
-        line["state"] = opened.state([] if finished else None)
+            line.last, line.perplexity = _last(str(run.folder), result.stat().st_mtime_ns)
+        line.state = run.state([] if finished else None)
     except (SDSError, OSError):
         pass  # it stays broken or has just gone; its own page says why
     return line
@@ -79,7 +87,7 @@ def summary(run: str) -> dict[str, Any]:
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def _last(folder: str, stamp: int) -> tuple[str, float]:
-    """The last stage of a finished run, and its perplexity."""
+    """Return the last stage of a finished run, and its perplexity."""
     from sds_core.runs.run_folder import Run
 
     result = Run(Path(folder)).finished_result()
@@ -88,28 +96,28 @@ def _last(folder: str, stamp: int) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class ExperimentLine:
-    """An experiment in a line: its lowest perplexity, else what it is doing."""
+    """An experiment in a line: its lowest perplexity, else its state."""
 
     name: str
-    said: str
+    status: str
     lowest: float | None
     """Of its pruned models; a re-dense model has no zeros and is not ranked."""
 
 
 def experiments() -> list[ExperimentLine]:
-    """Experiments, the one with the newest run first; like `summary` without torch."""
+    """Return the experiments, the one with the newest run first; without torch, like `run_line`."""
     from sds_core.pruning.perplexity import format_perplexity
     from sds_core.runs.run_folder import ids
 
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for line in map(summary, ids()):
-        if name := line["asked"].get("experiment"):
+    groups: dict[str, list[RunLine]] = {}
+    for line in map(run_line, ids()):
+        if name := line.config.get("experiment"):
             groups.setdefault(str(name), []).append(line)
     found = []
     for name, lines in groups.items():
-        values = [line["value"] for line in lines if line["value"] is not None and line["last"] != "redense"]
-        live = any(line["state"] in ("queued", "running") for line in lines)
+        values = [line.perplexity for line in lines if line.perplexity is not None and line.last != "redense"]
+        live = any(line.state in ("queued", "running") for line in lines)
         lowest = None if live else min(values, default=None)
-        said = "running" if live else lines[0]["state"] if lowest is None else format_perplexity(lowest)
-        found.append(ExperimentLine(name, said, lowest))
+        status = "running" if live else lines[0].state if lowest is None else format_perplexity(lowest)
+        found.append(ExperimentLine(name, status, lowest))
     return found

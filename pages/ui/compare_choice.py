@@ -146,7 +146,7 @@ def _default(known: list[str]) -> str:
 
 def _experiment_of(run: Run) -> str:
     try:
-        return str(run.asked().get("experiment") or "")
+        return str(run.raw_config().get("experiment") or "")
     except SDSError:
         return ""
 

@@ -42,27 +42,27 @@ def show(choice: Choice, known: list[Outcome]) -> None:
 
 
 def _excluded(reasons: dict[str, str]) -> None:
-    """Show the runs that are not compared, and why; the page is drawn anew when one that lives goes on."""
-    lines = {name: cached.summary(name) for name in reasons}
+    """Show the runs that are not compared, and why; redraw the page when the state of a live one changes."""
+    lines = {name: cached.run_line(name) for name in reasons}
     with st.expander(f"Not compared: {len(reasons)}", icon=":material/block:"):
         for name, reason in reasons.items():
             with st.container(horizontal=True, vertical_alignment="center"):
-                progress.badge(lines[name]["state"])
-                asked = lines[name]["asked"]
-                label = str(asked.get("title") or asked.get("experiment") or name)
+                progress.badge(lines[name].state)
+                config = lines[name].config
+                label = str(config.get("title") or config.get("experiment") or name)
                 st.page_link(
                     "pages/studio.py", label=layout.plain(label), query_params={"manage": name}, width="content"
                 )
                 st.markdown(layout.plain(reason), width="content")
-    states = {name: line["state"] for name, line in lines.items()}
+    states = {name: line.state for name, line in lines.items()}
     if any(state in progress.LIVE for state in states.values()):
         _wait(states)
 
 
 @st.fragment(run_every=2)
 def _wait(states: dict[str, str]) -> None:
-    """Look whether a run that was waited for has gone on."""
-    if states != {name: cached.summary(name)["state"] for name in states}:
+    """Redraw the page when a run's state has changed."""
+    if states != {name: cached.run_line(name).state for name in states}:
         st.rerun()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 if TYPE_CHECKING:
-    from sds_core.options import Option
+    from sds_core.options import Option, Overrides
 
 NOT_ASKED = ("phase", "checkpoint", "experiment")
 """The button that is pressed says which phase; a checkpoint is opened by a command of its own; the Studio names
@@ -35,7 +35,7 @@ def choose_shared(methods: Iterable[str]) -> None:
         _grid(options_of(METHODS[method]).values(), method)
 
 
-def shared() -> dict[str, Any]:
+def shared() -> Overrides:
     """Return the values of what an experiment's runs share, whether or not the widgets are in view."""
     _fill_in_defaults()
     return {name: st.session_state[_key(name)] for name in _asked() if name not in ("pruner", "method", "schedule")}
@@ -52,7 +52,7 @@ def of_method(method: str) -> dict[str, float]:
     return {name: value for name, value in asked.items() if value not in (None, options[name].default)}
 
 
-def apply_to_methods(values: dict[str, Any], methods: Iterable[str]) -> None:
+def apply_to_methods(values: Overrides, methods: Iterable[str]) -> None:
     """Let the widgets show these options, and each method those of its own."""
     for name, value in values.items():
         if name not in ("options", "method", "schedule"):

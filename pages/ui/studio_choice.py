@@ -149,7 +149,7 @@ def _seen(names: tuple[str, ...]) -> list[str]:
     found = []
     for name in names:
         try:
-            found.append(str(open_run(name).asked().get("model") or ""))
+            found.append(str(open_run(name).raw_config().get("model") or ""))
         except SDSError:
             continue
     return [model for model in dict.fromkeys(found) if model]

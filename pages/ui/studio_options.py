@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -11,6 +11,7 @@ from pages.ui import layout, options, outlook, own_text
 
 if TYPE_CHECKING:
     from pages.ui.studio_choice import Choice
+    from sds_core.options import Overrides
     from sds_core.runs.config import RunConfig
     from sds_core.runs.experiment import Experiment
 
@@ -98,7 +99,7 @@ def _cost_of_preset(name: str, choice: Choice) -> str:
     return f"**{name}** reads {read:,} tokens, is measured on {measured:,}{time}"
 
 
-def _shared(preset: str) -> dict[str, Any]:
+def _shared(preset: str) -> Overrides:
     """Return those options of a preset that all runs of an experiment share."""
     from sds_core.runs.presets import PRESETS
 

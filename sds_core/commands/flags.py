@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from sds_core.options import Option, options_of
+from sds_core.options import Option, Overrides, options_of
 from sds_core.pruning.methods import METHODS, option_names
 from sds_core.runs.config import RunConfig
 from sds_core.runs.presets import PRESETS
@@ -50,7 +50,7 @@ def _method_options() -> list[str]:
     return list(dict.fromkeys(name for cls in METHODS.values() for name in options_of(cls)))
 
 
-def chosen(namespace: argparse.Namespace) -> dict[str, Any]:
+def chosen(namespace: argparse.Namespace) -> Overrides:
     """Return the options as plain values: flags over the preset, of which each method takes the options it has."""
     given = vars(namespace)
     preset = PRESETS[given["preset"]] if given.get("preset") else {}

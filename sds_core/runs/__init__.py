@@ -1,1 +1,1 @@
-"""One experiment is a folder and a process: configuration, record, worker, export."""
+"""A run as a folder and a process: configuration, record, worker; and the experiments that runs belong to."""

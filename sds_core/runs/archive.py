@@ -1,4 +1,4 @@
-"""A run's record, without weights, as one file that can be sent, kept, and looked at elsewhere."""
+"""Pack a run's record, without weights, into one file to keep or share, and unpack it elsewhere."""
 
 import re
 import secrets
@@ -21,11 +21,11 @@ NAME = re.compile(
 LARGEST = 500 << 20
 """Bytes that an archive may unpack to."""
 LARGEST_FILES = {"config.json": 1 << 20, "note.txt": 1 << 16, "events.jsonl": 64 << 20, "result.json": 64 << 20}
-"""Bytes that single files may have: as values they take several times as much memory."""
+"""Largest size of single files in bytes: parsed, they take several times as much memory."""
 MOST_VALUES = 50_000_000
 """Values in the distributions of an archive, which are read as a whole to check them."""
 ENCRYPTED = 1
-"""The bit of an entry's flags that says so."""
+"""The flag bit of an encrypted entry."""
 BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 """Exceptions of `zipfile` on damaged archives."""
 
@@ -36,7 +36,7 @@ def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -
     Args:
         run: the run.
         target: the file, or an open one.
-        leave_out: files that whoever unpacks it has already.
+        leave_out: files that the recipient already has.
 
     Raises:
         SDSError: the run is not finished, or the file cannot be written.
@@ -59,14 +59,14 @@ def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -
 
 
 def unpack(source: Path | IO[bytes], add: Collection[Path] = ()) -> Run:
-    """Make a run of an archive, under its own id if that is free.
+    """Create a run from an archive, under its own id if that is free.
 
     Args:
         source: the archive, a path or an open file.
         add: distributions that were left out of it.
 
     Raises:
-        SDSError: the file is not such an archive, or holds anything that does not belong there; nothing is left.
+        SDSError: the file is not such an archive, or holds anything that does not belong there; no run is created.
     """
     name = source.name if isinstance(source, Path) else "the file"
     if isinstance(source, Path) and source.exists() and not source.is_file():  # reading a pipe would never end
@@ -101,7 +101,7 @@ def _unpack(archive: zipfile.ZipFile, name: str, add: Collection[Path]) -> Run:
         _check(Run(folder), name)
     try:
         return Run(other.rename(wanted))
-    except OSError:  # a run of this id is here
+    except OSError:  # a run with this id exists
         return Run(other)
 
 
@@ -124,7 +124,7 @@ def _refuse_others(entries: Sequence[zipfile.ZipInfo], name: str) -> str:
         raise SDSError(f"{name} unpacks to too much", allowed=f"{LARGEST >> 20} MB")
     (run,) = runs
     if not ID.fullmatch(run):
-        raise _not_packed(name, "its folder is no run's id")
+        raise _not_packed(name, "its folder is not named like a run")
     return run
 
 

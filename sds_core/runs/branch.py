@@ -1,12 +1,12 @@
-"""Branches: a run that goes on from a phase of another, whose weights and record it takes over."""
+"""Branch from a run: continue from one of its phases, inheriting weights and record."""
 
 import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
-from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.options import Overrides
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig, steps_of
 from sds_core.runs.events import (
@@ -22,7 +22,7 @@ from sds_core.runs.run_folder import FOLDERS, Run
 
 def can_be_parent(run: Run, finished: int) -> bool:
     """Whether a run holds the weights of its phase `finished`, 1 or 2, for another to go on from."""
-    needed = _handed_on(finished)[-1]
+    needed = _inherited(finished)[-1]
     loaded = first(run.log.read(), ModelLoaded)
     complete = loaded is not None and len(run.checkpoints(needed)) == loaded.blocks
     return complete and run.checkpoint(needed, 0).exists()
@@ -39,10 +39,10 @@ def as_parent(run: Run, finished: int) -> Parent:
             f"run {run.id} holds no finished phase {finished} to go on from",
             cure=f"run phase {finished} first, with its weights kept",
         )
-    return Parent(run.id, finished, run.stage_digest(_handed_on(finished)[-1]))
+    return Parent(run.id, finished, run.stage_digest(_inherited(finished)[-1]))
 
 
-def branch(config: RunConfig, changes: dict[str, Any], parent: Parent) -> RunConfig:
+def branch(config: RunConfig, changes: Overrides, parent: Parent) -> RunConfig:
     """Return a configuration for the method's next phase after the parent's.
 
     Args:
@@ -74,7 +74,7 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
     """
     if as_parent(parent, origin.phase) != origin:
         raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
-    stages = _handed_on(origin.phase)
+    stages = _inherited(origin.phase)
     (run.folder / "distributions").mkdir()
     for stage in stages:
         shutil.copytree(parent.folder / FOLDERS[stage], run.folder / FOLDERS[stage], copy_function=_link)
@@ -86,7 +86,7 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
             log.append(dataclasses.replace(event, inherited_from=parent.id))
 
 
-def _handed_on(finished: int) -> tuple[Stage, ...]:
+def _inherited(finished: int) -> tuple[Stage, ...]:
     """Return the stages that a run hands on after a phase; the last is the one that its branches start from."""
     return ("sparse",) if finished == 1 else ("sparse", "redense")
 

@@ -1,4 +1,4 @@
-"""A stage's weights of one block as a file, named with its SHA-256 in the record; what is not named does not count."""
+"""A stage's weights of one block as a file; only files whose SHA-256 is in the record count."""
 
 from collections.abc import Mapping
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sds_core.errors import SDSError, raise_together
 from sds_core.models.text_spec import BOS_MODES, disjoint
-from sds_core.options import faults, is_unicode, option, options_of
+from sds_core.options import Overrides, faults, is_unicode, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
 from sds_core.pruning.reconstruction import CHOICES, MATRIX, Reconstruction, reconstruction
@@ -31,7 +31,7 @@ MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """Options that a branch takes over from its parent, whose weights were made with them."""
 
-PLAIN: dict[str, Any] = {"reconstruct": MATRIX, "reconstruct_epochs": 0, "reconstruct_rate": 0.0}
+PLAIN: Overrides = {"reconstruct": MATRIX, "reconstruct_epochs": 0, "reconstruct_rate": 0.0}
 """Options of a run in which nothing is adjusted beyond single matrices."""
 RECONSTRUCTED = tuple(PLAIN)
 
@@ -40,7 +40,7 @@ EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 @dataclass(frozen=True)
 class Parent:
-    """The run whose phase this one goes on from."""
+    """The run from whose phase this one continues."""
 
     run: str
     """Its id."""
@@ -61,7 +61,7 @@ class RunConfig:
     pruner: str = option("wanda", "Base pruner: magnitude, wanda, sparsegpt, or a plugin (see --pruners).")
     method: str = option("sds-admm", "base, adjusted, straight-through, swaps, sds (the paper's) or sds-admm.")
     checkpoint: str = option(
-        "", "A pruned copy of the model, to be looked at as it is; goes with --method checkpoint and --pruner none."
+        "", "A pruned copy of the model, to inspect as it is; goes with --method checkpoint and --pruner none."
     )
     pattern: str = option("2:4", "KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5.")
     allocation: str = option(
@@ -126,7 +126,7 @@ class RunConfig:
     eval_length: int = option(512, "Tokens in an evaluation window.", low=2, high=LONGEST_WINDOW)
     bos: str = option(
         "window",
-        """Where start tokens stand, if the tokenizer adds any: window, at the start of every window, as in training;
+        """Where start tokens go, if the tokenizer adds any: window, at the start of every window, as in training;
         text, once at the start of a text, as in the papers' code; none.""",
         choices=BOS_MODES,
     )
@@ -134,24 +134,24 @@ class RunConfig:
     threads: int = option(0, "CPU threads; 0 for all cores.", low=0, high=MOST_THREADS)
     weights: str = option(
         "auto",
-        """Where weights and hidden states lie between uses: disk is for models larger than memory; auto takes memory
-        where there is room.""",
+        """Where weights and hidden states are kept between uses: disk is for models larger than memory; auto takes
+        memory if it has room.""",
         choices=("auto", "memory", "disk"),
     )
     keep_weights: bool = option(
-        True, "Keep the pruned weights after the run; without them it can be looked at, not exported."
+        True, "Keep the pruned weights after the run; without them it can be inspected, not exported."
     )
     partial: bool = option(
-        False, "Prune a model although less than half of its blocks' weights lie in layers that can be pruned."
+        False, "Prune a model even if less than half of its blocks' weights are in layers that can be pruned."
     )
-    title: str = option("", "A name for people.")
+    title: str = option("", "Display name.")
     experiment: str = option(
         "", "Name of an experiment: its runs share model, texts and pattern, and each phase finds its parent by it."
     )
     options: dict[str, float] = field(default_factory=dict)
     """Options of the method that differ from its defaults."""
     parent: Parent | None = None
-    """Where phases after the first go on from."""
+    """The run that phases after the first continue from."""
     pruner_sha256: str = ""
     """SHA-256 of a plugin pruner's file, recorded when the run is created; empty for a built-in pruner."""
 
@@ -189,8 +189,8 @@ class RunConfig:
     def _check_method(self) -> None:
         make_method(self.method, self.options)
         _ = self.reconstruction
-        opened = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
-        if any(opened) and not all(opened):
+        external = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
+        if any(external) and not all(external):
             raise SDSError(
                 f"--method checkpoint, --checkpoint FOLDER and --pruner {NO_PRUNER} go together",
                 cure="to look at a pruned checkpoint, use: python -m sds_core inspect",
@@ -221,7 +221,7 @@ class RunConfig:
 
     @property
     def phases(self) -> list[Phase]:
-        """The walks over the model that this run consists of."""
+        """The passes over the model that this run consists of."""
         if self.phase:
             return [PHASES[self.phase]]
         if self.schedule == "fused":
@@ -239,14 +239,14 @@ class RunConfig:
         return reconstruction(self.reconstruct, self.reconstruct_epochs, self.reconstruct_rate)
 
     def written_by(self, phase: Phase) -> Stage:
-        """The stage of the weights that a walk leaves in the model."""
+        """The stage of the weights that a pass leaves in the model."""
         last: Stage = "final" if 3 in self.steps else "sparse"
         stages: dict[Phase, Stage] = {"fused": last, "sparse": "sparse", "redense": "redense", "final": "final"}
         return stages[phase]
 
     @property
     def texts(self) -> tuple[str, str]:
-        """Calibration and evaluation text as they are used: no token is in both."""
+        """Calibration and evaluation text, narrowed so that they share no token."""
         return disjoint(self.calibration, self.evaluation)
 
     @property
@@ -260,12 +260,12 @@ class RunConfig:
     def made_method(self) -> Method:
         return make_method(self.method, self.options)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Overrides:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+    def from_dict(cls, values: Overrides) -> "RunConfig":
         """The inverse of `to_dict`.
 
         Raises:

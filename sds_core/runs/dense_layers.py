@@ -11,7 +11,7 @@ from sds_core.runs.layer_numbers import LayerNumbers, block_files, read_block
 from sds_core.runs.variant import BASE
 
 MODEL = "demo"
-"""The one model whose files cannot have changed since."""
+"""The only model whose files cannot have changed since."""
 
 
 def dense_layers() -> dict[tuple[int, str], LayerNumbers]:
@@ -38,7 +38,7 @@ def _read(path: Path) -> dict[tuple[int, str], LayerNumbers]:
         return {
             (block, linear): layer
             for block, paths in sorted(block_files(Path(folder)).items())
-            for one in paths
-            for (linear, stage, _), layer in read_block(one).items()
+            for file in paths
+            for (linear, stage, _), layer in read_block(file).items()
             if stage == "dense"
         }

@@ -1,7 +1,7 @@
 """The queue of a device: first come, first served, across all processes and folders of runs of a user.
 
-Whoever waits holds the lock of a ticket, a file whose name begins with the time at which the job was launched. The
-system frees a lock when its process ends, so nobody waits for the dead.
+A waiting process holds the lock of its ticket, a file whose name begins with the time when the job was launched. The
+system frees a lock when its process ends, so no dead process is waited for.
 """
 
 import os
@@ -16,25 +16,25 @@ from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobQueued
 
 ABANDONED = 60
-"""Seconds after which a ticket that nobody holds is removed: before, its process may be about to lock it."""
+"""Seconds after which a ticket that nobody holds is removed; a younger one may be about to be locked."""
 SOMEBODY = "another run"
 
 
 @contextmanager
 def device_to_itself(
-    device: str, job: str, came: float, log: LogWriter, cancelled: Callable[[], bool]
+    device: str, job: str, launched: float, log: LogWriter, cancelled: Callable[[], bool]
 ) -> Iterator[Callable[[str], None]]:
-    """Wait until no other worker uses the device and none that came earlier waits, or until the job is cancelled.
+    """Wait until the device is free and all earlier jobs have had it, or until the job is cancelled.
 
     Yields:
-        A function that says which job the device works on now, where a process has several.
+        A function to name the job that the device now works on, where a process has several.
 
     Args:
-        device: as a configuration names it.
-        job: the id that others who wait are told.
-        came: when it was launched, seconds since 1970.
-        log: of the job; whenever another one is next ahead, it says so.
-        cancelled: whether to wait no longer.
+        device: as in a configuration.
+        job: the id to show to other waiting jobs.
+        launched: time of launch, seconds since 1970.
+        log: the job's log; it records whenever another job is next ahead.
+        cancelled: whether to stop waiting.
 
     Raises:
         SDSError: there is no such device, or the cache cannot be written.
@@ -45,8 +45,8 @@ def device_to_itself(
     name = device_name(pick_device(device))
     in_use, queue = cache_folder() / f"{name}.lock", cache_folder() / f"{name}.queue"
     make_folder(queue)
-    ticket = queue / f"{int(came * 1e6):020}-{os.getpid()}"
-    place, told = lock.take(ticket, job), ""
+    ticket = queue / f"{int(launched * 1e6):020}-{os.getpid()}"
+    place, reported = lock.take(ticket, job), ""
     assert place is not None, "a ticket has one owner"
     using: int | None = None
     try:
@@ -56,9 +56,9 @@ def device_to_itself(
                 break
             first = lock.owner(ahead or in_use)
             behind = first.run if first and first.run else SOMEBODY
-            if behind != told:
+            if behind != reported:
                 log.append(JobQueued(behind=behind))
-                told = behind
+                reported = behind
             if ahead:
                 time.sleep(0.2)
         ticket.unlink(missing_ok=True)
@@ -71,7 +71,7 @@ def device_to_itself(
 
 
 def _ahead(ticket: Path) -> Path | None:
-    """Return the ticket next before this one that somebody holds."""
+    """Return the nearest earlier ticket that is still held."""
     earlier = sorted((path for path in ticket.parent.iterdir() if path.name < ticket.name), reverse=True)
     for path in earlier:
         if lock.held(path):

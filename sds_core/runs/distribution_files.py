@@ -22,7 +22,7 @@ FOLDER = "distributions"
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow:
-    """One layer at one stage, or at one recorded round of phase 2. Numbers are NaN where they mean nothing."""
+    """One layer at one stage, or at one recorded round of phase 2. Numbers that are not defined are NaN."""
 
     block: int
     linear: str
@@ -72,8 +72,8 @@ _LISTS = {
 BYTES = {"crop": np.uint8, "corner": np.int8}
 """Lists of numbers that fit a byte, stored as bytes: lists of small integers would take four times the space."""
 SCHEMA = pa.schema(
-    (one.name, pa.binary() if one.name in BYTES else _LISTS.get(one.name, _PLAIN.get(one.type, pa.string())))
-    for one in fields(LayerRow)
+    (f.name, pa.binary() if f.name in BYTES else _LISTS.get(f.name, _PLAIN.get(f.type, pa.string())))
+    for f in fields(LayerRow)
 )
 """A column for each field."""
 OPTIONAL = {"joint", "crop", "corner", "norms"}
@@ -100,7 +100,7 @@ def save(path: Path, rows: Sequence[LayerRow]) -> None:
 
 
 def compress(path: Path) -> None:
-    """Write a file anew, as small as it gets, which takes ten times as long: for records that ship."""
+    """Rewrite a file as small as possible, which takes ten times as long: for records that ship."""
     _write(path, pq.read_table(path, partitioning=None), level=19)
 
 
@@ -189,8 +189,8 @@ def _values(path: Path) -> int:
     if values > SMALL + MOST_UNFOLDED * size:
         raise SDSError(f"{path.name}, {size:,} bytes, would unfold to {values:,} values", cure="it is not a run's file")
     for field in SCHEMA:
-        there = schema.names.count(field.name)
-        if there != 1 or not _alike(schema.field(field.name).type, field.type):
+        count = schema.names.count(field.name)
+        if count != 1 or not _alike(schema.field(field.name).type, field.type):
             _refuse(path, f"it has no column {field.name} of {field.type}")
     if unknown := set(schema.names) - set(SCHEMA.names):
         _refuse(path, f"it has another column, {min(unknown)[:40]!r}")
@@ -207,7 +207,7 @@ def _alike(one: pa.DataType, other: pa.DataType) -> bool:
 
 
 def _refuse_nonsense(path: Path, frame: pd.DataFrame) -> None:
-    """Refuse rows that no run writes."""
+    """Refuse values that no run writes."""
     for name in frame.columns:
         kind = SCHEMA.field(name).type
         if pa.types.is_floating(kind):
@@ -223,9 +223,9 @@ def _refuse_nonsense(path: Path, frame: pd.DataFrame) -> None:
         _refuse(path, "a block is out of range")
     if "stage" in frame and not set(frame["stage"]) <= STAGES:
         _refuse(path, "a stage is unknown")
-    if "counts" in frame and any(len(one) != BINS or one.min() < 0 for one in frame["counts"]):
+    if "counts" in frame and any(len(counts) != BINS or counts.min() < 0 for counts in frame["counts"]):
         _refuse(path, f"counts are not {BINS} numbers")
-    if "joint" in frame and any(len(one) != JOINT * JOINT or one.min() < 0 for one in frame["joint"].dropna()):
+    if "joint" in frame and any(len(joint) != JOINT**2 or joint.min() < 0 for joint in frame["joint"].dropna()):
         _refuse(path, f"joint are not {JOINT * JOINT} numbers")
     for name, most in (("crop", 3), ("corner", 127)):
         if {name, "columns"} <= set(frame.columns):
@@ -241,18 +241,10 @@ def _is_name(text: str) -> bool:
 
 @contextmanager
 def _sound(path: Path) -> Iterator[None]:
-    """Turn what the library says of a broken file into a sentence."""
+    """Raise the library's errors about a broken file as SDSError."""
     try:
         yield
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        NotImplementedError,
-        OverflowError,
-        pa.ArrowException,
-    ) as error:
+    except BROKEN as error:
         raise SDSError(f"the distributions in {path} are broken: {str(error).splitlines()[0]}") from error
 
 

@@ -1,4 +1,4 @@
-"""Forecast of time, memory and disk, from earlier runs of the same model on this machine; never a guess."""
+"""Forecast time, memory and disk of a run from an earlier, similar run on this machine, or not at all."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult
 
 LOOKED_AT = 30
-"""Of so many of the newest runs a like one is looked for."""
+"""Number of newest runs to search for a similar one."""
 ALIKE = ("model", "dtype", "weights", "method", "pruner", "exclude", "schedule", "device", "threads")
-"""Options in which such a run is the same."""
+"""Options in which similar runs agree."""
 
 
 @dataclass(frozen=True)
@@ -24,41 +24,41 @@ class PastRun:
     config: RunConfig
     result: RunResult
     blocks: tuple[BlockFinished, ...]
-    """Of its own phases, not of those that it took over."""
+    """Of its own phases, without inherited ones."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one run, from another."""
+    """The forecast for one run, from a similar one."""
 
     like: str
-    """The id of the run that it is judged by."""
+    """The id of the similar run."""
     seconds: float
-    """Wall time of all walks and measurements."""
+    """Wall time of all passes and measurements."""
     memory: int
     """Highest resident memory, bytes."""
     disk: int
-    """Bytes of weights that stay when the run is over."""
+    """Bytes of weights that remain after the run."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of several runs, one after the other."""
+    """The forecast for several runs, one after the other."""
 
     seconds: float
     memory: int
     disk: int
     unknown: tuple[RunConfig, ...]
-    """Those that no earlier run is like; they are in no sum."""
+    """Runs without a similar earlier run; not part of the sums."""
 
 
 def past_runs(runs: Iterable[Run]) -> list[PastRun]:
-    """Return those of the runs that finished on this machine: others tell how fast another one is."""
+    """Return the runs that finished on this machine; others say nothing about its speed."""
     here, found = machine(), []
     for run in runs:
         try:
             config, result, events = run.config, run.result(), run.log.read()
-        except SDSError:  # broken, or of another version: its own page says so, and others can still be judged by
+        except SDSError:  # broken, or of another version, as its own page says
             continue
         if result is not None and result.software.machine == here:
             done = tuple(event for event in of_kind(events, BlockFinished) if event.phase in config.phases)
@@ -68,22 +68,22 @@ def past_runs(runs: Iterable[Run]) -> list[PastRun]:
 
 def forecast(configs: Sequence[RunConfig], past: Sequence[PastRun]) -> Forecast:
     """Return the forecast for several runs."""
-    found = {i: one for i, config in enumerate(configs) if (one := estimate(config, past))}
+    known = {i: found for i, config in enumerate(configs) if (found := estimate(config, past))}
     return Forecast(
-        seconds=sum(one.seconds for one in found.values()),
-        memory=max((one.memory for one in found.values()), default=0),
-        disk=sum(one.disk for one in found.values()),
-        unknown=tuple(config for i, config in enumerate(configs) if i not in found),
+        seconds=sum(found.seconds for found in known.values()),
+        memory=max((found.memory for found in known.values()), default=0),
+        disk=sum(found.disk for found in known.values()),
+        unknown=tuple(config for i, config in enumerate(configs) if i not in known),
     )
 
 
 def estimate(config: RunConfig, past: Iterable[PastRun]) -> Estimate | None:
-    """Return the forecast for a configuration; None where no finished run is like it.
+    """Return the forecast for a configuration; None without a similar finished run.
 
-    Like it is the newest run of the same model, precision, place of weights, method, base pruner, skipped layers, walk,
-    device, threads and reconstruction. Its time for solving layers stays, that for sending data through the model
-    grows with the number of calibration tokens, and that for measuring with the number of evaluation tokens. A phase is
-    judged by the same one, and a branch says nothing of the phases that it took over. Memory is the other run's.
+    The newest run that agrees in the options `ALIKE` and in reconstruction is similar. Its time for solving layers is
+    taken as it is, its time for sending data through the model is scaled by the number of calibration tokens, and its
+    time for measuring by the number of evaluation tokens. A phase is compared with the same phase, and a branch does
+    not count for inherited phases. Memory is that of the similar run.
     """
     for run in past:
         theirs, result = run.config, run.result

@@ -1,4 +1,4 @@
-"""Finished runs that ship with the product, packed: every page has something to show at once, offline."""
+"""Finished runs that ship with the product, packed, so that every page has something to show at once, offline."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""
 PRUNERS = ("wanda", "sparsegpt")
 METHODS = ("sds", "sds-admm")
-"""Every method goes on from every base pruner, phase by phase."""
+"""Every method continues from every base pruner, phase by phase."""
 EXPERIMENT = "examples"
-"""The experiment that they are in."""
+"""The experiment that they belong to."""
 PROMPTS = (
     "Bread rises because yeast eats sugar and makes a gas. The gas is caught in the dough, which",
     "The capital of France is Paris, and the capital of Italy is",
@@ -74,7 +74,7 @@ def _sparse(run: Run) -> list[Path]:
     return sorted((run.folder / "distributions").glob("sparse-*.parquet"))
 
 
-def take_in() -> list[Run]:
+def unpack_all() -> list[Run]:
     """Return the examples, unpacking those that are not among this user's runs.
 
     Raises:
@@ -97,7 +97,7 @@ def example(name: str) -> Run:
     method, _, pruner = name.rpartition("-")
     shared = [] if method == BASE else _sparse(example(f"{BASE}-{pruner}"))
     made = unpack(path, add=shared)
-    if made.folder != run and (run / "result.json").exists():  # another one was faster
+    if made.folder != run and (run / "result.json").exists():  # another process was faster
         made.delete()
         return Run(run)
     return made

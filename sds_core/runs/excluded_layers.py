@@ -1,4 +1,4 @@
-"""The layers that a run left as they are, by reason: a table that stays short however many blocks there are."""
+"""List a run's excluded layers by reason, in a table that stays short for any number of blocks."""
 
 import math
 import re
@@ -13,24 +13,24 @@ class ExcludedLayers:
     reason: str
     count: int
     names: list[str]
-    """Those that differ in numbers only as one: `layers.0–23.mlp.gate`."""
+    """Names that differ only in numbers are merged: `layers.0–23.mlp.gate`."""
 
 
 def excluded_layers(reasons: Mapping[str, str]) -> list[ExcludedLayers]:
-    """Return the layers of a run that are not pruned, the commonest reason first.
+    """Return the layers of a run that are not pruned, most frequent reason first.
 
     Args:
-        reasons: why, by full name.
+        reasons: by full name.
     """
     by_reason: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         by_reason.setdefault(reason, []).append(name)
-    found = [ExcludedLayers(reason, len(names), list(_together(names))) for reason, names in by_reason.items()]
-    return sorted(found, key=lambda one: -one.count)
+    found = [ExcludedLayers(reason, len(names), list(_merged(names))) for reason, names in by_reason.items()]
+    return sorted(found, key=lambda layers: -layers.count)
 
 
-def _together(names: list[str]) -> Iterable[str]:
-    """Names that differ in their numbers only are one, where they are all the combinations of these numbers."""
+def _merged(names: list[str]) -> Iterable[str]:
+    """Merge names that differ only in numbers, if they are all the combinations of these numbers."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         alike.setdefault(tuple(re.split(r"\d+", name)), []).append(name)

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.options import Overrides
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, PLAIN, RECONSTRUCTED, RunConfig
 from sds_core.runs.run_folder import Run, every_run
@@ -22,9 +22,9 @@ from sds_core.runs.variant import BASE, Variant, variant_of
 SHARED = tuple(name for name in FIXED_BY_PARENT if name != "pruner")
 """The options that are the same in all runs of an experiment."""
 WORKING = ("device", "threads", "weights", "keep_weights", "partial")
-"""Options that change no outcome: every phase may set them anew."""
+"""Options that do not affect the outcome: every phase may set its own."""
 PREFERRED = ("finished", "running", "queued", "cancelled", "interrupted", "new", "failed")
-"""Of several runs of one phase the first of these states counts, of equal ones the newest."""
+"""Of several runs of one phase, the one whose state comes first here counts, then the newest."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Experiment:
 
     name: str
     settings: RunConfig
-    """Its shared options; what differs between its runs means nothing here."""
+    """Its shared options; the values of other options are irrelevant."""
     members: tuple[tuple[Run, RunConfig], ...] = ()
     """Its runs with their configurations, newest first."""
 
@@ -117,7 +117,7 @@ class Experiment:
                 f"phase {before} of {variant.name} is not finished in experiment {self.name}",
                 cure=f"run phase {before} first",
             )
-        changes: dict[str, Any] = {name: getattr(self.settings, name) for name in WORKING}
+        changes: Overrides = {name: getattr(self.settings, name) for name in WORKING}
         if before == 1:
             changes |= {"method": variant.method, "options": variant.options}
         if phase == 3:
@@ -188,10 +188,10 @@ def with_settings(settings: RunConfig, preferred: str = "") -> Experiment:
     return Experiment(_new_name(settings, {one.name for one in known}), settings)
 
 
-def config_in(name: str, asked: dict[str, Any]) -> RunConfig:
-    """Return the configuration of a run that the command line asks for in an experiment.
+def config_in(name: str, asked: Overrides) -> RunConfig:
+    """Return the configuration of a run that the command line adds to an experiment.
 
-    What is not asked for is the experiment's, once it exists.
+    Options that are not given are the experiment's, once it exists.
 
     Raises:
         SDSError: it contradicts the experiment, or the phase before is not finished.

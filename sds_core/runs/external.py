@@ -1,7 +1,6 @@
-"""A checkpoint that somebody else pruned, opened against its dense model: found as it is, nothing is solved."""
+"""Inspect a checkpoint that was pruned elsewhere against its dense model; nothing is solved."""
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from sds_core.models.find_model import find_model
 from sds_core.models.linear import Linear
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.structure import ModelStructure, find_blocks
+from sds_core.options import Overrides
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM, Pattern, find_pattern, holds
 from sds_core.pruning.registry import NO_PRUNER
@@ -20,7 +20,7 @@ from sds_core.runs.config import RunConfig
 BY_CHANCE = 0.01
 """A layer with a smaller share of zeros counts as dense: rounding leaves some in any model."""
 FILES = "checkpoint/"
-"""In front of the checkpoint's file names in the record, where the dense model's files stand too."""
+"""Prefix of the checkpoint's file names in the record, which also lists the dense model's files."""
 
 
 class ExternalCheckpoint:
@@ -39,10 +39,10 @@ class ExternalCheckpoint:
 
     def __init__(self, folder: str, dense: LoadedModel, structure: ModelStructure, dtype: str = "auto"):
         self.loaded = load_model(folder, dtype)
-        its, mine = self.loaded.model.state_dict(), dense.model.state_dict()
+        own, base = self.loaded.model.state_dict(), dense.model.state_dict()
         if self.loaded.folder == dense.folder:
             raise SDSError("the checkpoint is the dense model itself", got=folder, cure="name two folders")
-        self._refuse_other_shapes(folder, its, mine)
+        self._refuse_other_shapes(folder, own, base)
         self.structure = find_blocks(self.loaded.model)
         self._linears = {
             linear.name: replace(linear, module=linear.module_in(self.loaded.model))
@@ -53,7 +53,7 @@ class ExternalCheckpoint:
             raise self._nothing_pruned(folder)
         layers = {linear.parameter_name for linear in self._linears.values()}
         self.other_differing_tensors = [
-            name for name in mine if name not in layers and not _same(its[name], mine[name])
+            name for name in base if name not in layers and not _same(own[name], base[name])
         ]
         """Tensors outside the prunable layers that differ from the dense model's."""
 
@@ -72,17 +72,17 @@ class ExternalCheckpoint:
         some = ", ".join(zeros[:3]) + (" …" if len(zeros) > 3 else "")
         return SDSError(
             f"{share:.2%} of all weights of {folder} are zero, but no prunable layer {few}: the zeros are in {some}",
-            cure="only the layers inside the blocks can be looked at, not embeddings, heads or routers",
+            cure="only layers inside the blocks can be inspected, not embeddings, heads or routers",
         )
 
     @staticmethod
-    def _refuse_other_shapes(folder: str, its: dict[str, Tensor], mine: dict[str, Tensor]) -> None:
-        for name in [*mine, *its]:
-            shapes = [tuple(side[name].shape) if name in side else None for side in (its, mine)]
+    def _refuse_other_shapes(folder: str, own: dict[str, Tensor], base: dict[str, Tensor]) -> None:
+        for name in [*base, *own]:
+            shapes = [tuple(side[name].shape) if name in side else None for side in (own, base)]
             if shapes[0] != shapes[1]:
-                told = [f"is {shape}" if shape else "is missing" for shape in shapes]
+                first, second = (f"is {shape}" if shape else "is missing" for shape in shapes)
                 raise SDSError(
-                    f"{folder} is no pruned copy of this model: its {name} {told[0]}, the dense model's {told[1]}"
+                    f"{folder} is not a pruned copy of this model: its {name} {first}, the dense model's {second}"
                 )
 
     def given(self, linear: Linear) -> Pruned:
@@ -97,14 +97,14 @@ class ExternalCheckpoint:
 
     @property
     def sha256(self) -> dict[str, str]:
-        """Digests of its files, by names that tell them from the dense model's."""
+        """Digests of its files, by names that differ from the dense model's."""
         return {FILES + name: sha256 for name, sha256 in self.loaded.sha256.items()}
 
     def refuse_other(self, pattern: Pattern) -> None:
         """Refuse a pattern that the checkpoint does not hold.
 
         Raises:
-            SDSError: it is not.
+            SDSError: the checkpoint holds another.
         """
         masks = list(self.pruned_layers().values())
         broken = not holds(masks, pattern) if isinstance(pattern, NM) else find_pattern(masks) != pattern
@@ -119,8 +119,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.to(other.dtype), other)
 
 
-def external_config(folder: str, dense: str, values: dict[str, Any]) -> RunConfig:
-    """The run that looks at a checkpoint, with the pattern that holds in its pruned layers.
+def external_config(folder: str, dense: str, values: Overrides) -> RunConfig:
+    """Return the configuration that inspects a checkpoint, with the pattern of its pruned layers.
 
     Args:
         folder: the checkpoint.
@@ -130,13 +130,13 @@ def external_config(folder: str, dense: str, values: dict[str, Any]) -> RunConfi
     Raises:
         SDSError: as for `ExternalCheckpoint`.
     """
-    fixed: dict[str, Any] = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER}
+    fixed: Overrides = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER}
     fixed |= {"weights": "memory", "keep_weights": False}
     config = RunConfig.from_dict(values | fixed)
-    find_model(folder)  # a slip of the pen is told before the dense model is loaded
+    find_model(folder)  # report a mistyped name before loading the dense model
     loaded = load_model(dense, config.dtype)
-    opened = ExternalCheckpoint(
+    external = ExternalCheckpoint(
         folder, loaded, exclude_layers(find_blocks(loaded.model), config.exclude.split()), config.dtype
     )
-    pattern = find_pattern(list(opened.pruned_layers().values()))
+    pattern = find_pattern(list(external.pruned_layers().values()))
     return RunConfig.from_dict(values | fixed | {"pattern": str(pattern)})

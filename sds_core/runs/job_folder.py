@@ -1,10 +1,10 @@
-"""A folder in which one process works at a time, and whose files say how far it has come.
+"""A folder in which one process works at a time, and whose files hold its state.
 
-events.jsonl           what happened, one JSON object a line
-lock                   held by the worker while it lives
-cancel                 there if the user asked it to stop
-result.json            what came out: written last and whole
-stderr.txt             the worker's standard error; the first folder's where one worker has several
+events.jsonl           the log, one JSON object per line
+lock                   held by the worker while it runs
+cancel                 exists once the user has asked to stop
+result.json            the result, written last and atomically
+stderr.txt             the worker's standard error; of several folders of one worker, in the first
 
 Importing this module stays cheap: the app's first page lists runs.
 """
@@ -49,7 +49,7 @@ class JobFolder:
         return self.folder / "stderr.txt"
 
     def state(self, events: Sequence[Event] | None = None) -> State:
-        """Where the work stands; the lock is asked first, so that work that ends meanwhile is seen whole next time.
+        """Return the job's state; the lock is checked first, so that a job ending meanwhile is seen whole next time.
 
         Raises:
             SDSError: the record is broken.
@@ -72,7 +72,7 @@ class JobFolder:
                 return "interrupted"
 
     def cancel(self) -> None:
-        """Ask the worker to stop at the next occasion; one whose folder is gone stops anyhow.
+        """Ask the worker to stop at the next opportunity; one whose folder is gone stops by itself.
 
         Raises:
             SDSError: the disk is full.

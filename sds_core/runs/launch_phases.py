@@ -22,7 +22,7 @@ from sds_core.runs.variant import Variant
 
 @dataclass(frozen=True)
 class Plan:
-    """The variants of an experiment that a worker takes to their last phase, one phase after the other."""
+    """The variants that a worker takes through all phases of an experiment, one phase after the other."""
 
     experiment: str
     variants: tuple[Variant, ...]
@@ -116,10 +116,10 @@ def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pr
 
 
 def plan_lock(experiment: str) -> Path:
-    """Where the lock lies that a worker holds until its plan is done, between two phases too."""
+    """Return the lock that a worker holds until its plan is done, between two phases too."""
     return root() / f".{experiment}.plan"
 
 
 def at_work(experiment: str) -> bool:
-    """Whether a worker goes through a plan of an experiment."""
+    """Whether a worker is working through a plan of an experiment."""
     return lock.held(plan_lock(experiment))

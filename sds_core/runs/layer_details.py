@@ -1,4 +1,4 @@
-"""The whole record of one layer: statistics, and where each weight went, besides what `layer_numbers` reads of all."""
+"""The full record of one layer: statistics, and where each weight went, besides what `layer_numbers` reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -12,7 +12,7 @@ from sds_core.pruning.bins import BINS, SPAN
 from sds_core.runs import distribution_files
 
 SHOWN, MERGED = slice(33, 167), 2
-"""Of a histogram's bins those within ±4 dense standard deviations are drawn, two as one."""
+"""The bins of a histogram within ±4 dense standard deviations are drawn, merged in pairs."""
 BIN = 2 * SPAN / BINS
 LOW = -SPAN + BIN * (SHOWN.start + MERGED / 2)
 HIGH = -SPAN + BIN * (SHOWN.stop - MERGED / 2)
@@ -23,7 +23,7 @@ MEASURES = ("loss", "held_out", "mask_changed")
 """The quantities of a layer that a map can show."""
 
 Key = tuple[str, str, int]
-"""Linear, stage and round, as they stand in the record: round 0 is the stage itself, stage `pruned` a round's prune."""
+"""Linear, stage and round, as in the record: round 0 is the stage itself, stage `pruned` a round's prune."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def block_files(folder: Path) -> dict[int, list[Path]]:
 
 
 def read_block(path: Path) -> dict[Key, LayerNumbers]:
-    """Return what a file of distributions says; branches share the file of their parent, which is read once.
+    """Return the layers in a file of distributions; branches share their parent's file, which is read once.
 
     Raises:
         SDSError: the file is broken.

@@ -1,7 +1,7 @@
-"""The run lock: held by exactly one process, handed from launcher to worker without a gap, freed by death.
+"""The run lock: held by exactly one process, passed from launcher to worker without a gap, freed when that ends.
 
 Plain `flock`: the descriptor that the launcher locked is inherited by the worker and only *closed* by the launcher,
-for an unlock would free it under the living worker. A process id proves nothing; holding the lock does.
+since an unlock would free it under the running worker. A process id proves nothing; holding the lock does.
 """
 
 import errno
@@ -18,7 +18,7 @@ from sds_core.errors import SDSError
 from sds_core.files import disk_error
 from sds_core.runs import typed_json
 
-PATIENCE = 1.0  # seconds; somebody who only looks whether the lock is held makes a single try fail
+PATIENCE = 1.0  # seconds of retries: a process that only checks the lock makes a single attempt fail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,11 @@ def take(path: Path, run: str = "") -> int | None:
     """Lock `path` and note that this process holds it; return the open descriptor, or None if another one holds it.
 
     Args:
-        path: the lock; it is made if its folder is there.
-        run: the run that others who wait for a device are told.
+        path: the lock; created if its folder exists.
+        run: the run to show to others who wait for a device.
 
     Raises:
-        SDSError: the folder is gone, also if it was removed while this waited, or cannot be written to.
+        SDSError: the folder is gone, even if it was removed during the wait, or cannot be written to.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -72,7 +72,7 @@ def _is(path: Path, descriptor: int) -> bool:
 
 
 def note_owner(descriptor: int, run: str = "") -> None:
-    """Write down that this process holds the lock; on a full disk nobody is told."""
+    """Record this process as the owner; on a full disk there is no note."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(typed_json.to_json(Owner(run=run))).encode(), 0)
@@ -105,10 +105,10 @@ def owner(path: Path) -> Owner | None:
 
 
 def refuse_second(path: Path, run: str) -> SDSError:
-    """The error for a second writer."""
+    """Return the error for a second writer."""
     who = owner(path)
     by = f"process {who.pid} since {time.strftime('%H:%M:%S', time.localtime(who.since))}" if who else "another process"
     return SDSError(
         f"run {run} is being worked on by {by}",
-        cure="wait for it, cancel it, or start a run of its own",
+        cure="wait for it, cancel it, or start another run",
     )

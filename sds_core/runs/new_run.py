@@ -16,7 +16,7 @@ from sds_core.runs.run_folder import Run, open_run, root
 
 
 def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN, runs: Path | None = None) -> Run:
-    """Create the folder of a new run, record the SHA-256 of a plugin pruner, and link what the parent hands on.
+    """Create the folder of a new run, record the SHA-256 of a plugin pruner, and link what it inherits.
 
     Args:
         config: the run's options.

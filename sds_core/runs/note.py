@@ -1,6 +1,6 @@
 """A user's note on a run: one small file, since the record of a finished run is never rewritten.
 
-The worker does not touch it, so writing needs no lock: of two who write at once the last one stays, whole.
+The worker does not touch it, so writing needs no lock: of two concurrent writers the last one wins.
 """
 
 from sds_core.errors import SDSError
@@ -9,11 +9,11 @@ from sds_core.runs.run_folder import Run
 
 FILE = "note.txt"
 LONGEST = 2000
-"""Characters of a note."""
+"""Maximum number of characters in a note."""
 
 
 def read(run: Run) -> str:
-    """A run's note; empty where there is none.
+    """Return a run's note; empty if there is none.
 
     Raises:
         SDSError: the file is broken.
@@ -27,7 +27,7 @@ def read(run: Run) -> str:
 
 
 def write(run: Run, text: str) -> None:
-    """Keep a note with a run, atomically; an empty one takes it away.
+    """Store a run's note, atomically; an empty one removes it.
 
     Raises:
         SDSError: it is too long, the run is gone, or the disk is full.
@@ -35,7 +35,7 @@ def write(run: Run, text: str) -> None:
     text = text.strip()
     if len(text) > LONGEST:
         raise SDSError(f"a note of {len(text):,} characters is too long", allowed=f"{LONGEST:,}")
-    if not (run.folder / "config.json").exists():  # writing would bring an empty folder back
+    if not (run.folder / "config.json").exists():  # writing would recreate an empty folder
         raise SDSError(f"run {run.id} has been removed")
     if text:
         write_text(run.folder / FILE, text + "\n")

@@ -1,4 +1,4 @@
-"""Runs configured before the phases in front of them are done: for forecasts and command lines."""
+"""Configure runs whose preceding phases are not done yet, for forecasts and command lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
 
 AGAIN = "again"
-"""The experiment that a run without one is repeated in: its phases find each other by it."""
+"""The experiment in which a run without one is repeated: its phases find their parents by it."""
 
 
 def planned(experiment: Experiment, variants: Iterable[Variant]) -> list[RunConfig]:

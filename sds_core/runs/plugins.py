@@ -19,7 +19,7 @@ from sds_core.runs.plugin_flag import VARIABLE
 _loaded: dict[tuple[Path, str], PluginFile | SDSError] = {}
 """The plugin of each file, or why it was rejected, by path and SHA-256."""
 _lock = threading.Lock()
-"""The app serves each visitor in a thread of its own."""
+"""The app serves each visitor in a separate thread."""
 
 
 def use_folder(folder: str) -> None:

@@ -1,8 +1,8 @@
-"""Named recipes of a run: minutes on a laptop, the best there is, the paper's settings."""
+"""Named sets of options: minutes on a laptop, the best quality, the paper's settings."""
 
-from typing import Any
+from sds_core.options import Overrides
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, Overrides] = {
     "quick": {"samples": 8, "length": 512, "eval_windows": 16, "eval_length": 512},
     "best": {
         "method": "sds-admm",

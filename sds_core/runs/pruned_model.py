@@ -1,4 +1,4 @@
-"""The model that a finished run left: its stored weights in the model's place."""
+"""Load the model that a finished run produced."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,10 +13,10 @@ from sds_core.runs.run_folder import Run
 
 
 def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:
-    """The model that a finished run left.
+    """Return the model that a finished run produced.
 
     Args:
-        run: its weights are kept.
+        run: a run that kept its weights.
         weights: where those of the model's blocks rest, as for `load_model`.
 
     Raises:
@@ -32,12 +32,12 @@ def pruned_model(run: Run, weights: str = "memory") -> LoadedModel:
 
 
 def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None:
-    """Write what a finished run left into its model, over whatever another run of that model left there.
+    """Write a finished run's last weights into its model, over those of another run of that model.
 
     Args:
-        run: it skipped the same layers as that other run.
+        run: a run with the same excluded layers as that other run.
         loaded: its model.
-        blocks: what it pruned of it.
+        blocks: the model's blocks, with the run's layers.
 
     Raises:
         SDSError: the run is not finished or has no weights, or the model is not the one that it pruned.
@@ -53,5 +53,5 @@ def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None
 def _checkpoint(run: Run) -> LoadedModel:
     loaded = load_model(run.config.checkpoint, run.config.dtype)
     if {FILES + name: sha256 for name, sha256 in loaded.sha256.items()}.items() - run.model().sha256.items():
-        raise SDSError(f"{run.config.checkpoint} is not what run {run.id} looked at", cure="put its files back")
+        raise SDSError(f"{run.config.checkpoint} is not what run {run.id} inspected", cure="put its files back")
     return loaded

@@ -1,13 +1,13 @@
-"""The folder of a run: configuration first, events appended, a checkpoint a block, the result last.
+"""The folder of a run: configuration first, events appended, one checkpoint per block, the result last.
 
-runs/<id>/config.json            what was asked for
-          events.jsonl           what happened, one JSON object a line
-          lock                   held by the worker while it lives
-          cancel                 there if the user asked it to stop
+runs/<id>/config.json            the configuration
+          events.jsonl           the log, one JSON object per line
+          lock                   held by the worker while it runs
+          cancel                 exists once the user has asked to stop
           distributions/         histograms and statistics, one Parquet file for each pass and block
           phase1|2|3/            block-000.safetensors …: sparse, re-dense, final weights
           result.json            perplexities, counts, seconds
-          note.txt               what its user wrote beside it
+          note.txt               the user's note
 
 Importing this module stays cheap, for the app's first page lists runs: what needs the methods is imported where used.
 """
@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sds_core.errors import SDSError
 from sds_core.files import disk_error, remove_folder
+from sds_core.options import Overrides
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock, typed_json
 from sds_core.runs.events import (
@@ -45,7 +46,7 @@ FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "
 
 
 def root() -> Path:
-    """Where runs lie: `SDS_RUNS`, or `runs` in the current folder."""
+    """Return the folder of all runs: `SDS_RUNS`, or `runs` in the current folder."""
     return Path(os.environ.get("SDS_RUNS") or "runs").resolve()
 
 
@@ -96,9 +97,9 @@ class Run(JobFolder):
         """
         from sds_core.runs.config import RunConfig
 
-        return RunConfig.from_dict(self.asked())
+        return RunConfig.from_dict(self.raw_config())
 
-    def asked(self) -> dict[str, Any]:
+    def raw_config(self) -> Overrides:
         """The configuration as the plain, unchecked values of its file.
 
         Raises:
@@ -193,7 +194,7 @@ class Run(JobFolder):
             raise disk_error(self.folder / name, error) from error
 
     def checkpoint(self, stage: Stage, block: int) -> Path:
-        """Where a stage's weights of a block lie."""
+        """Return the file of a stage's weights of a block."""
         return self.folder / FOLDERS[stage] / f"block-{block:03}.safetensors"
 
     def checkpoints(self, stage: Stage) -> dict[int, str]:

@@ -3,9 +3,9 @@
 import dataclasses
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, option_names
 from sds_core.runs.config import PLAIN, RunConfig, flag
 from sds_core.runs.plugin_flag import folder_flag
@@ -16,8 +16,8 @@ COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
 DEMO = {**PRESETS["quick"], "title": "demo"}
 
 
-def method_configs(values: dict[str, Any], methods: Sequence[str] = COMPARED) -> list[RunConfig]:
-    """Return one configuration for each METHOD:PRUNER; an option goes to every method that has it.
+def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list[RunConfig]:
+    """Return one configuration for each METHOD:PRUNER; a method option goes to every method that has it.
 
     Base pruners alone are left as they are: they are what the others are compared with.
 
@@ -39,9 +39,9 @@ def method_configs(values: dict[str, Any], methods: Sequence[str] = COMPARED) ->
 
 
 def grid(
-    values: dict[str, Any], models: Sequence[str], patterns: Sequence[str], seeds: Sequence[int], methods: Sequence[str]
+    values: Overrides, models: Sequence[str], patterns: Sequence[str], seeds: Sequence[int], methods: Sequence[str]
 ) -> list[RunConfig]:
-    """Return one configuration for each combination, those that share most next to each other.
+    """Return one configuration for each combination, similar ones next to each other.
 
     Args:
         values: options that all runs share, as for `method_configs`.
@@ -63,7 +63,7 @@ def grid(
 def commands(configs: list[RunConfig]) -> list[str]:
     """Return as few command lines as make these runs: `compare` for those that share their options, else `run`.
 
-    Titles are left out, for they change nothing.
+    Titles are left out, as they change nothing.
     """
     groups: list[list[RunConfig]] = []
     for config in configs:
@@ -90,16 +90,16 @@ def _one_line(group: list[RunConfig]) -> bool:
     return alike and all(_with(config, together) == vars(config.made_method()) for config in group)
 
 
-def _shared(group: list[RunConfig]) -> dict[str, Any]:
+def _shared(group: list[RunConfig]) -> Overrides:
     """Return the options of the first run that is not a base pruner alone, else of the first."""
     return next((config for config in group if config.method != "base"), group[0]).to_dict()
 
 
-def _together(group: list[RunConfig]) -> dict[str, Any]:
+def _together(group: list[RunConfig]) -> Overrides:
     return {name: value for config in group for name, value in config.options.items()}
 
 
-def _with(config: RunConfig, options: dict[str, Any]) -> dict[str, Any]:
+def _with(config: RunConfig, options: Overrides) -> Overrides:
     """Return all options of a run's method, given those of `options` that it has."""
     known = option_names(config.method)
     return vars(METHODS[config.method]()) | {name: value for name, value in options.items() if name in known}

@@ -81,7 +81,7 @@ def from_json(hint: type[T], value: object) -> T:
     try:
         return _reader(kind)(value)
     except _WrongError as error:
-        raise ValueError(error.told()) from None
+        raise ValueError(error.message()) from None
 
 
 def parse(hint: type[T], text: str | bytes) -> T:
@@ -104,17 +104,17 @@ def load(text: str | bytes) -> object:
 
 
 class _WrongError(Exception):
-    """A value that is refused; its path is put together on the way up, so that sound values cost none."""
+    """A refused value; its path is assembled on the way up, so that valid values do not pay for it."""
 
     def __init__(self, why: str):
         self.why, self.path = why, ""
 
     def inside(self, step: str) -> "_WrongError":
-        """Add the step that leads to the value, from the outside."""
+        """Prepend a step to the path of the value."""
         self.path = step + self.path
         return self
 
-    def told(self) -> str:
+    def message(self) -> str:
         return f"{self.path.removeprefix('.') or 'it'} {self.why}"
 
 

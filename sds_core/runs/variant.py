@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, make_method
 from sds_core.pruning.reconstruction import MATRIX, Reconstruction, reconstruction
 from sds_core.runs.config import PLAIN, RECONSTRUCTED, RunConfig, steps_of
@@ -45,12 +45,12 @@ class Variant:
         return reconstruction(self.reconstruct, self.reconstruct_epochs, self.reconstruct_rate)
 
     @property
-    def reconstruct_options(self) -> dict[str, Any]:
+    def reconstruct_options(self) -> Overrides:
         """The options of a run that say so."""
         return {name: getattr(self, name) for name in RECONSTRUCTED}
 
     def before(self, phase: int) -> int:
-        """Return the phase that goes before one of its phases but the first."""
+        """Return the phase before one of its phases, which is not the first."""
         return self.phases[self.phases.index(phase) - 1]
 
     def begins_like(self, other: Variant) -> bool:

@@ -1,4 +1,4 @@
-"""The process that works runs off: started by command line, app and tests alike, one at a time per device."""
+"""The worker process, which executes runs: started by command line, app and tests alike, one at a time per device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Worker(Protocol):
-    """Somebody who works runs off: a process here, or one that was started elsewhere."""
+    """A process that executes runs, on this machine or another."""
 
     def poll(self) -> int | None:
         """The exit code, or None while it works."""
@@ -39,7 +39,7 @@ class Worker(Protocol):
 
 
 def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = None) -> subprocess.Popen:
-    """Start a worker for these runs, which it works off in order, sharing the model.
+    """Start a worker that executes these runs in order, sharing the model.
 
     Each run's lock is taken here and inherited by the worker, so that it is held without a gap.
 
@@ -49,7 +49,7 @@ def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = No
         held: another lock's descriptor, which the worker holds until it ends.
 
     Raises:
-        SDSError: another process works on one of them, one is finished, or its pruner is not here.
+        SDSError: another process works on one of them, one is finished, or its pruner is not available.
     """
     from sds_core.runs.plugins import load_registry
 
@@ -74,12 +74,12 @@ def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = No
 
 
 def start_process(command: list[str], locks: list[int], errors: Path, runs: Path) -> subprocess.Popen:
-    """Start `python -m sds_core COMMAND` with a session of its own, so that it outlives whoever asked for it.
+    """Start `python -m sds_core COMMAND` in its own session, so that it outlives this process.
 
     Args:
         locks: descriptors that it inherits.
         errors: the file that its standard error is appended to.
-        runs: the folder of runs that it works in.
+        runs: the folder of runs.
 
     Raises:
         SDSError: the file cannot be written.
@@ -110,18 +110,18 @@ def start_process(command: list[str], locks: list[int], errors: Path, runs: Path
 
 
 def work(runs: list[Run], locks: list[int], following: Callable[[], list[Run]] = list) -> int:
-    """Work runs off in order; return the number that did not finish.
+    """Execute runs in order; return the number that did not finish.
 
     Args:
         runs: the runs.
         locks: the inherited descriptors of their locks; each is closed as its run ends, so that a finished run can be
-            looked at, and a failed one resumed, while the others go on.
-        following: returns the runs to go on with once all of these are finished; empty at the end.
+            opened, and a failed one resumed, while the others continue.
+        following: returns the next runs once all of these are finished; empty at the end.
     """
     from sds_core.runs.model_cache import ModelCache
 
     launched = lock.owner(runs[0].lock_path)
-    came = launched.since if launched else time.time()
+    queued_at = launched.since if launched else time.time()
     for descriptor in locks:
         os.set_inheritable(descriptor, False)
         lock.note_owner(descriptor)
@@ -129,7 +129,7 @@ def work(runs: list[Run], locks: list[int], following: Callable[[], list[Run]] =
     with ExitStack() as held:
         try:
             cancelled = lambda: all(run.cancel_requested for run in runs)
-            waiting = device_to_itself(runs[0].config.device, runs[0].id, came, runs[0].writer(), cancelled)
+            waiting = device_to_itself(runs[0].config.device, runs[0].id, queued_at, runs[0].writer(), cancelled)
             now = held.enter_context(waiting)
         except SDSError as error:  # there is no such device, or the cache cannot be written
             for run, descriptor in zip(runs, locks, strict=True):
@@ -138,33 +138,33 @@ def work(runs: list[Run], locks: list[int], following: Callable[[], list[Run]] =
             return len(runs)
         passes = sum(len(run.config.phases) for run in runs)
         cache = ModelCache(keep_dense=passes > 1 or following is not list)
-        failed = _work_off(runs, locks, cache, now)
+        failed = _execute(runs, locks, cache, now)
         while not failed and (more := following()):
             locks = [run.take_lock() for run in more]
             _queue(more)
-            failed = _work_off(more, locks, cache, now)
+            failed = _execute(more, locks, cache, now)
         return failed
 
 
 def _queue(runs: list[Run]) -> None:
-    """Note of every run but the first which one it waits for."""
+    """Log for every run but the first which one it waits for."""
     for run, before in zip(runs[1:], runs, strict=False):
         run.writer().append(JobQueued(behind=before.id))
 
 
-def _work_off(runs: list[Run], locks: list[int], cache: ModelCache, now: Callable[[str], None]) -> int:
-    """Return the number of runs that did not finish."""
+def _execute(runs: list[Run], locks: list[int], cache: ModelCache, now: Callable[[str], None]) -> int:
+    """Execute runs that are locked; return the number that did not finish."""
     failed = 0
     for run, descriptor in zip(runs, locks, strict=True):
         try:
             now(run.id)
-            failed += not attempt(run, partial(_work_through, run, cache))
+            failed += not attempt(run, partial(_execute_run, run, cache))
         finally:
             os.close(descriptor)
     return failed
 
 
-def _work_through(run: Run, cache: ModelCache, log: LogWriter) -> None:
+def _execute_run(run: Run, cache: ModelCache, log: LogWriter) -> None:
     from sds_core.runs.run_job import run_job
 
     cure = f"continue with: python -m sds_core resume {run.id}"
@@ -176,9 +176,9 @@ def _work_through(run: Run, cache: ModelCache, log: LogWriter) -> None:
 
 
 def attempt(job: JobFolder, do: Callable[[LogWriter], None]) -> bool:
-    """Return whether some work came to its end; what stopped it becomes the last event of its log.
+    """Run a job; return whether it finished. What stopped it becomes the last event of its log.
 
-    A defect of the program leaves its traceback in the folder and ends the process.
+    An internal error leaves its traceback in the folder and ends the process.
     """
     from sds_core.models.free_memory import out_of_memory
 
@@ -203,15 +203,15 @@ def attempt(job: JobFolder, do: Callable[[LogWriter], None]) -> bool:
 
 
 def _note(log: LogWriter, event: JobCancelled | JobFailed) -> None:
-    """Append why the work stopped; where that fails too, as the folder is gone or the disk full, say both."""
+    """Log why the job stopped; if that fails too (folder gone, disk full), print both errors."""
     try:
         log.append(event)
     except SDSError as error:
-        sys.stderr.write("".join(f"{told}\n" for told in dict.fromkeys([event.message, str(error)])))
+        sys.stderr.write("".join(f"{message}\n" for message in dict.fromkeys([event.message, str(error)])))
 
 
 def refuse_cancelled(job: JobFolder, message: str, cure: str) -> None:
-    """Stop the work if the user asked for that.
+    """Stop the job if the user asked for that.
 
     Raises:
         Cancelled: with this message and cure.

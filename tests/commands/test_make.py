@@ -55,7 +55,7 @@ def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root,
     assert result.prompts == ("The model", "A text") and len(result.readings) == 5
     here = {name: _table(open_run(name)) for name in ids()}
     monkeypatch.setenv("SDS_RUNS", str(runs_root.parent / "elsewhere"))
-    taken = examples.take_in()
+    taken = examples.unpack_all()
     assert len(taken) == 4 and all(run.id in here for run in taken)
     for run in taken:
         pd.testing.assert_frame_equal(_table(run), here[run.id])

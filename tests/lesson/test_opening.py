@@ -32,7 +32,7 @@ def repacked(source: Path, target: Path, stages: dict[str, str], **config) -> No
 
 
 def test_it_is_what_the_experiment_says(runs_root):
-    examples.take_in()
+    examples.unpack_all()
     record = ExperimentRecord(find(examples.EXPERIMENT), [Variant("sds", "wanda")])
     found = read_opening(examples.FOLDER)
     assert found is not None and found.perplexity["dense"] == record.dense_perplexity()

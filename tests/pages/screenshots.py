@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.models.cache import cache_folder
-from sds_core.runs.examples import take_in
+from sds_core.runs.examples import unpack_all
 from tests.pages.browser import ROOT, Visitor, server, visitors
 
 DETAILS = "/studio?experiment=examples&run=sds-admm-wanda&layer=20.mlp.up_proj&details=1"
@@ -78,7 +78,7 @@ def main(*arguments: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as runs:
         os.environ["SDS_RUNS"] = runs
-        one = next((run.id for run in take_in() if run.id.startswith("sds-admm")), "")
+        one = next((run.id for run in unpack_all() if run.id.startswith("sds-admm")), "")
         with server(Path(runs), cache_folder()) as address, visitors(address) as visit:
             draw(target, visit, one)
 

@@ -94,7 +94,7 @@ def poisoned(value: Any, sound: Callable[[Any], object]) -> Any:
 def record(finished: dict[str, Run], runs: Path) -> Run:
     """A finished run whose record is full of foreign text."""
     run = Run(shutil.copytree(finished["fused"].folder, runs / "foreign"))
-    asked = poisoned(run.asked(), RunConfig.from_dict)
+    asked = poisoned(run.raw_config(), RunConfig.from_dict)
     assert {name for name, value in asked.items() if EVIL in str(value)} >= {"title", "model", "calibration", "exclude"}
     (run.folder / "config.json").write_text(json.dumps(asked | {"experiment": "foreign"}))
     result = typed_json.load((run.folder / "result.json").read_text()) | {"excluded": {"a": "b"}, "chosen": {"c": 1}}

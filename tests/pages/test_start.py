@@ -52,7 +52,7 @@ def test_the_picture_shows_what_was_measured(shipped, app):
     assert not at.exception and not at.error
     stages = {one["stage"]: one for one in numbers(at)["stages"]}
     assert list(stages) == ["dense", "sparse", "redense", "final"]
-    runs = {run.config.method: run.finished_result().perplexity for run in examples.take_in()}
+    runs = {run.config.method: run.finished_result().perplexity for run in examples.unpack_all()}
     for stage, measured in {**runs["base"], **runs["sds"]}.items():
         assert stages[stage]["perplexity"]["value"] == pytest.approx(measured.value)
     assert "perplexity" not in stages["redense"] and stages["redense"]["why"]
@@ -113,8 +113,8 @@ def test_a_demo_that_cannot_start_is_a_sentence(runs, app, monkeypatch):
 def test_recent_experiments_show_their_lowest_perplexity(shipped, app, made):
     made(MODEL, CANCELLED, experiment="stopped", schedule="staged", phase=1, method="base")
     made(MODEL)
-    for run in (taken := examples.take_in()):
-        config = run.asked()
+    for run in (taken := examples.unpack_all()):
+        config = run.raw_config()
         (run.folder / "config.json").write_text(json.dumps(config | {"experiment": "tiny"}))
     with Held(made(MODEL, experiment="alive", schedule="staged", phase=1, method="base")):
         found = dict(lines(app(PAGE)))

@@ -120,7 +120,7 @@ def test_the_csv_holds_a_line_a_layer_and_stage(made: list[Path], finished: Run)
 
 def test_a_hostile_title_stays_text(finished: Run, tmp_path: Path) -> None:
     copied = Run(shutil.copytree(finished.folder, tmp_path / finished.id))
-    config = copied.asked()
+    config = copied.raw_config()
     (copied.folder / "config.json").write_text(json.dumps(config | {"title": HOSTILE, "calibration": f"{HOSTILE}.txt"}))
     for path in (copied.folder / "distributions").glob("*.parquet"):
         frame = layer_stats.pd.read_parquet(path)

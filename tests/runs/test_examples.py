@@ -16,15 +16,15 @@ def folder(finished, tmp_path, monkeypatch, runs_root):
 
 
 def test_examples_are_taken_in_once(folder, finished):
-    (first,) = examples.take_in()
-    (second,) = examples.take_in()
+    (first,) = examples.unpack_all()
+    (second,) = examples.unpack_all()
     assert first == second and ids() == [first.id] and first.result() == finished.result()
 
 
 def test_an_example_that_was_removed_comes_back(folder):
-    (first,) = examples.take_in()
+    (first,) = examples.unpack_all()
     first.delete()
-    (again,) = examples.take_in()
+    (again,) = examples.unpack_all()
     assert ids() == [again.id]
 
 

@@ -93,7 +93,7 @@ def test_the_command_makes_the_run_and_its_command_line_equals_it(pruned, tiny_f
     assert "pattern 2:4: 11,520 of 23,040 prunable weights are zero (50.0000%)" in capsys.readouterr().out
     (folder,) = runs_root.iterdir()
     run = open_run(folder.name)
-    assert RunConfig.from_dict(run.asked()) == run.config
+    assert RunConfig.from_dict(run.raw_config()) == run.config
     assert "--method checkpoint" in run.config.command() and f"--checkpoint {pruned[1]}" in run.config.command()
 
 

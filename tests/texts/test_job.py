@@ -168,14 +168,14 @@ def test_faults_become_sentences_and_the_question_can_be_asked_again(runs, here)
 def test_a_replaced_model_is_refused(runs, here, tiny_folder, tmp_path):
     own = shutil.copytree(tiny_folder, tmp_path / "model")
     for run in runs:
-        values = run.asked()
+        values = run.raw_config()
         (run.folder / "config.json").write_text(json.dumps(values | {"model": str(own)}))
     (own / "generation_config.json").write_text("{}")
     assert f"is not the one that run {runs[0].id} pruned" in failed(asked(runs))
 
 
 def test_runs_that_skipped_different_layers_are_not_asked_together(runs):
-    values = runs[1].asked()
+    values = runs[1].raw_config()
     (runs[1].folder / "config.json").write_text(json.dumps(values | {"exclude": "*down_proj"}))
     with pytest.raises(SDSError, match=f"run {runs[1].id} excluded other layers than run {runs[0].id}"):
         TextJob.of(asked(runs))
