@@ -128,6 +128,8 @@ def _judged(
 
 def _reference_config(config: RunConfig, role: Role) -> RunConfig | None:
     """Return the configuration of a base or control; None where a run has none or is one itself."""
+    if config.checkpoint:
+        return None
     method = ROLE_METHODS[role]
     if role == "base":
         wanted = replace(config, method=method, options={}, **PLAIN)
