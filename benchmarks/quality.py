@@ -29,6 +29,7 @@ from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
+from sds_core.runs.phases import PLAIN, RECONSTRUCTED, beside_methods
 from sds_core.runs.run_folder import Run, ids, open_run
 from sds_core.runs.worker import launch
 
@@ -147,9 +148,9 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
     yield "| setting | seeds | perplexity | × dense | × base | × control | × recipe | CPU s |"
     yield "|---|---|---|---|---|---|---|---|"
     for setting in settings:
-        base = partner(setting, settings, {"method": "base", "options": {}})
-        own = RunConfig.from_dict(setting.changes).made_method()
-        control = partner(setting, settings, {"method": "adjusted", "options": matched_options(own)})
+        own = RunConfig.from_dict(setting.changes)
+        base = partner(setting, settings, {"method": "base", "options": {}, **beside_methods(own.to_dict())})
+        control = partner(setting, settings, {"method": "adjusted", "options": matched_options(own.made_method())})
         recipe = next((other for other in settings if other.changes == RECIPE), None)
         cells = [ratio(setting, other) for other in (base, control, recipe)]
         dense = compare(setting.losses(), setting.losses("dense"))
@@ -188,6 +189,9 @@ def label(changes: Changes) -> str:
     extra = [config.schedule] if config.schedule != "fused" else []
     extra += [config.allocation] if config.allocation != "uniform" else []
     extra += [config.calibration] if config.calibration != "self" else []
+    extra += [
+        f"{name.replace('_', ' ')} {value}" for name in RECONSTRUCTED if (value := getattr(config, name)) != PLAIN[name]
+    ]
     extra += [f"{key} {value:g}" for key, value in config.options.items()]
     calibrated = f"{config.samples}×{config.length}"
     return ", ".join([f"{config.pattern} {config.method} from {config.pruner}", calibrated, *extra])

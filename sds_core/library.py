@@ -26,7 +26,7 @@ from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, lock
 from sds_core.runs.config import RunConfig
 from sds_core.runs.device_queue import device_to_itself
-from sds_core.runs.events import BlockFinished, Event, Measuring
+from sds_core.runs.events import BlockFinished, DistillationStep, Event, Measuring
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
@@ -91,8 +91,9 @@ class PrunedModel:
         return _plotly(layer_figures.ridges(self.layers[of_layer]))
 
     def _pruned_layers(self) -> pd.DataFrame:
-        """The rows of the weights that the model now holds."""
-        return self.layers[(self.layers["stage"] == self.result.last) & (self.layers["round"] == 0)]
+        """The rows of the weights that the run ended with, or that were then distilled: of those there are none."""
+        last = self.config.one_shot if self.result.last == "distilled" else self.result.last
+        return self.layers[(self.layers["stage"] == last) & (self.layers["round"] == 0)]
 
 
 def prune(model: str | Path | LoadedPair = "demo", *, runs: str | Path | None = None, **options: Any) -> PrunedModel:
@@ -156,18 +157,22 @@ def _torch_settings() -> Iterator[None]:
 
 def _show(bar: "tqdm[Any]", event: Event) -> None:
     match event:
-        case BlockFinished(phase=phase):
-            doing = PHASE_NAMES[phase]
-        case Measuring(what="outliers"):
-            doing = "Outliers of the dense model"
-        case Measuring(what=stage):
-            doing = f"Perplexity, {STAGE_NAMES[stage]}"
+        case DistillationStep(step=done, of=of):
+            doing, first = PHASE_NAMES["distilled"], done <= 1
+        case BlockFinished(phase="distilled"):
+            return
+        case BlockFinished(phase=phase, block=block, of=of):
+            doing, done, first = PHASE_NAMES[phase], block + 1, block == 0
+        case Measuring(what="outliers", block=block, of=of):
+            doing, done, first = "Outliers of the dense model", block + 1, block == 0
+        case Measuring(what=stage, block=block, of=of):
+            doing, done, first = f"Perplexity, {STAGE_NAMES[stage]}", block + 1, block == 0
         case _:
             return
     bar.set_description(doing, refresh=False)
-    if event.block == 0:
-        bar.reset(event.of)
-    bar.n = event.block + 1
+    if first:
+        bar.reset(of)
+    bar.n = done
     bar.refresh()
 
 

@@ -26,7 +26,7 @@ from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.redense import Round
 from sds_core.pruning.registry import Pruner
-from sds_core.pruning.stages import Phase, Stages
+from sds_core.pruning.stages import Pass, Stages
 
 SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
 """Rounds of phase 2 that are recorded, besides the last."""
@@ -86,7 +86,7 @@ class Recipe:
 
 
 def run_phase(
-    phase: Phase,
+    phase: Pass,
     structure: ModelStructure,
     windows: Tensor,
     recipe: Recipe,
@@ -114,7 +114,7 @@ def run_phase(
     yield from run_pass(structure, windows, _plan(phase, recipe, prior), device, prior, held_out)
 
 
-def _plan(phase: Phase, recipe: Recipe, prior: PriorResults) -> PassPlan:
+def _plan(phase: Pass, recipe: Recipe, prior: PriorResults) -> PassPlan:
     """The pass over the blocks that makes up a phase."""
 
     def sparse(linear: Linear) -> Stages:

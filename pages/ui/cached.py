@@ -101,7 +101,7 @@ class ExperimentLine:
     name: str
     status: str
     lowest: float | None
-    """Of its pruned models; a re-dense model has no zeros and is not ranked."""
+    """Of its one-shot pruned models; a re-dense model has no zeros and is not ranked."""
 
 
 def experiments() -> list[ExperimentLine]:
@@ -115,7 +115,8 @@ def experiments() -> list[ExperimentLine]:
             groups.setdefault(str(name), []).append(line)
     found = []
     for name, lines in groups.items():
-        values = [line.perplexity for line in lines if line.perplexity is not None and line.last != "redense"]
+        one_shot = [line for line in lines if line.last not in ("redense", "distilled")]
+        values = [line.perplexity for line in one_shot if line.perplexity is not None]
         live = any(line.state in ("queued", "running") for line in lines)
         lowest = None if live else min(values, default=None)
         status = "running" if live else lines[0].state if lowest is None else format_perplexity(lowest)

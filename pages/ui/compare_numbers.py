@@ -25,6 +25,7 @@ from sds_core.runs.variant import BASE
 MOST = 8
 """Configurations in view at once."""
 OTHER_PATTERN = "prunes differently: not ranked"
+DISTILLED = "one-shot and distilled models are not ranked together"
 ONE_WINDOW = "one window: no error is known"
 NO_MAP = "One of the two has no record of its layers."
 AS_BLOCKS = "Whole blocks were adjusted, so single layers may have grown worse for the good of their block."
@@ -81,7 +82,7 @@ class Numbers:
             blocks=model.blocks,
             linears=model.linears,
             most=MOST,
-            unpaired=OTHER_PATTERN if len(first.measured.losses) > 1 else ONE_WINDOW,
+            unpaired=_unpaired(rows),
             no_map=NO_MAP,
             map_note=AS_BLOCKS if _as_blocks(a) or _as_blocks(ref) else None,
             present=present,
@@ -126,7 +127,7 @@ class Numbers:
             return compare.Answer(f"{self._name(a)} is alone here.", "Choose another to see which is better.")
         found = pairs.get(key_of(a), {}).get(key_of(ref))
         if found is None:
-            detail = f"{self._name(ref)}: {OTHER_PATTERN if _pattern(a) != _pattern(ref) else ONE_WINDOW}."
+            detail = f"{self._name(ref)}: {_unpaired([a, ref])}."
             return compare.Answer(f"{self._name(a)} is not compared with {self._name(ref)}.", detail)
         claim = found[1]
         alike = [group for group in rows if _pattern(group) == _pattern(a)]
@@ -204,8 +205,17 @@ def _layers_lower(mine: Sequence[float | None], its: Sequence[float | None]) -> 
     return sum(a is not None and b is not None and a < b for a, b in zip(mine, its, strict=True))
 
 
+def _unpaired(rows: Sequence[Group]) -> str:
+    """Return why some of the rows are not compared with each other."""
+    outcomes = [group.outcomes[0] for group in rows]
+    if len(outcomes[0].measured.losses) < 2:
+        return ONE_WINDOW
+    several = len({pattern_of(one.made) for one in outcomes}) > 1
+    return OTHER_PATTERN if several or len({one.league for one in outcomes}) < 2 else DISTILLED
+
+
 def _pattern(group: Group) -> str:
-    return pattern_of(group.outcomes[0].made)
+    return group.outcomes[0].league
 
 
 def _as_blocks(group: Group) -> bool:

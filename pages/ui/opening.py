@@ -14,10 +14,10 @@ from sds_core.lesson import opening
 from sds_core.lesson.curves import HIGH, LOW
 from sds_core.lesson.opening import BLOCK, LINEAR, Opening, read_opening
 from sds_core.pruning.perplexity import compare
-from sds_core.pruning.stages import STAGE_NAMES, Stage
+from sds_core.pruning.stages import STAGE_NAMES, LayerStage
 
 MODEL = "SmolLM2 135M"
-DOES: dict[Stage, str] = {
+DOES: dict[LayerStage, str] = {
     "dense": "as trained: most weights are small",
     "sparse": "pruned: two of every four weights become zero",
     "redense": "filled in: every weight may move, the zeros come back",
@@ -50,7 +50,7 @@ def _read(folder: str, stamp: tuple) -> start.Start | None:
     )
 
 
-def _stage(found: Opening, stage: Stage) -> start.Stage:
+def _stage(found: Opening, stage: LayerStage) -> start.Stage:
     layer, measured = found.layers[stage], found.perplexity.get(stage)
     shown = change = None
     if measured:

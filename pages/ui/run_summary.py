@@ -82,9 +82,11 @@ def results(result: RunResult, held_out: bool) -> None:
             for name, count in sorted(result.chosen.items(), key=lambda item: -item[1])
         )
         st.markdown(f"Kept as the final weights: {counts}.")
+    if result.distillation:
+        st.markdown(result.distillation.sentence)
     if change := result.reconstruction:
         judged = "windows that were held out" if held_out else "the very windows that they were adjusted on"
         st.markdown(
-            f"Adjusting whole blocks helped {change.improved} of {change.of}: on {judged}, the output error of all "
-            f"went from {100 * change.before:.2f} % to {100 * change.after:.2f} % on average."
+            f"Adjusting the layers of a block together helped {change.improved} of {change.of}: on {judged}, the "
+            f"output error of all went from {100 * change.before:.2f} % to {100 * change.after:.2f} % on average."
         )

@@ -54,7 +54,7 @@ def opened(known: list[Experiment]) -> Experiment | None:
 
 def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | None:
     """Show the choices; None, with the reason on the page, where they contradict each other."""
-    from sds_core.runs.config import RECONSTRUCTED
+    from sds_core.runs.phases import RECONSTRUCTED, beside_methods
     from sds_core.runs.variant import BASE, Variant
 
     _take_over(experiment)
@@ -67,7 +67,7 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     ticked = st.session_state[PRUNERS]
     try:
         settings = _settings()
-        bases = [Variant(BASE, name) for name in ticked]
+        bases = [Variant(BASE, name, **beside_methods(settings.to_dict())) for name in ticked]
         adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
         branches = [
             Variant(method, name, options.of_method(method), **adjusted)

@@ -228,8 +228,8 @@ class Reader:
         if (found := self._working_on()) is None:
             return None
         key, stage = found
-        assert stage.record is not None
-        return studio.Working(run=key, stage=next(s for s in PHASES if s == stage.stage), doing=_doing(stage.record))
+        assert stage.record is not None and stage.stage != "dense"
+        return studio.Working(run=key, stage=stage.stage, doing=_doing(stage.record))
 
 
 def _doing(record: RunRecord) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.variant import Variant
 
-LABELS = {1: "Prune", 2: "Re-dense", 3: "Prune again"}
+LABELS = {1: "Prune", 2: "Re-dense", 3: "Prune again", 4: "Distil"}
 """The button of each phase."""
 
 
@@ -60,14 +60,15 @@ def buttons(experiment: Experiment, choice: Choice, pruners: PrunerRegistry, bus
         args=(experiment, variants, pruners, False),
         help=None if phase is None else _help(experiment, choice, phase),
     )
-    if phase and phase < max(one.phases[-1] for one in variants):
+    last = max(one.phases[-1] for one in variants)
+    if phase and phase < last:
         st.button(
             "Run all",
             key="all-phases",
             disabled=blocked,
             on_click=begin,
             args=(experiment, variants, pruners, True),
-            help=f"Phases {phase} to 3, one after the other; what is done can be looked at meanwhile.",
+            help=f"Phases {phase} to {last}, one after the other; what is done can be looked at meanwhile.",
         )
 
 
@@ -94,4 +95,5 @@ def _help(experiment: Experiment, choice: Choice, phase: int) -> str:
     """Return what the button does, and what it takes."""
     names = [one.name for one in choice.variants if phase in one.phases and not experiment.finished(one, phase)]
     takes = outlook.cost(studio_options.next_runs(experiment, choice))
-    return f"Phase {phase} of 3: {', '.join(dict.fromkeys(names))}. {takes}"
+    last = max(3, *(one.phases[-1] for one in choice.variants))
+    return f"Phase {phase} of {last}: {', '.join(dict.fromkeys(names))}. {takes}"

@@ -11,10 +11,12 @@ from sds_core.comparison.outcomes import finished_outcomes
 from sds_core.comparison.ranking import answer, rank
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
+from sds_core.pruning.reconstruction import MODEL, then_distilled
 from sds_core.runs.branch import as_parent, branch
-from sds_core.runs.config import RECONSTRUCTED, RunConfig, steps_of
+from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import config_in
 from sds_core.runs.new_run import create
+from sds_core.runs.phases import RECONSTRUCTED, steps_of
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, open_run
 from sds_core.runs.sweep import COMPARED, DEMO, grid, method_configs
@@ -101,8 +103,10 @@ def _run(options: argparse.Namespace) -> int:
         return follow_new(_create([RunConfig.from_dict(values)]))
     phase = getattr(options, "phase", 0)
     if phase < 2:
-        raise SDSError("--from requires --phase 2 or 3", got=f"--phase {phase}")
+        raise SDSError("--from requires --phase 2, 3 or 4", got=f"--phase {phase}")
     parent = open_run(options.origin)
+    if phase == 4 and values.get("reconstruct", MODEL) == MODEL:
+        values["reconstruct"] = then_distilled(parent.config.reconstruct)
     steps = steps_of(*(values.get(name, getattr(parent.config, name)) for name in ("method", "reconstruct")))
     earlier = [one for one in steps if one < phase]
     config = branch(parent.config, values, as_parent(parent, earlier[-1]))

@@ -10,8 +10,9 @@ from sds_core.errors import SDSError
 from sds_core.models.text_spec import same_text
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
-from sds_core.runs.config import MEASURED, RECONSTRUCTED, RunConfig
-from sds_core.runs.names import last_stage, made_by
+from sds_core.runs.config import MEASURED, RunConfig
+from sds_core.runs.names import last_stage, made_by, pattern_of
+from sds_core.runs.phases import RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run, open_run
 
 SAME_DENSE = 0.05
@@ -25,6 +26,10 @@ INCIDENTAL = (
 measured (whether model and windows are the same shows in what was measured)."""
 NAMES_OF_WINDOWS = ("calibration", "bos")
 """Options that may differ where the calibration windows are the same, token by token."""
+
+
+BEFORE: dict[Stage, tuple[Stage, ...]] = {"final": ("sparse",), "distilled": ("sparse", "final")}
+"""Stages of pruned weights on the way to others."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class Outcome:
     def made(self) -> RunConfig:
         """The configuration of one whole run that makes these weights."""
         return made_by(self.config, self.stage)
+
+    @property
+    def league(self) -> str:
+        """What it is ranked with: the same pattern, one-shot or distilled."""
+        return pattern_of(self.made) + (", distilled" if self.stage == "distilled" else "")
 
     @property
     def perplexity(self) -> float:
@@ -82,7 +92,7 @@ def configuration_of(config: RunConfig, without: Sequence[str] = ()) -> str:
         "calibration": same_text(config.texts[0]),
         "exclude": sorted(set(config.exclude.split())),
         **dict.fromkeys(RECONSTRUCTED),
-        "reconstruct": config.reconstruction,
+        "reconstruct": (config.reconstruction, config.distillation),
     }
     return repr(sorted((name, value) for name, value in values.items() if name not in (*INCIDENTAL, *without)))
 
@@ -120,7 +130,8 @@ def finished_outcomes() -> list[Outcome]:
 def outcomes_of(runs: Iterable[Run]) -> list[Outcome]:
     """Return what those of some runs measured that are finished.
 
-    A run that measured its sparse weights on the way to others counts for these, too: they are its base pruner's.
+    A run that measured others on the way to its last weights counts for these, too: sparse ones are its base pruner's,
+    and what was distilled had been one-shot.
     Re-dense models and broken runs are left out.
     """
     found = []
@@ -129,10 +140,10 @@ def outcomes_of(runs: Iterable[Run]) -> list[Outcome]:
             last = outcome_of(run)
             if last is None or last.stage == "redense":
                 continue
-            first = outcome_of(run, "sparse") if last.stage == "final" else None
+            earlier = [outcome_of(run, stage) for stage in BEFORE.get(last.stage, ())]
         except SDSError:
             continue
-        found += [one for one in (first, last) if one]
+        found += [one for one in (*earlier, last) if one]
     return found
 
 
@@ -148,12 +159,15 @@ def mismatch(one: Outcome, other: Outcome) -> str | None:
 
 
 def _earlier_options(config: RunConfig) -> tuple[Any, ...]:
-    """Return the options of the run that phase 3 continued from, where they differ; its id where it is gone."""
-    if config.phase != 3 or config.parent is None:
+    """Return the options of the run that phase 3 or 4 continued from, where they differ; its id where it is gone."""
+    if config.phase not in (3, 4) or config.parent is None:
         return ()
     try:
         before = open_run(config.parent.run).config
     except SDSError:
         return (config.parent.run,)
+    if config.phase == 4:
+        same = before.reconstruction == config.reconstruction
+        return (*(() if same else (before.reconstruction,)), *_earlier_options(before))
     same = before.made_method() == config.made_method()
     return () if same else tuple(sorted(vars(before.made_method()).items()))

@@ -7,7 +7,7 @@ from sds_core.comparison.claims import Claim, Verdict, listed, short, words
 from sds_core.comparison.outcomes import Outcome
 from sds_core.comparison.references import by_seed, claim
 from sds_core.pruning.perplexity import format_perplexity, mean_over_runs
-from sds_core.runs.names import called, name_of, pattern_of
+from sds_core.runs.names import called, name_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Ranking:
 
 
 def rank(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> list[Ranking]:
-    """Return a ranking for each pattern that two or more runs share; patterns that prune less come first.
+    """Return a ranking for each pattern that two or more runs share; patterns that prune less come first, and what was
+    distilled is ranked by itself.
 
     Args:
         outcomes: of pruned weights of one model, measured on the same windows.
@@ -55,7 +56,7 @@ def rank(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> list[Ranking]
     """
     patterns: dict[str, list[Outcome]] = {}
     for one in sorted(outcomes, key=lambda one: one.sparsity):
-        patterns.setdefault(pattern_of(one.config), []).append(one)
+        patterns.setdefault(one.league, []).append(one)
     return [_ranking(pattern, found, known) for pattern, found in patterns.items() if len(found) > 1]
 
 

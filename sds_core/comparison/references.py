@@ -16,8 +16,9 @@ from sds_core.comparison.study import study_spread
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare, mean_over_runs
-from sds_core.runs.config import PLAIN, RunConfig
+from sds_core.runs.config import RunConfig
 from sds_core.runs.names import name_of, pattern_of
+from sds_core.runs.phases import beside_methods
 from sds_core.runs.run_folder import Run, open_run
 
 Role = Literal["dense", "base", "control"]
@@ -132,7 +133,7 @@ def _reference_config(config: RunConfig, role: Role) -> RunConfig | None:
         return None
     method = ROLE_METHODS[role]
     if role == "base":
-        wanted = replace(config, method=method, options={}, **PLAIN)
+        wanted = replace(config, method=method, options={}, **beside_methods(config.to_dict()))
         return None if config.checkpoint or wanted == config else wanted
     if config.checkpoint or config.method in ("base", method):
         return None
@@ -145,6 +146,8 @@ def _incomparable(one: Outcome, other: Outcome) -> str | None:
         return f"it was measured on {reason}" if "text" in reason else f"it is {reason}"
     if "redense" in (one.stage, other.stage):
         return "a re-dense model has no pruned weights"
+    if "distilled" in (one.stage, other.stage) and one.stage != other.stage:
+        return "one of them was distilled afterwards, the other is one-shot"
     patterns = [pattern_of(o.made) for o in (one, other)]
     return None if patterns[0] == patterns[1] else f"they prune differently: {' and '.join(patterns)}"
 

@@ -56,6 +56,7 @@ def study_spread(config: RunConfig, reference: RunConfig | None) -> StudySpread 
 
 def _as_in_study(config: RunConfig) -> bool:
     uniform = config.allocation == "uniform" and not config.exclude and not config.checkpoint
+    uniform = uniform and not config.distillation  # which the study did not do
     where = (config.model, parse_pattern(config.pattern), config.calibration)
     return uniform and where == (MODEL, PATTERN, CALIBRATION)
 
@@ -63,5 +64,9 @@ def _as_in_study(config: RunConfig) -> bool:
 def _name(config: RunConfig) -> str:
     """METHOD:PRUNER where the options are those of the study, else empty."""
     options = ADJUSTED if config.method == "adjusted" else {}
-    same = config.schedule == "fused" and config.made_method() == METHODS[config.method](**options)
+    same = (
+        config.schedule == "fused"
+        and not config.reconstruction
+        and config.made_method() == METHODS[config.method](**options)
+    )
     return f"{config.method}:{config.pruner}" if same else ""

@@ -7,7 +7,7 @@ import pandas as pd
 from sds_core.figures import style
 from sds_core.figures.style import STAGE_COLOURS, Figure, per_cent
 from sds_core.pruning.bins import BINS, SPAN
-from sds_core.pruning.stages import STAGE_NAMES
+from sds_core.pruning.stages import LAYER_STAGES, STAGE_NAMES
 
 DASHES = {"redense": "dash", "final": "dot"}
 HEADROOM = 1.7
@@ -49,7 +49,7 @@ def ridges(layer: pd.DataFrame) -> Figure:
     Args:
         layer: the rows of the layer statistics that belong to the layer.
     """
-    rows = {stage: row for stage in STAGE_NAMES if (row := at_stage(layer, stage)) is not None}
+    rows = {stage: row for stage in LAYER_STAGES if (row := at_stage(layer, stage)) is not None}
     curves = {stage: density(row) for stage, row in rows.items()}
     top = height(list(curves.values()), curves.get("dense"))
     data, notes, axes = [], [], {}

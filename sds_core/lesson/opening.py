@@ -11,7 +11,7 @@ from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.lesson.curves import curve
-from sds_core.pruning.stages import STAGE_NAMES, Stage
+from sds_core.pruning.stages import LAYER_STAGES, LayerStage, Stage
 from sds_core.runs import typed_json
 from sds_core.runs.events import MeasuredPerplexity
 from sds_core.runs.run_result import RunResult
@@ -37,7 +37,7 @@ class Layer:
 class Opening:
     """One example by stage."""
 
-    layers: dict[Stage, Layer]
+    layers: dict[LayerStage, Layer]
     """The layer at all four stages."""
     perplexity: dict[Stage, MeasuredPerplexity]
     """Of the whole model, where it was measured; that of the dense model always was."""
@@ -55,7 +55,7 @@ def read_opening(folder: Path) -> Opening | None:
     Raises:
         SDSError: a packed run is broken.
     """
-    packed: list[tuple[int, dict[Stage, Layer], RunResult]] = []
+    packed: list[tuple[int, dict[LayerStage, Layer], RunResult]] = []
     for path in sorted(folder.glob("*.zip")):
         try:
             with zipfile.ZipFile(path) as archive:
@@ -63,12 +63,12 @@ def read_opening(folder: Path) -> Opening | None:
                     packed.append((phase, *_read(archive)))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise SDSError(f"the example {path.name} is broken: {error}") from error
-    layers: dict[Stage, Layer] = {}
+    layers: dict[LayerStage, Layer] = {}
     perplexity: dict[Stage, MeasuredPerplexity] = {}
     for _, found, result in sorted(packed, key=lambda one: one[0]):
         layers |= found
         perplexity |= result.perplexity
-    return Opening(layers, perplexity) if layers.keys() == STAGE_NAMES.keys() else None
+    return Opening(layers, perplexity) if layers.keys() == set(LAYER_STAGES) else None
 
 
 def _phase(archive: zipfile.ZipFile) -> int | None:
@@ -79,9 +79,9 @@ def _phase(archive: zipfile.ZipFile) -> int | None:
     return -1 if config["method"] == "base" else config["phase"]
 
 
-def _read(archive: zipfile.ZipFile) -> tuple[dict[Stage, Layer], RunResult]:
+def _read(archive: zipfile.ZipFile) -> tuple[dict[LayerStage, Layer], RunResult]:
     """Return the layer's recorded stages and the result of a packed run."""
-    layers: dict[Stage, Layer] = {}
+    layers: dict[LayerStage, Layer] = {}
     for name in _named(archive, f"-{BLOCK:03}.parquet"):
         layers |= _layers(archive.read(name))
     return layers, RunResult.parse(archive.read(_named(archive, "/result.json")[0]).decode())
@@ -94,12 +94,12 @@ def _named(archive: zipfile.ZipFile, end: str) -> list[str]:
     return found
 
 
-def _layers(parquet: bytes) -> dict[Stage, Layer]:
+def _layers(parquet: bytes) -> dict[LayerStage, Layer]:
     """Return the layer at the stages that a block's distributions record; pandas would take a second to import."""
     from pyarrow.parquet import ParquetFile
 
     columns = ["linear", "stage", "round", "counts", "below", "above", "zeros"]
-    found: dict[Stage, Layer] = {}
+    found: dict[LayerStage, Layer] = {}
     for row in ParquetFile(BytesIO(parquet)).read(columns=columns).to_pylist():
         if row["linear"] == LINEAR and row["round"] == 0:
             total = sum(row["counts"]) + row["below"] + row["above"] + row["zeros"]

@@ -91,7 +91,7 @@ def _adjust_part(
     """
     seen = len(wanted) - held_out
     judged = range(seen, len(wanted)) or range(seen)
-    with on_device(block.module, stream.device, stream.structure.store), _frozen(block.module), torch.enable_grad():
+    with on_device(block.module, stream.device, stream.structure.store), frozen(block.module), torch.enable_grad():
         free = {linear: pruned[linear.label].weight.float().clone().requires_grad_() for linear in part.linears}
         others = {linear: pruned[linear.label].weight for linear in block.linears if linear not in free}
 
@@ -146,9 +146,9 @@ def kept_size(weight: Tensor) -> float:
 
 
 @contextmanager
-def _frozen(block: nn.Module) -> Iterator[None]:
-    """No gradients are computed for a block's own parameters inside the `with`."""
-    asked = [parameter for parameter in block.parameters() if parameter.requires_grad]
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients are computed for a module's own parameters inside the `with`."""
+    asked = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in asked:
         parameter.requires_grad_(False)
     try:

@@ -52,8 +52,7 @@ class Linear:
     @property
     def weight(self) -> Tensor:
         """A view (R, C) of the weight, in the model's precision."""
-        stored = self.parameter.detach()  # unlike `data`, counts as the parameter when it is written to
-        return self.laid_out(stored if self.expert is None else stored[self.expert])
+        return self.view(self.parameter.detach())  # unlike `data`, counts as the parameter when it is written to
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -74,6 +73,10 @@ class Linear:
         """Replace the weight by (R, C), cast once to the model's precision."""
         assert tuple(weight.shape) == self.shape
         self.weight.copy_(weight)
+
+    def view(self, stored: Tensor) -> Tensor:
+        """A view (R, C) of this linear's part of a tensor that is stored like its parameter."""
+        return self.laid_out(stored if self.expert is None else stored[self.expert])
 
     def laid_out(self, weight: Tensor) -> Tensor:
         """A weight (R, C) as it is stored, or the inverse."""

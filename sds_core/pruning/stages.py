@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:  # records name stages without torch
     import torch
@@ -12,15 +12,23 @@ if TYPE_CHECKING:  # records name stages without torch
 
     from sds_core.pruning.layer_problem import Pruned
 
-Phase = Literal["fused", "sparse", "redense", "final"]
+Pass = Literal["fused", "sparse", "redense", "final"]
 """A pass over the blocks: all phases at once, or the paper's phase 1, 2 or 3."""
-Stage = Literal["dense", "sparse", "redense", "final"]
+Phase = Literal[Pass, "distilled"]
+"""A pass, or what may come after the last: distillation of the model as a whole."""
+LayerStage = Literal["dense", "sparse", "redense", "final"]
 """The state of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
+Stage = Literal[LayerStage, "distilled"]
+"""The state of a model: that of its layers, or distilled afterwards, and so no longer one-shot."""
 Scarcity = Literal["", "few tokens", "no tokens"]
 """Whether fewer calibration tokens than a layer has inputs were routed to it, or none; for experts only."""
 
-STAGE_NAMES = {"dense": "dense", "sparse": "sparse", "redense": "re-dense", "final": "final"}
+STAGE_NAMES = {"dense": "dense", "sparse": "sparse", "redense": "re-dense", "final": "final", "distilled": "distilled"}
 """Names of the stages for people, in order."""
+
+
+LAYER_STAGES: tuple[LayerStage, ...] = get_args(LayerStage)
+"""Those of single layers, in order."""
 
 
 class StageWeight(NamedTuple):

@@ -49,8 +49,9 @@ def _card(run: Run) -> ModelCard:
     lines = [
         f"# {name}, {config.pattern}, of {config.model}",
         "",
-        f"Pruned without training by {name}"
+        f"Pruned {'' if result.distillation else 'without training '}by {name}"
         + (" (Sparse-Dense-Sparse: Li et al., arXiv 2408.10473)." if method.redenses else "."),
+        *(["", result.distillation.sentence] if result.distillation else []),
         "",
         "| | |",
         "|---|---|",

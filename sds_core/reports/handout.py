@@ -11,7 +11,7 @@ from sds_core.figures.style import STAGE_COLOURS
 from sds_core.lesson.evidence import Evidence, name_of_layer
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.questions import STEPS, Step
-from sds_core.pruning.stages import STAGE_NAMES
+from sds_core.pruning.stages import LAYER_STAGES, STAGE_NAMES
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The browser itself refuses any request and any script."""
@@ -68,7 +68,7 @@ def _step(number: int, step: Step, read: Callable[..., Evidence]) -> str:
 
 def _picture(layer: pd.DataFrame) -> str:
     """The stages of one layer under each other, each on the scale of the dense weights."""
-    rows = {s: layer[(layer["stage"] == s) & (layer["round"] == 0)] for s in STAGE_NAMES}
+    rows = {s: layer[(layer["stage"] == s) & (layer["round"] == 0)] for s in LAYER_STAGES}
     curves = {stage: row.iloc[-1] for stage, row in rows.items() if not row.empty}
     top = HEADROOM * max(density(curves["dense"]))
     drawn = [_curve(i, stage, row, top) for i, (stage, row) in enumerate(curves.items())]

@@ -159,7 +159,8 @@ def _sentence(result: RunResult) -> str:
     pruned = f"{result.pruned:,} of {result.prunable:,} prunable weights ({100 * result.sparsity:.2f} %)"
     share = f"{100 * result.model_sparsity:.2f} % of all {result.total:,}"
     zero = f"Exactly zero are {100 * result.zero_share:.2f} % of all."
-    return f"Pruned are {pruned}, which is {share}. {zero} {result.scarce_tokens}".rstrip()
+    then = result.distillation.sentence if result.distillation else ""
+    return " ".join(filter(None, [f"Pruned are {pruned}, which is {share}.", zero, result.scarce_tokens, then]))
 
 
 def _perplexities(result: RunResult) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from sds_core.errors import SDSError
 from sds_core.options import Overrides
+from sds_core.pruning.reconstruction import inner_of
 from sds_core.pruning.stages import Stage
-from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig, steps_of
+from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig
 from sds_core.runs.events import (
     BlockFinished,
     Event,
@@ -17,19 +18,20 @@ from sds_core.runs.events import (
     SparsityAllocated,
     first,
 )
+from sds_core.runs.phases import PHASES, PLAIN, steps_of, without_distilling
 from sds_core.runs.run_folder import FOLDERS, Run
 
 
 def can_be_parent(run: Run, finished: int) -> bool:
-    """Whether a run holds the weights of its phase `finished`, 1 or 2, for another to go on from."""
-    needed = _inherited(finished)[-1]
+    """Whether a run holds the weights of its phase `finished`, 1 to 3, for another to go on from."""
+    needed = run.config.written_by(PHASES[finished])
     loaded = first(run.log.read(), ModelLoaded)
     complete = loaded is not None and len(run.checkpoints(needed)) == loaded.blocks
     return complete and run.checkpoint(needed, 0).exists()
 
 
 def as_parent(run: Run, finished: int) -> Parent:
-    """Return a run as the parent of one that goes on from its phase `finished`, 1 or 2.
+    """Return a run as the parent of one that goes on from its phase `finished`, 1 to 3.
 
     Raises:
         SDSError: that phase is not finished there.
@@ -39,7 +41,7 @@ def as_parent(run: Run, finished: int) -> Parent:
             f"run {run.id} holds no finished phase {finished} to go on from",
             cure=f"run phase {finished} first, with its weights kept",
         )
-    return Parent(run.id, finished, run.stage_digest(_inherited(finished)[-1]))
+    return Parent(run.id, finished, run.stage_digest(run.config.written_by(PHASES[finished])))
 
 
 def branch(config: RunConfig, changes: Overrides, parent: Parent) -> RunConfig:
@@ -62,8 +64,13 @@ def branch(config: RunConfig, changes: Overrides, parent: Parent) -> RunConfig:
     phase = next((one for one in steps if one > parent.phase), 0)
     if not phase:
         raise SDSError(f"method {method} has no phase after phase {parent.phase}", cure="choose another method")
-    place = {"schedule": "staged", "phase": phase, "parent": dataclasses.asdict(parent)}
-    return RunConfig.from_dict(config.to_dict() | changes | {"options": options} | place)
+    place = {"phase": phase, "parent": dataclasses.asdict(parent), "options": options}
+    if phase < 4:
+        values = config.to_dict() | changes
+        return RunConfig.from_dict(values | without_distilling(values) | place | {"schedule": "staged"})
+    if options != config.options or inner_of(changes["reconstruct"]) != inner_of(config.reconstruct):
+        raise SDSError("a branch keeps its parent's options and reconstruct", cure="start a new run instead")
+    return RunConfig.from_dict(config.to_dict() | PLAIN | changes | place)
 
 
 def inherit(run: Run, parent: Run, origin: Parent) -> None:
@@ -74,11 +81,13 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
     """
     if as_parent(parent, origin.phase) != origin:
         raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
-    stages = _inherited(origin.phase)
+    stages = _inherited(parent.config, origin.phase)
     (run.folder / "distributions").mkdir()
     for stage in stages:
-        shutil.copytree(parent.folder / FOLDERS[stage], run.folder / FOLDERS[stage], copy_function=_link)
-        for path in (parent.folder / "distributions").glob(f"{stage}-*.parquet"):
+        if (parent.folder / FOLDERS[stage]).exists():  # a fused run has kept the last alone
+            shutil.copytree(parent.folder / FOLDERS[stage], run.folder / FOLDERS[stage], copy_function=_link)
+    for phase in (*stages, "fused"):
+        for path in (parent.folder / "distributions").glob(f"{phase}-*.parquet"):
             _link(str(path), str(run.folder / "distributions" / path.name))
     log = run.writer()
     for event in parent.log.read():
@@ -86,9 +95,9 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
             log.append(dataclasses.replace(event, inherited_from=parent.id))
 
 
-def _inherited(finished: int) -> tuple[Stage, ...]:
+def _inherited(config: RunConfig, finished: int) -> tuple[Stage, ...]:
     """Return the stages that a run hands on after a phase; the last is the one that its branches start from."""
-    return ("sparse",) if finished == 1 else ("sparse", "redense")
+    return tuple(config.written_by(PHASES[number]) for number in config.steps if number <= finished)
 
 
 def _inheritable(event: Event, stages: Sequence[Stage]) -> bool:

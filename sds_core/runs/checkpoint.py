@@ -53,13 +53,14 @@ class Checkpoints:
 
     def sparse(self, linear: Linear) -> Pruned:
         """Phase 1's weight and mask."""
-        return self._pruned("sparse", linear)
+        return self.pruned("sparse", linear)
 
     def redense(self, linear: Linear) -> Tensor:
         """Phase 2's weight."""
         return self._load("redense", linear.block)[f"{linear.label}.weight"].float()
 
-    def _pruned(self, stage: Stage, linear: Linear) -> Pruned:
+    def pruned(self, stage: Stage, linear: Linear) -> Pruned:
+        """A stage's weight and mask."""
         tensors = self._load(stage, linear.block)
         mask = unpack(tensors[f"{linear.label}.mask"], linear.shape)
         return Pruned(tensors[f"{linear.label}.weight"].float(), mask)

@@ -12,17 +12,15 @@ from sds_core.models.text_spec import BOS_MODES, disjoint
 from sds_core.options import Overrides, faults, is_unicode, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
-from sds_core.pruning.reconstruction import CHOICES, MATRIX, Reconstruction, reconstruction
+from sds_core.pruning.reconstruction import CHOICES, MATRIX, Distillation, Reconstruction, Windows, windows_of
 from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs import typed_json
+from sds_core.runs.phases import PHASES, RECONSTRUCTED, steps_of
 from sds_core.runs.plugin_flag import folder_flag
 
 ALLOCATIONS = ("uniform", "owl")
-PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final"}
-"""The paper's numbers for its phases."""
-
 MOST_WINDOWS, LONGEST_WINDOW, MOST_THREADS = 100_000, 1_000_000, 1024
 LARGEST_SEED = 2**32 - 1
 
@@ -30,10 +28,6 @@ CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """Options that a branch takes over from its parent, whose weights were made with them."""
-
-PLAIN: Overrides = {"reconstruct": MATRIX, "reconstruct_epochs": 0, "reconstruct_rate": 0.0}
-"""Options of a run in which nothing is adjusted beyond single matrices."""
-RECONSTRUCTED = tuple(PLAIN)
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -77,18 +71,22 @@ class RunConfig:
     reconstruct: str = option(
         "matrix",
         """What is adjusted together, by Adam with masks that stay, once layers are solved: matrix, nothing beyond
-        single matrices; submodule, an attention or an MLP towards its dense output; block, a whole block.""",
+        single matrices; submodule, an attention or an MLP towards its dense output; block, a whole block; model, the
+        whole model after all else, distilled towards the dense model's next-token distributions (no longer
+        one-shot).""",
         choices=CHOICES,
+        several=True,
     )
     reconstruct_epochs: int = option(
-        0,
-        "Passes of it over its windows; 0 for its default, 2 (block: doubles the time of sds-admm).",
-        low=0,
-        high=1000,
+        0, "Passes of the widest of these over its windows; 0 for its default, 2, of the model 1.", low=0, high=1000
+    )
+    reconstruct_windows: int = option(
+        0, "Windows that the model is distilled on; 0 for as many as --samples.", low=0, high=MOST_WINDOWS
     )
     reconstruct_rate: float = option(
         0.0,
-        """Its first steps, in units of the root mean square of a layer's kept weights; 0 for its default, 0.0015.""",
+        """First steps of the widest of these, in units of the root mean square of a layer's kept weights; 0 for its
+        default, 0.0015, of the model 0.003.""",
         low=0,
         high=1,
     )
@@ -98,7 +96,8 @@ class RunConfig:
         choices=("fused", "staged"),
     )
     phase: int = option(
-        0, "Only this phase: 1 sparse, 2 dense, 3 sparse again; 2 and 3 go on from a run. 0 for all of them."
+        0,
+        "Only this phase: 1 sparse, 2 dense, 3 sparse again, 4 distilled; 2 to 4 go on from a run. 0 for all.",
     )
     calibration: str = option(
         "self",
@@ -188,7 +187,7 @@ class RunConfig:
 
     def _check_method(self) -> None:
         make_method(self.method, self.options)
-        _ = self.reconstruction
+        _ = self._windows
         external = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
         if any(external) and not all(external):
             raise SDSError(
@@ -197,13 +196,17 @@ class RunConfig:
             )
         if self.checkpoint and self.weights != "memory":
             raise SDSError("a checkpoint is held beside its dense model in memory", got=f"--weights {self.weights}")
-        if self.checkpoint and self.reconstruction:
+        if self.distillation and self.weights == "disk":
+            raise SDSError("distilling needs the whole model in memory", got="--weights disk")
+        if self.distillation and not self.held_out:
+            raise SDSError("held-out windows decide what distilling has gained", got="--held-out 0")
+        if self.checkpoint and self.reconstruct != MATRIX:
             raise SDSError("a checkpoint is looked at as it is", got=f"--reconstruct {self.reconstruct}")
 
     def _check_phases(self) -> None:
         if self.phase not in (0, *PHASES):
-            raise SDSError("unknown phase", got=self.phase, allowed="1, 2 or 3, or 0 for all of them")
-        if self.phase and self.schedule != "staged":
+            raise SDSError("unknown phase", got=self.phase, allowed="1 to 4, or 0 for all of them")
+        if self.phase in (1, 2, 3) and self.schedule != "staged":
             raise SDSError(
                 "single phases belong to a staged schedule", got=self.schedule, cure="drop --schedule, or drop --phase"
             )
@@ -225,8 +228,13 @@ class RunConfig:
         if self.phase:
             return [PHASES[self.phase]]
         if self.schedule == "fused":
-            return ["fused"]
+            return ["fused", *(PHASES[number] for number in self.steps if number > 3)]
         return [PHASES[number] for number in self.steps]
+
+    @property
+    def one_shot(self) -> Stage:
+        """The stage of the weights that the method leaves, before anything is distilled."""
+        return "final" if 3 in self.steps else "sparse"
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -236,13 +244,23 @@ class RunConfig:
     @property
     def reconstruction(self) -> Reconstruction | None:
         """How parts of a block are adjusted once its layers are solved; None where they are not."""
-        return reconstruction(self.reconstruct, self.reconstruct_epochs, self.reconstruct_rate)
+        return self._windows.block
+
+    @property
+    def distillation(self) -> Distillation | None:
+        """How the model as a whole is distilled at the end; None where it is not."""
+        plan = self._windows.model
+        if plan is None or self.phase in (1, 2, 3):
+            return None
+        return dataclasses.replace(plan, windows=plan.windows or self.samples)
+
+    @property
+    def _windows(self) -> Windows:
+        return windows_of(*(getattr(self, name) for name in RECONSTRUCTED))
 
     def written_by(self, phase: Phase) -> Stage:
         """The stage of the weights that a pass leaves in the model."""
-        last: Stage = "final" if 3 in self.steps else "sparse"
-        stages: dict[Phase, Stage] = {"fused": last, "sparse": "sparse", "redense": "redense", "final": "final"}
-        return stages[phase]
+        return self.one_shot if phase == "fused" else phase
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -293,18 +311,12 @@ class RunConfig:
         words = []
         for name, one in options_of(RunConfig).items():
             value = getattr(self, name)
-            implied = name == "schedule" and self.phase
+            implied = name == "schedule" and self.phase in (1, 2, 3)
             if name not in without and not implied and value != one.default:
                 words += flag(name, value)
         for name, value in self.options.items():
             words += flag(name, value)
         return words if "pruner" in without else [*words, *folder_flag([self.pruner])]
-
-
-def steps_of(method: str, reconstruct: str) -> tuple[int, ...]:
-    """Return the numbers of the phases of a method; what is adjusted in blocks is part of phase 3."""
-    steps = METHODS[method].phases()
-    return steps if 3 in steps or reconstruct == MATRIX else (*steps, 3)
 
 
 def flag(name: str, value: Any) -> list[str]:

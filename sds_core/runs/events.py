@@ -213,6 +213,45 @@ class BlockFinished(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillationStarted(Event):
+    """The pruned model begins to be distilled as a whole."""
+
+    steps: Annotated[int, Within(1, 1e12)]
+    """One a window and epoch."""
+    epochs: Count
+    windows: Count
+    rate: float
+    text: TextWindows
+    """What it learns from and is judged on."""
+    precision: str
+    """Of products inside the model: that of the model, or bfloat16 in a float32 model where the processor gains."""
+    memory: Count
+    """Bytes that it was expected to take besides the dense model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationStep(Event):
+    """The pruned model has learnt from one more window; step 0 is before the first."""
+
+    step: Count
+    of: Count
+    loss: Loss | None = None
+    """KL divergence from the dense model on that window before the step, nats per token."""
+    held_out: Loss | None = None
+    """The same on held-out windows after the step, where it was measured."""
+    seconds: Seconds
+    cpu_seconds: Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationSaved(Event):
+    """All that the distillation needs to go on from a step is on disk."""
+
+    step: Count
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobQueued(Event):
     """The job waits for another one that uses the same device or process."""
 
@@ -266,6 +305,9 @@ KINDS: dict[str, type[Event]] = {
     "perplexity measured": PerplexityMeasured,
     "phase started": PhaseStarted,
     "block finished": BlockFinished,
+    "distillation started": DistillationStarted,
+    "distillation step": DistillationStep,
+    "distillation saved": DistillationSaved,
     "queued": JobQueued,
     "finished": JobFinished,
     "failed": JobFailed,

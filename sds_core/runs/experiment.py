@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.runs.branch import as_parent, branch, can_be_parent
-from sds_core.runs.config import FIXED_BY_PARENT, PLAIN, RECONSTRUCTED, RunConfig
+from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
+from sds_core.runs.phases import PLAIN, RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run
 from sds_core.runs.variant import BASE, Variant, variant_of
 
@@ -46,13 +47,11 @@ class Experiment:
             names = [Variant(BASE, config.pruner)]
             if config.checkpoint:
                 names = [Variant(config.method, config.pruner)]
-            elif config.phase != 1 and 3 in config.steps:
+            elif config.phase != 1 and config.steps[-1] > 1:
                 names.append(variant_of(config))
             found += [one for one in names if one not in found]
-        known = [variant_of(config) for _, config in self.members if config.phase in (0, 3)]
-        halfway = [variant_of(config) for _, config in self.members if config.phase == 2]
-        gone_on = [one for one in halfway if one not in known and any(one.begins_like(other) for other in known)]
-        return sorted((one for one in found if one not in gone_on), key=lambda one: one.phases != (1,))
+        gone_on = [one.until(phase) for one in found for phase in one.phases[:-1] if one.until(phase) != one]
+        return sorted((one for one in found if one not in gone_on), key=lambda one: one.method != BASE)
 
     def run_of(self, variant: Variant, phase: int) -> Run | None:
         """Return the run of a variant's phase; all variants from one base pruner share its phase 1."""
@@ -120,10 +119,9 @@ class Experiment:
         changes: Overrides = {name: getattr(self.settings, name) for name in WORKING}
         if before == 1:
             changes |= {"method": variant.method, "options": variant.options}
-        if phase == 3:
-            changes |= variant.reconstruct_options
+        changes |= variant.until(phase).reconstruct_options
         config = parent.config
-        if config.phase == 0:  # its options would be inherited with it
+        if before == 1 and config.phase == 0:  # its options would be inherited with it
             config = dataclasses.replace(config, options={}, **PLAIN)
         return branch(config, changes, as_parent(parent, before))
 
@@ -132,7 +130,7 @@ def _does(config: RunConfig, variant: Variant, phase: int) -> bool:
     """Whether a run with this configuration does a variant's phase."""
     if phase == 1 and config.phase == 1:
         return config.pruner == variant.pruner
-    return config.phase in (0, phase) and variant.same_as(config)
+    return config.phase in (0, phase) and phase in config.steps and variant.same_as(config, phase)
 
 
 def experiments() -> list[Experiment]:
@@ -198,7 +196,7 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
     """
     phase = asked.get("phase", 0)
     if phase == 0:
-        raise SDSError("an experiment goes phase by phase", cure="add --phase 1, 2 or 3, or drop --experiment")
+        raise SDSError("an experiment goes phase by phase", cure="add --phase 1, 2, 3 or 4, or drop --experiment")
     if phase == 1 and asked.get("method", BASE) != BASE:
         raise SDSError(
             "phase 1 belongs to the base pruner alone, and all methods share it", cure="drop --method, or use phase 2"

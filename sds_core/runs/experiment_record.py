@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.pruning.stages import STAGE_NAMES, Stage
-from sds_core.runs.config import PHASES, RunConfig
+from sds_core.runs.config import RunConfig
 from sds_core.runs.events import MeasuredPerplexity
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.job_folder import State
 from sds_core.runs.layer_numbers import LayerNumbers
+from sds_core.runs.phases import PHASES
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant
 
-PHASE_OF: dict[Stage, int] = {"sparse": 1, "redense": 2, "final": 3}
+PHASE_OF: dict[Stage, int] = {"sparse": 1, "redense": 2, "final": 3, "distilled": 4}
 """The phase that leaves each stage's weights."""
 IN_ROUNDS: dict[Stage, str] = {"redense": "redense", "final": "pruned"}
 """How a round of phase 2 records its two weights: free to move, and pruned then."""
@@ -48,7 +49,7 @@ class StageRecord:
         """Why there is no perplexity."""
         if self.record is None:
             return self.fault or "This phase has not been run."
-        if self.record.config.phases == ["fused"]:
+        if "fused" in self.record.config.phases and self.stage != "distilled":
             return (
                 "This run was fused: each block went through all phases before the next, so no whole model was ever "
                 f"{STAGE_NAMES[self.stage]}."

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT
-from sds_core.pruning.stages import Stage
+from sds_core.pruning.stages import LayerStage
 from sds_core.runs import distribution_files
 from sds_core.runs.layer_numbers import block_files
 
@@ -56,7 +56,7 @@ class LayerDetails:
 class LayerRecord:
     """All that a run has recorded of a layer."""
 
-    stages: dict[Stage, LayerDetails] = field(default_factory=dict)
+    stages: dict[LayerStage, LayerDetails] = field(default_factory=dict)
     rounds: dict[int, np.ndarray] = field(default_factory=dict)
     """Codes of `mask_crop` after each recorded round of phase 2."""
 
@@ -80,7 +80,7 @@ def read_layer(folder: Path, block: int, linear: str) -> LayerRecord:
     return found
 
 
-def dense_cells(stages: Mapping[Stage, LayerDetails]) -> tuple[np.ndarray, bool] | None:
+def dense_cells(stages: Mapping[LayerStage, LayerDetails]) -> tuple[np.ndarray, bool] | None:
     """Return how many dense weights lie in each cell (`JOINT`,), and whether that is exact.
 
     It is, but for that stage's own few zeros, where a stage that prunes nothing has recorded where they went.

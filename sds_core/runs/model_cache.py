@@ -48,9 +48,10 @@ class ModelCache:
             for linear in block.linears:
                 pattern.check(linear.shape[1], linear.name)
         calibration, evaluation = config.texts
-        drawn = (config.samples, config.length, config.seed, config.held_out, config.bos)
+        drawn = (config.length, config.seed, config.held_out, config.bos)
         measured = (config.eval_windows, config.eval_length, config.bos)
-        windows = self._cached_windows(calibration_windows, calibration, *drawn)
+        windows = self._cached_windows(calibration_windows, calibration, config.samples, *drawn)
+        plan = config.distillation
         return RunContext(
             config=config,
             loaded=self._loaded,
@@ -59,6 +60,9 @@ class ModelCache:
             calibration=windows[: config.samples],
             held_out=windows[config.samples :],
             evaluation=self._cached_windows(evaluation_windows, evaluation, *measured),
+            distillation=self._cached_windows(calibration_windows, calibration, plan.windows, *drawn)
+            if plan
+            else windows[:0],
         )
 
     def restore_dense(self, changing: bool = False) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sds_core.pruning.methods import METHODS, option_names
-from sds_core.pruning.stages import Stage
-from sds_core.runs.config import CALIBRATED, PLAIN, RECONSTRUCTED, RunConfig
+from sds_core.pruning.reconstruction import MATRIX, inner_of
+from sds_core.pruning.stages import STAGE_NAMES, Stage
+from sds_core.runs.config import CALIBRATED, RunConfig
+from sds_core.runs.phases import PLAIN, RECONSTRUCTED, without_distilling
 
 
 def last_stage(config: RunConfig) -> Stage:
@@ -18,32 +20,35 @@ def made_by(config: RunConfig, stage: Stage) -> RunConfig:
     """Return the configuration of one whole run that makes the weights of a run's stage.
 
     Sparse weights are the base pruner's alone, whatever method the run was started for. Phase 3 of a run in single
-    phases is its method, staged. Re-dense weights are the end of no whole run: their configuration stays as it is.
+    phases is its method, staged, and phase 4 that with its model distilled. Re-dense weights are the end of no whole
+    run: their configuration stays as it is.
     """
     if stage == "sparse" and not config.checkpoint:
         return replace(config, method="base", options={}, schedule="fused", phase=0, parent=None, **PLAIN)
     if stage == "final":
-        return replace(config, phase=0, parent=None)
-    return config
+        return replace(config, phase=0, parent=None, **without_distilling(config.to_dict()))
+    return replace(config, phase=0, parent=None) if stage == "distilled" else config
 
 
 def name_of(config: RunConfig) -> str:
-    """Return the name of what a run ends with: Wanda, SDS · Wanda, or SDS · Wanda, re-dense."""
+    """Return the name of what a run ends with: Wanda, SDS · Wanda, SDS · Wanda, re-dense, or SDS, distilled · Wanda."""
     if config.checkpoint:
         return METHODS[config.method].title
     stage = last_stage(config)
     if stage == "sparse":
         return config.pruner_title
-    name = f"{METHODS[config.method].title} · {config.pruner_title}"
+    then = f", {STAGE_NAMES[stage]}" if stage == "distilled" else ""
     if config.method == "base":
-        name = f"{config.pruner_title}, {config.reconstruct}s adjusted"
+        inner = inner_of(config.reconstruct)
+        return config.pruner_title + (f", {inner}s adjusted" if inner != MATRIX else "") + then
+    name = f"{METHODS[config.method].title}{then} · {config.pruner_title}"
     return f"{name}, re-dense" if stage == "redense" else name
 
 
 def id_prefix(config: RunConfig) -> str:
     """Return the beginning of a run's id, made of the same words as its name: sds-wanda-2-4."""
     stage = last_stage(config)
-    kind = f"{config.method}-redense" if stage == "redense" else made_by(config, stage).method
+    kind = made_by(config, stage).method + (f"-{stage}" if stage in ("redense", "distilled") else "")
     words = f"{kind}-{config.pruner}-{config.pattern}".lower().replace(":", "-").replace("%", "pc")
     return re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:50]
 

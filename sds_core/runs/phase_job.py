@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sds_core.layer_result import LayerResult
-from sds_core.pruning.stages import Phase
+from sds_core.pruning.stages import Pass
 from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.distribution_files import LayerRow
@@ -18,7 +18,7 @@ from sds_core.runs.run_folder import Run
 from sds_core.sds import Recipe, run_phase
 
 
-def run_phase_job(run: Run, context: RunContext, phase: Phase, recipe: Recipe) -> Iterator[Event]:
+def run_phase_job(run: Run, context: RunContext, phase: Pass, recipe: Recipe) -> Iterator[Event]:
     """Pass over the blocks once; a block's results are stored before it is reported."""
     config, blocks = run.config, context.structure.blocks
     stage = config.written_by(phase)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sds_core.runs.config import Parent, RunConfig
-from sds_core.runs.variant import Variant
+from sds_core.runs.variant import Variant, variant_of
 
 if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
@@ -34,8 +34,10 @@ def repeat(config: RunConfig) -> list[str]:
     """Return the command lines that repeat a run: those of all phases up to its own, in order."""
     if config.parent is None:
         return [config.command()]
+    if config.schedule == "fused":  # what was distilled had been made in one pass
+        return [dataclasses.replace(config, phase=0, parent=None).command()]
     name = config.experiment or AGAIN
-    one = Variant(config.method, config.pruner, config.options)
+    one = variant_of(config)
     earlier = [phase for phase in one.phases if phase < config.phase]
     before = [_config(config, name, one.base if phase == 1 else one, phase) for phase in earlier]
     return [each.command() for each in (*before, dataclasses.replace(config, experiment=name))]
@@ -48,6 +50,7 @@ def _config(settings: RunConfig, experiment: str, variant: Variant, phase: int) 
         pruner=variant.pruner,
         method=variant.method,
         options=variant.options,
+        **variant.until(phase).reconstruct_options,
         schedule="staged",
         phase=phase,
         parent=Parent("", variant.before(phase), "") if phase > 1 else None,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from sds_core.pruning.stages import STAGE_NAMES, Phase
 from sds_core.runs.events import (
     BlockFinished,
+    DistillationSaved,
+    DistillationStarted,
+    DistillationStep,
     Event,
     JobCancelled,
     JobFailed,
@@ -26,27 +29,29 @@ PHASE_NAMES: dict[Phase, str] = {
     "sparse": f"Phase 1, {STAGE_NAMES['sparse']}",
     "redense": f"Phase 2, {STAGE_NAMES['redense']}",
     "final": f"Phase 3, {STAGE_NAMES['final']}",
+    "distilled": f"Then {STAGE_NAMES['distilled']}",
 }
 RECENT_BLOCKS = 9
-"""The time left is judged by the median of so many blocks, the last ones."""
+"""The time left is judged by the median of so many blocks or steps, the last ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseProgress:
-    """How far one pass over the blocks has come."""
+    """How far one phase has come: a pass in blocks, distillation in steps."""
 
     phase: Phase
     done: int
-    """Finished blocks."""
+    """Finished blocks or steps."""
     of: int
-    """All blocks; 0 while that is not known."""
+    """All of them; 0 while that is not known."""
     seconds_left: float | None
-    """None before the first block and after the last one."""
+    """None before the first and after the last one."""
 
     def line(self, live: bool = True) -> str:
         """Return it as a line; only a live job has an end in sight."""
         left = f", {duration(self.seconds_left)} left" if live and self.seconds_left is not None else ""
-        return f"{PHASE_NAMES[self.phase]}: block {self.done} of {self.of or '…'}{left}"
+        unit = "step" if self.phase == "distilled" else "block"
+        return f"{PHASE_NAMES[self.phase]}: {unit} {self.done} of {self.of or '…'}{left}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +61,9 @@ class Progress:
     activity: str
     """The work under way, as a sentence."""
     phases: tuple[PhaseProgress, ...]
-    """The passes over the blocks that a run consists of; none for a text query."""
+    """The phases that a run consists of; none for a text query."""
     current: PhaseProgress | None
-    """The pass that is under way."""
+    """The one that is under way."""
     message: str
     """Why the job failed or was cancelled; empty if neither happened."""
 
@@ -72,17 +77,33 @@ def progress(events: Sequence[Event], phases: Sequence[Phase] = ()) -> Progress:
     """
     loaded = of_kind(events, ModelLoaded)
     of = loaded[-1].blocks if loaded else 0
-    found = tuple(_phase_progress(phase, of, of_kind(events, BlockFinished)) for phase in phases)
+    found = tuple(
+        _distilling(events) if phase == "distilled" else _phase_progress(phase, of, of_kind(events, BlockFinished))
+        for phase in phases
+    )
     last = events[-1] if events else None
     ended = last if isinstance(last, JobFailed | JobCancelled) else None
     return Progress(
         activity=_activity(last),
         phases=found,
-        current=next(
-            (one for one in found if isinstance(last, PhaseStarted | BlockFinished) and one.phase == last.phase), None
-        ),
+        current=next((one for one in found if one.phase == _phase_of(last)), None),
         message=ended.message if ended else "",
     )
+
+
+def _phase_of(last: Event | None) -> Phase | None:
+    """Return the phase that an event is about."""
+    if isinstance(last, DistillationStarted | DistillationStep | DistillationSaved):
+        return "distilled"
+    return last.phase if isinstance(last, PhaseStarted | BlockFinished) else None
+
+
+def _distilling(events: Sequence[Event]) -> PhaseProgress:
+    seconds = {one.step: one.seconds for one in of_kind(events, DistillationStep)}
+    of = max((one.steps for one in of_kind(events, DistillationStarted)), default=0)
+    done = max(seconds, default=0)
+    pace = statistics.median(list(seconds.values())[-RECENT_BLOCKS:]) if 0 < done < of else None
+    return PhaseProgress(phase="distilled", done=done, of=of, seconds_left=None if pace is None else pace * (of - done))
 
 
 def _phase_progress(phase: Phase, of: int, blocks: Sequence[BlockFinished]) -> PhaseProgress:

@@ -27,6 +27,8 @@ class RunContext:
     """Token ids (m, T) of calibration windows that no solver sees."""
     evaluation: Tensor
     """Token ids (k, T')."""
+    distillation: Tensor
+    """Token ids (n', T) that the model is distilled on, none where it is not; `held_out` ones follow."""
 
     @property
     def texts(self) -> tuple[TextWindows, TextWindows]:

@@ -5,7 +5,7 @@ runs/<id>/config.json            the configuration
           lock                   held by the worker while it runs
           cancel                 exists once the user has asked to stop
           distributions/         histograms and statistics, one Parquet file for each pass and block
-          phase1|2|3/            block-000.safetensors …: sparse, re-dense, final weights
+          phase1|2|3|4/          block-000.safetensors …: sparse, re-dense, final, distilled weights
           result.json            perplexities, counts, seconds
           note.txt               the user's note
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sds_core.runs.config import RunConfig
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3"}
+FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3", "distilled": "phase4"}
 
 
 def root() -> Path:

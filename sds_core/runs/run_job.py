@@ -14,12 +14,14 @@ from sds_core.files import require_space
 from sds_core.models.calibration import bos_used
 from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
+from sds_core.models.distillation import require_memory
 from sds_core.models.outliers import owl
 from sds_core.pruning.pattern import Pattern, Unstructured
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.registry import NO_PRUNER
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
+from sds_core.runs.distil_job import distilled, run_distillation, state_bytes
 from sds_core.runs.events import (
     BlockFinished,
     Event,
@@ -64,6 +66,8 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     identity = _identity(context, external)
     _refuse_changes(run, past, identity)
     yield identity
+    if config.distillation:
+        require_memory(context.structure, config.length, context.device)
     require_space(run.folder, _bytes_needed(run, context))
 
     dense = yield from measure_dense(context)
@@ -80,7 +84,10 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     measured["dense"] = dense
     for phase in config.phases:
         cache.restore_dense(changing=True)
-        yield from run_phase_job(run, context, phase, recipe)
+        if phase == "distilled":
+            yield from run_distillation(run, context)
+        else:
+            yield from run_phase_job(run, context, phase, recipe)
         stage = config.written_by(phase)
         if stage not in measured:
             began = time.monotonic()
@@ -175,7 +182,8 @@ def _bytes_needed(run: Run, context: RunContext) -> int:
     """Return the disk space of all checkpoints to come, and a little for records."""
     stages = [run.config.written_by(phase) for phase in run.config.phases]
     stored = sum(path.stat().st_size for stage in stages for path in (run.folder / FOLDERS[stage]).glob("*"))
-    return max(len(stages) * context.stage_bytes - stored, 0) + (16 << 20)
+    needed = len(stages) * context.stage_bytes - stored + (2 * state_bytes(context) if run.config.distillation else 0)
+    return max(needed, 0) + (16 << 20)
 
 
 def _result(
@@ -185,8 +193,12 @@ def _result(
     blocks = of_kind(events, BlockFinished)
     last = run.config.written_by(run.config.phases[-1])
     of_last = [block for block in blocks if block.stage == last]
-    layers = [layer for block in of_last for layer in block.layers]
+    of_solved = [block for block in blocks if block.stage == run.config.one_shot] if last == "distilled" else of_last
+    layers, solved = ([layer for block in found for layer in block.layers] for found in (of_last, of_solved))
     calibration, evaluation = context.texts
+    steps, summary = distilled(events)
+    taken: list[tuple[Phase, float]] = [("distilled", step.seconds) for step in steps]
+    taken_cpu: list[tuple[Phase, float]] = [("distilled", step.cpu_seconds) for step in steps]
     return RunResult(
         perplexity={stage: MeasuredPerplexity.of(one, measured["dense"]) for stage, one in measured.items()},
         last=last,
@@ -196,11 +208,12 @@ def _result(
         zeros=(external.structure if external else context.structure).count_zeros(),
         excluded=context.structure.excluded,
         other_differing_tensors=tuple(external.other_differing_tensors) if external else (),
-        scarce=dict(Counter(layer.scarcity for layer in layers if layer.scarcity)),
-        chosen=dict(Counter(layer.chosen for layer in layers if layer.chosen)),
-        reconstruction=ReconstructionSummary.of_blocks([b.reconstruction for b in of_last if b.reconstruction]),
-        seconds=_by_phase((block.phase, block.seconds) for block in blocks),
-        cpu_seconds=_by_phase((block.phase, block.cpu_seconds) for block in blocks),
+        scarce=dict(Counter(layer.scarcity for layer in solved if layer.scarcity)),
+        chosen=dict(Counter(layer.chosen for layer in solved if layer.chosen)),
+        reconstruction=ReconstructionSummary.of_blocks([b.reconstruction for b in of_solved if b.reconstruction]),
+        distillation=summary,
+        seconds=_by_phase([(block.phase, block.seconds) for block in blocks] + taken),
+        cpu_seconds=_by_phase([(block.phase, block.cpu_seconds) for block in blocks] + taken_cpu),
         measuring_seconds=round(sum(event.seconds for event in of_kind(events, PerplexityMeasured)), 1),
         peak_memory=peak_memory(),
         weight_bytes=context.stage_bytes,

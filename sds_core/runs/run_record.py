@@ -61,7 +61,8 @@ class RunRecord:
         return len(self._finished(stage))
 
     def _finished(self, stage: Stage) -> dict[int, None]:
-        kept = self.config.written_by("fused") if self.config.phases == ["fused"] else stage
+        fused = "fused" in self.config.phases and stage != "distilled"
+        kept = self.config.one_shot if fused else stage
         return self._done.get(kept, {})
 
     def perplexity(self, stage: Stage) -> MeasuredPerplexity | None:

@@ -7,7 +7,7 @@ from statistics import fmean
 from sds_core.models.block_change import BlockChange
 from sds_core.pruning.stages import Phase, Scarcity, Stage
 from sds_core.runs import typed_json
-from sds_core.runs.events import Count, MeasuredPerplexity, Seconds, Software, TextWindows
+from sds_core.runs.events import Count, Loss, MeasuredPerplexity, Seconds, Software, TextWindows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,31 @@ class ReconstructionSummary:
             of=len(changes),
             before=fmean(change.before for change in changes),
             after=fmean(change.after if change.kept else change.before for change in changes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationSummary:
+    """The effect of distilling a model as a whole: KL divergence from the dense model on held-out windows."""
+
+    steps: Count
+    windows: Count
+    precision: str
+    """Of products inside the model."""
+    before: Loss
+    after: Loss
+    """Of the weights that were kept."""
+    kept: Count
+    """The step whose weights were kept; 0 for those that the method had left."""
+
+    @property
+    def sentence(self) -> str:
+        """What was done and gained, in words."""
+        judged = f"on held-out windows the divergence went from {self.before:.4f} to {self.after:.4f} nats per token"
+        kept = "" if self.kept == self.steps else f", best after step {self.kept} of {self.steps}, which was kept"
+        return (
+            f"Then distilled as a whole, so no longer one-shot: in {self.steps} steps on {self.windows} windows "
+            f"towards the dense model's next-token distributions; {judged}{kept}."
         )
 
 
@@ -58,6 +83,7 @@ class RunResult:
     chosen: dict[str, Count]
     """Layers by the candidate that the early exit kept."""
     reconstruction: ReconstructionSummary | None = None
+    distillation: DistillationSummary | None = None
     seconds: dict[Phase, Seconds]
     """Wall time of all blocks, by phase."""
     cpu_seconds: dict[Phase, Seconds]

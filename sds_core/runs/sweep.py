@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, option_names
-from sds_core.runs.config import PLAIN, RunConfig, flag
+from sds_core.runs.config import RunConfig, flag
+from sds_core.runs.phases import PLAIN, beside_methods
 from sds_core.runs.plugin_flag import folder_flag
 from sds_core.runs.presets import PRESETS
 
@@ -19,7 +20,7 @@ DEMO = {**PRESETS["quick"], "title": "demo"}
 def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list[RunConfig]:
     """Return one configuration for each METHOD:PRUNER; a method option goes to every method that has it.
 
-    Base pruners alone are left as they are: they are what the others are compared with.
+    Base pruners alone are left as they are, or distilled like the others, which are compared with them.
 
     Raises:
         SDSError: a configuration contradicts itself, or no method knows an option.
@@ -31,7 +32,8 @@ def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list
         used.update(known)
         own = {key: value for key, value in asked.items() if key in known}
         chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
-        chosen |= PLAIN if method == "base" else {}
+        if method == "base":
+            chosen |= beside_methods(PLAIN | chosen)
         configs.append(RunConfig.from_dict(chosen))
     if unused := sorted(set(asked) - used):
         raise SDSError("none of these methods has such an option", got=", ".join(unused))
@@ -83,7 +85,8 @@ def _one_line(group: list[RunConfig]) -> bool:
     own = dict.fromkeys(("method", "pruner", "pruner_sha256", "options"))
     shared = _shared(group)
     alike = all(
-        config.phase == 0 and config.to_dict() | own == shared | own | (PLAIN if config.method == "base" else {})
+        config.phase == 0
+        and config.to_dict() | own == shared | own | (beside_methods(shared) if config.method == "base" else {})
         for config in group
     )
     together = _together(group)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, make_method
-from sds_core.pruning.reconstruction import MATRIX, Reconstruction, reconstruction
-from sds_core.runs.config import PLAIN, RECONSTRUCTED, RunConfig, steps_of
+from sds_core.pruning.reconstruction import MATRIX, Windows, windows_of
+from sds_core.runs.config import RunConfig
+from sds_core.runs.phases import PLAIN, RECONSTRUCTED, steps_of, without_distilling
 
 BASE = "base"
-"""The method of a base pruner alone; its variant ends with phase 1, unless blocks are adjusted."""
+"""The method of a base pruner alone; its variant ends with phase 1, unless something is adjusted."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,12 @@ class Variant:
     """Options of the method that differ from its defaults."""
     reconstruct: str = MATRIX
     reconstruct_epochs: int = 0
+    reconstruct_windows: int = 0
     reconstruct_rate: float = 0.0
 
     def __post_init__(self) -> None:
         make_method(self.method, self.options)
-        _ = self.reconstruction
+        _ = self.windows
 
     @property
     def base(self) -> Variant:
@@ -40,9 +42,9 @@ class Variant:
         return steps_of(self.method, self.reconstruct)
 
     @property
-    def reconstruction(self) -> Reconstruction | None:
-        """How parts of a block are adjusted in phase 3; None where they are not."""
-        return reconstruction(self.reconstruct, self.reconstruct_epochs, self.reconstruct_rate)
+    def windows(self) -> Windows:
+        """What is adjusted in phase 3, and what after it."""
+        return windows_of(*self.reconstruct_options.values())
 
     @property
     def reconstruct_options(self) -> Overrides:
@@ -53,21 +55,23 @@ class Variant:
         """Return the phase before one of its phases, which is not the first."""
         return self.phases[self.phases.index(phase) - 1]
 
-    def begins_like(self, other: Variant) -> bool:
-        """Whether another variant differs in nothing but what is adjusted in phase 3."""
-        return replace(self, **PLAIN) == replace(other, **PLAIN)
+    def until(self, phase: int) -> Variant:
+        """Return the variant that ends with a phase of this one."""
+        if phase >= self.phases[-1]:
+            return self
+        return replace(self, **(PLAIN if phase < 3 else without_distilling(self.reconstruct_options)))
 
     @property
     def name(self) -> str:
         """Its name in a URL, apart from its options."""
-        return self.pruner if self.phases == (1,) else f"{self.method}-{self.pruner}"
+        return self.pruner if self.method == BASE and 3 not in self.phases else f"{self.method}-{self.pruner}"
 
-    def same_as(self, config: RunConfig) -> bool:
-        """Whether a run has this variant's method, pruner and options; phase 2 comes before anything is adjusted."""
+    def same_as(self, config: RunConfig, phase: int) -> bool:
+        """Whether a run has this variant's method, pruner and options, as far as a phase needs them."""
         if (config.method, config.pruner) != (self.method, self.pruner):
             return False
-        adjusted = config.phase == 2 or config.reconstruction == self.reconstruction
-        return adjusted and config.made_method() == make_method(self.method, self.options)
+        mine, its = self.until(phase).windows, variant_of(config).until(phase).windows
+        return mine == its and config.made_method() == make_method(self.method, self.options)
 
 
 def variant_of(config: RunConfig) -> Variant:

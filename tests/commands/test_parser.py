@@ -20,7 +20,7 @@ COMMANDS += ["evaluate", "text", "write-text", "convert", "write-lab-layer", "ch
         (["run", "--pattern", "1.2"], "sparsity ratio out of range"),
         (["run", "--method", "base", "--rounds", "3"], "method base has no option rounds"),
         (["run", "--phase", "2", "--from", "../x"], "not a run id"),
-        (["run", "--phase", "1", "--from", "x"], "--from requires --phase 2 or 3"),
+        (["run", "--phase", "1", "--from", "x"], "--from requires --phase 2, 3 or 4"),
         (["compare", "--methods", "sdsd:wanda"], "unknown method"),
         (
             ["compare", "--methods", "base:wanda", "--rounds", "3"],

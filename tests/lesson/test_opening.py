@@ -9,7 +9,7 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.lesson import opening
 from sds_core.lesson.opening import BLOCK, LINEAR, read_opening
-from sds_core.pruning.stages import STAGE_NAMES
+from sds_core.pruning.stages import LAYER_STAGES
 from sds_core.runs import examples, typed_json
 from sds_core.runs.archive import unpack
 from sds_core.runs.experiment import find
@@ -55,7 +55,7 @@ def test_phases_in_runs_of_their_own_are_put_together(walk_examples, tmp_path, r
     found = read_opening(folder)
     known = [unpack(path).finished_result().perplexity for path in (base, method)]
     assert found is not None and found.perplexity == {**known[0], "redense": known[0]["dense"], **known[1]}
-    assert set(found.layers) == set(STAGE_NAMES) and found.layers["sparse"].zeros == pytest.approx(0.5)
+    assert set(found.layers) == set(LAYER_STAGES) and found.layers["sparse"].zeros == pytest.approx(0.5)
 
 
 def test_without_the_example_there_is_nothing(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pages.ui.pictures import component
 from pages.ui.pictures.measured import Cell, Change, Perplexity, Round, Stage
@@ -91,7 +92,7 @@ class Working:
     """The phase that is running; `doing` is said after "15 of 30 ·", as "gate_proj, 11 s left"."""
 
     run: str
-    stage: Stage
+    stage: Literal[Stage, "distilled"]
     doing: str
 
 

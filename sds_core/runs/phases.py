@@ -1,0 +1,44 @@
+"""The phases that a run goes through, by its method and by what is adjusted together once layers are solved."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sds_core.pruning.methods import METHODS
+from sds_core.pruning.reconstruction import MATRIX, MODEL, distils, inner_of
+from sds_core.pruning.stages import Phase
+
+PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final", 4: "distilled"}
+"""The paper's numbers for its phases, and one for what comes after them."""
+
+PLAIN: dict[str, Any] = {
+    "reconstruct": MATRIX,
+    "reconstruct_epochs": 0,
+    "reconstruct_windows": 0,
+    "reconstruct_rate": 0.0,
+}
+"""Options of a run in which nothing is adjusted beyond single matrices."""
+RECONSTRUCTED = tuple(PLAIN)
+
+
+def steps_of(method: str, reconstruct: str) -> tuple[int, ...]:
+    """Return the numbers of the phases of a method; what is adjusted in blocks is part of phase 3, the model is 4."""
+    steps = METHODS[method].phases()
+    last = () if 3 in steps or inner_of(reconstruct) == MATRIX else (3,)
+    return (*steps, *last, *((4,) if distils(reconstruct) else ()))
+
+
+def beside_methods(reconstructed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is left of the options named in `RECONSTRUCTED` for a base pruner, as the reference of a method.
+
+    It is left as it is, but distilled like the method.
+    """
+    if not distils(reconstructed["reconstruct"]):
+        return dict(PLAIN)
+    return {name: reconstructed[name] for name in RECONSTRUCTED} | {"reconstruct": MODEL}
+
+
+def without_distilling(reconstructed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is left of the options named in `RECONSTRUCTED` where the model is not distilled."""
+    if not distils(reconstructed["reconstruct"]):
+        return {name: reconstructed[name] for name in RECONSTRUCTED}
+    return PLAIN | {"reconstruct": inner_of(reconstructed["reconstruct"])}
