@@ -70,6 +70,8 @@ class PassPlan:
     """Stages from earlier passes, on the CPU. A block is observed with the newest; without a function, dense."""
     propagate: Literal["prior", "result"] = "result"
     """The weights with which a block feeds later ones; phase 2 observes inputs inside the sparse model."""
+    bfloat16: bool = False
+    """Whether the products of forward passes are in bfloat16, of a model in float32 (`models/bfloat16.py`)."""
     beta: float = 0.0
     """Share of the dense model's outputs in a layer's target."""
     sequential: bool = False
@@ -104,7 +106,8 @@ def run_pass(
             plan.pattern(block).check(linear.shape[1], linear.name)
     one_by_one = plan.reconstruction is not None  # a step of its optimiser looks at one window
     held_out_batches = held_out if one_by_one else len(batches(windows[len(windows) - held_out :], device))
-    stream = capture(structure, windows if one_by_one else batches(windows, device, held_out), device)
+    taken = windows if one_by_one else batches(windows, device, held_out)
+    stream = capture(structure, taken, device, plan.bfloat16)
     block_pass = BlockPass(stream, stream.fork() if plan.beta else None, plan, prior, held_out_batches)
     for block in structure.blocks:
         done, change = block.index < prior.finished, None

@@ -46,6 +46,8 @@ class Recipe:
     """A pattern for each block, where they differ."""
     reconstruction: Reconstruction | None = None
     """How parts of a block are adjusted once its layers are solved; None where they are not."""
+    bfloat16: bool = False
+    """Whether the model is observed with products in bfloat16."""
 
     def pattern_of(self, block: Block) -> Pattern:
         """The pattern of one block."""
@@ -111,7 +113,8 @@ def run_phase(
     """
     if phase != "sparse":  # a base pruner looks at no target
         _refuse_shared_weights(structure, recipe)
-    yield from run_pass(structure, windows, _plan(phase, recipe, prior), device, prior, held_out)
+    plan = replace(_plan(phase, recipe, prior), bfloat16=recipe.bfloat16)
+    yield from run_pass(structure, windows, plan, device, prior, held_out)
 
 
 def _plan(phase: Pass, recipe: Recipe, prior: PriorResults) -> PassPlan:

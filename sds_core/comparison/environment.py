@@ -19,6 +19,7 @@ class Environment:
     matmul: str
     """Permitted precision of float32 matrix products."""
     dtype: str
+    observation: str
     version: str
     """Of SDS Studio."""
     python: str
@@ -32,6 +33,7 @@ WORDS = {
     "threads": "another number of threads",
     "matmul": "another precision of matrix products",
     "dtype": "another precision of the model",
+    "observation": "another precision of the passes over the calibration text",
     "version": "another version of SDS Studio",
     "python": "another version of Python",
     "torch": "another version of torch",
@@ -55,6 +57,7 @@ def environment(run: Run) -> Environment:
         threads=str(started.threads),
         matmul=started.matmul,
         dtype=loaded.dtype,
+        observation=loaded.observation,
         version=software.version,
         python=software.python,
         torch=software.torch,

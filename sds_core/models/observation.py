@@ -19,7 +19,6 @@ from sds_core.models.hidden_states import HiddenStateFile, HiddenStates, empty_l
 from sds_core.models.inputs import watching_inputs
 from sds_core.models.linear import Linear
 from sds_core.models.paused_forwards import PausedForwards, paused
-from sds_core.models.placement import on_device
 from sds_core.models.stream import Stream
 from sds_core.pruning.gram import Gram, GramAccumulator
 from sds_core.pruning.stages import Scarcity
@@ -113,12 +112,12 @@ def observe(
     Returns:
         Observations by input label (`Linear.input`), and the block's outputs for `Stream.move_on`, none if stopped.
     """
-    block, store = stream.structure.blocks[stream.position], stream.structure.store
+    block = stream.structure.blocks[stream.position]
     dense = teacher_block or block.module
     heads = heads_of(linears or block.linears)
     sums = _Sums(heads, stream, held_out, cross=teacher is not None)
     outputs, teacher_outputs = empty_like(stream.hidden), empty_like(stream.hidden)
-    with on_device(block.module, stream.device, store), on_device(dense, stream.device, store):
+    with stream.running(block.module), stream.running(dense):
         for window in range(len(stream.hidden)):
             dense_inputs: dict[str, Tensor] = {}
             if teacher is not None:
@@ -185,16 +184,16 @@ def observe_groups(
         if pass_through:
             stream.advance()
         return
-    block, store = stream.structure.blocks[stream.position].module, stream.structure.store
+    block = stream.structure.blocks[stream.position].module
     heads = [heads_of(group)[0] for group in groups]
     labels = [head.label for head in heads]
     with ExitStack() as stack:
-        stack.enter_context(on_device(block, stream.device, store))
+        stack.enter_context(stream.running(block))
         own = stack.enter_context(paused(stream, block, labels))
         dense: PausedForwards | None = None
         if teacher is not None:
             assert teacher_block is not None
-            stack.enter_context(on_device(teacher_block, stream.device, store))
+            stack.enter_context(teacher.running(teacher_block))
             dense = stack.enter_context(paused(teacher, teacher_block, labels))
         for place, (group, head) in enumerate(zip(groups, heads, strict=True)):
             sums = _Sums([head], stream, held_out, cross=dense is not None)

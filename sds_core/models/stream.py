@@ -7,13 +7,14 @@ has room, several windows go through a block together, and a *window* below is s
 
 import copy
 from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sds_core.models.bfloat16 import bfloat16_products
 from sds_core.models.device import available_memory
 from sds_core.models.hidden_states import HiddenStates, HostHiddenStates, empty_like
 from sds_core.models.placement import DeviceCopies, moved, on_device
@@ -80,9 +81,14 @@ class Stream:
     """The hidden states of all windows in front of block `position`, and the arguments of all blocks."""
 
     def __init__(
-        self, structure: ModelStructure, hidden: HiddenStates, calls: list[list[_Arguments]], device: torch.device
+        self,
+        structure: ModelStructure,
+        hidden: HiddenStates,
+        calls: list[list[_Arguments]],
+        device: torch.device,
+        bfloat16: bool = False,
     ):
-        self.structure, self.hidden, self.device = structure, hidden, device
+        self.structure, self.hidden, self.device, self.bfloat16 = structure, hidden, device, bfloat16
         self.position = 0
         self._calls = calls
         self._on_device = DeviceCopies(device)
@@ -104,7 +110,7 @@ class Stream:
         hidden = empty_like(self.hidden)
         for state in self.hidden:
             hidden.append(state)
-        other = Stream(self.structure, hidden, calls, self.device)
+        other = Stream(self.structure, hidden, calls, self.device, self.bfloat16)
         other.position = self.position
         return other
 
@@ -127,6 +133,13 @@ class Stream:
         with torch.no_grad():
             return hidden_of(block(*args, **kwargs))
 
+    @contextmanager
+    def running(self, block: nn.Module) -> Iterator[None]:
+        """A block is on the device and computes in this stream's precision inside the `with`."""
+        precision = bfloat16_products(block) if self.bfloat16 else nullcontext()
+        with on_device(block, self.device, self.structure.store), precision:
+            yield
+
     def move_on(self, outputs: HiddenStates) -> None:
         """Step behind the next block, given its outputs for all windows."""
         assert len(outputs) == len(self.hidden)
@@ -136,7 +149,7 @@ class Stream:
     def advance(self, module: nn.Module | None = None) -> None:
         """Step behind the next block with its present weights, or through `module` in its place."""
         block = module or self.structure.blocks[self.position].module
-        with on_device(block, self.device, self.structure.store):
+        with self.running(block):
             for window in range(len(self.hidden)):
                 self.hidden[window] = self.replay(window, block)
         self.position += 1
@@ -167,7 +180,9 @@ def batches(windows: Tensor, device: torch.device, held_out: int = 0) -> list[Te
     return [batch for part in parts if len(part) for batch in part.split(size)]
 
 
-def capture(structure: ModelStructure, windows: Tensor | Sequence[Tensor], device: torch.device) -> Stream:
+def capture(
+    structure: ModelStructure, windows: Tensor | Sequence[Tensor], device: torch.device, bfloat16: bool = False
+) -> Stream:
     """Start a stream for windows of token ids, (n, T) or batches (B, T), in front of the first block.
 
     Only the embeddings are computed: each block passes its input on unchanged. This is right because a block's other
@@ -195,7 +210,7 @@ def capture(structure: ModelStructure, windows: Tensor | Sequence[Tensor], devic
                 structure.model(torch.atleast_2d(window), use_cache=False)
             except _AllCaptured:
                 continue
-    return Stream(structure, _placed(hidden, device), calls, device)
+    return Stream(structure, _placed(hidden, device), calls, device, bfloat16)
 
 
 def _placed(hidden: HiddenStates, device: torch.device) -> HiddenStates:

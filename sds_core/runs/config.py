@@ -24,7 +24,7 @@ ALLOCATIONS = ("uniform", "owl")
 MOST_WINDOWS, LONGEST_WINDOW, MOST_THREADS = 100_000, 1_000_000, 1024
 LARGEST_SEED = 2**32 - 1
 
-CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos")
+CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos", "observation")
 MEASURED = ("evaluation", "eval_windows", "eval_length")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """Options that a branch takes over from its parent, whose weights were made with them."""
@@ -128,6 +128,12 @@ class RunConfig:
         """Where start tokens go, if the tokenizer adds any: window, at the start of every window, as in training;
         text, once at the start of a text, as in the papers' code; none.""",
         choices=BOS_MODES,
+    )
+    observation: str = option(
+        "model",
+        """Precision of products in forward passes over the calibration windows: model, the model's own; bfloat16; or
+        auto, bfloat16 where the model is in float32 and bfloat16 is faster on this machine.""",
+        choices=("model", "bfloat16", "auto"),
     )
     device: str = option("auto", "auto, cpu, cuda, xpu or mps.")
     threads: int = option(0, "CPU threads; 0 for all cores.", low=0, high=MOST_THREADS)

@@ -154,6 +154,8 @@ class ModelLoaded(Event):
     """Families of transformers whose modules the model consists of, such as llama."""
     bos: str
     """Where start tokens stand in the windows of both texts; nowhere if the tokenizer adds none."""
+    observation: Literal["model", "bfloat16"] = "model"
+    """Precision of the products in forward passes over the calibration windows: the model's own, or bfloat16."""
     calibration: TextWindows
     evaluation: TextWindows
 

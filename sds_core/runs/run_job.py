@@ -4,6 +4,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
+from typing import Literal
 
 import torch
 import transformers
@@ -11,6 +12,7 @@ import transformers
 import sds_core
 from sds_core.errors import SDSError
 from sds_core.files import require_space
+from sds_core.models.bfloat16 import is_faster
 from sds_core.models.calibration import bos_used
 from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
@@ -63,7 +65,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     yield RunStarted(threads=threads, matmul=allow_fast_matmul(pick_device(config.device)), software=_software())
     context = cache.context(config)
     external = _external(context)
-    identity = _identity(context, external)
+    identity = _identity(context, external, first(past, ModelLoaded))
     _refuse_changes(run, past, identity)
     yield identity
     if config.distillation:
@@ -78,6 +80,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         pattern=config.parsed_pattern(),
         by_block=(yield from _by_block(context, cache, past)),
         given=external.given if external else None,
+        bfloat16=identity.observation == "bfloat16",
         reconstruction=config.reconstruction,
     )
     measured: dict[Stage, Perplexity] = {e.stage: e.perplexity.perplexity for e in of_kind(past, PerplexityMeasured)}
@@ -136,8 +139,8 @@ def _software() -> Software:
     )
 
 
-def _identity(context: RunContext, external: ExternalCheckpoint | None) -> ModelLoaded:
-    """Return the identity of everything the run works on: files, windows, counts."""
+def _identity(context: RunContext, external: ExternalCheckpoint | None, before: ModelLoaded | None) -> ModelLoaded:
+    """Return the identity of everything the run works on: files, windows, counts, precision as it was `before`."""
     loaded, structure = context.loaded, context.structure
     calibration, evaluation = context.texts
     return ModelLoaded(
@@ -154,9 +157,18 @@ def _identity(context: RunContext, external: ExternalCheckpoint | None) -> Model
         excluded=structure.excluded,
         families=families(loaded.model),
         bos=bos_used(loaded, context.config.bos),
+        observation=before.observation if before else _observation(context),
         calibration=calibration,
         evaluation=evaluation,
     )
+
+
+def _observation(context: RunContext) -> Literal["model", "bfloat16"]:
+    """Return the precision of the products with which a new run observes its model."""
+    asked = context.config.observation
+    if asked == "model" or context.loaded.model.dtype != torch.float32:
+        return "model"
+    return "bfloat16" if asked == "bfloat16" or is_faster(context.device) else "model"
 
 
 def _refuse_changes(run: Run, past: list[Event], now: ModelLoaded) -> None:

@@ -32,3 +32,11 @@ def test_on_a_gpu_the_gpu_is_the_processor():
     assert environment(run).processor == "x86_64, AMD EPYC"
     change_model(run, device="cuda:0")
     assert environment(run).processor == "NVIDIA H200"
+
+
+def test_observation_in_bfloat16_is_another_environment():
+    run, other = made((3, 3, 3)), made((3, 3, 3))
+    change_model(other, observation="bfloat16")
+    assert list(differences(environment(run), environment(other))) == [
+        "another precision of the passes over the calibration text (model; bfloat16)"
+    ]

@@ -318,6 +318,28 @@ def test_the_cure_for_a_layer_that_a_pattern_does_not_divide_applies(tiny_folder
     assert {linear.shape[1] for block in context.structure.blocks for linear in block.linears} == {32}
 
 
+def test_a_run_goes_on_in_the_precision_that_it_was_begun_with(finished, tiny_folder, monkeypatch):
+    asked = finish(create(config(tiny_folder, observation="bfloat16")))
+    monkeypatch.setattr(run_job, "is_faster", lambda device: True)
+    run = create(config(tiny_folder, observation="auto"))
+    save = checkpoint.save
+
+    def cancel_after_one(run, *args):
+        run.cancel()
+        return save(run, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", cancel_after_one)
+        work_here([run])
+    assert run.state() == "cancelled"
+    monkeypatch.setattr(run_job, "is_faster", lambda device: False)
+    finish(run)
+    assert {event.observation for event in of_kind(run.log.read(), ModelLoaded)} == {"bfloat16"}
+    assert same(weights(run), weights(asked)) and not same(weights(run), weights(finished))
+    assert run.result().perplexity["dense"] == finished.result().perplexity["dense"]
+    assert finished.model().observation == "model"
+
+
 def test_start_tokens_and_absent_limits_of_a_model_are_respected(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "starting")
     change_config(folder, max_position_embeddings=-1)
