@@ -71,8 +71,8 @@ def _counted(path: Path, settings: RunConfig) -> str:
 @st.cache_data(max_entries=8, show_spinner="Counting its tokens …")
 def _count(path: str, model: str) -> tuple[int, int | None]:
     """Return the number of a text's characters, and of a model's tokens in it; both stay what they are."""
-    from sds_core.models.check_model import count_tokens
     from sds_core.models.text_reader import read_text
+    from sds_core.models.token_count import count_tokens
 
     text = read_text(path)
     counted = count_tokens(Path(model), text[:COUNTED]) if model else None

@@ -12,9 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sds_core.errors import SDSError, first_line, is_fault_of_file
+from sds_core.errors import SDSError
 from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
+from sds_core.models.encode import encode
 from sds_core.models.gguf_files import DEMO
 from sds_core.models.load import LoadedModel
 from sds_core.models.special_tokens import check_vocabulary, special_tokens
@@ -153,15 +154,9 @@ def tokenize(loaded: LoadedModel, text: str) -> Tensor:
     """Return the token ids (n,) of a text, without special tokens.
 
     Raises:
-        SDSError: the tokenizer fails, or model and tokenizer do not belong together.
+        SDSError: the tokenizer fails or does not come to an end, or model and tokenizer do not belong together.
     """
-    try:
-        ids = loaded.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    except BaseException as error:  # a corrupt tokenizer can make the library raise anything
-        if not is_fault_of_file(error):
-            raise
-        cure = "download or save the model again"
-        raise SDSError(f"the tokenizer of {loaded.name} fails: {first_line(error)}", cure=cure) from error
+    ids = encode(loaded, text)
     check_vocabulary(loaded, ids)
     return torch.tensor(ids, dtype=torch.int64)
 

@@ -16,9 +16,9 @@ from sds_core.models.find_model import cached_folder, download, gguf_file, model
 from sds_core.models.gguf_files import check_gguf, converted_folder
 from sds_core.models.known_families import causal_families, refuse_encoder_decoder
 from sds_core.models.quantisation import method_in, refuse
+from sds_core.models.token_count import TOKENIZER
 from sds_core.models.weight_files import CONFIG, WeightFiles, has_weights, weight_files
 
-TOKENIZER = "tokenizer.json"
 OTHER_TOKENIZERS = ("*.model", "vocab.*", "merges.txt", "*.tiktoken", "tekken.json", "tokenizer_config.json")
 """Tokenizer files of families without a `tokenizer.json`."""
 
@@ -72,11 +72,6 @@ def weight_bytes(folder: Path) -> int:
     """
     WeightFiles(folder)
     return sum(path.stat().st_size for path in weight_files(folder))
-
-
-def count_tokens(folder: Path, text: str) -> int | None:
-    """Count the tokens of a text, special ones apart; None where only transformers can read the tokenizer."""
-    return len(_read_tokenizer(folder).encode(text, add_special_tokens=False)) if _has_json(folder) else None
 
 
 def _check_config(folder: Path) -> None:

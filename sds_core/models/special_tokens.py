@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sds_core.errors import SDSError
+from sds_core.models.encode import encode
 from sds_core.models.load import LoadedModel
 
 
@@ -25,9 +26,9 @@ def special_tokens(loaded: LoadedModel) -> SpecialTokens:
     Raises:
         SDSError: the tokenizer does more than add tokens, or the model does not know them.
     """
-    plain = {text: _ids(loaded, text, special=False) for text in PROBES}
+    plain = {text: encode(loaded, text) for text in PROBES}
     text = next((text for text in PROBES if plain[text]), PROBES[0])
-    whole, alone = _ids(loaded, text, special=True), plain[text]
+    whole, alone = encode(loaded, text, special=True), plain[text]
     for start in range(len(whole) - len(alone) + 1):
         if alone and whole[start : start + len(alone)] == alone:
             check_vocabulary(loaded, whole[:start])
@@ -53,10 +54,6 @@ def start_tokens(loaded: LoadedModel) -> tuple[int, ...]:
     if start is None:
         raise SDSError(f"the tokenizer of {loaded.name} has no token to begin or end a text with")
     return (start,)
-
-
-def _ids(loaded: LoadedModel, text: str, special: bool) -> list[int]:
-    return list(loaded.tokenizer(text, add_special_tokens=special, verbose=False).input_ids)
 
 
 def check_vocabulary(loaded: LoadedModel, ids: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sds_core.errors import Cancelled, SDSError
+from sds_core.errors import Cancelled, SDSError, is_fault_of_file
 from sds_core.files import disk_error
 from sds_core.runs import lock
 from sds_core.runs.device_queue import device_to_itself
@@ -190,7 +190,9 @@ def attempt(job: JobFolder, do: Callable[[LogWriter], None]) -> bool:
         _note(log, JobCancelled(message=str(error)))
     except SDSError as error:
         _note(log, JobFailed(message=str(error)))
-    except Exception as error:
+    except BaseException as error:
+        if not is_fault_of_file(error):  # but a panic of a library written in Rust, which is no Exception
+            raise
         if full := out_of_memory(error):
             _note(log, JobFailed(message=str(full)))
             return False

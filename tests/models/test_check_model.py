@@ -7,10 +7,9 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-from tokenizers import Tokenizer
 
 from sds_core.errors import SDSError
-from sds_core.models.check_model import check_local, check_model, count_tokens
+from sds_core.models.check_model import check_local, check_model
 from sds_core.models.known_families import causal_families
 from tests.models.families import FAMILIES
 from tests.models.folders import change_config
@@ -79,12 +78,6 @@ def test_a_hub_model_that_is_not_here_is_left_to_the_download(tmp_path: Path, mo
         check_model("someone/model")
     with pytest.raises(SDSError, match="not a model name"):
         check_local("a b")
-
-
-def test_tokens_are_counted_as_the_tokenizer_makes_them(tiny_folder: Path) -> None:
-    text = "The model reads a text."
-    tokenizer = Tokenizer.from_file(str(tiny_folder / "tokenizer.json"))
-    assert count_tokens(tiny_folder, text) == len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def test_checking_needs_no_transformers() -> None:

@@ -1,0 +1,42 @@
+"""A tokenizer that computes without end ends in a sentence."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from sds_core.errors import SDSError
+from sds_core.models import encode
+
+
+def with_tokenizer(tokenizer):
+    return SimpleNamespace(name="spoiled", tokenizer=tokenizer)
+
+
+def test_a_tokenizer_without_end_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(encode, "PATIENCE", 0.05)
+    freed = threading.Event()
+    with pytest.raises(SDSError, match="the tokenizer of spoiled has not read 1 characters within 0 s"):
+        encode.encode(with_tokenizer(lambda *_, **__: freed.wait(60)), "a")
+    freed.set()
+
+
+def test_the_time_grows_with_the_text(monkeypatch):
+    monkeypatch.setattr(encode, "PATIENCE", 0)
+    late = lambda text, **_: threading.Event().wait(0.1) or SimpleNamespace(input_ids=[len(text)])
+    assert encode.encode(with_tokenizer(late), "a" * 5000) == [5000]
+    with pytest.raises(SDSError, match="has not read"):
+        encode.encode(with_tokenizer(late), "a")
+
+
+def test_what_the_library_raises_is_told_and_an_interrupt_is_none_of_it():
+    def fails(*_, **__):
+        raise ValueError("no vocabulary")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SDSError, match="the tokenizer of spoiled fails: no vocabulary"):
+        encode.encode(with_tokenizer(fails), "a")
+    with pytest.raises(KeyboardInterrupt):
+        encode.encode(with_tokenizer(interrupted), "a")
