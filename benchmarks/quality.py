@@ -55,6 +55,11 @@ class Setting(NamedTuple):
         ]
         return statistics.stdev(ratios) if len(ratios) > 1 else math.nan
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all phases, the mean over seeds."""
+        return statistics.fmean(sum(run.finished_result().cpu_seconds.values()) for run in self.runs)
+
     def against(self, other: "Setting") -> Comparison:
         """Compare with another setting, paired window by window."""
         return compare(self.losses(), other.losses())
@@ -145,8 +150,9 @@ def write(folder: Path, name: str, tables: dict[tuple[str, str], list[Setting]])
 
 def markdown(settings: list[Setting]) -> Iterator[str]:
     """Yield a table with a row per setting: ratios of perplexities, ± paired over windows, [spread over seeds]."""
-    yield "| setting | seeds | perplexity | × dense | × base | × control | × recipe | CPU s |"
-    yield "|---|---|---|---|---|---|---|---|"
+    head = ("setting", "seeds", "perplexity", "× dense", "× base", "× control", "× recipe", "CPU s", "× matrix")
+    yield f"| {' | '.join(head)} | % a CPU minute |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for setting in settings:
         own = RunConfig.from_dict(setting.changes)
         base = partner(setting, settings, {"method": "base", "options": {}, **beside_methods(own.to_dict())})
@@ -154,11 +160,20 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
         recipe = next((other for other in settings if other.changes == RECIPE), None)
         cells = [ratio(setting, other) for other in (base, control, recipe)]
         dense = compare(setting.losses(), setting.losses("dense"))
-        seconds = statistics.fmean(sum(run.finished_result().cpu_seconds.values()) for run in setting.runs)
+        plain = partner(setting, settings, PLAIN)
         yield (
             f"| {label(setting.changes)} | {len(setting.runs)} | {setting.losses().value:.2f} "
-            f"| {dense.ratio:.3f} ± {dense.ratio * dense.error:.3f} | {' | '.join(cells)} | {seconds:.0f} |"
+            f"| {dense.ratio:.3f} ± {dense.ratio * dense.error:.3f} | {' | '.join(cells)} | {setting.cpu_seconds:.0f} "
+            f"| {ratio(setting, plain)} | {gain_a_minute(setting, plain)} |"
         )
+
+
+def gain_a_minute(setting: Setting, plain: Setting | None) -> str:
+    """Return how much lower perplexity is than without reconstruction, for each minute that this took longer."""
+    if plain is None or plain is setting or seeds(plain) != seeds(setting):
+        return ""
+    minutes = (setting.cpu_seconds - plain.cpu_seconds) / 60
+    return f"{100 * (1 - setting.against(plain).ratio) / minutes:.1f}" if minutes > 0 else ""
 
 
 def partner(setting: Setting, settings: list[Setting], changes: Changes) -> Setting | None:

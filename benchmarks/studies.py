@@ -25,6 +25,15 @@ METHODS: list[Changes] = [
 ]
 DEVELOPMENT = {"samples": 16, "length": 512, "eval_windows": 24, "eval_length": 512}
 ADMM = {"method": "sds-admm", "pruner": "wanda"}
+RECONSTRUCTED: list[Changes] = [
+    {},
+    {"reconstruct": "submodule"},
+    {"reconstruct": "block"},
+    {"reconstruct": "model", "reconstruct_windows": 64},
+    {"reconstruct": "block model", "reconstruct_windows": 64},
+    {"reconstruct": "model", "reconstruct_windows": 160, "reconstruct_epochs": 2},
+]
+"""From single matrices to the whole model."""
 
 STUDIES: dict[str, list[Changes]] = {
     "methods": [
@@ -35,6 +44,16 @@ STUDIES: dict[str, list[Changes]] = {
     "second": [
         {**DEVELOPMENT, **setting}
         for setting in (*BASES, *METHODS, {"method": "adjusted", "pruner": "sparsegpt"}, *BLOCKS)
+    ],
+    "windows": [
+        {**DEVELOPMENT, "pruner": "wanda", **method, **window}
+        for window in RECONSTRUCTED
+        for method in (
+            {"method": "base"},
+            {"method": "adjusted", "options": {"beta": 0.2, "sequential": True}},
+            {"method": "sds"},
+            {"method": "sds-admm"},
+        )
     ],
     "ablations": [
         {**DEVELOPMENT, **setting}
@@ -64,7 +83,7 @@ STUDIES: dict[str, list[Changes]] = {
     ],
 }
 """`methods` backs the claims, on text that no choice has looked at; `second` repeats 2:4 on another text or model;
-`ablations` is for choices, on development text."""
+`windows` and `ablations` are for choices, on development text."""
 
 RECIPE = {**DEVELOPMENT, **ADMM}
 """The setting that ablations are compared with."""

@@ -58,7 +58,7 @@ def _counted(path: Path, settings: RunConfig) -> str:
         return f"{characters:,} characters. Its tokens are counted once the model’s tokenizer is on this machine."
     needed = {
         "calibration": (settings.samples + settings.held_out) * settings.length,
-        "evaluation": settings.eval_windows * settings.eval_length,
+        "evaluation": (settings.eval_windows or 1) * settings.eval_length,
     }
     about = "about " if characters > COUNTED else ""
     said = [

@@ -93,10 +93,10 @@ def _cost_of_preset(name: str, choice: Choice) -> str:
 
     settings = dataclasses.replace(choice.settings, **_shared(name))
     read = (settings.samples + settings.held_out) * settings.length
-    measured = settings.eval_windows * settings.eval_length
+    measured = f"{settings.eval_windows * settings.eval_length:,}" if settings.eval_windows else "the whole text"
     found = outlook.forecast(planned(Experiment("x", settings), choice.variants))
     time = "" if found.unknown else f", {_small(outlook.about(found.seconds))} for what is ticked"
-    return f"**{name}** reads {read:,} tokens, is measured on {measured:,}{time}"
+    return f"**{name}** reads {read:,} tokens, is measured on {measured}{time}"
 
 
 def _shared(preset: str) -> Overrides:
@@ -123,6 +123,6 @@ def _texts_in_words(settings: RunConfig) -> str:
     told = [f" ({SOURCES[text]})" if text in SOURCES else "" for text in (settings.calibration, settings.evaluation)]
     return (
         f"The layers are solved on {settings.samples} windows (samples) of {settings.length} tokens (length){held}, "
-        f"from {named[0]}{told[0]}. Perplexity is measured on {settings.eval_windows} windows of "
+        f"from {named[0]}{told[0]}. Perplexity is measured on {settings.eval_windows or 'all'} windows of "
         f"{settings.eval_length} tokens from {named[1]}{told[1]}. A token is a word or a piece of one."
     )

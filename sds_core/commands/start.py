@@ -8,6 +8,7 @@ from sds_core.commands import flags
 from sds_core.commands.follow import follow, follow_new
 from sds_core.comparison.compare import side_by_side, table
 from sds_core.comparison.outcomes import finished_outcomes
+from sds_core.comparison.published import beside_published
 from sds_core.comparison.ranking import answer, rank
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
@@ -100,7 +101,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.origin is None:
         if values.get("phase"):
             values["schedule"] = "staged"
-        return follow_new(_create([RunConfig.from_dict(values)]))
+        runs = _create([RunConfig.from_dict(values)])
+        code = follow_new(runs)
+        _print_published(runs)
+        return code
     phase = getattr(options, "phase", 0)
     if phase < 2:
         raise SDSError("--from requires --phase 2, 3 or 4", got=f"--phase {phase}")
@@ -197,3 +201,10 @@ def _print_table(runs: list[Run]) -> None:
         print(table(rows))
         for ranking in rank([row.outcome for row in rows], known):
             print("\n".join(answer(ranking)))
+    _print_published(runs)
+
+
+def _print_published(runs: list[Run]) -> None:
+    """Print what the paper published beside runs in its setting."""
+    if lines := beside_published(run for run in runs if run.folder.exists()):
+        print("\n".join(lines))

@@ -55,29 +55,42 @@ def calibration_windows(
     return _from_parts(text, count + held_out, asked, draw)
 
 
-def evaluation_windows(loaded: LoadedModel, text: str, count: int, length: int, bos: str = "window") -> Tensor:
+def evaluation_windows(
+    loaded: LoadedModel, text: str, count: int, length: int, bos: str = "window", rows: str = "stripped"
+) -> Tensor:
     """Return windows (count, length) spread evenly over the text, or over each part of a mixture, in their order.
+
+    Args:
+        loaded: its tokenizer reads the text.
+        text: as `TextSpec.parse` reads it.
+        count: number of windows; 0 for every consecutive one, until what is left is shorter than a window.
+        length: tokens in a window.
+        bos: where the tokenizer's start tokens go.
+        rows: as `read_text` takes it.
 
     Raises:
         SDSError: as for `calibration_windows`.
     """
 
     def spread(part: TextPart, share: int, asked: str) -> Tensor:
+        if count == 0:
+            return _slots(loaded, part, 1, length, asked, bos, rows)
         if part.source == SELF:
             return _slots(loaded, part, share, length, asked, bos)[:share]
-        source = _tokens(loaded, part, length, bos)
+        source = _tokens(loaded, part, length, bos, rows)
         _require(part, share, source, asked)
         last = len(source.tokens) - source.taken
         starts = [i * last // max(share - 1, 1) for i in range(share)]
         return source.windows(torch.stack([source.tokens[start : start + source.taken] for start in starts]))
 
-    return _from_parts(text, count, f"{count} evaluation windows", spread)
+    asked = f"{count} evaluation windows" if count else "an evaluation window"
+    return _from_parts(text, count, asked, spread)
 
 
 def _from_parts(text: str, count: int, asked: str, windows: Callable[[TextPart, int, str], Tensor]) -> Tensor:
     """Join the windows of all parts; `asked` describes the whole for messages."""
     spec = TextSpec.parse(text)
-    shares = zip(spec.parts, spec.counts(count), strict=True)
+    shares = zip(spec.parts, spec.counts(count) if count else [0] * len(spec.parts), strict=True)
     return torch.cat([windows(part, n, asked if n == count else f"{n} of {asked}") for part, n in shares])
 
 
@@ -86,7 +99,9 @@ def digest(windows: Tensor) -> str:
     return hashlib.sha256(str(tuple(windows.shape)).encode() + windows.to(torch.int64).numpy().tobytes()).hexdigest()
 
 
-def _slots(loaded: LoadedModel, part: TextPart, count: int, length: int, asked: str, bos: str) -> Tensor:
+def _slots(
+    loaded: LoadedModel, part: TextPart, count: int, length: int, asked: str, bos: str, rows: str = "stripped"
+) -> Tensor:
     """A part of a text cut into consecutive windows (n ≥ count, length)."""
     if part.source == SELF:
         if part.stop is not None and not part.percent:
@@ -99,7 +114,7 @@ def _slots(loaded: LoadedModel, part: TextPart, count: int, length: int, asked: 
                 cure="ask for less, or write more with write-text",
             )
         return windows[:, :length]
-    source = _tokens(loaded, part, length, bos)
+    source = _tokens(loaded, part, length, bos, rows)
     _require(part, count, source, asked)
     return source.windows(source.tokens[: len(source.tokens) // source.taken * source.taken].view(-1, source.taken))
 
@@ -129,13 +144,13 @@ def _require(part: TextPart, count: int, source: _TokenSource, asked: str) -> No
         )
 
 
-def _tokens(loaded: LoadedModel, part: TextPart, length: int, bos: str) -> _TokenSource:
+def _tokens(loaded: LoadedModel, part: TextPart, length: int, bos: str, rows: str) -> _TokenSource:
     """Tokenize a part of a text for windows of a length.
 
     Raises:
         SDSError: the start tokens fill a window, or the text cannot be read.
     """
-    tokens = tokenize(loaded, read_text(part.source))
+    tokens = tokenize(loaded, read_text(part.source, rows))
     before = torch.tensor(special_tokens(loaded).before, dtype=torch.int64)
     none = before[:0]
     if bos == "none":

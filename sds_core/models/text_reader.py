@@ -14,8 +14,13 @@ HUB_CHARACTERS = 20_000_000
 """A hub dataset is streamed up to this length; C4 has no end. Local files are read whole."""
 
 
-def read_text(source: str) -> str:
-    """Return a source as one string; rows are stripped of their line ends and joined by blank lines.
+def read_text(source: str, rows: str = "stripped") -> str:
+    """Return a source as one string; blank lines join its rows.
+
+    Args:
+        source: its name.
+        rows: stripped of their line ends, or whole. As data sets of texts have it, a line of a file ends with a newline
+            that belongs to its row, and a blank line is an empty row.
 
     Raises:
         SDSError: it is unknown, out of reach, or holds no text.
@@ -25,7 +30,7 @@ def read_text(source: str) -> str:
 
         return "\n\n".join(topics[name].strip() for name in sorted(topics))
     if source.startswith("hub:"):
-        return "\n\n".join(_hub_rows(source))
+        return "\n\n".join(_cut(_hub_rows(source), rows))
     name, column = file_and_column(source)
     path = Path(os.path.expanduser(name))
     if path.suffix not in (".txt", *TABLES):
@@ -35,8 +40,9 @@ def read_text(source: str) -> str:
             raise SDSError("this is not a file", got=source)
         refuse_pointer(path)
         if path.suffix == ".txt":
-            return "\n\n".join(path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n"))
-        return "\n\n".join(_texts(read_column(path, column), column, f"the file {path}"))
+            lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+            return "\n\n".join(lines if rows == "stripped" else (f"{one}\n" if one.strip() else "" for one in lines))
+        return "\n\n".join(_cut(_texts(read_column(path, column), column, f"the file {path}"), rows))
     except FileNotFoundError:
         raise SDSError("there is no such text file", got=source) from None
     except (OSError, ValueError) as error:  # a ValueError: not UTF-8, not a table, or a zero byte in the name
@@ -84,7 +90,7 @@ def _cells(rows: Iterable[dict[str, Any]], column: str, where: str) -> Iterator[
 
 
 def _texts(cells: Iterable[Any], column: str, where: str) -> Iterator[str]:
-    """A column's texts without their line ends; an empty cell is an empty row."""
+    """A column's texts; an empty cell is an empty row."""
     blank = True
     for number, cell in enumerate(cells, start=1):
         text = "" if cell is None else cell
@@ -94,6 +100,11 @@ def _texts(cells: Iterable[Any], column: str, where: str) -> Iterator[str]:
             what = f"row {number} of {where} holds half a character, or bytes that are not UTF-8"
             raise SDSError(what, cure="save it as UTF-8, or remove that row")
         blank = blank and not text.strip()
-        yield text.rstrip("\n")
+        yield text
     if blank:
         raise SDSError(f"column {column!r} of {where} holds no text")
+
+
+def _cut(texts: Iterable[str], rows: str) -> Iterator[str]:
+    """Rows without their line ends, unless they are to be whole."""
+    yield from (text.rstrip("\n") if rows == "stripped" else text for text in texts)

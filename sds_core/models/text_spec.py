@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BOS_MODES = ("window", "text", "none")
 """Where a tokenizer's start tokens go: before every window, before the whole text, or nowhere."""
+ROW_MODES = ("stripped", "whole")
+"""Rows of a text without their line ends, or as they are."""
 SELF = "self"
 PYTHON_DOCS = "python-docs"
 TABLES = (".jsonl", ".parquet", ".csv")

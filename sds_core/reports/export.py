@@ -45,7 +45,7 @@ def _card(run: Run) -> ModelCard:
     """Return the model card: the method, its options and its results, from the record."""
     result, config = run.finished_result(), run.config
     made = made_by(config, last_stage(config))
-    name, method = name_of(config), METHODS[made.method]
+    name, method, windows = name_of(config), METHODS[made.method], len(result.dense_perplexity.losses)
     lines = [
         f"# {name}, {config.pattern}, of {config.model}",
         "",
@@ -65,7 +65,7 @@ def _card(run: Run) -> ModelCard:
         verdict = "" if role == "dense" else f", {against.claim.verdict}"
         lines.append(f"| × {against.name}, ± windows ± seeds | {short(against.claim)}{verdict} |")
     lines += [
-        f"| measured on | {config.texts[1]}, {config.eval_windows} windows of {config.eval_length} tokens |",
+        f"| measured on | {config.texts[1]}, {windows} windows of {config.eval_length} tokens |",
         f"| start tokens in windows | {BOS_WORDS[run.model().bos]} |",
         f"| calibrated on | {config.texts[0]}, {config.samples} windows of {config.length} tokens |",
         "",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sds_core.errors import SDSError, raise_together
-from sds_core.models.text_spec import BOS_MODES, disjoint
+from sds_core.models.text_spec import BOS_MODES, ROW_MODES, disjoint
 from sds_core.options import Overrides, faults, is_unicode, option, options_of
 from sds_core.pruning.methods import METHODS, Method, make_method
 from sds_core.pruning.pattern import NM, Pattern, parse_pattern
@@ -25,7 +25,7 @@ MOST_WINDOWS, LONGEST_WINDOW, MOST_THREADS = 100_000, 1_000_000, 1024
 LARGEST_SEED = 2**32 - 1
 
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos", "observation")
-MEASURED = ("evaluation", "eval_windows", "eval_length")
+MEASURED = ("evaluation", "eval_windows", "eval_length", "eval_rows")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """Options that a branch takes over from its parent, whose weights were made with them."""
 
@@ -120,9 +120,18 @@ class RunConfig:
         first half calibrates.""",
     )
     eval_windows: int = option(
-        16, "Number of evaluation windows, spread evenly over the text.", low=2, high=MOST_WINDOWS
+        16,
+        "Number of evaluation windows, spread evenly over the text; 0 for every consecutive one, as in papers.",
+        low=0,
+        high=MOST_WINDOWS,
     )
     eval_length: int = option(512, "Tokens in an evaluation window.", low=2, high=LONGEST_WINDOW)
+    eval_rows: str = option(
+        "stripped",
+        """Rows of the evaluation text before blank lines join them: stripped of their line ends; whole, with them, as
+        in the papers' code.""",
+        choices=ROW_MODES,
+    )
     bos: str = option(
         "window",
         """Where start tokens go, if the tokenizer adds any: window, at the start of every window, as in training;
@@ -184,6 +193,8 @@ class RunConfig:
                 cure="choose a ratio such as 0.5, or the uniform allocation",
             )
         _ = self.texts
+        if self.eval_windows == 1:
+            raise SDSError("one evaluation window has no error", got=1, allowed="2 or more, or 0 for every one")
         if self.experiment and not EXPERIMENT_NAME.fullmatch(self.experiment):
             raise SDSError(
                 "not an experiment's name", got=self.experiment, allowed="small letters, digits and hyphens, 64 at most"

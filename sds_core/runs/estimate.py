@@ -91,22 +91,33 @@ def estimate(config: RunConfig, past: Iterable[PastRun]) -> Estimate | None:
             continue
         if theirs.phase and not set(config.phases) <= set(theirs.phases):
             continue
-        blocks = [event for event in run.blocks if event.phase in config.phases] or run.blocks
+        passes = [phase for phase in config.phases if phase != "distilled"]
+        solved = [event for event in run.blocks if event.phase != "distilled"]
+        blocks = [event for event in solved if event.phase in passes] or solved
         walking = sum(event.seconds for event in blocks)
         solving = sum(layer.seconds for event in blocks for layer in event.layers)
         seen = (config.samples + config.held_out) * config.length / ((theirs.samples + theirs.held_out) * theirs.length)
-        read = config.eval_windows * config.eval_length / (theirs.eval_windows * theirs.eval_length)
-        phases, timed = len(config.phases), len({event.phase for event in blocks})
+        read = _measured(config, run) / _measured(theirs, run)
+        phases, timed = len(config.phases), len({event.phase for event in blocks}) or 1
+        distilling = result.seconds.get("distilled", 0.0) if config.distillation else 0.0
         measuring = result.measuring_seconds / len(theirs.phases)
         return Estimate(
             like=run.id,
-            seconds=phases * ((solving + (walking - solving) * seen) / timed + measuring * read),
+            seconds=len(passes) * (solving + (walking - solving) * seen) / timed
+            + phases * measuring * read
+            + distilling * config.length / theirs.length,
             memory=result.peak_memory,
             disk=int(phases * result.weight_bytes) if config.keep_weights else 0,
         )
     return None
 
 
+def _measured(config: RunConfig, run: PastRun) -> int:
+    """Return the tokens that perplexity is measured on; all of a text are as many as the earlier run had."""
+    return (config.eval_windows or len(run.result.dense_perplexity.losses)) * config.eval_length
+
+
 def _alike(one: RunConfig, other: RunConfig) -> bool:
     adjusted = one.reconstruction == other.reconstruction or other.phases[-1] in ("sparse", "redense")
+    adjusted = adjusted and other.distillation in (None, one.distillation)
     return adjusted and all(getattr(one, name) == getattr(other, name) for name in ALIKE)

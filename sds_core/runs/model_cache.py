@@ -49,7 +49,7 @@ class ModelCache:
                 pattern.check(linear.shape[1], linear.name)
         calibration, evaluation = config.texts
         drawn = (config.length, config.seed, config.held_out, config.bos)
-        measured = (config.eval_windows, config.eval_length, config.bos)
+        measured = (config.eval_windows, config.eval_length, config.bos, config.eval_rows)
         windows = self._cached_windows(calibration_windows, calibration, config.samples, *drawn)
         plan = config.distillation
         return RunContext(

@@ -19,8 +19,10 @@ PRESETS: dict[str, Overrides] = {
         "samples": 128,
         "length": 2048,
         "evaluation": "hub:Salesforce/wikitext:wikitext-2-raw-v1:test:text",
-        "eval_windows": 64,
+        "eval_windows": 0,
         "eval_length": 2048,
+        "eval_rows": "whole",
+        "bos": "text",
         "options": {
             "iterations": 200,
             "learning_rate": 0.1,
