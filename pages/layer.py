@@ -1,4 +1,4 @@
-"""Old addresses of a layer, `/layer?run=…&cell=…`: they lead to its details in the Studio."""
+"""Redirect old addresses of a layer, `/layer?run=…&cell=…`, to its details in the Studio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report: a run's numbers and pictures as files, the command that repeats it, and what to cite."""
+"""Report: a run's numbers and figures as files, the commands that repeat it, and what to cite."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CITATION = """@inproceedings{li2025sds,
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def rendered(folder: str, stamp: tuple) -> dict[str, str]:
-    """A report's files, kept until the note or any run's result changes: it compares the run with others."""
+    """Return a report's files, cached until the note or any run's result changes, since it compares runs."""
     from pathlib import Path
 
     from sds_core.reports import report
@@ -106,8 +106,8 @@ def words(run: Run) -> None:
     st.caption(run_panel.about(run.config))
     run_panel.show_note(run)
     st.caption(
-        "A single picture as PNG: the camera that appears above a chart under the pointer, here and in the report, "
-        "saves it three times as large as on the screen."
+        "To save a figure as PNG, point at it and press the camera above it, here or in the report; the file is three "
+        "times as large as on the screen."
     )
 
 
@@ -124,7 +124,7 @@ def page() -> None:
             if run and finished:
                 files(run)
                 repeat(run)
-                run_panel.left_as_they_are(run)
+                run_panel.show_excluded(run)
             elif run:
                 with st.container(horizontal=True, vertical_alignment="center"):
                     progress.badge(run.state())

@@ -1,4 +1,4 @@
-"""Old addresses of a run, `/run?run=…`: they lead to it in the Studio."""
+"""Redirect old addresses of a run, `/run?run=…`, to the Studio."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ HEADING = (
     "pruning again wins back."
 )
 LIVE = "demo-live"
-"""The experiment that is begun here."""
+"""Name of the experiment that is started here."""
 LISTED = 6
 """Experiments in the line at the bottom."""
 RECENT = 40
@@ -42,7 +42,7 @@ STYLE = """<style>
 
 
 def show_examples() -> str:
-    """Put the finished examples among the user's runs; the name of their experiment.
+    """Unpack the finished examples; return the name of their experiment.
 
     Raises:
         SDSError: the disk is full.
@@ -54,10 +54,10 @@ def show_examples() -> str:
 
 
 def prune_live() -> str:
-    """Begin phase 1 of the demo, unless that was done before; the name of its experiment.
+    """Start phase 1 of the demo, unless it was started before; return the name of its experiment.
 
     Raises:
-        SDSError: it cannot be made or started.
+        SDSError: it cannot be created or started.
     """
     from sds_core.runs.examples import first_phase
     from sds_core.runs.experiment import Experiment, experiments
@@ -106,7 +106,7 @@ def picture() -> None:
 
 
 def recent() -> None:
-    """The newest experiments in one line, each with its lowest perplexity or what it is doing."""
+    """List the newest experiments in one line, each with its lowest perplexity or its state."""
     lines = cached.experiments()[:LISTED]
     if not lines:
         return

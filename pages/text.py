@@ -1,4 +1,4 @@
-"""Text: one text through the dense model and what finished runs made of it, read and gone on with."""
+"""Text: how the dense model and the models of finished runs read and continue a text."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def example() -> TextResult:
 
 
 def nothing_to_ask() -> None:
-    """Advise where no run has weights."""
+    """Explain what to do if no run has weights."""
     st.markdown(
         "An example, from runs with the demo’s options. None of the runs here has its weights: the shipped examples "
-        "come without them. To ask about a text of your own, prune the demo live on the Start page, or make runs in "
-        "the Studio; weights are kept unless you say otherwise."
+        "come without them. To use a text of your own, prune the demo live on the Start page, or create runs in the "
+        "Studio; weights are kept unless you say otherwise."
     )
     with st.container(horizontal=True):
         st.page_link("pages/start.py", label="Start the demo", icon=":material/play_arrow:")
-        st.page_link("pages/studio.py", label="Make a run", icon=":material/tune:")
+        st.page_link("pages/studio.py", label="Create a run", icon=":material/tune:")
 
 
 def explain(result: TextResult | None, query: TextQuery | None) -> None:

@@ -1,4 +1,4 @@
-"""Walk: from why one prunes to whether it is really better, one question after the other."""
+"""Walk: eight questions, from why to prune to what is really better, one after the other."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def picked(pick: Pick) -> None:
 
 
 def aside(step: Step, notes: bool, last: bool) -> None:
-    """Beside the navigation: words, the switch of the teacher's notes, and at the end the hand-out."""
+    """Show, beside the navigation, the glossary, the switch of the teacher's notes, and finally the hand-out."""
     from sds_core.reports.handout import handout
 
     st.session_state["walk-notes"] = notes
@@ -90,7 +90,7 @@ def aside(step: Step, notes: bool, last: bool) -> None:
 
 
 def teach(step: Step) -> None:
-    """The teacher's notes on the step."""
+    """Show the teacher's notes on the step."""
     with st.container(key="notes"):
         st.markdown(
             f"**For the teacher, {step.notes.minutes} minutes.** Ask: {step.notes.ask} "

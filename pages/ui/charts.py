@@ -1,4 +1,4 @@
-"""Draws the plain dicts of `sds_core.figures` on a page."""
+"""Draw the plain dicts of `sds_core.figures` on a page."""
 
 from collections.abc import Callable
 
@@ -34,10 +34,10 @@ def show(figure: style.Figure, key: str, alt: str, clicked: Callable[[list], Non
 
 
 def number(value: float) -> str:
-    """A perplexity as people read it."""
+    """Format a perplexity."""
     return format_perplexity(value)
 
 
 def ratio(paired: Comparison) -> str:
-    """A ratio of perplexities with its paired standard error."""
+    """Format a ratio of perplexities with its paired standard error."""
     return "× " + format_ratio(paired.log_ratio, paired.error).replace("± ", "±\N{NO-BREAK SPACE}")

@@ -19,9 +19,9 @@ from sds_core.runs.run_folder import Run, ids, open_run
 
 ALL = "all finished runs"
 OFFERED = 12
-"""Most configurations that are offered in the picture; the others are in a list of their own."""
+"""Most configurations that the picture offers; the others are in a separate list."""
 KEPT = "compare address"
-"""The address of the last visit, in the session."""
+"""Session key of the address of the last visit."""
 PARAMETERS = ("experiment", "runs", "ref", "a", "layer")
 
 
@@ -31,9 +31,9 @@ class Choice:
 
     offered: list[Group]
     more: list[Group]
-    """Comparable, too, but not in the picture."""
+    """Comparable as well, but not in the picture."""
     outcomes: list[Outcome]
-    """All that is comparable, repetitions of a run included."""
+    """All comparable outcomes, repetitions of a run included."""
     excluded: dict[str, str]
     """Why other runs cannot be compared, by id."""
     asked: Asked
@@ -68,7 +68,7 @@ def scope() -> str:
 
 
 def choose(experiment: str, known: list[Outcome]) -> Choice:
-    """Return what is offered and what is chosen of it."""
+    """Return the runs on offer and the selection."""
     every = _runs()
     asked = [name for name in st.query_params.get("runs", "").split(",") if name]
     unknown = [name for name in asked if name not in [run.id for run in every]]
@@ -98,7 +98,7 @@ def choose(experiment: str, known: list[Outcome]) -> Choice:
 
 
 def add_more(choice: Choice) -> None:
-    """Show a list of what the picture does not offer."""
+    """Show a list of the configurations that the picture does not offer."""
     if not choice.more:
         return
     called = names(choice.more)
@@ -117,7 +117,7 @@ def add_more(choice: Choice) -> None:
 
 
 def remember() -> None:
-    """Keep the address for the next visit, or bring the last one's back: pages drop it."""
+    """Keep the address for the next visit, or restore that of the last one: switching pages drops it."""
     if any(name in st.query_params for name in PARAMETERS):
         st.session_state[KEPT] = {name: st.query_params[name] for name in PARAMETERS if name in st.query_params}
     else:
@@ -136,7 +136,7 @@ def _runs() -> list[Run]:
 
 
 def _default(known: list[str]) -> str:
-    """Return the scope where the address names none: that of the runs in it, else the newest with two to compare."""
+    """Return the default scope: that of the runs in the address, else the newest with two finished runs."""
     every, asked = _runs(), st.query_params.get("runs", "").split(",")
     if named := {_experiment_of(run) for run in every if run.id in asked}:
         return named.pop() if len(named) == 1 else ""

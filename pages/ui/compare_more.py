@@ -20,7 +20,7 @@ from sds_core.runs.sweep import commands
 
 
 def show(choice: Choice, known: list[Outcome]) -> None:
-    """Show it, below the fold."""
+    """Show them, below the fold."""
     chosen = [group for group in choice.offered if key_of(group) in choice.asked.runs]
     rows = [Row(one, references(one, known)) for group in chosen for one in group.outcomes]
     configurations = {row.outcome.configuration for row in rows}
@@ -80,7 +80,7 @@ def _numbers(rows: list[Row]) -> None:
     shown["id"] = frame["run"]
     formats = {"perplexity": "%.2f", "pruned": "%.2f %%"} | {c: "%.3f" for c in shown if c[0] in "×±"}
     st.dataframe(
-        shown.dropna(axis="columns", how="all"),  # without a control among the runs it would be a column of nothing
+        shown.dropna(axis="columns", how="all"),  # without a control among the runs its columns are empty
         placeholder="–",
         key="numbers",
         hide_index=True,
@@ -104,5 +104,5 @@ def _curve(found: list[list[Row]]) -> None:
     """Show perplexity against sparsity."""
     titles = called({sweep[0].run: dataclasses.replace(sweep[0].config, pattern="50%") for sweep in found})
     figure = figures.sparsity_curves(found, [titles[sweep[0].run] for sweep in found])
-    charts.show(figure, "curve", "Perplexity against the share of pruned weights, a curve a method")
+    charts.show(figure, "curve", "Perplexity against the share of pruned weights, a curve per method")
     st.caption("Bars are two standard errors of the ratio to the dense model. The scale is logarithmic.")

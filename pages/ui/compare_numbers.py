@@ -1,4 +1,4 @@
-"""The numbers of Compare's picture: configurations with their seeds, every pair of them, and the answer in words."""
+"""The numbers of Compare's picture: configurations with their seeds, all pairs of them, and the answer in words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER_PATTERN = "prunes differently: not ranked"
 DISTILLED = "one-shot and distilled models are not ranked together"
 ONE_WINDOW = "one window: no error is known"
 NO_MAP = "One of the two has no record of its layers."
-AS_BLOCKS = "Whole blocks were adjusted, so single layers may have grown worse for the good of their block."
+AS_BLOCKS = "Whole blocks were adjusted, so single layers may be worse to the benefit of their block."
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def layer_errors(group: Group) -> tuple[Model, list[float | None]] | None:
 
 
 def _pair_in_view(rows: Sequence[Group], asked: Asked) -> tuple[Group, Group]:
-    """Return the row looked at and the reference: those asked for, else the best and the next best of one pattern."""
+    """Return the row in view and the reference: those in the address, else the best and next best of one pattern."""
     of = {key_of(group): group for group in rows}
     best = next((g for g in rows if sum(_pattern(o) == _pattern(g) for o in rows) > 1), rows[0])
     alike = [group for group in rows if _pattern(group) == _pattern(best)]
@@ -194,7 +194,7 @@ def _pair(one: Group, other: Group, claim: Claim, layers_lower: int | None) -> c
 
 
 def unpaired_error(one: Perplexity, other: Perplexity) -> float:
-    """Return the standard error of a log ratio of perplexities as if each model had read windows of its own."""
+    """Return the standard error of a log ratio of perplexities as if the models had read different windows."""
     count = len(one.losses)
     if count < 2:
         return math.nan

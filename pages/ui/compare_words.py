@@ -1,4 +1,4 @@
-"""The words of Compare: names that are told apart, and a claim as the page's answer."""
+"""The words of Compare: distinct names, and a claim as the page's answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(groups: Sequence[Group]) -> dict[str, tuple[str, str | None]]:
     for key, name in called(configs).items():
         config, parts = configs[key], name.split(" · ")
         method = next(group.outcomes[0].made.method for group in groups if key_of(group) == key)
-        if parts[-1] == key[-6:]:  # nothing but its id sets it apart: its experiment or its title is more telling
+        if parts[-1] == key[-6:]:  # only its id is distinct: its experiment or title says more
             parts[-1] = config.experiment or config.title or parts[-1]
         alone = method in (BASE, CHECKPOINT)
         found[key] = (" · ".join(parts), None) if alone else (parts[0], " · ".join(parts[1:]))
@@ -49,7 +49,7 @@ def answer(claim: Claim, name: str, reference: str, next_best: bool) -> Answer:
             side = "better" if claim.verdict is Verdict.BETTER else "worse"
             behind = ", the next best" if next_best else ""
             detail = f"beyond two standard errors of both together: {measured}. {ELSEWHERE}"
-            return Answer(f"{name} is {side} than {reference}{behind}: {ratio}.", detail, "Sure,")
+            return Answer(f"{name} is {side} than {reference}{behind}: {ratio}.", detail, "Clearly,")
         case Verdict.NOISE:
             headline = f"{name} and {reference} are the same configuration: {ratio}."
             return Answer(headline, f"{measured}, made by {claim.reason}.", "The noise floor:")
@@ -59,4 +59,4 @@ def answer(claim: Claim, name: str, reference: str, next_best: bool) -> Answer:
         detail = f"for one seed says little: {measured}. Run both with other seeds to learn how far a seed moves it."
     else:
         detail = f"within two standard errors of both together: {measured}."
-    return Answer(headline, detail, "Not sure,")
+    return Answer(headline, detail, "Undecided,")

@@ -34,7 +34,7 @@ NO_CORNER = "This record has no masks."
 
 @dataclass(frozen=True)
 class Source:
-    """A run, or a variant of an experiment, that can be looked at."""
+    """A run, or a variant of an experiment, that can be shown."""
 
     name: details.RunName
     pattern: Pattern
@@ -45,7 +45,7 @@ class Source:
         """Return what is recorded of a layer, by stage.
 
         Raises:
-            SDSError: nothing, for a file is broken.
+            SDSError: nothing is recorded because a file is broken.
         """
         found = {stage: record.layer(block, linear, stage) for stage, record in self.stages.items()}
         known = {stage: layer for stage in STAGES if (layer := found.get(stage)) is not None}
@@ -184,7 +184,7 @@ class Reader:
 
 
 def _rows(layers: Layers, whole: Whole) -> list[details.Row]:
-    """Return the quantities by stage; what no stage has is left out."""
+    """Return the quantities by stage; those that no stage has are left out."""
     table: list[tuple[str, str, details.Unit, Mapping[details.Stage, float | None]]] = [
         ("zeros", GLOSSARY["sparsity"], "share", {s: one.zeros for s, one in layers.items()}),
         ("near zero", GLOSSARY["near zero"], "share", {s: one.near_zero for s, one in layers.items()}),
@@ -204,7 +204,7 @@ def _rows(layers: Layers, whole: Whole) -> list[details.Row]:
 
 
 def _corner(whole: Whole, stage: details.Stage, mask_changed: float | None) -> details.Corner | None:
-    """Return the corner's masks; before there is a mask, and where none holds, the first one's."""
+    """Return the corner's masks; at a stage without a mask, those of the first stage with one."""
     with_mask = [whole[one] for one in (stage, "sparse", "final") if one in whole and whole[one].crop is not None]
     if not with_mask:
         return None
@@ -231,4 +231,4 @@ def _pattern_says(pattern: Pattern) -> str:
 def _no_rounds(source: Source) -> str:
     if "redense" in source.stages:
         return "No rounds are recorded: the re-dense weights are found in one step."
-    return f"There are no rounds: nothing was made {STAGE_NAMES['redense']} here."
+    return f"There are no rounds: this run has no {STAGE_NAMES['redense']} stage."

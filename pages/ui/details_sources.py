@@ -1,4 +1,4 @@
-"""The runs whose layers can be looked at: the variants of an experiment, or a run alone, whatever made it."""
+"""The runs whose layers can be shown: the variants of an experiment, or any single run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sds_core.runs.variant import BASE, Variant
 
 
 def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tuple[list[Source], Model]:
-    """Return the variants of which something is recorded, and the model's layers.
+    """Return the variants with a record, and the model's layers.
 
     Raises:
         SDSError: a record is broken.
@@ -42,7 +42,7 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
 
 
 def of_run(run: Run) -> tuple[list[Source], Model]:
-    """Return a run alone, if something of it is recorded, and its model's layers.
+    """Return a single run, if it has a record, and its model's layers.
 
     Raises:
         SDSError: its record is broken.

@@ -6,13 +6,13 @@ from sds_core.lesson.glossary import GLOSSARY
 
 
 def explain(*terms: str) -> None:
-    """An expander with the sentence on each term."""
+    """Show the sentence on each term in an expander."""
     with st.expander("Words on this page"):
         _sentences(terms)
 
 
 def popover(*terms: str) -> None:
-    """A button that opens the sentences, where a page has no room below its picture."""
+    """Show a button that opens the sentences, where a page has no room below its picture."""
     with st.popover("Words", help="What the words on this page mean"):
         _sentences(terms)
 

@@ -13,7 +13,7 @@ def numbers(found: Course, view: int, present: bool) -> lab.Lab:
 
     Args:
         found: the layer by round.
-        view: the round that is shown; one that is not there stands for the last.
+        view: the round to show; an unknown one means the last.
         present: whether it is for a projector.
     """
     return lab.Lab(

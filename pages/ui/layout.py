@@ -34,10 +34,10 @@ COMPACT = """<style>
   .st-key-columns {{ display: grid; grid-template-columns: 270px minmax(0, 1fr); gap: 36px; }}
 }}
 </style>"""
-"""A container with the key `columns` holds words and widgets at the left, their key beginning with `beside`, and a
-picture at the right."""
+"""A container with the key `columns` holds words and widgets on the left, their key beginning with `beside`, and a
+picture on the right."""
 TOP, BOTTOM = 50, 8
-"""Pixels above and below a compact page; a projector shows no navigation, and leaves `BOTTOM` above it."""
+"""Pixels above and below a compact page; without navigation, on a projector, `BOTTOM` above it too."""
 PROJECTED = 20
 """Pixels of type that is read from the back of a room."""
 
@@ -63,7 +63,7 @@ def compact(heading: str = "", above: int = 0, size: int = 17) -> None:
 
 
 def room_above(above: int) -> None:
-    """Leave a compact page's picture less height, as something more is shown beside it.
+    """Reduce the height of a compact page's picture, to show something else above or below it.
 
     Args:
         above: pixels, as for `compact`.
@@ -73,7 +73,7 @@ def room_above(above: int) -> None:
 
 
 def navigate() -> StreamlitPage:
-    """Draw the navigation, which a projector does without, and name the page in the browser's tab.
+    """Draw the navigation, hidden on a projector, and name the page in the browser's tab.
 
     A `:material/…:` icon of the tab would be fetched from a font host.
     """
@@ -83,7 +83,7 @@ def navigate() -> StreamlitPage:
 
 
 def warn_if_open() -> None:
-    """Say on every page that the app listens to the network: whoever reaches it has all rights of its user."""
+    """Warn on every page that the app listens to the network: every visitor has all rights of its user."""
     address = st.get_option("server.address")
     if address not in ("127.0.0.1", "localhost", "::1"):
         st.warning(
@@ -94,7 +94,7 @@ def warn_if_open() -> None:
 
 
 def pages() -> list:
-    """Every page once, in the order of the navigation bar."""
+    """Return all pages in the order of the navigation bar."""
     return [
         st.Page("pages/start.py", title="Start", default=True),
         st.Page("pages/walk.py", title="Walk"),
@@ -120,12 +120,12 @@ def routed() -> None:
 
 
 def plain(text: str) -> str:
-    """Text from elsewhere for a place that knows Markdown: an image in an imported title would be fetched."""
+    """Escape untrusted text for Markdown: an image in an imported title would be fetched."""
     return markup.markdown(text)
 
 
 def refuse(error: SDSError | str) -> None:
-    """An error that the user can mend, as a sentence."""
+    """Show an error as a sentence."""
     text = str(error)
     st.error(plain(text[:1].upper() + text[1:]), icon=":material/error:")
 
@@ -146,7 +146,7 @@ def load_pruners() -> PrunerRegistry:
 
 
 def run_in_url() -> Run | None:
-    """The run that `?run=` names; None, with the reason on the page, if there is none."""
+    """Return the run that `?run=` names; None, with the reason on the page, if there is none."""
     from sds_core.runs.run_folder import open_run
 
     name = st.query_params.get("run")
@@ -162,15 +162,15 @@ def run_in_url() -> Run | None:
 
 
 def choose_run(key: str) -> Run | None:
-    """The run in the address, else the newest, in a select box; None if there is none.
+    """Show a select box of runs; return the run in the address, else the newest, or None if there is none.
 
-    Another choice leaves nothing in the address but the run.
+    Choosing another run clears the rest of the address.
     """
     from sds_core.runs.run_folder import ids
 
     names = ids()
     if not names:
-        st.info("There are no runs yet. Make one in the Studio.", icon=":material/info:")
+        st.info("There are no runs yet. Create one in the Studio.", icon=":material/info:")
         return None
     if "run" not in st.query_params:
         st.query_params["run"] = names[0]

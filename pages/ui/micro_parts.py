@@ -29,7 +29,7 @@ Computed = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Example:
-    """One example and what the chosen pruner makes of it."""
+    """One example and the results of the chosen pruner."""
 
     name: str
     """The pruner's."""
@@ -73,7 +73,7 @@ def show(values: Any, title: str, key: str, alt: str, **options: Any) -> None:
 
 
 def source(*functions: Any) -> None:
-    """The very source code that this step has run."""
+    """Show the source code that this step has run."""
     names = " and ".join(f"`{function.__qualname__}`" for function in functions)
     with st.popover("Source"):
         st.markdown(f"The source that computed this: {names}")
@@ -81,7 +81,7 @@ def source(*functions: Any) -> None:
         st.code(text, height=420 if text.count("\n") > 22 else "content", width=760)
 
 
-def go_on(label: str, step: str) -> None:
-    """The button that leads to another step."""
+def next_step(label: str, step: str) -> None:
+    """Show the button that leads to another step."""
     to = {"step": step}
     st.button(label, key="micro-next", type="primary", on_click=st.query_params.update, args=(to,), width="stretch")

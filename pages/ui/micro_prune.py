@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from pages.ui import layout, url_state
-from pages.ui.micro_parts import WIDE, Computed, Example, go_on, show
+from pages.ui.micro_parts import WIDE, Computed, Example, next_step, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson import micro
 from sds_core.lesson.glossary import GLOSSARY
@@ -34,7 +34,7 @@ SCORED = {
 
 
 def predict(example: Example, grids: DeltaGenerator) -> Computed:
-    """Let the reader say which weights of one row survive."""
+    """Let the reader predict which weights of one row survive."""
     problem, row = example.problem, example.row
     high, wide = problem.weight.shape
     st.markdown(
@@ -58,13 +58,13 @@ def predict(example: Example, grids: DeltaGenerator) -> Computed:
 
 
 def compares(example: Example) -> str:
-    """The quantity that the pruner compares; for a plugin, the first paragraph of its class's docstring."""
+    """Return what the pruner compares, in words; for a plugin, the first paragraph of its class's docstring."""
     documented = inspect.getdoc(example.pruners.cls(example.name)) or ""
     return COMPARES.get(example.name, layout.plain(documented.partition("\n\n")[0]))
 
 
 def guess(example: Example) -> None:
-    """The reader's guess, and the button that reveals."""
+    """Show the reader's guess, and the button that reveals the answer."""
     picked = []
     for group in groups(example):
         inputs = list(range(group + 1, group + PATTERN.group + 1))
@@ -77,7 +77,7 @@ def guess(example: Example) -> None:
         )
         picked.append(len(chosen))
     ready = all(count == PATTERN.keep for count in picked)
-    go_on("Reveal" if ready else "Reveal without a guess", "prune")
+    next_step("Reveal" if ready else "Reveal without a guess", "prune")
 
 
 def guess_key(example: Example, group: int) -> str:
@@ -90,7 +90,7 @@ def groups(example: Example) -> range:
 
 
 def verdict(example: Example) -> str:
-    """Which weights the row keeps, and how many of them the reader guessed, after a guess."""
+    """Say which weights the row keeps and, after a guess, how many of them the reader found."""
     kept = {j + 1 for j in example.first.mask[example.row].nonzero().flatten().tolist()}
     guessed = {j for group in groups(example) for j in st.session_state.get(guess_key(example, group)) or []}
     truth = f"Row {example.row + 1} keeps inputs {', '.join(map(str, sorted(kept)))}."
@@ -101,7 +101,7 @@ def verdict(example: Example) -> str:
 
 
 def prune(example: Example, grids: DeltaGenerator) -> Computed:
-    """The scores, what they leave, and what that costs."""
+    """Show the scores, the remaining weights, and the output error."""
     problem, first, row = example.problem, example.first, example.row
     others = {name: cls().solve(problem, PATTERN) for name, cls in PRUNERS.items() if name != example.name}
     besides = ", and with ".join(
@@ -128,7 +128,7 @@ def prune(example: Example, grids: DeltaGenerator) -> Computed:
     rule = "" if scores is None else "Of every four neighbours, up to the gap, the two with the highest scores stay. "
     repair = " to make up for the loss" if example.name == "sparsegpt" else ""
     st.caption(f"Coloured: kept. {rule}{f'The kept weights have changed{repair}.' if moved.any() else ''}")
-    go_on("See it column by column", "columns") if example.name == "sparsegpt" else go_on("Go on", "dense")
+    next_step("See it column by column", "columns") if example.name == "sparsegpt" else next_step("Go on", "dense")
     return (example.pruners.cls(example.name),)
 
 
@@ -151,20 +151,20 @@ def columns(example: Example, grids: DeltaGenerator) -> Computed:
         show(now, "Weights now", "now", alt, faded=faded, column=at - 1 if at else None)
         alt = "How far this column’s errors have changed the later weights"
         show(pushed, "Changes made by this column", "pushed", alt, faded=pushed == 0)
-    go_on("Go on", "dense")
+    next_step("Go on", "dense")
     return (column_steps,)
 
 
 def described(step: ColumnStep) -> str:
-    """One column of the sweep in words."""
+    """Describe one column of the sweep."""
     number = step.index + 1
     rows = [str(i + 1) for i in (step.lost[:, step.index] != 0).nonzero().flatten().tolist()]
     where = f"row{'s' * (len(rows) > 1)} {', '.join(rows)}" if rows else "no row"
     where = "every row" if len(rows) == micro.SIZE else where
     last = number == micro.SIZE
     repair = "No column is left to make up for it." if last else "To make up for it, the weights to its right change."
-    said = f"Column {number} loses its weight in {where}. {repair if rows else ''}"
+    change = f"Column {number} loses its weight in {where}. {repair if rows else ''}"
     if step.index % PATTERN.group:
-        return said
+        return change
     group = f"{number} to {number + PATTERN.group - 1}"
-    return f"The mask of columns {group} is chosen now, from the weights **as they are at this point**. {said}"
+    return f"The mask of columns {group} is chosen now, from the weights **as they are at this point**. {change}"

@@ -30,7 +30,7 @@ class Model:
         return number * len(self.linears) + self.linears.index(linear) if self._has(number, linear) else None
 
     def address(self, at: object) -> str | None:
-        """Return what stands in the address for a layer that was picked; None if there is none."""
+        """Return the address of a layer that was picked; None if there is no such layer."""
         if not isinstance(at, int) or not 0 <= at < self.blocks * len(self.linears):
             return None
         block, linear = self.at(at)
@@ -64,5 +64,5 @@ def cell(
 
 
 def round_number(asked: str) -> int:
-    """Return the round in an address; 0 where it is none."""
+    """Return the round in an address; 0 if it is not a number."""
     return int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0

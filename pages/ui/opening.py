@@ -23,7 +23,7 @@ DOES: dict[LayerStage, str] = {
     "redense": "filled in: every weight may move, the zeros come back",
     "final": "pruned again: as many zeros, but the others have adapted",
 }
-NOT_MEASURED = "Each layer went through all phases before the next: there never was a whole model at this stage."
+NOT_MEASURED = "Each block went through all phases before the next: there never was a whole model at this stage."
 
 
 def numbers(present: bool) -> start.Start | None:

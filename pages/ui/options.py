@@ -10,9 +10,8 @@ import streamlit as st
 if TYPE_CHECKING:
     from sds_core.options import Option, Overrides
 
-NOT_ASKED = ("phase", "checkpoint", "experiment")
-"""The button that is pressed says which phase; a checkpoint is opened by a command of its own; the Studio names
-experiments."""
+WITHOUT_WIDGET = ("phase", "checkpoint", "experiment")
+"""The buttons choose the phase, a checkpoint is inspected on the command line, and the Studio names experiments."""
 IN_STUDIO = ("model", "pattern", "pruner", "method", "schedule", "title")
 """Options that the Studio sets elsewhere, or not at all."""
 SUGGESTED = {
@@ -21,7 +20,7 @@ SUGGESTED = {
     "evaluation": ("python-docs",),
     "device": ("auto", "cpu", "cuda", "xpu", "mps"),
 }
-"""Offered beside whatever is typed in."""
+"""Suggestions; any other value can be typed."""
 
 
 def choose_shared(methods: Iterable[str]) -> None:
@@ -29,7 +28,7 @@ def choose_shared(methods: Iterable[str]) -> None:
     from sds_core.options import options_of
     from sds_core.pruning.methods import METHODS
 
-    _grid(option for name, option in _asked().items() if name not in IN_STUDIO)
+    _grid(option for name, option in _with_widget().items() if name not in IN_STUDIO)
     for method in methods:
         st.markdown(f"**{METHODS[method].title}**")
         _grid(options_of(METHODS[method]).values(), method)
@@ -38,7 +37,9 @@ def choose_shared(methods: Iterable[str]) -> None:
 def shared() -> Overrides:
     """Return the values of what an experiment's runs share, whether or not the widgets are in view."""
     _fill_in_defaults()
-    return {name: st.session_state[_key(name)] for name in _asked() if name not in ("pruner", "method", "schedule")}
+    return {
+        name: st.session_state[_key(name)] for name in _with_widget() if name not in ("pruner", "method", "schedule")
+    }
 
 
 def of_method(method: str) -> dict[str, float]:
@@ -53,7 +54,7 @@ def of_method(method: str) -> dict[str, float]:
 
 
 def apply_to_methods(values: Overrides, methods: Iterable[str]) -> None:
-    """Let the widgets show these options, and each method those of its own."""
+    """Set the widgets to these options, and those of each method to the options it has."""
     for name, value in values.items():
         if name not in ("options", "method", "schedule"):
             st.session_state[_key(name)] = value
@@ -65,19 +66,19 @@ def _key(name: str, method: str = "") -> str:
     return f"option-{method}-{name}" if method else f"option-{name}"
 
 
-def _asked() -> dict[str, Option]:
+def _with_widget() -> dict[str, Option]:
     """The options of a run that have a widget."""
     from sds_core.options import options_of
     from sds_core.runs.config import RunConfig
 
-    return {name: option for name, option in options_of(RunConfig).items() if name not in NOT_ASKED}
+    return {name: option for name, option in options_of(RunConfig).items() if name not in WITHOUT_WIDGET}
 
 
 def _fill_in_defaults() -> None:
     from sds_core.options import options_of
     from sds_core.pruning.methods import METHODS
 
-    for name, option in _asked().items():
+    for name, option in _with_widget().items():
         st.session_state.setdefault(_key(name), option.default)
     for method, cls in METHODS.items():
         for name, option in options_of(cls).items():
@@ -93,7 +94,7 @@ def _set_method_options(method: str, options: dict[str, float]) -> None:
 
 
 def _grid(options: Iterable[Option], method: str = "") -> None:
-    """Widgets beside each other, as many in a row as the window has room for."""
+    """Show widgets beside each other, as many in a row as the window has room for."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for option in options:
             _widget(option, method)

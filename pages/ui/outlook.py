@@ -42,30 +42,30 @@ def _past(root: str, stamps: tuple[tuple[str, int], ...]) -> list[PastRun]:
 
 
 def cost(configs: Sequence[RunConfig]) -> str:
-    """Return what runs take, in a sentence."""
+    """Return the cost of runs, in a sentence."""
     from sds_core.runs.names import name_of
 
     found = forecast(configs)
     if len(found.unknown) == len(configs):
         return UNKNOWN
     disk = f"{found.disk / 1e6:,.0f} MB of disk" if found.disk else "no disk for weights"
-    said = f"{about(found.seconds)}, {found.memory / 1e9:.1f} GB of memory, {disk}, judged by earlier runs here"
+    sentence = f"{about(found.seconds)}, {found.memory / 1e9:.1f} GB of memory, {disk}, judging by earlier runs here"
     if found.unknown:
         names = dict.fromkeys(f"phase {one.phase} of {name_of(one)}" for one in found.unknown)
-        said += f"; without {', '.join(names)}, of which none has finished here yet"
-    return f"{said}."
+        sentence += f"; without {', '.join(names)}, of which none has finished here yet"
+    return f"{sentence}."
 
 
 def about(seconds: float) -> str:
     """Return a time in words."""
     from sds_core.runs.progress import duration
 
-    said = duration(seconds)
-    return said[:1].upper() + said[1:]
+    words = duration(seconds)
+    return words[:1].upper() + words[1:]
 
 
 def device(name: str) -> str:
-    """Return which device works, and its free memory."""
+    """Describe a device and its free memory."""
     from sds_core.models.device import available_memory, describe, pick_device
 
     try:
@@ -91,7 +91,7 @@ def _checked(name: str, stamp: tuple) -> tuple[LocalModel | None, str]:
 
 
 def _stamp(name: str) -> tuple:
-    """Return what changes with the files that a model's name means."""
+    """Return a stamp that changes with the files that a model's name refers to."""
     from sds_core.models.cache import cache_folder
     from sds_core.models.find_model import cached_folder, gguf_file, model_folder
 

@@ -1,4 +1,4 @@
-"""A text of one's own: uploaded, decoded, counted, and chosen."""
+"""Upload a text, count its tokens, and choose it for calibration or evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KINDS = ("txt",)
 """Kinds of file that can be uploaded."""
 COUNTED = 1_000_000
-"""Characters whose tokens are counted; of a longer text the rest is taken to be like them."""
+"""Characters whose tokens are counted; the count of a longer text is extrapolated."""
 
 
 def upload(settings: RunConfig | None) -> None:
@@ -47,7 +47,7 @@ def _use(purpose: str, path: str) -> None:
 
 
 def _counted(path: Path, settings: RunConfig) -> str:
-    """Return how long a text is, and for what it suffices.
+    """Return the length of a text, and whether it is long enough, in a sentence.
 
     Raises:
         SDSError: it cannot be read.
@@ -61,11 +61,11 @@ def _counted(path: Path, settings: RunConfig) -> str:
         "evaluation": (settings.eval_windows or 1) * settings.eval_length,
     }
     about = "about " if characters > COUNTED else ""
-    said = [
+    verdicts = [
         f"enough for {purpose} ({many:,})" if tokens >= many else f":orange[too short for {purpose} ({many:,})]"
         for purpose, many in needed.items()
     ]
-    return f"{characters:,} characters, {about}{tokens:,} tokens: {', '.join(said)}."
+    return f"{characters:,} characters, {about}{tokens:,} tokens: {', '.join(verdicts)}."
 
 
 @st.cache_data(max_entries=8, show_spinner="Counting its tokens …")

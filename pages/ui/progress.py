@@ -30,13 +30,13 @@ STATES: dict[str, tuple[Colour, str]] = {
 
 
 def badge(state: str) -> None:
-    """A state in its colour, with its own sign."""
+    """Show a state in its colour, with its icon."""
     colour, icon = STATES[state]
     st.badge(state, icon=icon, color=colour)
 
 
 def follow(run: Run, state: str) -> None:
-    """Progress of a run, polled while it lives; the page is drawn anew when its state changes."""
+    """Show a run's progress, polled while it is live; redraw the page when its state changes."""
     live = state in LIVE
 
     @st.fragment(run_every=0.5 if live else None)
@@ -60,17 +60,17 @@ def follow(run: Run, state: str) -> None:
 
 
 def explain(run: Run, state: str) -> None:
-    """Why a run stands still, and the button that goes on with it."""
+    """Say why a run is not running, and offer to resume it."""
     match state:
         case "new":
-            st.info("This run was made but never started.", icon=STATES[state][1])
+            st.info("This run was created but never started.", icon=STATES[state][1])
         case "failed":
             layout.refuse(progress(run.log.read()).message)
         case "cancelled":
-            st.info("Cancelled. Finished blocks are kept; the run goes on from there.", icon=STATES[state][1])
+            st.info("Cancelled. Finished blocks are kept; the run resumes from there.", icon=STATES[state][1])
         case "interrupted":
             st.warning(
-                "The process that worked on this run is gone. Finished blocks are kept; the run goes on from there. "
+                "The process that worked on this run is gone. Finished blocks are kept; the run resumes from there. "
                 "If nobody ended it, memory probably ran out: close other programs, or leave weights on disk.",
                 icon=STATES[state][1],
             )
@@ -79,7 +79,7 @@ def explain(run: Run, state: str) -> None:
 
 
 def start(run: Run) -> None:
-    """Give the run a worker; a refusal is shown on the page."""
+    """Launch a worker for the run; a refusal is shown on the page."""
     from sds_core.runs.worker import launch
 
     try:
@@ -89,7 +89,7 @@ def start(run: Run) -> None:
 
 
 def _log(run: Run) -> EventLog:
-    """The log of the run on the page; it is kept, so that each poll reads only what is new."""
+    """Return the log of the run on the page; it is kept, so that each poll reads only new events."""
     log = st.session_state.get("log")
     if log is None or log.path != run.log.path:
         log = st.session_state["log"] = run.log
@@ -97,7 +97,7 @@ def _log(run: Run) -> EventLog:
 
 
 def cancellable(place: JobFolder, text: str) -> None:
-    """The work that is under way in a job's folder, beside the button that cancels it."""
+    """Show what a job is doing, beside the button that cancels it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = place.cancel_requested
         st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=place.cancel, disabled=asked)

@@ -19,14 +19,14 @@ MANAGED = "manage"
 
 
 def about(config: RunConfig) -> str:
-    """Method, pruner, pattern and model of a run, in a line."""
+    """Return method, pruner, pattern and model of a run, in a line."""
     from sds_core.runs.names import name_of
 
     return f"{name_of(config)} · {config.pattern} · {layout.plain(config.model)}"
 
 
 def edit_note(run: Run) -> None:
-    """The run's note, to be read and written."""
+    """Show the run's note in a text area."""
     from sds_core.runs import note
 
     key = f"note-{run.id}"
@@ -51,7 +51,7 @@ def edit_note(run: Run) -> None:
 
 
 def show_note(run: Run) -> None:
-    """The run's note, where it is only read."""
+    """Show the run's note, read-only."""
     from sds_core.runs import note
 
     try:
@@ -70,8 +70,8 @@ def _write_note(run: Run, key: str) -> None:
         st.session_state["note-fault"] = str(error)
 
 
-def left_as_they_are(run: Run) -> None:
-    """The layers that are not pruned, and why; nothing where all are."""
+def show_excluded(run: Run) -> None:
+    """Show the excluded layers and why, if there are any."""
     import pandas as pd
 
     from sds_core.runs.events import ModelLoaded, first
@@ -81,15 +81,17 @@ def left_as_they_are(run: Run) -> None:
     found = excluded_layers(loaded.excluded) if loaded else []
     if not found:
         return
-    count = sum(one.count for one in found)
-    with st.expander("One layer is left as it is" if count == 1 else f"{count:,} layers are left as they are"):
-        rows = [{"why": one.reason, "layers": one.count, "names": layout.plain(", ".join(one.names))} for one in found]
+    count = sum(each.count for each in found)
+    with st.expander("One layer is not pruned" if count == 1 else f"{count:,} layers are not pruned"):
+        rows = [
+            {"why": each.reason, "layers": each.count, "names": layout.plain(", ".join(each.names))} for each in found
+        ]
         st.table(pd.DataFrame(rows), hide_index=True, alt="Layers that are not pruned, by reason")
         st.caption("Outside the blocks, embeddings and the output layer are never pruned.")
 
 
 def tools(run: Run, state: str) -> None:
-    """Take a run's record away as a file, or remove the run."""
+    """Offer a finished run's record as a file, and the removal of the run."""
     with st.container(horizontal=True):
         if state == "finished":
             download(run)
@@ -99,7 +101,7 @@ def tools(run: Run, state: str) -> None:
 
 
 def download(run: Run, width: int | Literal["content"] = "content") -> None:
-    """A button for a finished run's record as a file."""
+    """Show the button that downloads a finished run's record."""
     st.download_button(
         "Its record (ZIP)",
         lambda: _packed(run),
@@ -122,7 +124,7 @@ def _packed(run: Run) -> bytes:
 
 
 def offer_removal(name: str) -> None:
-    """The button that deletes a run which cannot be shown."""
+    """Show the button that deletes a run which cannot be shown."""
     from sds_core.runs.run_folder import Run, ids, root
 
     if name in ids():
@@ -140,7 +142,7 @@ def _remove(run: Run) -> None:
 
 
 def importer() -> None:
-    """Bring in a run that was packed elsewhere."""
+    """Import a run that was packed elsewhere."""
     from sds_core.runs.archive import unpack
 
     with st.expander("Import a packed run"):

@@ -1,4 +1,4 @@
-"""One run in words: how far it has come or what came out, its note, and the tools around it."""
+"""One run in words: its progress or result, its note, and the tools around it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def show(run: Run) -> None:
         if state not in progress.LIVE:
             progress.explain(run, state)
     st.code(config.command(), language="bash", wrap_lines=True)
-    run_panel.left_as_they_are(run)
+    run_panel.show_excluded(run)
     run_panel.edit_note(run)
     if state not in progress.LIVE:
         run_panel.tools(run, state)

@@ -78,14 +78,14 @@ def show(experiment: Experiment | None, variants: list[Variant]) -> None:
 
 
 def picked(pick: Pick, model: Model) -> None:
-    """Write what was picked into the address; what does not exist is left out when it is read."""
+    """Write the pick into the address; unknown values are ignored when it is read."""
     if layer := model.address(pick["at"]):
         st.query_params["layer"] = layer
     st.query_params.update({name: str(pick[name]) for name in ("run", "stage", "round", "corner")})
 
 
 def closed() -> None:
-    """Take the dialog out of the address, and the run that only it can show."""
+    """Remove the dialog from the address, and the run that only the dialog can show."""
     from sds_core.runs.run_folder import ids
 
     alone = ("run", "layer") if st.query_params.get("run") in ids() else ()

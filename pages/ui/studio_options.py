@@ -25,7 +25,7 @@ SOURCES = {
 
 
 def show(choice: Choice | None, experiment: Experiment | None) -> None:
-    """The button under which everything else is chosen, and where the cost of it is told.
+    """Show the button for all other options, and what they cost.
 
     Args:
         choice: the choices on the page, if they do not contradict each other.
@@ -120,9 +120,9 @@ def _texts_in_words(settings: RunConfig) -> str:
     """Return what samples, length and the names of texts mean, with the numbers that are chosen."""
     held = f", and {settings.held_out} more that no solver sees" if settings.held_out else ""
     named = [f"“{layout.plain(text)}”" for text in (settings.calibration, settings.evaluation)]
-    told = [f" ({SOURCES[text]})" if text in SOURCES else "" for text in (settings.calibration, settings.evaluation)]
+    notes = [f" ({SOURCES[text]})" if text in SOURCES else "" for text in (settings.calibration, settings.evaluation)]
     return (
         f"The layers are solved on {settings.samples} windows (samples) of {settings.length} tokens (length){held}, "
-        f"from {named[0]}{told[0]}. Perplexity is measured on {settings.eval_windows or 'all'} windows of "
-        f"{settings.eval_length} tokens from {named[1]}{told[1]}. A token is a word or a piece of one."
+        f"from {named[0]}{notes[0]}. Perplexity is measured on {settings.eval_windows or 'all'} windows of "
+        f"{settings.eval_length} tokens from {named[1]}{notes[1]}. A token is a word or a piece of one."
     )

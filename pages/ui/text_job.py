@@ -28,13 +28,13 @@ def ask(query: TextQuery) -> tuple[TextJob, str] | None:
 
 
 def show_state(job: TextJob, state: str, query: TextQuery) -> None:
-    """Show progress while the process lives, else why there is no result yet."""
+    """Show progress while the process is live, else why there is no result yet."""
     match state:
         case "new":
             prompts = f"{len(query.prompts)} prompts" if len(query.prompts) > 1 else "the prompt"
             st.markdown(
                 f"**Ask the models:** the dense one and {len(query.runs)} beside it read {prompts} and continue each "
-                f"by up to {query.tokens} tokens. The result is kept: who asks the same again sees it at once."
+                f"by up to {query.tokens} tokens. The result is kept: the same query shows it at once."
             )
         case "failed":
             layout.refuse(run_progress.progress(job.log.read()).message)
@@ -47,7 +47,7 @@ def show_state(job: TextJob, state: str, query: TextQuery) -> None:
 
 
 def _follow(job: TextJob, state: str) -> None:
-    """Poll the process while it lives; the page is drawn anew when its state changes."""
+    """Poll the process while it is live; redraw the page when its state changes."""
 
     @st.fragment(run_every=0.5)
     def poll() -> None:

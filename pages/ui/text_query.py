@@ -19,11 +19,11 @@ TEMPERATURES = [f"{tenths / 10:g}" for tenths in range(21)]
 
 
 def choose(runs: list[Run], usual: tuple[str, ...]) -> TextQuery | None:
-    """Show the widgets, and return the query; None, with the reason on the page, if what they say is no query.
+    """Show the widgets, and return the query; None, with the reason on the page, if it is not valid.
 
     Args:
-        runs: that can be asked, the oldest first.
-        usual: the prompts where the address names none.
+        runs: that can be queried, oldest first.
+        usual: the prompts if the address names none.
     """
     names = called({run.id: run.config for run in runs})
     st.session_state["text-runs"] = _asked_for(runs)
@@ -87,12 +87,12 @@ def choose(runs: list[Run], usual: tuple[str, ...]) -> TextQuery | None:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """Return the prompts in a text: blank lines part them."""
+    """Return the prompts in a text, separated by blank lines."""
     return tuple(prompt.strip("\n") for prompt in re.split(r"\n[ \t]*\n", text) if prompt.strip())
 
 
 def _asked_for(runs: list[Run]) -> list[str]:
-    """Return the runs in the address that can be asked; else the newest of one model, the oldest of them first."""
+    """Return the runs in the address that can be queried, else the newest of one model, oldest first."""
     here = [run.id for run in runs]
     if "runs" not in st.query_params:
         alike = [run.id for run in runs if run.config.model == runs[-1].config.model]

@@ -50,7 +50,7 @@ def notes(result: TextResult) -> None:
 
 
 def _verdict(result: TextResult) -> None:
-    """Show the best configuration against the next best as a heading, and how sure that is."""
+    """Show the best configuration against the next best as a heading, and how certain that is."""
     sentences = judgement(result, lambda name: html(name).replace(" ", "&nbsp;"))
     if not sentences:
         st.html("<h2>What pruning does to the way a model reads and writes</h2>")

@@ -1,4 +1,4 @@
-"""The state of a page lives in its address: widgets are set from it and write to it; a wrong value is refused."""
+"""Keep the state of a page in its address: widgets are set from it and write to it; a wrong value is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pages.ui import layout
 
 
 def choice(name: str, allowed: Sequence[str], default: str) -> str:
-    """The parameter's value; the default where it is missing or, with a sentence on the page, not allowed."""
+    """Return a parameter's value; the default if it is missing or, with a sentence on the page, not allowed."""
     asked = st.query_params.get(name, default)
     if asked not in allowed:
         layout.refuse(f"“{name}={asked[:40]}” in the address is not one of {', '.join(allowed)}; here is {default}.")
@@ -23,12 +23,12 @@ def whole(name: str, low: int, high: int, default: int) -> int:
     asked = st.query_params.get(name, str(default))
     if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and low <= int(asked) <= high):
         layout.refuse(
-            f"“{name}={asked[:40]}” in the address is no whole number from {low} to {high}; here is {default}."
+            f"“{name}={asked[:40]}” in the address is not a whole number from {low} to {high}; here is {default}."
         )
         return default
     return int(asked)
 
 
 def write(name: str, key: str) -> None:
-    """For a widget's `on_change`: its value goes into the address."""
+    """Write a widget's value into the address; for its `on_change`."""
     st.query_params[name] = str(st.session_state[key])

@@ -1,4 +1,4 @@
-"""The numbers of the Walk's picture, from a question and what the examples answer."""
+"""The numbers of the Walk's picture, from a question and the examples' answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sds_core.pruning.bins import NEAR_ZERO
 KEYS = "abcdefgh"
 """Names of options in the address."""
 MARGIN = 1.05
-"""Of the highest guess to begin from, the least end of its axis."""
+"""The axis ends at least at this multiple of the highest suggested guess."""
 GROUP = 4
 """Weights between two lines in a mask of the examples' pattern."""
 
@@ -27,7 +27,7 @@ def titles() -> tuple[str, ...]:
 
 
 def view(number: int, guess: str, shown: str) -> walk.View:
-    """Return the selection in the address; a guess that the question does not offer is none."""
+    """Return the selection in the address; a guess that the question does not offer is ignored."""
     asked = STEPS[number - 1].guess
     if isinstance(asked, Choice):
         known = guess in KEYS[: len(asked.options)] and len(guess) == 1

@@ -89,7 +89,7 @@ def test_the_better_run_is_named_with_both_errors(outcome, app):
     differences = np.subtract(SDS, BASE)
     ratio, error = math.exp(differences.mean()), differences.std(ddof=1) / 2
     assert shown["answer"]["headline"] == f"SDS is better than Wanda, the next best: perplexity × {ratio:.2f}."
-    assert shown["answer"]["verdict"] == "Sure,"
+    assert shown["answer"]["verdict"] == "Clearly,"
     seeds = SPREAD["sds:wanda", "base:wanda"]
     both = f"{ratio:.3f} ± {ratio * error:.3f} (windows) ± {ratio * seeds:.3f} (seeds of the shipped study)"
     assert both in shown["answer"]["detail"]
@@ -109,7 +109,7 @@ def test_the_unpaired_error_is_that_of_two_samples():
 def test_what_is_not_sure_is_called_so(outcome, app):
     base, near = outcome(BASE), outcome((3.3, 3.2, 4.3, 2.9), method="sds")
     shown = drawn(compared(app, base, near))
-    assert "may be chance" in shown["answer"]["headline"] and shown["answer"]["verdict"] == "Not sure,"
+    assert "may be chance" in shown["answer"]["headline"] and shown["answer"]["verdict"] == "Undecided,"
     assert not pair(shown, near, base)["sure"]
 
 

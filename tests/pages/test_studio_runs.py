@@ -195,7 +195,7 @@ def test_layers_left_as_they_are_are_named_with_their_reason(runs, app, made):
     at = app(STUDIO, manage=made(model_loaded(excluded=excluded)).id)
     assert not at.exception
     (box,) = [box for box in at.expander if "left as" in box.label]
-    assert box.label == "3 layers are left as they are"
+    assert box.label == "3 layers are not pruned"
     assert box.table[0].value.values.tolist() == [["it chooses", 3, "layers.0–2.mlp.gate"]]
     assert not [box for box in app(STUDIO, manage=made(MODEL).id).expander if "left as" in box.label]
 

@@ -204,7 +204,7 @@ def test_a_broken_answer_is_a_sentence(own, job, app):
         ({"prompts": "x\n\n" * 9}, "There are too many prompts"),
         ({"temperature": "hot"}, "“temperature=hot” in the address is not one of 0, 0.1"),
         ({"prompts": "a\x00b"}, "contains an invalid character"),
-        ({"tokens": "1000"}, "“tokens=1000” in the address is no whole number from 1 to 200"),
+        ({"tokens": "1000"}, "“tokens=1000” in the address is not a whole number from 1 to 200"),
         ({"runs": ""}, "The number of runs is out of range"),
         ({"runs": "../x"}, "There is no finished run with weights “../x”"),
         ({"runs": "<script>" * 50}, "There is no finished run with weights “\\<script>"),

@@ -1,4 +1,4 @@
-"""Pictures of our own beside Streamlit's widgets: SVG drawn in the browser from numbers that a page hands over.
+"""Custom pictures beside Streamlit's widgets: SVG drawn in the browser from the numbers of a page.
 
 Each picture has a module here, with the numbers it is drawn from and a `mount`:
 
@@ -11,7 +11,7 @@ Each picture has a module here, with the numbers it is drawn from and a `mount`:
     def board() -> None:
         studio.mount(read_studio(st.query_params), key="studio", on_pick=picked)
 
-The state is the address: the callback writes it, the next run of the page reads it and hands over the numbers of what
+The state is the address: the callback writes it, the next run of the page reads it and passes on the numbers of what
 it names. A picture shows a pick at once and takes the answer when it comes; each pick carries a counter, so an answer
 to an older one does not undo it. Files are served once: a poll without news sends nothing, and one with news numbers
 only, less than 15 kB for a block of the Studio. A test of a page reads them: AppTest's

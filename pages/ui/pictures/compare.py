@@ -1,4 +1,4 @@
-"""Compare: which run is better, is it sure, on which windows of text, and where in the model it comes from."""
+"""Compare: which run is better, how certain that is, on which windows of text, and where in the model it comes from."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer in words; `verdict` is said in bold before `detail`, as "Sure"."""
+    """The answer in words; `verdict` comes in bold before `detail`, such as "Clearly,"."""
 
     headline: str
     detail: str

@@ -1,4 +1,4 @@
-"""Mounting a picture: an ES module of `assets/`, drawn from numbers, that says what was picked.
+"""Mount a picture: an ES module of `assets/`, drawn from numbers, that reports what was picked.
 
 Streamlit serves a component's files from an `asset_dir` that is declared in the manifest of an installed distribution.
 A checkout is none, so the declaration is made here, in the same form, with the component manager itself: it holds for a
@@ -20,7 +20,7 @@ from sds_core.figures.palette import palette
 
 PACKAGE, ASSETS = "sds-studio", "assets"
 Pick = Mapping[str, Any]
-"""The pick as it came from the browser: the reader checks every value against what it offers."""
+"""A pick as the browser sends it: the reader checks every value against what it offers."""
 
 
 def mount(
@@ -38,7 +38,7 @@ def mount(
         data: its numbers, made of dicts, lists, strings and numbers.
         key: of the element; what it says is kept in the session under this key.
         on_pick: called with the picture's `view` when something in it was picked, before the page runs again.
-        triggers: called with what came with an event of that name, as `details`.
+        triggers: called with the value of an event of that name, such as `details`.
     """
     _declare(name)
     counter = f"{key}-picks"
@@ -71,7 +71,7 @@ def _declare(name: str) -> None:
 
 
 def root(name: str) -> str:
-    """The element that a picture fills: it carries the palette, and is not seen before its style sheet has come."""
+    """Return the element that a picture fills: it carries the palette, and is hidden until its style sheet loads."""
     colors = "".join(f"--{color}:light-dark({light},{dark});" for color, (light, dark) in palette().named().items())
     return f"<main class='picture {name}' style='visibility:hidden;{colors}'></main>"
 

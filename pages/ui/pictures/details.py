@@ -16,7 +16,7 @@ Unit = Literal["share", "percent", "number"]
 
 @dataclass(frozen=True)
 class RunName:
-    """A run that can be looked at; `color`: a name of `sds_core.figures.palette`."""
+    """A run that can be shown; `color`: a name of `sds_core.figures.palette`."""
 
     key: str
     name: str

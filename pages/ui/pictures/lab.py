@@ -45,7 +45,7 @@ class Round:
 
 @dataclass(frozen=True)
 class View:
-    """The selection; a pick brings this name. A round that is not there is the last one."""
+    """The selection; a pick brings this name. An unknown round means the last one."""
 
     round: int
 

@@ -16,7 +16,7 @@ class RunColumn:
     """A run, as a column of the grid.
 
     Attributes:
-        key: told back in a pick.
+        key: sent back in a pick.
         name: of the method, or of the base pruner in a phase-1 run.
         color: a name of `sds_core.figures.palette`.
         cells: by stage; a phase-1 run has `sparse` alone.

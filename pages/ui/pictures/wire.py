@@ -1,7 +1,7 @@
-"""How numbers travel to a picture: as plain dicts and lists, curves and maps packed.
+"""Encode numbers for a picture: as plain dicts and lists, curves and maps packed.
 
-What is None is left out, and what is drawn but never read is sent in 16 bits, for a message is sent at every finished
-block.
+None is left out, and numbers that are drawn but never read are sent in 16 bits, since a message is sent at every
+finished block.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def pack_curve(density: Iterable[float]) -> Packed:
 
 
 def pack_values(values: Iterable[float | None]) -> Packed:
-    """Pack numbers to be read, in 32 bits each; None is what is not known."""
+    """Pack numbers to be read, in 32 bits each; None for unknown ones."""
     return _pack(array("f", (math.nan if v is None else v for v in values)))
 
 
@@ -56,9 +56,9 @@ def wire(value: Any) -> Any:
     """Return what the browser gets: dicts and lists, without what is None, numbers to nine digits."""
     if is_dataclass(value):
         pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: wire(one) for name, one in pairs if one is not None}
+        return {name: wire(content) for name, content in pairs if content is not None}
     if isinstance(value, Mapping):
-        return {str(name): wire(one) for name, one in value.items() if one is not None}
+        return {str(name): wire(content) for name, content in value.items() if content is not None}
     if isinstance(value, list | tuple):
-        return [wire(one) for one in value]
+        return [wire(item) for item in value]
     return float(f"{value:.9g}") if isinstance(value, float) else value
