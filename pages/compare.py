@@ -1,4 +1,4 @@
-"""Compare: which of the chosen runs is better, how certain that is, on which windows, and where it comes from."""
+"""Compare: which of the chosen runs is better, is it sure, on which windows of text, and where it comes from."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ layout.routed()
 
 KEY = "compare"
 OPENED = "compare opens"
-"""Session key of the layer that was opened on the map: a callback cannot switch pages."""
+"""The layer that was opened on the map, in the session: a callback cannot turn to another page."""
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { position: relative; }
 .st-key-scope { position: absolute; top: 50px; right: 20px; z-index: 2; width: 220px; }
 .st-key-scope p, .st-key-scope [data-testid=stSelectbox] { font-size: 14px; }
 .st-key-compare { --beside: 236px; }
 </style>"""
-"""The box of experiments is in the picture's first line, at its right."""
+"""The box with the experiments stands in the picture's first line, at its right."""
 
 
 def picture(choice: Choice, known: list[Outcome]) -> None:
@@ -45,7 +45,7 @@ def picture(choice: Choice, known: list[Outcome]) -> None:
 
 
 def picked(pick: Pick, choice: Choice) -> None:
-    """Write the pick into the address; unknown values are ignored when it is read."""
+    """Write what was picked into the address; what does not exist is left out when it is read."""
     if set(pick["runs"]) == choice.every:
         st.query_params.pop("runs", None)
     else:
@@ -58,14 +58,14 @@ def picked(pick: Pick, choice: Choice) -> None:
 
 
 def opened(what: Pick, model: Model) -> None:
-    """Remember the layer to open."""
+    """Remember the layer that is to be opened."""
     if layer := model.address(what["at"]):
         st.query_params["layer"] = layer
         st.session_state[OPENED] = (str(what["run"]), layer)
 
 
-def open_details() -> None:
-    """Switch to the Studio's details of the layer that was opened."""
+def turn_to_details() -> None:
+    """Turn to the Studio's details of the layer that was opened."""
     from sds_core.runs.run_folder import open_run
 
     if found := st.session_state.pop(OPENED, None):
@@ -74,7 +74,7 @@ def open_details() -> None:
 
 
 def page() -> None:
-    """Show the picture, and the other numbers below it."""
+    """The picture, and below it what else is known."""
     with st.spinner("Loading the engine …"):
         from pages.ui import compare_choice, compare_more
     from sds_core.comparison.outcomes import finished_outcomes
@@ -92,13 +92,13 @@ def page() -> None:
     if choice.offered:
         picture(choice, known)
     else:
-        st.info("No run is finished yet; results appear once one is.", icon=":material/info:")
+        st.info("Nothing here is finished yet. Results appear when a run is.", icon=":material/info:")
     compare_more.show(choice, known)
 
 
-layout.compact("Compare: which is better, and how certain is that?")
+layout.compact("Compare: which is better here, and is it sure?")
 try:
-    open_details()
+    turn_to_details()
     page()
 except SDSError as error:
     layout.refuse(error)

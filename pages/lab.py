@@ -37,7 +37,7 @@ def layer() -> LabLayer:
 def computed(
     pruner: str, pattern: str, rounds: int, alpha: str, dual: bool, sha256: str, _pruners: PrunerRegistry
 ) -> Course:
-    """Compute one setting; the SHA-256 of a plugin's file tells versions of the plugin apart."""
+    """Return what one setting gives; the SHA-256 of a plugin's file makes a changed plugin another setting."""
     import torch
 
     from sds_core.lesson import lab
@@ -83,7 +83,7 @@ def choose(pruners: PrunerRegistry) -> tuple[str, str, int, str, bool]:
 
 
 def why(found: Course, dual: bool) -> str:
-    """Explain the result in a few sentences, with its numbers."""
+    """The result in a few sentences, with its numbers."""
     from sds_core.figures.style import per_cent
 
     first, last = found.rounds[0], found.rounds[-1]
@@ -96,7 +96,7 @@ def why(found: Course, dual: bool) -> str:
             "larger than they were when they lost. So the next prune picks the same mask "
             f"({per_cent(changed, 2)} of it is new)."
         )
-    worse = [str(step.number) for step in found.rounds if step.pruned.held_out > found.first.held_out]
+    worse = [str(one.number) for one in found.rounds if one.pruned.held_out > found.first.held_out]
     warning = (
         f" Stopping early hurts: pruned after round{'s' * (len(worse) > 1)} {', '.join(worse)}, the layer is worse "
         "than after the first prune."
@@ -105,12 +105,12 @@ def why(found: Course, dual: bool) -> str:
     )
     return (
         "**With the memory, the mask moves.** A weight that the others cannot replace is missed in every round, grows "
-        f"in the memory, and wins its place back: {per_cent(changed)} of the final mask is new.{warning}"
+        f"in the memory, and wins its place back: in the end {per_cent(changed)} of the mask is new.{warning}"
     )
 
 
 def origin() -> None:
-    """Show the origin of the layer, and what the lab leaves out."""
+    """Where the layer is from, and what the lab leaves out."""
     about = layer().about
     rows, columns = layer().seen.weight.shape
     with st.popover("This layer"):
@@ -118,7 +118,7 @@ def origin() -> None:
             f"`{about['layer']}` of the model `{about['model']}`: {rows} outputs, {columns} inputs. Its inputs were "
             f"recorded in the dense model, on {about['seen windows']} of the model’s own text for calibration and on "
             f"another {about['held_out windows']} as held-out text. Made by `{about['command']}`.\n\n"
-            "Two parts of a real run are left out, as they need the whole model: inputs that come out of "
+            "Two things that a whole run has are left out, for they need the whole model: inputs that come out of "
             "pruned layers, and β, the share of the dense model’s outputs in the target. Both prunes see the Gram "
             "matrix with the chosen shrinkage, so that only the dense phase can change the mask."
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KEY = "studio"
 LIVE = ("queued", "running")
 OPENING = "studio opens details"
-"""Session key, set when the details are requested in the picture: a dialog is opened by the page, not by a fragment."""
+"""Set when the details were asked for in the picture: a dialog is opened by the page, not by a part of it."""
 
 
 def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
@@ -39,9 +39,9 @@ def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
 
     record = cached.experiment_record(experiment, variants)
     states = record.states
-    reported = record.failure
-    if reported:
-        layout.refuse(reported)
+    told = record.failure
+    if told:
+        layout.refuse(told)
     dense = dense_layers() if experiment.settings.model == MODEL else {}
 
     @st.fragment(run_every=0.5 if busy else None)
@@ -62,7 +62,7 @@ def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
         if st.session_state.pop(OPENING, False):
             st.rerun()
         numbers = reader.numbers(st.query_params, present=layout.presenting())
-        if record.fault and record.fault != reported:
+        if record.fault and record.fault != told:
             layout.refuse(record.fault)
         studio.mount(
             numbers,
@@ -88,7 +88,7 @@ def _changed(experiment: Experiment, record: ExperimentRecord, before: list) -> 
 
 
 def picked(pick: Pick, model: Model) -> None:
-    """Write the pick into the address; unknown values are ignored when it is read."""
+    """Write what was picked into the address; what does not exist is left out when it is read."""
     if layer := model.address(pick["at"]):
         st.query_params["layer"] = layer
     named = {"run": "run", "stage": "stage", "quantity": "show", "round": "round"}

@@ -4,6 +4,7 @@
 
 import { BELOW_ZERO, color, curve, decimal, line, percent, STAGES } from "./marks.js";
 import { h } from "./render.js";
+import { slider } from "./slider.js";
 
 const UNITS = { percent: (v) => percent(v), share: (v) => percent(v, 0), number: (v) => decimal(v) };
 const HEADROOM = 1.5; // of the small distribution, in dense peaks
@@ -37,24 +38,13 @@ export function history(state, rounds) {
   const found = rounds.findIndex((one) => one.number === view.round);
   const at = found < 0 ? last : found;
   const round = rounds[at];
-  const slider = h("input", {
-    type: "range",
-    min: 0,
-    max: last,
-    step: 1,
-    value: String(at),
-    "aria-label": "Round",
-    "aria-valuetext": `round ${round.number}`,
-    oninput: (e) => state.turn({ round: rounds[e.target.value].number }),
-    onchange: (e) => state.pick({ round: rounds[e.target.value].number }),
-  });
   return h(
     "section",
     { class: "rounds", style: run && `--run:${color(run.color)}` },
     name,
     h("p", {}, `Round ${round.number} of ${rounds[last].number}: free to move, then pruned.`),
     h("div", { class: "small" }, small(curve(data.cells.dense.curve), round), figures(round)),
-    slider,
+    slider(state, rounds, at),
     h(
       "div",
       { class: "marks" },

@@ -6,6 +6,7 @@
 import { curve, line, mark, percent, STAGES } from "./marks.js";
 import { picture, still } from "./picture.js";
 import { h } from "./render.js";
+import { slider } from "./slider.js";
 import { hill, plot, trace, well } from "./well.js";
 
 const PACE = 500; // milliseconds a round is shown while it plays
@@ -144,7 +145,6 @@ function changes({ rounds }, at, x) {
 
 function scrubber(state, at) {
   const { rounds } = state.data;
-  const round = (event) => ({ round: rounds[event.target.value].number });
   return h(
     "div",
     { class: "scrub", style: `--from:${100 / rounds.length}%` },
@@ -153,17 +153,7 @@ function scrubber(state, at) {
       { "aria-label": state.playing ? "Stop" : "Play the rounds", onclick: () => play(state) },
       state.playing ? "❚❚" : "▶",
     ),
-    h("input", {
-      type: "range",
-      min: 0,
-      max: rounds.length - 1,
-      step: 1,
-      value: String(at),
-      "aria-label": "Round",
-      "aria-valuetext": `round ${rounds[at].number}`,
-      oninput: (e) => state.turn(round(e)),
-      onchange: (e) => state.pick(round(e)),
-    }),
+    slider(state, rounds, at),
   );
 }
 

@@ -5,6 +5,7 @@
 
 import { color, dot, line, percent } from "./marks.js";
 import { h } from "./render.js";
+import { slider } from "./slider.js";
 import { still } from "./picture.js";
 
 const KINDS = [
@@ -24,19 +25,6 @@ export function rounds({ state, data, played, turned }) {
   const list = data.rounds.list;
   const last = list.length - 1;
   const at = turned ? list.indexOf(turned) : last;
-  const pick = (i) => state.pick({ round: list[i].number });
-  const scrub = h("input", {
-    type: "range",
-    min: 0,
-    max: last,
-    step: 1,
-    value: String(at),
-    "aria-label": "Round",
-    "aria-valuetext": `round ${list[at].number}`,
-    disabled: last < 1,
-    oninput: (e) => state.turn({ round: list[e.target.value].number }),
-    onchange: (e) => pick(Number(e.target.value)),
-  });
   return [
     note,
     h(
@@ -59,7 +47,7 @@ export function rounds({ state, data, played, turned }) {
           { "aria-label": state.playing ? "Stop" : "Play the rounds", onclick: () => play(state, list) },
           state.playing ? "❚❚" : "▶",
         ),
-        scrub,
+        slider(state, list, at),
         h(
           "div",
           { class: "ticks" },
