@@ -68,7 +68,7 @@ def buttons(experiment: Experiment, choice: Choice, pruners: PrunerRegistry, bus
             disabled=blocked,
             on_click=begin,
             args=(experiment, variants, pruners, True),
-            help=f"Phases {phase} to {last}, one after the other; what is done can be looked at meanwhile.",
+            help=f"Phases {phase} to {last}, one after the other; finished blocks can be inspected meanwhile.",
         )
 
 
