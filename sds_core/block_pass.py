@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sds_core.layer_result import LayerResult
 from sds_core.models.block_change import BlockChange
-from sds_core.models.block_parts import parts_of, taught_outputs
+from sds_core.models.block_parts import parts_of, teacher_part_outputs
 from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.device import synchronise
 from sds_core.models.hidden_states import HiddenStates
@@ -75,7 +75,7 @@ class PassPlan:
     beta: float = 0.0
     """Share of the dense model's outputs in a layer's target."""
     sequential: bool = False
-    """Whether a layer is observed behind the solved layers of its own block."""
+    """Whether each layer sees the outputs of the solved layers before it in its block."""
     reconstruction: Reconstruction | None = None
     """How parts of a block are adjusted once its layers are solved; None where they are not."""
 
@@ -88,7 +88,7 @@ def run_pass(
     prior: PriorResults,
     held_out: int = 0,
 ) -> Iterator[LayerResult | BlockDone]:
-    """Take every block of a dense model through the plan; afterwards the model holds the results.
+    """Apply the plan to every block of a dense model; afterwards the model holds the results.
 
     Args:
         structure: the model, its weights dense.
@@ -123,7 +123,7 @@ def run_pass(
 
 @dataclass(frozen=True, eq=False)
 class BlockPass:
-    """A pass under way: the streams in front of the next block, which is still dense."""
+    """The state of a pass: the streams in front of the next block, which is still dense."""
 
     stream: Stream
     teacher: Stream | None
@@ -148,8 +148,8 @@ class BlockPass:
         """Observe a block, solve its layers one by one, and send the data through it."""
         dense = {linear.label: linear.weight.clone() for linear in block.linears}
         whole, waiting, change = self.plan.reconstruction, list[LayerResult](), None
-        taught = (
-            taught_outputs(self.teacher, block.module, parts_of(block, whole.window))
+        teacher_outputs = (
+            teacher_part_outputs(self.teacher, block.module, parts_of(block, whole.window))
             if whole and self.teacher
             else None
         )
@@ -172,8 +172,8 @@ class BlockPass:
                 del result  # its rounds would stay in memory beside the next layer's, or while the block is adjusted
             del seen
         if whole is not None:
-            change = yield from self._adjust(block, waiting, dense, whole, taught)
-            del waiting, taught
+            change = yield from self._adjust(block, waiting, dense, whole, teacher_outputs)
+            del waiting, teacher_outputs
             if not last:
                 self.stream.advance()
         return change
@@ -184,7 +184,7 @@ class BlockPass:
         """Yield groups of a block's linears with their observations; the caller solves each before the next.
 
         Args:
-            block: the block that the stream stands in front of.
+            block: the next block of the stream.
             dense_block: a dense copy for the teacher, if it needs one.
             pass_through: whether to send the data through the solved block at the end.
         """
@@ -235,13 +235,13 @@ class BlockPass:
         solved: list[LayerResult],
         dense: dict[str, Tensor],
         plan: Reconstruction,
-        taught: list[HiddenStates] | None,
+        teacher_outputs: list[HiddenStates] | None,
     ) -> Generator[LayerResult, None, BlockChange]:
         """Adjust the layers of a block together, and write the result into the model."""
         given = {layer.linear.label: layer.final for layer in solved}
         beta, held_out = self.plan.beta, self.held_out
         found, change = adjust_block(
-            self.stream, block, dense, given, plan, taught=taught, beta=beta, held_out=held_out
+            self.stream, block, dense, given, plan, teacher_outputs=teacher_outputs, beta=beta, held_out=held_out
         )
         for layer in solved:
             final = found[layer.linear.label]

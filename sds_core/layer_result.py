@@ -50,7 +50,7 @@ class LayerResult:
         return self.stages.final
 
     def split_final(self) -> tuple["LayerResult", "LayerResult"]:
-        """The result without its final stage, and the final stage alone, to wait for the rest of the block.
+        """Return the result without its final stage, and the final stage alone, to be kept until the block is done.
 
         Neither holds the factorisations that only solvers need.
         """

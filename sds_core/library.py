@@ -104,7 +104,7 @@ def prune(model: str | Path | LoadedPair = "demo", *, runs: str | Path | None = 
     Args:
         model: what `--model` takes, or a loaded (model, tokenizer), of which a copy on disk is pruned.
         runs: a folder to keep the run's record and weights in, as command line and app do. Without it nothing is kept
-            on disk. The run of a loaded pair can be looked at later, not exported, for its dense copy is deleted.
+            on disk. The run of a loaded pair can be inspected later, not exported, since its dense copy is deleted.
         **options: options of a run and of its method, named as on the command line with `_` for `-`.
 
     Raises:

@@ -1,12 +1,12 @@
-"""Sparse-Dense-Sparse over a whole model, as one reads it in the paper (Li et al., arXiv 2408.10473).
+"""Sparse-Dense-Sparse over a whole model, as in the paper (Li et al., arXiv 2408.10473).
 
 1. *Sparse.* Prune the model block after block; each block sees the outputs of the pruned blocks before it.
-2. *Dense.* Let every connection move again, until the weights are friendly to pruning.
+2. *Dense.* Let every weight move again, so that the next prune finds a better mask.
 3. *Sparse again.* Prune once more, and adjust the weights towards the dense layer.
 
-*Staged*: each phase passes over the whole model before the next begins, so that one can stop and look. *Fused*: one
-pass, in which each block goes through all three phases and sees a model whose earlier blocks are already final. Both
-call the same functions per layer.
+*Staged*: each phase passes over the whole model before the next begins, so that every stage is a model to inspect.
+*Fused*: one pass, in which each block goes through all three phases and sees a model whose earlier blocks are already
+final. Both call the same functions per layer.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ class Recipe:
     """Whether the model is observed with products in bfloat16."""
 
     def pattern_of(self, block: Block) -> Pattern:
-        """The pattern of one block."""
+        """Return the pattern of one block."""
         return self.by_block[block.index] if self.by_block else self.pattern
 
     def sparse(self, layer: LayerResult) -> LayerResult:
@@ -146,7 +146,7 @@ def _plan(phase: Pass, recipe: Recipe, prior: PriorResults) -> PassPlan:
 
 
 def _refuse_shared_weights(structure: ModelStructure, recipe: Recipe) -> None:
-    """Raise where blocks share weights and the method needs each to be dense while others are pruned."""
+    """Refuse blocks that share weights if the method needs some dense while others are pruned."""
     if SHARED not in structure.excluded.values():
         return
     if recipe.method.beta:

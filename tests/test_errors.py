@@ -19,7 +19,7 @@ from sds_core.errors import Cancelled, SDSError
         ),
     ],
 )
-def test_the_message_says_what_is_wrong_what_was_given_what_is_allowed_and_how_to_go_on(arguments, sentence):
+def test_message_names_fault_value_allowed_and_cure(arguments, sentence):
     assert str(SDSError("unknown pruner", **arguments)) == sentence
 
 

@@ -12,7 +12,7 @@ from sds_core.errors import SDSError
 from sds_core.files import STALE, disk_error, new_folder, require_space, write_atomically, write_json
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
 
@@ -26,7 +26,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_of_many_writers_at_once_each_succeeds_and_every_read_is_whole(tmp_path):
+def test_concurrent_writers_succeed_and_reads_are_whole(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, ["start"] * 500)
 
@@ -42,7 +42,7 @@ def test_of_many_writers_at_once_each_succeeds_and_every_read_is_whole(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_leftovers_of_killed_writers_block_nobody_and_are_removed_in_time(tmp_path):
+def test_leftovers_of_killed_writers_are_removed(tmp_path):
     old, young, folder = (tmp_path / f".{name}.partial" for name in ("old", "young", "folder"))
     old.touch()
     young.touch()
@@ -93,7 +93,7 @@ def test_not_a_number_is_refused(tmp_path):
     assert not (tmp_path / "a.json").exists()
 
 
-def test_work_that_does_not_fit_is_refused_with_both_numbers(tmp_path, monkeypatch):
+def test_oversized_work_is_refused_with_both_numbers(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 5 << 20))
     with pytest.raises(SDSError, match=r"7 MB are needed.*5 MB are free"):

@@ -33,7 +33,7 @@ def model():
 
 
 @pytest.mark.parametrize(("method", "pruner", "name", "limit"), AT_LIMITS)
-def test_an_option_at_its_limit_gives_finite_weights_or_a_sentence(method, pruner, name, limit):
+def test_options_at_their_limits_give_finite_weights_or_errors(method, pruner, name, limit):
     dense = weights(model())
     kind = type(options_of(METHODS[method])[name].default)
     quick = {key: value for key, value in QUICK.items() if key in options_of(METHODS[method])}

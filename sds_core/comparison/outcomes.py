@@ -22,8 +22,8 @@ INCIDENTAL = (
     *("seed", "model", "title", "experiment", "dtype", "device", "threads", "weights", "keep_weights", "partial"),
     *MEASURED,
 )
-"""Options that make no other configuration: the seed, names, where and how precisely it is computed, and what is
-measured (whether model and windows are the same shows in what was measured)."""
+"""Options that do not distinguish configurations: the seed, names, device and precision, and the evaluation (whether
+model and windows are the same shows in the measurements)."""
 NAMES_OF_WINDOWS = ("calibration", "bos")
 """Options that may differ where the calibration windows are the same, token by token."""
 

@@ -24,7 +24,7 @@ from sds_core.runs.run_folder import Run, open_run
 Role = Literal["dense", "base", "control"]
 ROLES: tuple[Role, ...] = ("base", "control", "dense")
 ROLE_METHODS = {"base": "base", "control": "adjusted"}
-"""The method that stands in each role."""
+"""The method in each role."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Against:
 
 
 def references(mine: Outcome, known: Sequence[Outcome]) -> dict[Role, Against]:
-    """Return the claims of one outcome against its base pruner, its control and the dense model, where they are there.
+    """Return the claims of one outcome against its base pruner, its control and the dense model, where these exist.
 
     Args:
         mine: of pruned weights.
@@ -92,7 +92,7 @@ def claim(mine: Sequence[Outcome], reference: Sequence[Outcome], known: Sequence
 
     Args:
         mine, reference: runs of one configuration each, with the same seeds where both have several.
-        known: all finished runs; from them comes the spread over seeds.
+        known: all finished runs, for the spread over seeds.
     """
     one, other = mine[0], reference[0]
     if reason := _incomparable(one, other):
@@ -162,9 +162,9 @@ def _noise(one: Outcome, other: Outcome) -> str:
         found.append("another calibration text under the same name")
     elif one.configuration != other.configuration:
         found.append("another name of the same calibration windows")
-    with suppress(SDSError):  # a run that is broken or gone tells nothing
+    with suppress(SDSError):  # a run that is broken or gone shows nothing
         found += differences(environment(open_run(one.run)), environment(open_run(other.run)))
-    return listed(found) or "nothing that their records tell"
+    return listed(found) or "nothing that their records show"
 
 
 def _family(config: RunConfig) -> list[str]:

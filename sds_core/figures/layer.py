@@ -97,14 +97,14 @@ def _outline(stage: str, curve: list[float], axis: str, width: float) -> dict[st
 
 
 def _filled(stage: str, curve: list[float], axis: str) -> dict[str, Any]:
-    """An area in a row of its own, which needs no dash to be told apart."""
+    """Return a filled curve in a row of its own, where no dash is needed."""
     trace = _outline(stage, curve, axis, width=2.5)
     solid = trace["line"] | {"dash": "solid"}
     return trace | {"line": solid, "fill": "tozeroy", "fillcolor": style.see_through(STAGE_COLOURS[stage], 0.4)}
 
 
 def _slot(i: int, of: int) -> list[float]:
-    """Where the i-th of some rows lies between bottom (0) and top (1), with a gap above it."""
+    """Return the range of the i-th row between bottom (0) and top (1), with a gap above it."""
     return [1 - (i + 1) / of, 1 - i / of - 0.06 / of * (i > 0)]
 
 

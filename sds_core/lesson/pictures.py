@@ -12,7 +12,7 @@ from sds_core.pruning.bins import CORNER
 ROWS = 24
 """Rows of the mask that are shown, of all recorded columns: few enough to see each from the back of a room."""
 ROOM = 1.4
-"""The axis ends at this multiple of the highest perplexity: numbers stand beside their bars."""
+"""The axis ends at this multiple of the highest perplexity: there is room for the numbers beside the bars."""
 
 
 @dataclass(frozen=True)

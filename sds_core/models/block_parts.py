@@ -40,7 +40,7 @@ def parts_of(block: Block, window: Window) -> list[Part]:
     return [Part(module, tuple(linears)) for module, linears in found.items()]
 
 
-def taught_outputs(teacher: Stream, block: nn.Module, parts: Sequence[Part]) -> list[HiddenStates]:
+def teacher_part_outputs(teacher: Stream, block: nn.Module, parts: Sequence[Part]) -> list[HiddenStates]:
     """Return the outputs (1, T, C) of each part in the dense model, window by window, in float32; a block's without its
     inputs.
 
@@ -59,12 +59,12 @@ def taught_outputs(teacher: Stream, block: nn.Module, parts: Sequence[Part]) -> 
     return found
 
 
-def wanted_outputs(
+def target_outputs(
     stream: Stream,
     block: Block,
     part: Part,
     weights: Mapping[Linear, Tensor],
-    taught: HiddenStates | None = None,
+    teacher_outputs: HiddenStates | None = None,
     beta: float = 0.0,
 ) -> HiddenStates:
     """Return what a part of the block is to make of every window, (1, T, C) each, in float32.
@@ -78,20 +78,20 @@ def wanted_outputs(
         block: the block.
         part: the part of it.
         weights: of the block's linears (R, C); the part's own are dense.
-        taught: from `taught_outputs`.
+        teacher_outputs: from `teacher_part_outputs`.
         beta: the teacher's share.
     """
-    wanted = empty_like(stream.hidden)
+    targets = empty_like(stream.hidden)
     whole = part.module is block.module
     with on_device(block.module, stream.device, stream.structure.store), torch.no_grad():
         parameters = parameters_of({linear: weight.to(stream.device) for linear, weight in weights.items()})
         for window, hidden in enumerate(stream.hidden):
             output = output_of(block.module, part.module, parameters, *stream.arguments(window)).float()
-            if taught is not None:
+            if teacher_outputs is not None:
                 own = output - hidden.to(stream.device).float() if whole else output
-                output = output + beta * (taught[window].to(stream.device) - own)
-            wanted.append(output)
-    return wanted
+                output = output + beta * (teacher_outputs[window].to(stream.device) - own)
+            targets.append(output)
+    return targets
 
 
 class _Reached(Exception):

@@ -1,8 +1,8 @@
 """Adjust parts of a pruned block: the kept weights of all layers in a window together, towards its dense output.
 
-A layer that is solved by itself aims at its own output; what layers do to one another (a gate multiplies, a softmax
-divides, all add up in the residual stream) is seen here only. Masks stay. The idea is block reconstruction, as in EBFT
-(Guo et al., arXiv 2402.12419), with another target and another measure of the error.
+A layer that is solved by itself aims at its own output; only here do the interactions of layers count (a gate
+multiplies, a softmax divides, all add up in the residual stream). Masks stay. The idea is block reconstruction, as in
+EBFT (Guo et al., arXiv 2402.12419), with another target and another measure of the error.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sds_core.errors import SDSError
 from sds_core.models.block_change import BlockChange
-from sds_core.models.block_parts import Part, output_of, parameters_of, parts_of, wanted_outputs
+from sds_core.models.block_parts import Part, output_of, parameters_of, parts_of, target_outputs
 from sds_core.models.hidden_states import HiddenStates
 from sds_core.models.linear import Linear
 from sds_core.models.placement import on_device
@@ -25,9 +25,9 @@ from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.reconstruction import Reconstruction
 
 WORSE = 1e300
-"""Stands for an error that is not finite, which no record could hold."""
-LOUDER = 1024.0
-"""Factor on what is differentiated: Adam's steps do not feel it, and small gradients survive in float16."""
+"""Recorded for an error that is not finite."""
+LOSS_SCALE = 1024.0
+"""Loss scale: Adam's steps are invariant to it, and small gradients survive in float16."""
 
 
 def adjust_block(
@@ -37,7 +37,7 @@ def adjust_block(
     pruned: Mapping[str, Pruned],
     plan: Reconstruction,
     *,
-    taught: Sequence[HiddenStates] | None = None,
+    teacher_outputs: Sequence[HiddenStates] | None = None,
     beta: float = 0.0,
     held_out: int = 0,
 ) -> tuple[dict[str, Pruned], BlockChange]:
@@ -49,12 +49,12 @@ def adjust_block(
         dense: its layers' dense weights, by label.
         pruned: its layers' weights and masks, by label.
         plan: the window, and how far it is adjusted.
-        taught: outputs of its parts in the dense model.
-        beta: the teacher's share of what is wanted.
+        teacher_outputs: outputs of its parts in the dense model.
+        beta: the teacher's share of the target.
         held_out: so many of the last windows are for judging only.
 
     Returns:
-        Its layers' weights and masks by label, of each part those that were given if they were the better ones; and
+        Its layers' weights and masks by label, for each part the given ones if these were better; and
         the errors, the mean over parts.
 
     Raises:
@@ -65,8 +65,8 @@ def adjust_block(
     for number, part in enumerate(parts):
         weights = {linear: found[linear.label].weight for linear in block.linears}
         aim = weights | {linear: dense[linear.label] for linear in part.linears}
-        wanted = wanted_outputs(stream, block, part, aim, taught[number] if taught else None, beta)
-        better, change = _adjust_part(stream, block, part, found, wanted, plan, held_out)
+        targets = target_outputs(stream, block, part, aim, teacher_outputs[number] if teacher_outputs else None, beta)
+        better, change = _adjust_part(stream, block, part, found, targets, plan, held_out)
         found |= better
         changes.append(change)
     if len(changes) == 1:
@@ -80,28 +80,28 @@ def _adjust_part(
     block: Block,
     part: Part,
     pruned: Mapping[str, Pruned],
-    wanted: HiddenStates,
+    targets: HiddenStates,
     plan: Reconstruction,
     held_out: int,
 ) -> tuple[dict[str, Pruned], BlockChange]:
-    """Steps of Adam, one a window; returns the part's layers, none where that made nothing better.
+    """Take steps of Adam, one per window; return the part's layers, none if the error did not fall.
 
     The weights move in float32 and are cast to the model's precision wherever they are used, so that they move towards
     what the model will do with them. Judged on the windows that were held out, where there are any.
     """
-    seen = len(wanted) - held_out
-    judged = range(seen, len(wanted)) or range(seen)
+    seen = len(targets) - held_out
+    judged = range(seen, len(targets)) or range(seen)
     with on_device(block.module, stream.device, stream.structure.store), frozen(block.module), torch.enable_grad():
         free = {linear: pruned[linear.label].weight.float().clone().requires_grad_() for linear in part.linears}
         others = {linear: pruned[linear.label].weight for linear in block.linears if linear not in free}
 
         def error(window: int) -> Tensor:
             masked = {linear: weight * pruned[linear.label].mask for linear, weight in free.items()}
-            target = wanted[window].to(stream.device)
-            made = output_of(
+            target = targets[window].to(stream.device)
+            output = output_of(
                 block.module, part.module, parameters_of(others | masked), *stream.arguments(window)
             ).float()
-            return ((made - target).square().sum(-1) / target.square().sum(-1).clamp_min(1e-12)).mean()
+            return ((output - target).square().sum(-1) / target.square().sum(-1).clamp_min(1e-12)).mean()
 
         def judge() -> float:
             with torch.no_grad():
@@ -133,7 +133,7 @@ def _descend(
     for _ in range(plan.epochs):
         for window in torch.randperm(windows, generator=generator).tolist():
             optimiser.zero_grad()
-            (LOUDER * error(window)).backward()
+            (LOSS_SCALE * error(window)).backward()
             gradients = [weight.grad for weight in free.values() if weight.grad is not None]  # none: an expert at rest
             if all(gradient.isfinite().all() for gradient in gradients):  # float16 may overflow in one window
                 optimiser.step()

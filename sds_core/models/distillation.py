@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from sds_core.errors import SDSError
-from sds_core.models.block_reconstruction import LOUDER, frozen, kept_size
+from sds_core.models.block_reconstruction import LOSS_SCALE, frozen, kept_size
 from sds_core.models.device import available_memory
 from sds_core.models.linear import Linear
 from sds_core.models.placement import moved
@@ -109,7 +109,7 @@ class Distiller:
         groups = [
             {"params": [one.weight], "size": kept_size(one.weight.detach() * one.mask)} for one in self._free.values()
         ]
-        self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8 * LOUDER, fused=True)
+        self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8 * LOSS_SCALE, fused=True)
         self.step, self.steps = 0, plan.epochs * len(windows)
         self.before, self.best_at, self.best = math.nan, 0, math.inf
         self._best: dict[str, Tensor] = {}
@@ -119,7 +119,7 @@ class Distiller:
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """The dense model lies on the device inside the `with`, and learns nothing."""
+        """The dense model is on the device inside the `with`, without gradients."""
         model = self._structure.model
         with frozen(model), moved(model.modules(), self._device):
             yield
@@ -142,7 +142,7 @@ class Distiller:
             group["lr"] = self._plan.rate * group["size"] * falling
         with torch.enable_grad():
             loss = self._divergence(self._windows[self._window()])
-            (LOUDER * loss).backward()
+            (LOSS_SCALE * loss).backward()
         gradients = []
         for one in self._free.values():
             if one.weight.grad is None:  # an expert at rest

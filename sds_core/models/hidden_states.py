@@ -62,7 +62,7 @@ class HiddenStateFile:
     """A list of tensors of one shape and precision on disk, in an unnamed file that is gone when the process ends.
 
     Args:
-        folder: where the file lies.
+        folder: the folder of the file.
         tensors: the list's first items.
     """
 

@@ -24,7 +24,7 @@ from sds_core.pruning.gram import Gram, GramAccumulator
 from sds_core.pruning.stages import Scarcity
 
 PAUSED_SIZE = 10
-"""Size of what a paused forward holds at most, in units of its hidden states: residual, normalised input, gate, up."""
+"""Most memory that a paused forward holds, in units of its hidden states: residual, normalised input, gate, up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +168,7 @@ def observe_groups(
         teacher: the same windows in the dense model, advanced one block on the way.
         teacher_block: the dense block, for the model's own block changes.
         held_out: number of windows, the last ones, that get Gram matrices of their own.
-        pass_through: whether to send the data through the block with the weights that it has in the end.
+        pass_through: whether to send the data through the block with its final weights.
 
     Yields:
         The linears of a group or of a part of it, and their observations by input label.

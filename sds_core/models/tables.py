@@ -18,7 +18,7 @@ LONGEST_CELL = 2**31 - 1
 ROW = json.JSONDecoder(strict=False, parse_int=lambda digits: int(digits) if len(digits) < 100 else float(digits))
 """Reads a row whose other fields need not be sound: tabs as they are, numbers longer than Python takes."""
 SEPARATORS = "\t;|"
-"""What stands between the columns of files that are called CSV, where it is no comma."""
+"""Separators in files that are called CSV, other than a comma."""
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -68,7 +68,7 @@ def _csv_column(path: Path, column: str) -> Iterator[str]:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell is a number or empty: a column of these alone is no text."""
+    """Whether a cell is a number or empty: a column of these is not text."""
     try:
         float(cell or 0)
     except ValueError:

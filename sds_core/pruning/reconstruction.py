@@ -44,7 +44,7 @@ class Windows(NamedTuple):
 
 
 def windows_of(reconstruct: str, epochs: int = 0, windows: int = 0, rate: float = 0.0) -> Windows:
-    """Return what the options ask for; they are about the wider window where there are two, 0 stands for a default.
+    """Return the windows that the options describe; of two windows they are about the wider, 0 means a default.
 
     Args:
         reconstruct: one of `CHOICES`.

@@ -1,4 +1,4 @@
-"""The Walk on one printed page: every question with its answer, as one HTML file that needs nothing else."""
+"""The Walk on one printed page: every question with its answer, as one self-contained HTML file."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ def handout(read: Callable[..., Evidence]) -> str:
     """The page; where an example is missing, it says so.
 
     Args:
-        read: gives the examples of some names; what it raises as `SDSError` stands in place of the answer.
+        read: returns the examples with some names; an `SDSError` that it raises takes the place of the answer.
     """
     parts = [_step(number, step, read) for number, step in enumerate(STEPS, 1)]
     try:

@@ -23,7 +23,7 @@ from sds_core.runs.run_folder import FOLDERS, Run
 
 
 def can_be_parent(run: Run, finished: int) -> bool:
-    """Whether a run holds the weights of its phase `finished`, 1 to 3, for another to go on from."""
+    """Whether a run holds the weights of its phase `finished`, 1 to 3, for another to continue from."""
     needed = run.config.written_by(PHASES[finished])
     loaded = first(run.log.read(), ModelLoaded)
     complete = loaded is not None and len(run.checkpoints(needed)) == loaded.blocks
@@ -31,14 +31,14 @@ def can_be_parent(run: Run, finished: int) -> bool:
 
 
 def as_parent(run: Run, finished: int) -> Parent:
-    """Return a run as the parent of one that goes on from its phase `finished`, 1 to 3.
+    """Return a run as the parent of one that continues from its phase `finished`, 1 to 3.
 
     Raises:
         SDSError: that phase is not finished there.
     """
     if not can_be_parent(run, finished):
         raise SDSError(
-            f"run {run.id} holds no finished phase {finished} to go on from",
+            f"run {run.id} holds no finished phase {finished} to continue from",
             cure=f"run phase {finished} first, with its weights kept",
         )
     return Parent(run.id, finished, run.stage_digest(run.config.written_by(PHASES[finished])))

@@ -97,7 +97,7 @@ class RunConfig:
     )
     phase: int = option(
         0,
-        "Only this phase: 1 sparse, 2 dense, 3 sparse again, 4 distilled; 2 to 4 go on from a run. 0 for all.",
+        "Only this phase: 1 sparse, 2 dense, 3 sparse again, 4 distilled; 2 to 4 continue from a run. 0 for all.",
     )
     calibration: str = option(
         "self",
@@ -218,7 +218,7 @@ class RunConfig:
         if self.distillation and not self.held_out:
             raise SDSError("held-out windows decide what distilling has gained", got="--held-out 0")
         if self.checkpoint and self.reconstruct != MATRIX:
-            raise SDSError("a checkpoint is looked at as it is", got=f"--reconstruct {self.reconstruct}")
+            raise SDSError("a checkpoint is inspected as it is", got=f"--reconstruct {self.reconstruct}")
 
     def _check_phases(self) -> None:
         if self.phase not in (0, *PHASES):
@@ -234,10 +234,10 @@ class RunConfig:
             before = steps[steps.index(self.phase) - 1]
             if self.parent is None or self.parent.phase != before:
                 raise SDSError(
-                    f"phase {self.phase} goes on from a run that has finished phase {before}", cure="name it: --from"
+                    f"phase {self.phase} continues from a run that has finished phase {before}", cure="name it: --from"
                 )
         if self.phase <= 1 and self.parent is not None:
-            raise SDSError("phase 1 does not go on from a run", got=f"phase {self.phase}")
+            raise SDSError("phase 1 does not continue from a run", got=f"phase {self.phase}")
 
     @property
     def phases(self) -> list[Phase]:

@@ -15,9 +15,9 @@ from sds_core.runs.typed_json import Matching, Within
 Measurement = Literal[Stage, "outliers"]
 """The aim of a forward pass over all blocks: a stage's perplexity, or the dense model's outliers."""
 LARGEST_PERPLEXITY = 1e300
-"""An infinite perplexity is recorded as this, for JSON has no infinity."""
+"""Recorded for an infinite perplexity, since JSON has no infinity."""
 LARGEST = 1e100
-"""No number of a model comes near; sums and squares of such numbers are finite."""
+"""Far above any number of a model; sums and squares of such numbers are finite."""
 MOST_BLOCKS = 10_000
 
 Count = Annotated[int, Within(0, 1e18)]
@@ -138,7 +138,7 @@ class ModelLoaded(Event):
     dtype: str
     device: str
     weights: str
-    """Where the blocks' weights lie between uses: memory or disk."""
+    """Where the blocks' weights are kept between uses: memory or disk."""
     sha256: dict[str, str]
     """Digests of the model's files, and of an external checkpoint's."""
     blocks: Blocks
@@ -153,7 +153,7 @@ class ModelLoaded(Event):
     families: tuple[Family, ...]
     """Families of transformers whose modules the model consists of, such as llama."""
     bos: str
-    """Where start tokens stand in the windows of both texts; nowhere if the tokenizer adds none."""
+    """Where start tokens go in the windows of both texts; nowhere if the tokenizer adds none."""
     observation: Literal["model", "bfloat16"] = "model"
     """Precision of the products in forward passes over the calibration windows: the model's own, or bfloat16."""
     calibration: TextWindows
@@ -247,7 +247,7 @@ class DistillationStep(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationSaved(Event):
-    """All that the distillation needs to go on from a step is on disk."""
+    """All that the distillation needs to resume from a step is on disk."""
 
     step: Count
     sha256: str
@@ -317,7 +317,7 @@ KINDS: dict[str, type[Event]] = {
     "text model loading": TextModelLoading,
     "text reading started": TextReadingStarted,
 }
-"""Every kind of event, by the name that stands in the log."""
+"""Every kind of event, by its name in the log."""
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 E = TypeVar("E", bound=Event)

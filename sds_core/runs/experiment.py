@@ -1,6 +1,6 @@
 """Experiments: runs grouped by name that share model, texts and pattern; each method branches from a base pruner's run.
 
-An experiment has three phases. In phase 1 every base pruner has one run; every method goes on from it with a run for
+An experiment has three phases. In phase 1 every base pruner has one run; every method continues from it with a run for
 phase 2 and one for phase 3. There is no file of its own: an experiment is the runs whose configuration names it.
 """
 

@@ -19,7 +19,7 @@ from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant
 
 PHASE_OF: dict[Stage, int] = {"sparse": 1, "redense": 2, "final": 3, "distilled": 4}
-"""The phase that leaves each stage's weights."""
+"""The phase that produces each stage's weights."""
 IN_ROUNDS: dict[Stage, str] = {"redense": "redense", "final": "pruned"}
 """How a round of phase 2 records its two weights: free to move, and pruned then."""
 
@@ -30,7 +30,7 @@ class StageRecord:
 
     stage: Stage
     record: RunRecord | None
-    """Of the run that did it; None where none has, or its record is broken."""
+    """The record of its run; None if there is none, or it is broken."""
     fault: str = ""
     """Why the record cannot be read."""
 
@@ -112,7 +112,7 @@ class ExperimentRecord:
 
     @property
     def failure(self) -> str:
-        """Why a run of it failed or cannot be read; empty if neither is so."""
+        """Why a run failed or cannot be read; empty if none did."""
         failed = next((record for record in self.records if record.state == "failed"), None)
         if failed:
             return failed.progress().message

@@ -100,7 +100,7 @@ def _refuse_mostly_unprunable(structure: ModelStructure, name: str) -> None:
     """Refuse a model most of whose weights are in no layer that can be pruned."""
     if structure.prunable * 2 < structure.matrices:
         raise SDSError(
-            f"only {structure.prunable / structure.matrices:.0%} of the weights in the blocks of {name} lie in "
+            f"only {structure.prunable / structure.matrices:.0%} of the weights in the blocks of {name} are in "
             "layers that can be pruned",
             cure="prune those alone with --partial, or take another model",
         )

@@ -82,5 +82,5 @@ def _apart(config: RunConfig, others: list[RunConfig]) -> Iterator[str]:
     for name in option_names(mine.method):
         if len({getattr(other.made_method(), name) for other in made}) > 1:
             value = getattr(mine.made_method(), name)
-            said = ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}"
-            yield f"{name.replace('_', ' ')} {said}"
+            text = ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}"
+            yield f"{name.replace('_', ' ')} {text}"

@@ -32,7 +32,7 @@ PHASE_NAMES: dict[Phase, str] = {
     "distilled": f"Then {STAGE_NAMES['distilled']}",
 }
 RECENT_BLOCKS = 9
-"""The time left is judged by the median of so many blocks or steps, the last ones."""
+"""The time left is estimated from the median of this many last blocks or steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class PhaseProgress:
     """None before the first and after the last one."""
 
     def line(self, live: bool = True) -> str:
-        """Return it as a line; only a live job has an end in sight."""
+        """Return it as a line; only a live job has time left."""
         left = f", {duration(self.seconds_left)} left" if live and self.seconds_left is not None else ""
         unit = "step" if self.phase == "distilled" else "block"
         return f"{PHASE_NAMES[self.phase]}: {unit} {self.done} of {self.of or '…'}{left}"

@@ -16,7 +16,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Variant:
-    """One way through the phases: a base pruner alone, or a method that goes on from it."""
+    """One way through the phases: a base pruner alone, or a method that continues from it."""
 
     method: str
     pruner: str
@@ -81,5 +81,5 @@ def variant_of(config: RunConfig) -> Variant:
 
 
 def stepped_methods() -> list[str]:
-    """Return the methods that go on from a base pruner's run: the two forms of SDS first, then the controls."""
+    """Return the methods that continue from a base pruner's run: the two forms of SDS first, then the controls."""
     return sorted((name for name, one in METHODS.items() if one.finishes), key=lambda name: not METHODS[name].redenses)

@@ -27,7 +27,7 @@ def test_app_listens_on_the_loopback_address_unless_told(started):
     assert started == [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *here]
 
 
-def test_app_on_the_network_answers_to_this_machines_names_only(started):
+def test_app_on_the_network_answers_its_own_names_only(started):
     main(["app", "--address", "0.0.0.0", "--port", "9000"])
     assert {"--server.address=0.0.0.0", "--server.port=9000"} < set(started)
     hosts = {word.partition("=")[2] for word in started if word.startswith("--server.allowedHosts=")}
@@ -41,7 +41,7 @@ def test_app_on_the_network_says_loudly_what_that_means(started, capsys):
     assert "warning: whoever reaches 0.0.0.0:8501 may use the app as you can" in capsys.readouterr().err
 
 
-def test_app_on_every_address_is_told_the_name_that_it_prints(started):
+def test_app_on_every_address_gets_a_name_to_print(started):
     main(["app", "--address", "0.0.0.0"])
     assert f"--browser.serverAddress={socket.gethostname()}" in started
 

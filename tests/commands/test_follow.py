@@ -33,7 +33,7 @@ class Ended:
         (3, "died with exit code 3"),
     ],
 )
-def test_a_worker_that_died_is_said_with_its_likely_cause(runs_root, capsys, code, told):
+def test_dead_worker_is_reported_with_its_likely_cause(runs_root, capsys, code, told):
     run = create(RunConfig())
     assert follow_new([run], lambda runs: [Ended(code)]) == 1
     said = capsys.readouterr().err

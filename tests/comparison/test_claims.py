@@ -46,7 +46,7 @@ def test_sure_is_beyond_two_errors_of_both_together(shift, spread):
     assert claim.interval == pytest.approx(ends, rel=1e-9)
 
 
-def test_what_windows_alone_call_sure_the_seeds_may_not():
+def test_seed_error_can_undecide_a_window_based_claim():
     comparison, _ = paired(-0.1, 0.05)
     assert judge(comparison, 0.0, "").verdict is Verdict.BETTER
     assert judge(comparison, 0.06, "").verdict is Verdict.UNDECIDED
@@ -75,7 +75,7 @@ def test_two_seeds_are_widened_by_students_t():
     assert value == pytest.approx(TWO_SEEDS * 0.1 / math.sqrt(2)) and source == "seeds 3 and 10"
 
 
-def test_two_seeds_count_as_little_as_the_study_at_least():
+def test_two_seeds_never_count_below_the_study():
     assert seed_error({0: -0.80, 1: -0.79}, study=STUDY) == STUDY
     assert seed_error({0: -0.80, 1: -0.70}, study=STUDY)[0] == pytest.approx(0.1 / math.sqrt(2))
 

@@ -22,14 +22,14 @@ def test_runs_are_paired_with_dense_base_and_control():
     assert rows[2].perplexity == pytest.approx(math.exp(np.mean(sds)))
 
 
-def test_what_cannot_be_paired_is_refused_and_what_is_unfinished_left_out():
+def test_unpairable_runs_are_refused_unfinished_ones_skipped():
     first = made((3.0, 3.0, 3.0))
     assert len(side_by_side([first, create(RunConfig())])) == 1
     with pytest.raises(SDSError, match="another evaluation text"):
         side_by_side([first, made((3, 3, 3), evaluation="python-docs")])
 
 
-def test_the_table_shows_ratios_with_both_errors_and_their_references():
+def test_table_shows_ratios_with_both_errors_and_their_references():
     base, sds = made((3.0, 3.6, 4.1)), made((2.6, 3.2, 3.5), method="sds")
     lines = table(side_by_side([base, sds])).splitlines()
     assert lines[1].startswith("Wanda") and "0.627 ± 0.042 ± 0.021" in lines[2]
@@ -53,7 +53,7 @@ def test_a_redense_model_is_no_row():
     assert reference_lines(side_by_side([base, phase2])) == []
 
 
-def test_a_model_of_the_same_size_is_another_one_by_its_dense_losses():
+def test_dense_losses_tell_models_of_one_size_apart():
     runs = [made((3, 3, 3)), made((3, 3, 3), dense=(2.01, 2.5, 3.0)), made((3, 3, 3), dense=(2.0, 2.5, 3.2))]
     kept, reasons = sort_out(runs)
     assert kept == runs[:2], "a hundredth is precision"
@@ -62,7 +62,7 @@ def test_a_model_of_the_same_size_is_another_one_by_its_dense_losses():
         side_by_side(runs)
 
 
-def test_the_largest_set_that_can_be_paired_stays_and_of_equal_ones_the_first():
+def test_largest_pairable_set_is_kept_first_on_ties():
     other, first, second = made((3, 3, 3), evaluation="python-docs"), made((3, 3, 3)), made((2, 2, 2))
     kept, reasons = sort_out([other, first, second])
     assert kept == [first, second] and "another evaluation text" in reasons[other.id]
@@ -70,7 +70,7 @@ def test_the_largest_set_that_can_be_paired_stays_and_of_equal_ones_the_first():
     assert sort_out([]) == ([], {})
 
 
-def test_unfinished_and_broken_runs_are_sorted_out_with_their_reason():
+def test_unfinished_and_broken_runs_are_excluded_with_reasons():
     begun, broken = create(RunConfig()), made((3, 3, 3))
     (broken.folder / "result.json").write_text("{")
     kept, reasons = sort_out([begun, broken])
@@ -98,6 +98,6 @@ def test_records_are_the_paired_numbers_at_full_precision():
     assert (found["windows"], found["tokens"], found["sparsity"]) == (3, 31, 0.5)
 
 
-def test_a_phase_1_run_is_recorded_as_its_base_pruner():
+def test_phase_1_run_is_recorded_as_its_base_pruner():
     (found,) = records(side_by_side([made((3, 3, 3.1), method="sds", schedule="staged", phase=1)]))
     assert (found["name"], found["method"]) == ("Wanda", "base")

@@ -19,7 +19,7 @@ def test_what_differs_is_said_with_both_values():
     assert list(differences(one, one)) == []
 
 
-def test_another_kernel_or_number_of_cores_is_the_same_processor():
+def test_kernel_and_core_count_do_not_change_the_processor():
     one, other = (
         environment(made((3, 3, 3), machine=f"x86_64, AMD EPYC, {rest}"))
         for rest in ("2 cores, Linux 5", "8 cores, Linux 6")

@@ -72,7 +72,7 @@ def test_one_configuration_written_in_two_ways_is_one(one, other):
     assert configuration(**one) == configuration(**other)
 
 
-def test_the_same_windows_under_another_name_are_the_same_configuration():
+def test_same_windows_under_another_name_are_the_same_configuration():
     plain, copied = made((3, 3, 3), calibration="a.txt"), made((3.1, 3, 3), calibration="copy.txt", bos="none")
     other = made((3.1, 3, 3), calibration="copy.txt", calibration_sha256="of other windows")
     assert outcome_of(plain).repeats(outcome_of(copied)) and not outcome_of(plain).repeats(outcome_of(other))
@@ -85,7 +85,7 @@ def test_patterns_are_compared_by_what_they_mean():
     assert configuration(pattern="0.5") == configuration(pattern="50%")
 
 
-def test_phase_3_with_other_options_than_its_phase_2_is_another_configuration():
+def test_phase_2_options_distinguish_phase_3_configurations():
     staged = {"method": "sds", "schedule": "staged"}
     first = made((3, 3, 3), phase=1, **staged)
     second = made((3, 3, 3), phase=2, parent=Parent(first.id, 1, "0"), **staged)
@@ -95,7 +95,7 @@ def test_phase_3_with_other_options_than_its_phase_2_is_another_configuration():
     assert configuration(**changed) != configuration(**staged, options={"iterations": 5})
 
 
-def test_the_sparse_weights_of_a_staged_run_count_for_the_base_pruner():
+def test_staged_sparse_weights_count_for_the_base_pruner():
     run = made((2, 2, 2), method="sds", schedule="staged", stages={"sparse": (3, 3, 3), "redense": (1, 1, 1)})
     found = finished_outcomes()
     assert [(one.run, one.stage, one.measured.losses[0]) for one in found] == [
@@ -113,7 +113,7 @@ def test_redense_unfinished_and_broken_runs_are_left_out():
     assert len(finished_outcomes()) == 1
 
 
-def test_models_and_windows_are_told_apart_by_what_they_measured():
+def test_measurements_tell_models_and_windows_apart():
     first = outcome_of(made((3, 3, 3)))
     assert mismatch(first, outcome_of(made((3, 3, 3), dense=(2.01, 2.5, 3.0)))) is None, "a hundredth is precision"
     assert mismatch(first, outcome_of(made((3, 3, 3), dense=(2.0, 2.5, 3.2)))) == "another model"

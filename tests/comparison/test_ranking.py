@@ -15,7 +15,7 @@ def ranked(*runs):
     return rank([outcome_of(run) for run in runs], finished_outcomes())
 
 
-def test_the_best_is_compared_to_each_other_configuration_of_its_pattern():
+def test_best_is_compared_with_each_configuration_of_its_pattern():
     far, best, near = made(FAR), made(BEST, method="sds"), made(NEAR, method="adjusted")
     (found,) = ranked(far, best, near, made(FAR, pattern="50%"))
     assert found.pattern == "2:4"

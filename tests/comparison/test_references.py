@@ -37,7 +37,7 @@ def test_one_seed_takes_the_spread_of_the_shipped_study():
     assert found.verdict is Verdict.BETTER
 
 
-def test_one_seed_of_a_model_outside_the_study_is_never_sure():
+def test_one_seed_outside_the_study_stays_undecided():
     found = between(made(SDS, method="sds", **OTHER), made(np.add(BASE, 3), **OTHER))
     assert found.seed_error is None and found.verdict is Verdict.UNDECIDED
 
@@ -85,25 +85,25 @@ def test_one_command_on_two_processors_is_the_noise_floor():
     assert found.reason == "another processor (x86_64, AMD EPYC; x86_64, Intel(R) Xeon(R))"
 
 
-def test_the_same_twice_on_one_machine_is_the_noise_floor_too():
+def test_identical_runs_on_one_machine_are_the_noise_floor():
     assert "measured exactly the same" in words(between(made(BASE), made(BASE)), "A", "B")
     found = between(made(BASE), made(np.add(BASE, 0.01)))
-    assert found.verdict is Verdict.NOISE and found.reason == "nothing that their records tell"
+    assert found.verdict is Verdict.NOISE and found.reason == "nothing that their records show"
 
 
-def test_another_seed_or_text_of_one_configuration_is_the_noise_floor():
+def test_other_seed_of_one_configuration_is_the_noise_floor():
     assert "another calibration seed (1; 0)" in between(made(SDS, seed=1), made(BASE)).reason
     other = made(SDS, calibration_sha256="of other words")
     assert "another calibration text under the same name" in between(other, made(BASE)).reason
 
 
-def test_phase_1_of_a_method_is_its_base_pruner_run_twice():
+def test_phase_1_of_a_method_repeats_its_base_pruner():
     phase1 = made(SDS, method="sds", schedule="staged", phase=1)
     assert between(phase1, made(BASE)).verdict is Verdict.NOISE
     assert set(claims_about(phase1)) == {"dense"}
 
 
-def test_other_patterns_models_texts_and_redense_models_are_not_compared():
+def test_other_patterns_models_and_texts_are_not_compared():
     base = made(BASE)
     for other, reason in (
         (made(BASE, pattern="50%"), "they prune differently: 50% and 2:4"),
@@ -134,13 +134,13 @@ def test_a_control_has_the_same_aim():
     assert reference(mine, "control") == (control.id, "final") and reference(control, "control") is None
 
 
-def test_the_reference_with_the_same_seed_is_preferred_then_the_oldest():
+def test_reference_prefers_the_same_seed_then_the_oldest():
     other, first, _ = made(BASE, seed=5), made(BASE, seed=1), made(BASE, seed=1)
     assert reference(made(SDS, method="sds", seed=1)) == (first.id, "sparse")
     assert reference(made(SDS, method="sds", seed=7)) == (other.id, "sparse")
 
 
-def test_a_staged_run_is_compared_to_its_own_phase_1():
+def test_staged_run_is_compared_to_its_own_phase_1():
     made(BASE)
     mine = made(SDS, method="sds", schedule="staged", stages={"sparse": np.add(BASE, 0.1)})
     assert reference(mine) == (mine.id, "sparse")
@@ -149,7 +149,7 @@ def test_a_staged_run_is_compared_to_its_own_phase_1():
     assert against.claim.log_ratio == pytest.approx(np.mean(SDS) - np.mean(BASE) - 0.1)
 
 
-def test_a_run_in_phases_is_compared_to_the_phase_1_it_continued_from():
+def test_phased_run_is_compared_with_its_own_phase_1():
     made(BASE)
     staged = {"method": "sds", "schedule": "staged"}
     first = made(BASE, phase=1, **staged)

@@ -28,7 +28,7 @@ def seed_by_seed() -> dict[str, np.ndarray]:
     return {method: np.array(match.groups(), float) for method, match in found.items()}
 
 
-def test_spread_is_that_of_the_perplexities_given_seed_by_seed():
+def test_spread_is_that_of_the_documented_perplexities():
     logs = {method: np.log(values) for method, values in seed_by_seed().items()} | {"dense": np.zeros(3)}
     pairs = [pair for pair in SPREAD if pair not in ROWS]
     assert {frozenset(pair) for pair in pairs} == set(map(frozenset, itertools.combinations(logs, 2)))
@@ -46,7 +46,7 @@ def test_spread_is_the_bracketed_deviation_over_its_ratio():
 SDS, WANDA = RunConfig(method="sds"), RunConfig(method="base")
 
 
-def test_a_pair_of_the_study_has_its_spread_either_way_round():
+def test_study_pairs_have_a_spread_in_either_order():
     assert study_spread(SDS, WANDA) == study_spread(WANDA, SDS)
     assert study_spread(SDS, WANDA) == (SPREAD["sds:wanda", "base:wanda"], "seeds of the shipped study")
     assert study_spread(WANDA, None).value == SPREAD["base:wanda", "dense"]
@@ -64,6 +64,6 @@ def test_another_pair_has_the_widest():
     "changes",
     [{"model": "other"}, {"pattern": "4:8"}, {"pattern": "50%"}, {"calibration": "python-docs"}, {"exclude": "*.0.*"}],
 )
-def test_the_study_says_nothing_of_what_it_did_not_prune(changes):
+def test_study_covers_only_its_own_model_and_pattern(changes):
     base = RunConfig(method="base", **changes)
     assert study_spread(RunConfig(method="sds", **changes), base) is None

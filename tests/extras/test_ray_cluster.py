@@ -67,7 +67,7 @@ def test_a_run_asks_for_what_it_will_use(tiny_folder, machines, changes, cpus, g
     assert task.reference == run.id
 
 
-def test_a_task_that_is_lost_ends_with_a_code_and_its_reason_beside_the_run(tiny_folder):
+def test_lost_task_ends_with_a_code_and_its_reason(tiny_folder):
     run = create(config(tiny_folder))
     assert ray_cluster.Task(Cluster(), run, "waits").poll() is None
     lost = ray_cluster.Task(Cluster(), run, "gone")
@@ -119,7 +119,7 @@ def states(runs_root):
     return [ray_cluster.open_run(path.parent.name).state() for path in sorted(runs_root.glob("*/config.json"))]
 
 
-def test_a_local_cluster_works_the_runs_off_and_one_that_fails_stops_no_other(tiny_folder, runs_root, tmp_path):
+def test_local_cluster_executes_all_runs_despite_a_failure(tiny_folder, runs_root, tmp_path):
     pytest.importorskip("ray")
     (tmp_path / "broken").mkdir()
     process = sweep(tiny_folder, runs_root, "--models", str(tmp_path / "broken"), str(tiny_folder))
@@ -130,7 +130,7 @@ def test_a_local_cluster_works_the_runs_off_and_one_that_fails_stops_no_other(ti
     assert out.count("50.0000%") == 2
 
 
-def test_ctrl_c_cancels_the_runs_that_work_and_those_that_wait(tiny_folder, runs_root):
+def test_ctrl_c_cancels_running_and_waiting_runs(tiny_folder, runs_root):
     pytest.importorskip("ray")
     process = sweep(tiny_folder, runs_root, "--models", str(tiny_folder))
     deadline = time.monotonic() + 200

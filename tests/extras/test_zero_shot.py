@@ -65,7 +65,7 @@ def answers(loaded):
 
 
 @installed
-def test_scores_are_the_likelier_ends_of_the_dense_and_of_the_pruned_model(finished, task_folder, tiny_folder):
+def test_scores_pick_the_likelier_ending_for_each_model(finished, task_folder, tiny_folder):
     dense, pruned = zero_shot([finished], ["ends"], str(task_folder), None)
     assert (dense.model, pruned.model) == ("dense", finished.id)
     assert dense.right == answers(load_model(str(tiny_folder)))

@@ -102,7 +102,7 @@ def test_nothing_is_sure_where_seeds_are_unknown(evidence):
 
 
 @pytest.mark.parametrize(("find", "stage", "number"), [(findings.filled_in, "pruned", 1), (findings.dual, "final", 0)])
-def test_a_corner_of_the_mask_is_of_the_prune_that_is_asked_for(evidence, find, stage, number):
+def test_mask_corner_is_that_of_the_requested_prune(evidence, find, stage, number):
     found = find(evidence).picture
     row = evidence.stage("sds-admm-wanda", stage, number)
     assert found.codes == list(row["crop"])[: found.rows * found.columns] and set(found.codes) <= {0, 1, 2, 3}

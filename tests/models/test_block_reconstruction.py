@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
 from sds_core.models.block_change import BlockChange
-from sds_core.models.block_parts import parts_of, taught_outputs, wanted_outputs
+from sds_core.models.block_parts import parts_of, target_outputs, teacher_part_outputs
 from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.linear import Linear
 from sds_core.models.stream import capture
@@ -63,7 +63,7 @@ class Case(NamedTuple):
     given: dict[str, Pruned]
     found: dict[str, Pruned]
     change: BlockChange
-    wanted: list[Tensor]
+    targets: list[Tensor]
     """What the whole dense block makes of the same inputs."""
     made: list[Tensor]
     """What the block returns with the weights that were found, in plain forward passes."""
@@ -78,7 +78,7 @@ def adjusted(
     held_out: int = 0,
     dense: float = 1.0,
 ) -> Case:
-    """`dense` is a factor on the dense weights of the second block, and so on what is wanted."""
+    """`dense` is a factor on the dense weights of the second block, and so on what is targets."""
     model = build(name, attention)
     structure = find_blocks(model)
     stream = capture(structure, WINDOWS, CPU)
@@ -90,24 +90,26 @@ def adjusted(
     stream.advance()
     block = structure.blocks[1]
     parts = parts_of(block, plan.window)
-    taught = taught_outputs(teacher, block.module, parts) if teacher else None
+    taught = teacher_part_outputs(teacher, block.module, parts) if teacher else None
     weights = {linear.label: dense * linear.read() for linear in block.linears}
     own = {linear: weights[linear.label] for linear in block.linears}
     (whole,) = parts_of(block, "block")
-    wanted = list(wanted_outputs(stream, block, whole, own, taught[0] if taught else None, beta))
+    targets = list(target_outputs(stream, block, whole, own, taught[0] if taught else None, beta))
     given = {linear.label: two_of_four(linear) for linear in block.linears}
-    found, change = adjust_block(stream, block, weights, given, plan, taught=taught, beta=beta, held_out=held_out)
+    found, change = adjust_block(
+        stream, block, weights, given, plan, teacher_outputs=taught, beta=beta, held_out=held_out
+    )
     for linear in block.linears:
         assert torch.equal(linear.read(), given[linear.label].weight)  # whoever asked writes
         linear.write(found[linear.label].weight)
-    return Case(given, found, change, wanted, passed(model, structure, 1).after)
+    return Case(given, found, change, targets, passed(model, structure, 1).after)
 
 
-def error(made: list[Tensor], wanted: list[Tensor]) -> float:
-    """Mean over tokens of the squared distance, relative to the squared length of what is wanted."""
+def error(made: list[Tensor], targets: list[Tensor]) -> float:
+    """Mean over tokens of the squared distance, relative to the squared length of what is targets."""
     tokens = [
         float((a - b).square().sum() / b.square().sum())
-        for one, other in zip(made, wanted, strict=True)
+        for one, other in zip(made, targets, strict=True)
         for a, b in zip(one[0].double(), other[0].double(), strict=True)
     ]
     return sum(tokens) / len(tokens)
@@ -117,7 +119,7 @@ def error(made: list[Tensor], wanted: list[Tensor]) -> float:
 def test_adjusted_block_is_closer_to_its_dense_output(name: str, attention: str) -> None:
     case = adjusted(name, attention)
     assert case.change.after < case.change.before
-    assert error(case.made, case.wanted) == pytest.approx(case.change.after, rel=1e-4)
+    assert error(case.made, case.targets) == pytest.approx(case.change.after, rel=1e-4)
     for label, given in case.given.items():
         found = case.found[label]
         assert torch.equal(found.mask, given.mask)
@@ -134,17 +136,17 @@ def test_target_mixes_outputs_on_both_streams(beta: float) -> None:
     for linear in structure.blocks[0].linears:
         two_of_four(linear)
     own = passed(mixed, structure, 1)
-    for wanted, mine, start, its, began in zip(
-        case.wanted, own.after, own.before, taught.after, taught.before, strict=True
+    for targets, mine, start, its, began in zip(
+        case.targets, own.after, own.before, taught.after, taught.before, strict=True
     ):
         increments = (mine - start, its - began)
         assert (increments[0] - increments[1]).abs().max() > 1e-2
-        assert torch.allclose(wanted, start + (1 - beta) * increments[0] + beta * increments[1], atol=1e-5)
+        assert torch.allclose(targets, start + (1 - beta) * increments[0] + beta * increments[1], atol=1e-5)
 
 
 def test_held_out_windows_judge_and_do_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
     case, seen = adjusted("llama", held_out=1), adjusted("llama")
-    assert error(case.made[3:], case.wanted[3:]) == pytest.approx(case.change.after, rel=1e-4)
+    assert error(case.made[3:], case.targets[3:]) == pytest.approx(case.change.after, rel=1e-4)
     assert any(not torch.equal(case.found[label].weight, seen.found[label].weight) for label in case.found)
     monkeypatch.setattr("tests.models.test_block_reconstruction.WINDOWS", torch.cat([WINDOWS[:3], WINDOWS[:1]]))
     other = adjusted("llama", held_out=1)
@@ -164,7 +166,7 @@ def test_block_is_unchanged_if_steps_diverge(monkeypatch: pytest.MonkeyPatch) ->
     case = adjusted("llama", plan=diverging)
     assert not case.change.kept and math.isfinite(case.change.after)
     monkeypatch.setattr(
-        "sds_core.models.block_reconstruction.LOUDER", math.inf
+        "sds_core.models.block_reconstruction.LOSS_SCALE", math.inf
     )  # no gradient is finite: no step is made
     case = adjusted("llama", plan=diverging)
     assert case.change.after == case.change.before
@@ -221,7 +223,7 @@ def child_outputs(model: PreTrainedModel, module: torch.nn.Module) -> list[Tenso
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt"])
-def test_submodules_are_closer_to_their_dense_outputs_on_what_the_pruned_block_hands_them(name: str) -> None:
+def test_submodules_approach_their_dense_outputs_on_pruned_inputs(name: str) -> None:
     plan = Reconstruction("submodule", epochs=3)
     case = adjusted(name, plan=plan)
     assert case.change.kept
@@ -257,12 +259,12 @@ def test_a_submodules_target_mixes_both_streams() -> None:
     stream.advance()
     block = structure.blocks[1]
     parts = parts_of(block, "submodule")
-    taught = taught_outputs(teacher, block.module, parts)
+    taught = teacher_part_outputs(teacher, block.module, parts)
     mine = child_outputs(model, parts[1].module)
     its = child_outputs(dense, find_blocks(dense).blocks[1].module.get_submodule("mlp"))
     weights = {linear: linear.read() for linear in block.linears}
-    for wanted, own, other in zip(
-        wanted_outputs(stream, block, parts[1], weights, taught[1], 0.3), mine, its, strict=True
+    for targets, own, other in zip(
+        target_outputs(stream, block, parts[1], weights, taught[1], 0.3), mine, its, strict=True
     ):
         assert (own - other).abs().max() > 1e-3
-        assert torch.allclose(wanted, 0.7 * own + 0.3 * other, atol=1e-5)
+        assert torch.allclose(targets, 0.7 * own + 0.3 * other, atol=1e-5)

@@ -321,7 +321,7 @@ def starting(loaded: LoadedModel) -> LoadedModel:
 
 
 @pytest.mark.parametrize("windows", [evaluation_windows, partial(calibration_windows, seed=0)])
-def test_every_window_begins_with_the_start_token_and_is_no_longer(
+def test_every_window_begins_with_the_start_token(
     starting: LoadedModel, loaded: LoadedModel, counted: Path, windows: Callable[..., Tensor]
 ) -> None:
     found, plain = windows(starting, str(counted), 5, 40), windows(loaded, str(counted), 5, 39)
@@ -359,7 +359,7 @@ def test_a_tokenizer_that_changes_the_text_is_refused(loaded: LoadedModel, count
         special_tokens(replace(loaded, tokenizer=cast(Any, erratic)))
 
 
-def test_start_tokens_are_found_where_the_first_probe_makes_no_token(loaded: LoadedModel) -> None:
+def test_start_tokens_are_found_with_a_later_probe(loaded: LoadedModel) -> None:
     def digits_only(text: str, add_special_tokens: bool, **_: object) -> SimpleNamespace:
         ids = [3 + int(letter) for letter in text if letter in "0123456789"]
         return SimpleNamespace(input_ids=[1, *ids, 2] if add_special_tokens else ids)

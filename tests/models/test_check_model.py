@@ -71,7 +71,7 @@ def test_a_gguf_file_is_known_by_its_first_bytes(tiny_folder: Path, tmp_path: Pa
         check_local(str(tmp_path / "gone.gguf"))
 
 
-def test_a_hub_model_that_is_not_here_is_left_to_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_hub_model_is_left_to_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     assert check_local("someone/model") is None
     with pytest.raises(SDSError, match="out of reach"):

@@ -66,7 +66,7 @@ def test_every_library_that_computes_counts(library: str, monkeypatch: pytest.Mo
     assert code_identity() != before
 
 
-def test_the_families_of_a_model_are_those_of_its_modules() -> None:
+def test_families_of_a_model_are_those_of_its_modules() -> None:
     assert families(build("llama")) == ("llama",) and families(build_any("openai-gpt")) == ("openai",)
     for family in families(build("gemma3_text")):
         assert (Path(transformers.__file__).parent / "models" / family / f"modeling_{family}.py").exists()

@@ -93,7 +93,7 @@ def test_the_first_step_is_adams_on_the_divergence(name: str) -> None:
         assert (moved[~mask] == 0).all() and clear.any()
 
 
-def test_the_divergence_falls_along_its_gradient_as_finite_differences_say() -> None:
+def test_divergence_falls_along_its_gradient_as_finite_differences_say() -> None:
     model = build("llama").double()
     student, masks = pruned_copy(model)
     key = "model.layers.1.mlp.up_proj.weight"
@@ -140,7 +140,7 @@ def test_the_weights_that_are_kept_measure_as_was_told() -> None:
     assert one.best == pytest.approx(sum(float(divergence(model, student, w)) for w in HELD_OUT) / 2, rel=1e-4)
 
 
-def test_weights_stay_as_they_were_where_held_out_text_gains_nothing() -> None:
+def test_weights_stay_if_held_out_error_does_not_fall() -> None:
     structure = find_blocks(build("llama"))
     one = distiller(structure, rate=1.0)
     to_the_end(one)
@@ -149,7 +149,7 @@ def test_weights_stay_as_they_were_where_held_out_text_gains_nothing() -> None:
         assert torch.equal(one.result(linear).weight, two_of_four(linear).weight)
 
 
-def test_an_earlier_point_is_kept_where_later_ones_are_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_point_is_kept_where_later_ones_are_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     one = distiller(find_blocks(build("llama")))
     told = iter([5.0, 4.0, 3.0, 3.5, 3.2, math.nan, 3.1])
     monkeypatch.setattr(one, "_judge", lambda: next(told))

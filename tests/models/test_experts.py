@@ -137,18 +137,20 @@ def test_gram_matrices_are_of_the_routed_tokens(name: str) -> None:
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 100_000, 1])
-@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("with_teacher", [False, True])
 @pytest.mark.parametrize("name", ["mixtral", "llama4_text"])
-def test_groups_of_experts_see_what_the_whole_block_does(name: str, taught: bool, memory: int, monkeypatch) -> None:
+def test_groups_of_experts_see_what_the_whole_block_does(
+    name: str, with_teacher: bool, memory: int, monkeypatch
+) -> None:
     monkeypatch.setattr(observation, "available_memory", lambda _: memory)
     structure = find_blocks(build_any(name))
     block, stream = structure.blocks[0], capture(structure, texts(4), CPU)
-    teacher = stream.fork() if taught else None
-    whole, outputs = observe(stream, stream.fork() if taught else None, None, 1)
+    teacher = stream.fork() if with_teacher else None
+    whole, outputs = observe(stream, stream.fork() if with_teacher else None, None, 1)
     dense = copy.deepcopy(block.module)
     assert [len(group) for group in block.groups if group[0].expert is not None] == [4, 4]
     found, parts = {}, []
-    for linears, seen in observe_groups(stream, block.groups, teacher, dense if taught else None, held_out=1):
+    for linears, seen in observe_groups(stream, block.groups, teacher, dense if with_teacher else None, held_out=1):
         assert {linear.input for linear in linears} == set(seen)
         found |= seen
         parts += [linears] if linears[0].expert is not None else []
@@ -238,7 +240,7 @@ def test_adjusting_a_block_moves_its_experts_towards_the_target(window: Window) 
     assert len(experts) == 8 and not any(torch.equal(found[x].weight, given[x].weight) for x in experts)
 
 
-def test_an_excluded_expert_stays_dense_and_its_siblings_do_not() -> None:
+def test_excluded_expert_stays_dense_and_its_siblings_do_not() -> None:
     structure = exclude_layers(find_blocks(build_any("mixtral")), ["*.experts.2.*"])
     labels = expert_labels(structure, 1)
     assert len(labels) == 6 and not any(".2." in label for label in labels)
@@ -256,7 +258,7 @@ class Banked(nn.Module):
         return self.mlp(hidden) @ self.bank.sum(0)
 
 
-def test_a_parameter_whose_slices_multiply_nothing_is_left_out_with_the_reason() -> None:
+def test_unused_stacked_parameter_is_excluded_with_the_reason() -> None:
     model = build_any("llama")
     for layer in model.model.layers:
         layer.mlp = Banked(layer.mlp)
@@ -266,7 +268,7 @@ def test_a_parameter_whose_slices_multiply_nothing_is_left_out_with_the_reason()
     assert structure.prunable == structure.matrices - 3 * 3 * 32 * 32
 
 
-def test_products_are_told_with_their_matrix_as_outputs_by_inputs() -> None:
+def test_products_are_reported_as_outputs_by_inputs() -> None:
     weight, tokens = torch.randn(3, 4), torch.randn(5, 4)
     stack, batches = torch.randn(2, 4, 3), torch.randn(2, 5, 4)
     batches[0, 1] = 0
@@ -282,7 +284,7 @@ def test_products_are_told_with_their_matrix_as_outputs_by_inputs() -> None:
     assert torch.equal(seen[6][0], stack[1].T) and torch.equal(seen[6][1], batches[1])
 
 
-def test_experts_that_rest_on_disk_are_found_and_observed_alike(tmp_path: Path, tiny_folder: Path) -> None:
+def test_experts_on_disk_are_found_and_observed_alike(tmp_path: Path, tiny_folder: Path) -> None:
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     build_any("gpt_oss", vocab_size=288).save_pretrained(folder)
     seen = []

@@ -113,7 +113,7 @@ def test_an_adapter_alone_is_refused_with_its_cure(folder: Path, leftover: str) 
         load_model(str(folder))
 
 
-def test_a_model_with_an_adapter_beside_it_is_refused_until_that_is_merged(folder: Path) -> None:
+def test_model_with_an_unmerged_adapter_is_refused(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(SDSError, match=r"an adapter beside it.*Remove adapter_config\.json if .* merged already"):
         load_model(str(folder))

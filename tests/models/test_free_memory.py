@@ -43,7 +43,7 @@ def test_version_2_the_tightest_limit_above_counts(grouped):
     assert free_memory() == 500 * MB  # what is cached of files gives way
 
 
-def test_version_1_inside_a_container_the_top_is_its_own(grouped):
+def test_cgroup_version_1_in_a_container_is_read(grouped):
     grouped(
         "4:cpu:/docker/x\n3:memory:/docker/x\n",
         **{
@@ -61,7 +61,7 @@ def test_without_a_limit_the_machine_counts(grouped, membership):
     assert 0 < free_memory() <= psutil.virtual_memory().total
 
 
-def test_what_torch_says_of_a_failed_allocation_is_told_with_numbers():
+def test_failed_allocation_is_reported_with_numbers():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     told = str(out_of_memory(caught.value))

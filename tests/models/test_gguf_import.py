@@ -197,7 +197,7 @@ def test_a_full_disk_is_noticed_before_converting(
     ],
     ids=["a bias", "another block", "scaled rotary frequencies"],
 )
-def test_gguf_tensor_that_the_model_does_not_take_is_refused(
+def test_unused_gguf_tensor_is_refused(
     tiny_folder: Path, tmp_path: Path, own_cache: Path, name: str, tensor: torch.Tensor
 ) -> None:
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf", extra={name: tensor})

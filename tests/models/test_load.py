@@ -190,7 +190,7 @@ def test_tied_embeddings_are_loaded_and_counted_once(folder: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["memory", "disk"])
 @pytest.mark.parametrize("name", ["mistral", "qwen2", "gemma3_text"])
-def test_a_sliding_window_of_zero_minus_one_or_null_is_no_limit(
+def test_zero_negative_or_null_sliding_window_is_no_limit(
     name: str, weights: str, tiny_folder: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(tiny_folder, tmp_path / name)
@@ -246,7 +246,7 @@ def test_a_panic_of_the_tokenizer_is_a_sentence(tiny_folder: Path, monkeypatch: 
         load_model(str(tiny_folder))
 
 
-def test_memory_that_runs_out_while_loading_is_said_as_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_while_loading_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes.")
 

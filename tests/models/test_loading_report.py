@@ -214,7 +214,7 @@ def in_two_files(folder: Path, **index: object) -> list[Path]:
 
 
 @EVERYWHERE
-def test_unequal_tensors_of_one_name_in_two_files_are_refused(folder: Path, weights: str) -> None:
+def test_unequal_tensors_of_one_name_are_refused(folder: Path, weights: str) -> None:
     first, second = in_two_files(folder)
     name, tensor = next(iter(load_file(first).items()))
     save_file(load_file(second) | {name: tensor}, second, metadata={"format": "pt"})
@@ -256,7 +256,7 @@ def test_a_pointer_of_git_lfs_is_no_file(folder: Path, name: str) -> None:
 
 
 @EVERYWHERE
-def test_precision_is_that_of_the_first_weight_not_of_a_counter(folder: Path, weights: str) -> None:
+def test_precision_is_that_of_the_first_weight(folder: Path, weights: str) -> None:
     change_config(folder, dtype=None)
     change_weights(folder, lambda t: t.update({"a.version": torch.ones(1, dtype=torch.int64)}))
     assert load_model(str(folder), weights=weights).model.dtype == torch.float32

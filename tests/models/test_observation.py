@@ -84,34 +84,34 @@ def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bo
     assert torch.equal(torch.stack(list(logits(teacher, windows))), plain_logits(dense_model, windows))
 
 
-@pytest.mark.parametrize("taught", [False, True])
-def test_held_out_windows_have_separate_gram_matrices(taught: bool) -> None:
+@pytest.mark.parametrize("with_teacher", [False, True])
+def test_held_out_windows_have_separate_gram_matrices(with_teacher: bool) -> None:
     windows = texts(4)
     streams = [capture(find_blocks(build("llama")), part, CPU) for part in (windows, windows[:3], windows[3:])]
     both, seen, unseen = (
-        observe(stream, stream.fork() if taught else None, held_out=count)[0]
+        observe(stream, stream.fork() if with_teacher else None, held_out=count)[0]
         for stream, count in zip(streams, (1, 0, 0), strict=True)
     )
     for label, observed in both.items():
         assert torch.equal(observed.gram.matrix, seen[label].gram.matrix)
         assert torch.equal(observed.held_out.matrix, unseen[label].gram.matrix)
-        assert (observed.pull is not None) == taught and seen[label].held_out is None
+        assert (observed.pull is not None) == with_teacher and seen[label].held_out is None
 
 
 @pytest.mark.parametrize("name", ["llama", "gptj"])
-@pytest.mark.parametrize("taught", [False, True])
-def test_stopped_replay_observes_the_same_inputs(name: str, taught: bool) -> None:
+@pytest.mark.parametrize("with_teacher", [False, True])
+def test_stopped_replay_observes_the_same_inputs(name: str, with_teacher: bool) -> None:
     structure = find_blocks(build(name))
     stream = capture(structure, texts(3), CPU)
-    teacher = stream.fork() if taught else None
+    teacher = stream.fork() if with_teacher else None
     for group in structure.blocks[0].groups:
         seen, outputs = observe(stream, teacher, None, 1, group, run_to_end=False)
-        whole, _ = observe(stream, stream.fork() if taught else None, None, 1)
+        whole, _ = observe(stream, stream.fork() if with_teacher else None, None, 1)
         assert list(seen) == [group[0].label] and outputs == []
         mine, its = seen[group[0].label], whole[group[0].label]
         assert torch.equal(mine.gram.matrix, its.gram.matrix)
         assert torch.equal(mine.held_out.matrix, its.held_out.matrix)
-        assert torch.equal(mine.pull, its.pull) if taught else mine.pull is None
+        assert torch.equal(mine.pull, its.pull) if with_teacher else mine.pull is None
     assert stream.position == 0 and (teacher is None or teacher.position == 0)
 
 
@@ -146,15 +146,15 @@ def test_observation_on_the_gpu_agrees_with_the_cpu() -> None:
         assert torch.allclose(other.pull.cpu(), observed.pull, rtol=1e-3, atol=1e-3)
 
 
-def solved_in_turn(name: str, taught: bool, paused: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[dict, Stream]:
+def solved_in_turn(name: str, with_teacher: bool, paused: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[dict, Stream]:
     """Every group of every block observed behind the halved ones before it; the stream stands behind all blocks."""
     monkeypatch.setattr(observation, "_fits", lambda *_: paused)
     structure = find_blocks(build(name))
     stream = capture(structure, texts(3), CPU)
-    teacher = stream.fork() if taught else None
+    teacher = stream.fork() if with_teacher else None
     found = {}
     for block in structure.blocks:
-        dense_block = copy.deepcopy(block.module) if taught else None
+        dense_block = copy.deepcopy(block.module) if with_teacher else None
         for group, seen in observe_groups(stream, block.groups, teacher, dense_block, held_out=1):
             for linear in group:
                 halve(linear)
@@ -163,18 +163,18 @@ def solved_in_turn(name: str, taught: bool, paused: bool, monkeypatch: pytest.Mo
     return found, stream
 
 
-@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("with_teacher", [False, True])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gptj", "opt", "gemma3_text", "falcon"])
-def test_paused_forwards_equal_repeated_ones_bit_for_bit(name, taught, monkeypatch) -> None:
-    repeated, behind = solved_in_turn(name, taught, False, monkeypatch)
-    paused, also_behind = solved_in_turn(name, taught, True, monkeypatch)
+def test_paused_forwards_equal_repeated_ones_bit_for_bit(name, with_teacher, monkeypatch) -> None:
+    repeated, behind = solved_in_turn(name, with_teacher, False, monkeypatch)
+    paused, also_behind = solved_in_turn(name, with_teacher, True, monkeypatch)
     assert paused.keys() == repeated.keys()
     for key, one in repeated.items():
         other = paused[key]
         assert torch.equal(one.gram.matrix, other.gram.matrix) and torch.equal(
             one.held_out.matrix, other.held_out.matrix
         )
-        assert torch.equal(one.pull, other.pull) if taught else one.pull is other.pull is None
+        assert torch.equal(one.pull, other.pull) if with_teacher else one.pull is other.pull is None
     assert all(map(torch.equal, behind.hidden, also_behind.hidden))
 
 

@@ -30,7 +30,7 @@ def test_two_texts_of_one_name_stay_apart():
         ("x" * 300 + ".txt", "x" * 40 + ".txt"),
     ],
 )
-def test_a_name_of_any_script_can_be_used_as_a_text(name, shown, own_cache):
+def test_text_names_may_be_in_any_script(name, shown, own_cache):
     path = store_text(name, "ä".encode())
     assert path.name == shown and path.parent.parent == own_cache / "texts"
     (part,) = TextSpec.parse(str(path)).parts

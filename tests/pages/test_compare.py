@@ -78,7 +78,7 @@ def test_an_experiment_is_compared_and_named(stepped, app):
     assert len(shown["rows"]) == 2 and shown["blocks"] == 3 and all("map" in run for run in shown["runs"])
 
 
-def test_the_re_dense_run_of_an_experiment_is_ranked_nowhere(stepped, app):
+def test_re_dense_run_is_not_ranked(stepped, app):
     at = app(PAGE)
     assert "re-dense model" in texts(at) and "Not compared: 1" in [one.label for one in at.expander]
 
@@ -120,7 +120,7 @@ def test_without_other_seeds_nothing_is_sure(outcome, app):
     assert pair(shown, sds, base)["doubt"] == "undecided: seeds unknown" and not pair(shown, sds, base)["sure"]
 
 
-def test_seeds_of_one_configuration_are_one_row_with_their_spread(outcome, app):
+def test_seeds_of_one_configuration_share_a_row(outcome, app):
     shifts = (0.0, 0.02, -0.04)
     bases = [outcome(BASE, pattern="50%", seed=seed) for seed in range(3)]
     others = [outcome(np.add(SDS, by), method="sds", pattern="50%", seed=seed) for seed, by in enumerate(shifts)]
@@ -158,7 +158,7 @@ def test_equal_names_are_told_apart_by_what_differs(outcome, app):
     assert few.id[-6:] not in str(shown["answer"]) and "iterations 9" in shown["answer"]["headline"]
 
 
-def test_one_command_run_twice_is_one_row_and_the_noise_floor_is_said(outcome, app):
+def test_repeated_command_is_one_row_with_its_noise_floor(outcome, app):
     at = compared(app, outcome(BASE), outcome(np.add(BASE, 0.03), machine=by_hand.EPYC), outcome(SDS, method="sds"))
     assert len(drawn(at)["rows"]) == 2
     assert "noise floor, made by another processor" in texts(at)
@@ -184,7 +184,7 @@ def test_different_patterns_are_not_paired_and_say_so(outcome, app):
     assert "prunes differently" in shown["unpaired"]
 
 
-def test_runs_that_cannot_be_paired_are_named_with_the_reason_and_the_rest_is_shown(outcome, app, made):
+def test_unpairable_runs_are_named_with_the_reason(outcome, app, made):
     fine = [outcome(BASE), outcome(SDS, method="sds")]
     text = outcome(SDS, evaluation="python-docs.txt")
     model = outcome(SDS, dense=np.add(DENSE, 1.0))
@@ -220,14 +220,14 @@ def test_the_table_and_the_file_hold_the_numbers(outcome, app):
     assert len(at.get("download_button")) == 1
 
 
-def test_the_address_is_the_choice_and_the_others_stay_on_offer(outcome, app):
+def test_address_selects_runs_and_others_stay_available(outcome, app):
     first, second, third = outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-admm")
     shown = drawn(compared(app, first, third))
     assert set(shown["rows"]) == {first.id, third.id} and len(shown["runs"]) == 3
     assert set(shown["view"]["runs"]) == {first.id, third.id} and second.id not in shown["rows"]
 
 
-def test_who_comes_back_from_another_page_finds_the_choice_again(outcome, app):
+def test_selection_survives_visiting_another_page(outcome, app):
     first, _, third = outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-admm")
     at = compared(app, first, third)
     at.query_params.clear()
@@ -243,7 +243,7 @@ def test_text_windows_and_pattern_are_said(outcome, app):
 
 
 @pytest.mark.parametrize("name", ["no-such-run", "../x", "/etc/passwd", "\x00", "a" * 300, "<script>"])
-def test_a_run_that_is_none_is_refused_and_the_others_are_shown(outcome, app, name):
+def test_unknown_run_is_refused_and_others_shown(outcome, app, name):
     base, sds = outcome(BASE), outcome(SDS, method="sds")
     at = app(PAGE, runs=f"{base.id},{name},{sds.id}")
     assert not at.exception
@@ -263,7 +263,7 @@ def test_a_broken_result_is_a_reason(outcome, app):
     assert "is broken" in texts(compared(app, base, sds))
 
 
-def test_the_map_holds_the_output_errors_and_counts_the_lower_ones(outcome, app):
+def test_map_holds_output_errors_and_counts_lower_ones(outcome, app):
     better = {cell: error - 0.05 for cell, error in ERRORS.items()} | {(1, "mlp.up"): 0.5}
     base, sds = outcome(BASE, ERRORS), outcome(SDS, better, method="sds")
     shown = drawn(compared(app, base, sds, layer="1.attn.q"))
@@ -272,12 +272,12 @@ def test_the_map_holds_the_output_errors_and_counts_the_lower_ones(outcome, app)
     assert run["map"] == pack_values(ERRORS.values()) and shown["view"]["at"] == 2
 
 
-def test_runs_without_a_record_have_no_map_and_say_so(outcome, app):
+def test_runs_without_a_record_have_no_map(outcome, app):
     shown = drawn(compared(app, outcome(BASE), outcome(SDS, method="sds")))
     assert all("map" not in run for run in shown["runs"]) and "no record of its layers" in shown["no_map"]
 
 
-def test_a_map_of_layers_does_not_judge_blocks_that_were_adjusted_together(outcome, app):
+def test_layer_map_warns_about_adjusted_blocks(outcome, app):
     base, plain = outcome(BASE, ERRORS), outcome(SDS, ERRORS, method="adjusted")
     together = outcome(SDS, ERRORS, method="adjusted", reconstruct="block")
     assert "map_note" not in drawn(compared(app, base, plain))

@@ -79,7 +79,7 @@ def test_a_layer_is_picked_with_the_keyboard(visit):
     assert visitor.page.locator("#layer-13").get_attribute("aria-selected") == "true"
 
 
-def test_a_cell_is_picked_and_the_answer_does_not_undo_the_next(visit):
+def test_late_answer_does_not_undo_a_newer_pick(visit):
     visitor = visit("studio-four")
     cells = visitor.page.locator("button.cell")
     cells.nth(0).click()
@@ -170,7 +170,7 @@ def test_a_round_turns_the_mask_of_the_corner(visit):
     assert visitor.page.get_by_role("slider").get_attribute("aria-valuetext") == "round 1"
 
 
-def test_compare_pins_a_reference_and_clicks_a_row_by_keyboard(visit):
+def test_compare_selects_reference_and_row_by_keyboard(visit):
     visitor = visit("compare-four")
     visitor.page.get_by_role("button", name="Pin SparseGPT as the reference").focus()
     visitor.page.keyboard.press("Enter")
@@ -255,7 +255,7 @@ def test_every_step_keeps_its_reveal_when_loaded_anew(visit, step):
     assert "your guess" in visitor.page.locator("main.walk").inner_text()
 
 
-def test_a_guess_is_dragged_on_the_axis_of_the_answer(visit):
+def test_guess_is_dragged_on_the_axis_of_the_answer(visit):
     visitor = visit("walk-3")
     box = visitor.page.locator(".right > .over").first.bounding_box()
     visitor.page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)

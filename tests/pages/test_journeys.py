@@ -38,7 +38,7 @@ def choose(page, label, value):
     page.wait_for_timeout(400)
 
 
-def test_a_cold_old_address_of_a_layer_opens_its_details(workshop, visitor):
+def test_cold_old_address_of_a_layer_opens_its_details(workshop, visitor):
     page = visitor.open(f"/layer?run={fused(workshop).id}&cell=2.mlp.up_proj").page
     page.wait_for_url("**/studio?*details=1*")
     dialog = page.get_by_role("dialog")

@@ -19,7 +19,7 @@ def mask_changed(visitor):
     return float(said.strip("< %"))
 
 
-def test_the_walk_is_walked_to_the_hand_out_by_keyboard(visitor):
+def test_walk_works_by_keyboard_up_to_the_hand_out(visitor):
     page = visitor.open("/walk").page
     go = page.locator("main.walk .go")
     for number, step in enumerate(STEPS, 1):

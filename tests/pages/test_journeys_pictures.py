@@ -45,7 +45,7 @@ def test_the_back_button_closes_the_details(workshop, visitor):
     dialog.wait_for(state="detached")
 
 
-def test_compare_turns_by_keyboard_and_opens_a_layer_in_the_studio(workshop, visitor):
+def test_compare_opens_a_layer_by_keyboard(workshop, visitor):
     page = visitor.open("/compare?experiment=tiny-2-4").page
     compare = page.locator("main.compare")
     compare.get_by_role("heading", level=2).wait_for()

@@ -31,13 +31,13 @@ def answered(kind: str, **headers: str) -> tuple[bool, list[dict]]:
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "http://127.0.0.1:3000", "http://localhost:8501", "null", ""]
 )
-def test_a_session_that_another_site_opens_is_refused_before_streamlit_sees_it(origin):
+def test_session_opened_by_another_site_is_refused(origin):
     asked, sent = answered("websocket", host=HOST, origin=origin)
     assert not asked and [message["type"] for message in sent] == ["websocket.close"]
 
 
 @pytest.mark.parametrize("headers", [{"origin": f"http://{HOST}"}, {"origin": f"https://{HOST}"}, {}])
-def test_sessions_of_its_own_pages_and_of_programs_are_answered(headers):
+def test_sessions_of_own_pages_and_programs_are_answered(headers):
     assert answered("websocket", host=HOST, **headers)[0]
 
 

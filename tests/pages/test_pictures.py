@@ -70,7 +70,7 @@ def test_an_error_below_zero_is_explained(error):
 
 
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.js")), ids=lambda path: path.name)
-def test_a_module_is_short_and_says_what_it_is_for(path):
+def test_modules_are_short_and_state_their_purpose(path):
     lines = path.read_text("utf-8").splitlines()
     assert len(lines) <= 200 and lines[0].startswith("// ")
     assert max(map(len, lines)) <= 120

@@ -11,13 +11,13 @@ def test_without_runs_it_says_where_to_make_one(runs, app):
     assert not at.exception and "There are no runs yet" in at.info[0].value
 
 
-def test_a_run_that_is_not_finished_has_no_report_yet(runs, app, made):
+def test_run_that_is_not_finished_has_no_report_yet(runs, app, made):
     run = made(MODEL, CANCELLED)
     at = app(PAGE, run=run.id)
     assert not at.exception and "once the run has finished" in texts(at) and not at.download_button
 
 
-def test_a_finished_run_has_its_files_its_command_and_the_citation(finished, app):
+def test_finished_run_offers_files_command_and_citation(finished, app):
     run = finished["fused"]
     at = app(PAGE, run=run.id)
     assert not at.exception

@@ -77,7 +77,7 @@ def test_before_any_run_the_demo_shows_its_dense_layers(runs, app):
     assert all("curve" not in cell for run in shown["runs"] for cell in run["cells"].values())
 
 
-def test_the_phase_button_creates_all_runs_of_the_phase_in_one_worker(runs, launched, tiny_folder):
+def test_phase_button_starts_all_runs_in_one_worker(runs, launched, tiny_folder):
     small = vars(config(tiny_folder))
     at = open_with(**{name: small[name] for name in ("model", "calibration", "evaluation")})
     at.number_input(key="option-samples").set_value(3).run()
@@ -97,7 +97,7 @@ def test_a_wrong_model_name_is_a_sentence_at_once(runs, model):
     assert at.button(key="phase").disabled and at.button(key="all-phases").disabled
 
 
-def test_a_model_that_nobody_has_is_a_sentence_and_makes_no_run(runs, launched):
+def test_unknown_model_is_refused_without_a_run(runs, launched):
     at = open_with(model="no-such/model-at-all")
     assert not at.error
     at.button(key="phase").click().run()
@@ -190,7 +190,7 @@ def test_another_method_is_a_branch_of_the_same_experiment(stepped, app, launche
     assert [(one.method, one.phase, one.experiment) for one in launched] == [("sds-admm", 2, stepped.name)]
 
 
-def test_run_all_begins_with_the_next_phase_and_hands_over_a_plan(stepped, app, launched):
+def test_run_all_starts_the_next_phase_with_a_plan(stepped, app, launched):
     at = app(PAGE)
     assert not [one for one in at.button if one.key == "all-phases"], "everything is done"
     at.button_group(key="studio-methods").set_value(["sds-admm"]).run()
@@ -208,7 +208,7 @@ def test_another_pattern_is_another_experiment(stepped, app, launched):
     assert {one.experiment for one in launched} == {"tiny-4-8"}
 
 
-def test_a_live_phase_names_what_is_done_and_can_be_cancelled(stepped, app, held):
+def test_live_phase_shows_progress_and_can_be_cancelled(stepped, app, held):
     run = stepped.run_of(SDS, 3)
     (run.folder / "result.json").unlink()
     held(run)
@@ -219,7 +219,7 @@ def test_a_live_phase_names_what_is_done_and_can_be_cancelled(stepped, app, held
     assert run.cancel_requested and at.button(key="cancel-phase").disabled
 
 
-def test_a_failed_phase_says_why_and_is_gone_on_with(stepped, app, launched):
+def test_failed_phase_says_why_and_can_be_resumed(stepped, app, launched):
     run = stepped.run_of(SDS, 3)
     (run.folder / "result.json").unlink()
     run.writer().append(JobFailed(message="the disk is full"))

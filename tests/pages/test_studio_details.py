@@ -60,7 +60,7 @@ def test_the_numbers_are_those_of_the_record(stepped, app):
     assert [one["number"] for one in found["rounds"]] == [1, 2]
 
 
-def test_every_weight_is_in_the_density_or_in_the_strip_to_0(stepped, app):
+def test_density_and_zero_strip_hold_every_weight(stepped, app):
     found = shown(app(PAGE, **OPEN))
     whole = read_layer(stepped.run_of(SDS, 3).folder, 1, "mlp.up_proj").stages
     joint = whole["final"].joint[11:53, 11:53]
@@ -71,7 +71,7 @@ def test_every_weight_is_in_the_density_or_in_the_strip_to_0(stepped, app):
     assert found["density"]["total"] == joint.sum() + gone.sum() + whole["redense"].zeros
 
 
-def test_the_corner_says_who_was_dropped_and_who_came_back(stepped, app):
+def test_corner_codes_dropped_and_returned_weights(stepped, app):
     crop = read_layer(stepped.run_of(SDS, 3).folder, 1, "mlp.up_proj").stages["final"].crop
     found = shown(app(PAGE, **OPEN))
     assert (found["corner"]["rows"], found["corner"]["columns"], found["group"]) == (*crop.shape, 4)
@@ -82,7 +82,7 @@ def test_the_corner_says_who_was_dropped_and_who_came_back(stepped, app):
     assert before["lost"] == before["returned"] == 0
 
 
-def test_the_corner_has_weights_and_input_norms_and_rounds_have_masks(stepped, app):
+def test_corner_has_weights_and_norms_rounds_have_masks(stepped, app):
     found = shown(app(PAGE, **OPEN, corner="weights"))
     record = read_layer(stepped.run_of(SDS, 3).folder, 1, "mlp.up_proj")
     weights, step = pack_steps(record.stages["final"].corner.flatten().tolist())
@@ -99,7 +99,7 @@ def test_of_the_dense_layer_nothing_has_moved(stepped, app):
     assert found["density"]["stayed"] == 1 and "gone" not in found["density"] and list(found["cells"]) == ["dense"]
 
 
-def test_a_base_pruner_alone_has_no_rounds_and_says_so(stepped, app):
+def test_base_pruner_alone_has_no_rounds_and_says_so(stepped, app):
     found = shown(app(PAGE, **OPEN | {"run": "wanda"}))
     assert found["stages"] == ["dense", "sparse"] and not found["rounds"] and "no rounds" in found["no_rounds"]
 
@@ -116,7 +116,7 @@ def test_a_runs_id_leads_to_its_variant_and_stage(stepped, app, phase, key, stag
     assert at.query_params["run"] in (key, [key])
 
 
-def test_an_old_address_of_a_layer_leads_to_its_details(stepped, app):
+def test_old_address_of_a_layer_leads_to_its_details(stepped, app):
     at = app("pages/layer.py", run=stepped.run_of(SDS, 3).id, cell="1.mlp.up_proj")
     found = shown(at)
     assert found["view"]["run"] == "sds-wanda" and found["view"]["at"] == 7 + found["linears"].index("mlp.up_proj")
@@ -128,7 +128,7 @@ def test_an_old_address_of_no_run_is_a_sentence(runs, app, name):
     assert not at.exception and at.error[0].value
 
 
-def test_a_run_that_names_no_experiment_is_found_among_its_like(finished, app):
+def test_unnamed_run_is_grouped_by_shared_options(finished, app):
     run = finished["fused"]
     found = shown(app(PAGE, **studio_details.address(run, "2.mlp.up_proj")))
     assert found["view"]["run"] == "sds-admm-wanda"
@@ -137,7 +137,7 @@ def test_a_run_that_names_no_experiment_is_found_among_its_like(finished, app):
 
 
 @pytest.mark.parametrize("layer", ["99.mlp.up_proj", "1.nothing", "x", "-1.mlp.up_proj", "²", "\x00", "1" * 300])
-def test_a_layer_that_is_none_is_refused_and_the_first_is_shown(stepped, app, layer):
+def test_unknown_layer_is_refused_and_the_first_shown(stepped, app, layer):
     at = app(PAGE, **OPEN | {"layer": layer})
     assert "no record of a layer" in at.error[0].value and len(at.error[0].value) < 200
     numbers = [json.loads(one.proto.json)[0] for one in at.get("bidi_component")]
@@ -153,7 +153,7 @@ def test_a_skipped_layer_is_refused_and_another_is_shown(runs, app, tiny_folder)
 
 
 @pytest.mark.parametrize("name", ["no-such-run", "../x", "/etc/passwd", "\x00", "a" * 300])
-def test_a_run_that_is_none_is_refused_in_a_sentence(stepped, app, name):
+def test_run_that_is_none_is_refused_in_a_sentence(stepped, app, name):
     at = app(PAGE, **OPEN | {"run": name})
     assert not at.exception and "no run" in at.error[0].value and len(at.error[0].value) < 200
 
@@ -177,7 +177,7 @@ def test_what_is_picked_is_in_the_address(stepped, app):
     assert model.address(8) == "1.self_attn.k_proj" and model.address(99) is None and model.address("x") is None
 
 
-def test_distributions_of_other_layers_than_the_log_are_a_sentence(stepped, app):
+def test_distributions_of_unlogged_layers_are_refused(stepped, app):
     for path in [path for run, _ in stepped.members for _, path in files(run.folder)]:
         frame = pq.read_table(path).to_pandas()
         frame["linear"] = "another." + frame["linear"]

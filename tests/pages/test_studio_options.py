@@ -34,7 +34,7 @@ def test_the_command_lines_are_those_of_all_phases(stepped, app):
     assert "--method base" in commands[0] and "--iterations 2" in commands[1]
 
 
-def test_presets_say_what_they_read_and_how_long_that_takes(stepped, app):
+def test_presets_show_their_tokens_and_time(stepped, app):
     said = next(one.value for one in app(STUDIO).caption if "**quick**" in one.value)
     parts = dict(zip(PRESETS, said.split(" · "), strict=True))
     assert "reads 4,608 tokens, is measured on 8,192" in parts["quick"]  # 8 windows of 512 and one held out
@@ -56,7 +56,7 @@ def test_samples_length_and_self_are_explained_with_their_numbers(runs, app):
 
 
 @pytest.mark.parametrize("name", ["my text.txt", "../../evil.txt", "....txt"])
-def test_a_text_of_ones_own_is_kept_in_the_cache_and_chosen(runs, app, cache, name):
+def test_uploaded_text_is_cached_and_chosen(runs, app, cache, name):
     at = app(STUDIO)
     at.file_uploader(key="own-text").upload(name, b"word " * 50, "text/plain").run()
     at.button(key="use-evaluation").click().run()

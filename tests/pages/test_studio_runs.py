@@ -94,7 +94,7 @@ def test_progress_goes_on_where_the_log_goes_on(runs, app, made):
         assert "block 2 of 3" in at.get("progress")[0].proto.text
 
 
-def test_a_staged_run_has_a_bar_a_phase_and_says_what_it_measures(runs, app, made):
+def test_staged_run_shows_a_bar_per_phase(runs, app, made):
     run = made(
         MODEL, *(block(i, "sparse") for i in range(3)), block(0, "redense"), MEASURING, method="sds", schedule="staged"
     )
@@ -121,7 +121,7 @@ def test_a_queued_run_says_behind_whom(runs, app, made):
         ([MODEL, block(0)], "interrupted", "is gone. Finished blocks are kept"),
     ],
 )
-def test_a_run_that_stopped_says_why_and_can_be_resumed(runs, app, made, launched, events, state, sentence):
+def test_run_that_stopped_says_why_and_can_be_resumed(runs, app, made, launched, events, state, sentence):
     run = made(*events)
     at = app(STUDIO, manage=run.id)
     assert not at.exception
@@ -180,7 +180,7 @@ def test_a_note_is_written_and_shown_again(runs, app, made):
     assert note.read(run) == ""
 
 
-def test_a_note_that_cannot_be_kept_is_refused_and_stays_in_view(runs, app, made, monkeypatch):
+def test_refused_note_stays_in_view(runs, app, made, monkeypatch):
     def refuse(run, text):
         raise SDSError("the disk is full")
 
@@ -190,17 +190,17 @@ def test_a_note_that_cannot_be_kept_is_refused_and_stays_in_view(runs, app, made
     assert not at.exception and at.text_area[0].value == "long thought over" and "The disk is full" in texts(at)
 
 
-def test_layers_left_as_they_are_are_named_with_their_reason(runs, app, made):
+def test_excluded_layers_are_named_with_their_reason(runs, app, made):
     excluded = {f"layers.{i}.mlp.gate": "it chooses" for i in range(3)}
     at = app(STUDIO, manage=made(model_loaded(excluded=excluded)).id)
     assert not at.exception
-    (box,) = [box for box in at.expander if "left as" in box.label]
+    (box,) = [box for box in at.expander if "not pruned" in box.label]
     assert box.label == "3 layers are not pruned"
     assert box.table[0].value.values.tolist() == [["it chooses", 3, "layers.0–2.mlp.gate"]]
-    assert not [box for box in app(STUDIO, manage=made(MODEL).id).expander if "left as" in box.label]
+    assert not [box for box in app(STUDIO, manage=made(MODEL).id).expander if "not pruned" in box.label]
 
 
-def test_a_broken_run_spoils_neither_the_list_nor_the_page(runs, app, made):
+def test_broken_run_spoils_neither_list_nor_page(runs, app, made):
     run = made(MODEL)
     (run.folder / "result.json").write_text("{")
     at = app(STUDIO, manage="all")
@@ -216,13 +216,13 @@ def test_a_broken_run_spoils_neither_the_list_nor_the_page(runs, app, made):
 @pytest.mark.parametrize(
     "name", ["no-such-run", "../x", "/etc/passwd", "runs/../../x", "\x00", "a" * 300, "", "A b", "<script>"]
 )
-def test_a_run_that_is_none_is_refused_in_a_sentence(runs, app, name):
+def test_run_that_is_none_is_refused_in_a_sentence(runs, app, name):
     at = app(STUDIO, manage=name)
     assert not at.exception
     assert len(at.error) == 1 and any(word in at.error[0].value for word in ("Not a run id", "no such run"))
 
 
-def test_runs_are_named_by_phase_and_method_inside_their_experiment(stepped, app):
+def test_runs_are_named_by_phase_and_method(stepped, app):
     at = app(STUDIO, manage="all")
     names = at.selectbox(key="runs-run").options
     assert [name.rpartition(" · ")[0] for name in names] == [

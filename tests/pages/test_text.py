@@ -64,7 +64,7 @@ def drawn(at):
     return "".join(element.proto.body for element in at.get("html") if "<section" in element.proto.body)
 
 
-def test_without_runs_it_says_what_to_do_and_shows_the_example(runs, app):
+def test_without_runs_the_example_is_shown(runs, app):
     at = app(PAGE)
     assert not at.exception and "None of the runs here has its weights" in texts(at)
     assert [link.proto.page for link in at.get("page_link")][-2:] == ["start", "studio"]
@@ -73,7 +73,7 @@ def test_without_runs_it_says_what_to_do_and_shows_the_example(runs, app):
     assert all(reading["name"] in drawn(at) for reading in shown["readings"])
 
 
-def test_one_prompt_is_in_view_and_the_address_names_it(runs, app):
+def test_address_names_the_prompt_in_view(runs, app):
     shown = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     at = app(PAGE, prompt="2")
     assert list(at.dataframe[0].value["token"]) == [repr(piece)[1:-1] for piece in shown["pieces"][1]]
@@ -89,7 +89,7 @@ def test_runs_without_weights_are_not_offered(own, app):
     assert "None of the runs here has its weights" in texts(app(PAGE))
 
 
-def test_it_opens_with_the_runs_of_one_model_and_the_examples_text(own, app, started):
+def test_opens_with_runs_of_one_model(own, app, started):
     at = app(PAGE)
     assert not at.exception and not at.error
     assert sorted(at.multiselect(key="text-runs").value) == sorted(run.id for run in own)
@@ -99,7 +99,7 @@ def test_it_opens_with_the_runs_of_one_model_and_the_examples_text(own, app, sta
     assert at.code[0].value == asked.command()
 
 
-def test_the_button_starts_one_process_with_the_question_in_the_address(own, app, started):
+def test_button_starts_one_process_for_the_query(own, app, started):
     at = app(PAGE, runs=own[0].id)
     at.text_area(key="text-prompts").set_value(PROMPT).run()
     assert address(at, "prompts") == PROMPT and address(at, "runs") == own[0].id
@@ -140,7 +140,7 @@ def test_while_a_process_lives_it_says_what_it_does(own, job, app, started, even
         (TextModelLoading(model="tiny"), "is gone; ask again"),
     ],
 )
-def test_a_process_that_ended_early_says_why_and_can_be_asked_again(own, job, app, started, event, sentence):
+def test_failed_process_says_why_and_can_be_repeated(own, job, app, started, event, sentence):
     job.writer().append(event)
     at = opened(app, own[0])
     assert sentence in texts(at) and not drawn(at)
@@ -157,7 +157,7 @@ def test_prompts_are_parted_by_blank_lines(own, app, started):
     assert at.code[0].value == query.command()
 
 
-def test_a_result_is_shown_at_once_and_nothing_of_it_is_markup(own, job, app, started):
+def test_stored_result_is_shown_escaped(own, job, app, started):
     (job.folder / "result.json").write_text(json.dumps(to_json(RESULT)))
     at = opened(app, own[0])
     assert not at.error and "<b>" not in drawn(at) and "<i>" not in drawn(at)

@@ -44,7 +44,7 @@ def test_every_step_has_its_question_and_its_answer(shipped, app, number):
         assert all(int(one["guess"]) <= answer["top"] for one in answer["presets"])
 
 
-def test_guesses_of_a_perplexity_are_multiples_of_the_known_one(shipped, app):
+def test_perplexity_guesses_are_multiples_of_the_known_one(shipped, app):
     answer = numbers(app(PAGE, step="3"))["step"]["answer"]
     dense, wanda = answer["rows"]
     assert (dense["role"], wanda["role"]) == ("known", "asked") and answer["value"] == wanda["value"]
@@ -95,7 +95,7 @@ def test_a_wrong_address_starts_the_walk(shipped, app, name, value):
     assert f"“{name}={value[:40]}” in the address" in at.error[0].value and len(at.error) == 1
 
 
-def test_a_missing_example_is_a_sentence_and_the_walk_goes_on(none_shipped, app):
+def test_missing_example_does_not_stop_the_walk(none_shipped, app):
     at = app(PAGE, step="8")
     assert not at.exception and "finished run that is missing: base-wanda" in at.error[0].value
     found = numbers(at)

@@ -157,7 +157,7 @@ def test_a_crop_encodes_both_masks(shape):
     assert mask_crop(first, last) == expected
 
 
-def test_a_weight_corner_holds_rounded_steps_and_only_true_zeros():
+def test_weight_corner_holds_rounded_steps_and_only_true_zeros():
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(70, 100, generator=generator)
     weight[0, :4] = torch.tensor([0.0, 1e-6, -1e-6, 50.0])

@@ -50,7 +50,7 @@ def test_equal_models_have_ratio_one() -> None:
     assert compare(same, same) == Comparison(0.0, 0.0) and compare(same, same).ratio == 1
 
 
-def test_the_mean_over_runs_is_the_geometric_mean_of_perplexities() -> None:
+def test_mean_over_runs_is_the_geometric_mean_of_perplexities() -> None:
     runs = [Perplexity((1.0, 2.0), 9), Perplexity((2.0, 5.0), 9)]
     assert mean_over_runs(runs).value == pytest.approx(math.sqrt(runs[0].value * runs[1].value))
 

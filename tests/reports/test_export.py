@@ -101,7 +101,7 @@ def test_a_model_in_several_files_is_exported_whole(tiny_folder: Path, tmp_path:
     check(folder, tmp_path / "out", tiny_folder / "text.txt")
 
 
-def test_a_model_that_came_as_gguf_is_exported_as_any_other(tiny_folder: Path, tmp_path: Path) -> None:
+def test_gguf_model_is_exported_like_any_other(tiny_folder: Path, tmp_path: Path) -> None:
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
     exported = check(path, tmp_path / "out", tiny_folder / "text.txt")
     assert not hasattr(exported.config, "quantization_config")
@@ -199,7 +199,7 @@ def test_shared_tensors_are_stored_once(weights: str, tiny_folder: Path, tmp_pat
     assert torch.equal(model.lm_head.weight, load_model(str(folder)).model.lm_head.weight)
 
 
-def test_another_precision_and_an_untied_head_are_in_the_configuration(tiny_folder: Path, tmp_path: Path) -> None:
+def test_configuration_has_precision_and_untied_head(tiny_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     change_config(folder, tie_word_embeddings=True)
     run = finish(create(config(folder, method="base", pruner="magnitude", dtype="bfloat16")))
@@ -208,9 +208,7 @@ def test_another_precision_and_an_untied_head_are_in_the_configuration(tiny_fold
 
 
 @pytest.mark.parametrize("name", ["gpt_neox", "gpt2", "llama"])
-def test_a_model_on_disk_is_exported_with_the_tensors_of_its_source(
-    name: str, tiny_folder: Path, tmp_path: Path
-) -> None:
+def test_model_on_disk_is_exported_with_its_source_tensors(name: str, tiny_folder: Path, tmp_path: Path) -> None:
     """Also where transformers calls a tensor otherwise than the files, as it does the head of GPT-NeoX."""
     folder = saved(tmp_path / "model", build(name, **TOKENS))
     texts = {"calibration": f"{tiny_folder}/text.txt@0-4000", "evaluation": f"{tiny_folder}/text.txt@5000-9000"}

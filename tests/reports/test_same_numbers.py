@@ -33,7 +33,7 @@ def test_a_ratio_to_the_base_is_the_same_everywhere(pair, tmp_path):
     assert (told["run"], told["claim"]["log_ratio"]) == (base.id, against.claim.log_ratio)
 
 
-def test_a_phase_1_run_is_called_its_base_pruner_everywhere(runs_root, tiny_folder, tmp_path):
+def test_phase_1_run_is_called_its_base_pruner_everywhere(runs_root, tiny_folder, tmp_path):
     run = finish(create(config(tiny_folder, method="sds", schedule="staged", phase=1)))
     card = (export(run, str(tmp_path / "out")) / "README.md").read_text(encoding="utf-8")
     page = rendered(run)[".html"]

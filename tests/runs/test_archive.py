@@ -59,7 +59,7 @@ def test_what_is_not_finished_is_not_packed(tmp_path, runs_root):
 @pytest.mark.parametrize(
     "name", ["../evil", "/etc/evil", "{run}/../../evil", "{run}/phase3/block-000.safetensors", "x/config.json"]
 )
-def test_files_that_do_not_belong_are_refused_and_nothing_is_written(finished, packed, tmp_path, runs_root, name):
+def test_foreign_files_are_refused_and_nothing_is_written(finished, packed, tmp_path, runs_root, name):
     bad = changed(packed, tmp_path / "bad.zip", **{name.format(run=finished.id): b"x"})
     with pytest.raises(SDSError, match="holds other files"):
         unpack(bad)
@@ -78,7 +78,7 @@ def test_files_that_do_not_belong_are_refused_and_nothing_is_written(finished, p
         ("distributions/fused-000.parquet", b"PAR1"),
     ],
 )
-def test_a_broken_archive_is_a_sentence_and_nothing_is_written(finished, packed, tmp_path, runs_root, name, content):
+def test_broken_archive_is_a_sentence_and_nothing_is_written(finished, packed, tmp_path, runs_root, name, content):
     bad = changed(packed, tmp_path / "bad.zip", **{f"{finished.id}/{name}": content})
     with pytest.raises(SDSError, match=r"bad\.zip is not a sound packed run"):
         unpack(bad)
@@ -183,7 +183,7 @@ def test_each_damage_is_one_sentence_and_nothing_is_written(packed, tmp_path, ru
     assert not list(runs_root.glob("*"))
 
 
-def test_a_small_file_that_unfolds_to_much_is_refused_before_it_is_read(finished, packed, tmp_path, runs_root):
+def test_small_file_that_unfolds_to_much_is_refused_unread(finished, packed, tmp_path, runs_root):
     distribution_files.save(tmp_path / "one.parquet", [layer_row()])
     many = pyarrow.parquet.read_table(tmp_path / "one.parquet").take(pyarrow.array(np.zeros(20_000, dtype=np.int64)))
     pyarrow.parquet.write_table(many, tmp_path / "many.parquet", compression="zstd")

@@ -50,7 +50,7 @@ def test_round_trip_through_plain_values():
         ({"nonsense": 1}, ["nonsense"]),
     ],
 )
-def test_a_fault_is_one_sentence_with_what_got_and_allowed(changes, words):
+def test_fault_is_one_sentence_with_what_got_and_allowed(changes, words):
     with pytest.raises(SDSError) as caught:
         RunConfig.from_dict(changes)
     for word in words:
@@ -93,7 +93,7 @@ def test_presets_are_sound_and_flags_win_over_them(name):
     assert config.length == PRESETS[name]["length"]
 
 
-def test_a_presets_options_go_to_the_methods_that_have_them():
+def test_presets_options_go_to_the_methods_that_have_them():
     def asked(*words):
         return chosen(build_parser().parse_args([*words, "--preset", "paper"]))["options"]
 

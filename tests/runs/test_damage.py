@@ -193,7 +193,7 @@ def test_any_file_may_be_wrecked(pair: Run, name: str, capsys: pytest.CaptureFix
         shutil.copytree(kept, pair.folder)
 
 
-def test_a_run_that_is_a_link_is_named_and_only_the_link_is_deleted(pair: Run, capsys: pytest.CaptureFixture) -> None:
+def test_deleting_a_linked_run_removes_only_the_link(pair: Run, capsys: pytest.CaptureFixture) -> None:
     elsewhere = pair.folder.rename(pair.folder.parents[1] / "elsewhere")
     pair.folder.symlink_to(elsewhere)
     read_all("broken")

@@ -38,7 +38,7 @@ class Waiting(threading.Thread):
             self.done.append(self.job)
 
 
-def test_jobs_end_in_the_order_in_which_they_came_and_are_told_the_next_ahead(device, monkeypatch):
+def test_jobs_run_in_launch_order_naming_the_next(device, monkeypatch):
     pids = iter(range(100))
     monkeypatch.setattr(os, "getpid", lambda: next(pids))
     holder = lock.take(device, "holder")
@@ -68,7 +68,7 @@ def test_a_ticket_of_the_dead_holds_nobody_up(device):
     assert not lock.held(device)
 
 
-def test_a_process_with_several_jobs_says_which_one_it_is_at(device):
+def test_process_names_its_current_job(device):
     with device_to_itself("cpu", "first", 5.0, None, lambda: False) as now:
         now("second")
         assert lock.owner(device).run == "second"

@@ -55,7 +55,7 @@ def same(first, second):
     )
 
 
-def test_a_distilled_run_says_what_it_gained_and_keeps_its_masks(tiny_folder, plan, tmp_path):
+def test_distilled_run_records_its_gain_and_keeps_masks(tiny_folder, plan, tmp_path):
     run = finish(create(config(tiny_folder, **ADMM, **plan)))
     result, events = run.result(), run.log.read()
     assert list(result.perplexity) == ["dense", "final", "distilled"] and result.last == "distilled"
@@ -127,7 +127,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(tiny_folder, plan, monkeypa
         ]
 
 
-def test_a_state_that_is_not_what_was_written_is_refused(tiny_folder, plan, monkeypatch):
+def test_state_that_is_not_what_was_written_is_refused(tiny_folder, plan, monkeypatch):
     run = create(config(tiny_folder, method="base", **plan))
     with monkeypatch.context() as patch:
         patch.setattr(distil_job, "_stored", lambda *args: iter(run.cancel() or []))
@@ -141,7 +141,7 @@ def test_a_state_that_is_not_what_was_written_is_refused(tiny_folder, plan, monk
     assert run.state() == "failed" and "cannot be read" in run.log.read()[-1].message
 
 
-def test_phase_4_goes_on_from_a_fused_run_and_from_phases(tiny_folder, plan):
+def test_phase_4_continues_from_fused_and_phased_runs(tiny_folder, plan):
     whole = finish(create(config(tiny_folder, **ADMM, **plan)))
     fused = finish(create(config(tiny_folder, **ADMM)))
     then = finish(create(branch(fused.config, plan, as_parent(fused, 3))))
@@ -238,7 +238,7 @@ def test_too_little_memory_is_told_before_anything_is_pruned(tiny_folder, monkey
         ({"reconstruct": "model block"}, "unknown value"),
         ({"reconstruct": "block", "reconstruct_windows": 3}, "--reconstruct-windows needs"),
         ({"reconstruct_rate": 0.1}, "--reconstruct-rate needs"),
-        ({"phase": 4, "reconstruct": "model"}, "phase 4 goes on from a run that has finished phase 3"),
+        ({"phase": 4, "reconstruct": "model"}, "phase 4 continues from a run that has finished phase 3"),
         ({"phase": 4}, "has no phase 4"),
     ],
 )

@@ -50,7 +50,7 @@ def test_only_what_depends_on_tokens_grows_with_them(changes, seconds):
     assert estimate(config, [run]).seconds == pytest.approx(seconds)
 
 
-def test_a_single_phase_takes_its_share_and_weights_that_are_not_kept_take_no_disk():
+def test_single_phase_forecast_and_dropped_weights():
     run = past(("sparse", "redense", "redense", "final", "final", "final"), schedule="staged")
     phase = RunConfig.from_dict(run.config.to_dict() | {"phase": 1, "keep_weights": False})
     found = estimate(phase, [run])
@@ -59,7 +59,7 @@ def test_a_single_phase_takes_its_share_and_weights_that_are_not_kept_take_no_di
     assert estimate(run.config, [run]).seconds == pytest.approx(300 + 20)
 
 
-def test_where_no_block_is_adjusted_a_run_with_other_epochs_is_like():
+def test_epochs_matter_to_similarity_only_where_used():
     run = past(("sparse", "redense", "final"), schedule="staged", reconstruct="block")
     asked = run.config.to_dict() | {"reconstruct": "matrix"}
     assert estimate(RunConfig.from_dict(asked | {"phase": 1}), [run]).seconds == pytest.approx(50 + 20 / 3)
@@ -82,7 +82,7 @@ def test_without_a_like_run_nothing_is_promised(changes):
     assert estimate(RunConfig(), [past(**changes), create(RunConfig())]) is None
 
 
-def test_runs_of_another_machine_and_broken_ones_are_passed_over():
+def test_foreign_and_broken_runs_are_skipped():
     good = past()
     elsewhere, torn, wrong, other_version = past(), past(), past(), past()
     write_result(elsewhere, run_result(software=replace(SOFTWARE, machine="a faster one")))
@@ -94,7 +94,7 @@ def test_runs_of_another_machine_and_broken_ones_are_passed_over():
     assert estimate(RunConfig(samples=15, eval_length=512), [*bad, good]).like == good.id
 
 
-def test_a_branch_is_judged_by_branches_and_only_by_its_own_blocks():
+def test_branch_is_forecast_from_branches_by_own_blocks():
     whole = past(("sparse", "redense", "final"), schedule="staged", method="sds")
     parent = {"run": "gone", "phase": 1, "sha256": ""}
     asked = RunConfig.from_dict(whole.config.to_dict() | {"phase": 2, "parent": parent})

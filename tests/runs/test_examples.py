@@ -36,7 +36,7 @@ def test_every_example_that_is_shipped_can_be_looked_at(path, runs_root):
     assert set(frame["block"]) == set(range(30)) and run.result().sparsity == 0.5
 
 
-def test_of_two_who_unpack_an_example_at_once_one_copy_stays(folder, monkeypatch):
+def test_concurrent_unpacking_leaves_one_copy(folder, monkeypatch):
     real = examples.unpack
 
     def late(path, **more):

@@ -1,4 +1,4 @@
-"""Layers left as they are: every one is counted, and none that is not there is named."""
+"""Excluded layers: every one is counted, and only existing ones are named."""
 
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 
@@ -16,7 +16,7 @@ def test_by_reason_the_commonest_first_and_blocks_together():
     ]
 
 
-def test_two_numbers_stand_for_all_their_combinations_or_every_name_is_listed():
+def test_names_merge_only_if_all_combinations_exist():
     whole = [f"layers.{i}.experts.{j}.up" for i in (0, 1) for j in (0, 1, 2)]
     (found,) = excluded_layers(dict.fromkeys(whole, "it is never called"))
     assert found == ExcludedLayers("it is never called", 6, ["layers.0–1.experts.0–2.up"])
@@ -24,6 +24,6 @@ def test_two_numbers_stand_for_all_their_combinations_or_every_name_is_listed():
     assert found.names == whole[:5]
 
 
-def test_a_name_may_begin_or_end_with_a_number_or_have_none():
+def test_names_may_begin_or_end_with_numbers():
     (found,) = excluded_layers(dict.fromkeys(["h.10", "h.9", "h", "3.x"], "why"))
     assert found.names == ["h.9–10", "h", "3.x"]

@@ -64,7 +64,7 @@ def test_other_options_are_another_branch(settings):
     assert [one.options for one in found.configs([ADMM, FEWER], 2)] == [{"rounds": 3}]
 
 
-def test_a_stopped_run_is_resumed_and_a_finished_one_preferred(settings):
+def test_stopped_run_is_resumed_and_a_finished_one_preferred(settings):
     found = experiment.with_settings(settings)
     (stopped,) = runs_for(found, [ADMM], 1, BUILT_IN)
     found = experiment.find(found.name)
@@ -103,7 +103,7 @@ def test_names_are_readable_and_unique(runs_root, model, pattern, name):
     assert experiment.with_settings(other).name == f"{name}-2"
 
 
-def test_runs_without_a_name_are_grouped_and_go_on_under_the_first_ones_id(settings):
+def test_unnamed_runs_are_grouped_under_the_first_id(settings):
     work_here([first := create(settings), second := create(dataclasses.replace(settings, method="swaps"))])
     (found,) = experiment.experiments()
     assert found.name == first.id and {run.id for run, _ in found.members} == {first.id, second.id}

@@ -59,7 +59,7 @@ def spoil(folder, target, change):
     return target
 
 
-def test_what_one_exported_is_found_again(pruned, tiny_folder):
+def test_exported_checkpoint_is_inspected_again(pruned, tiny_folder):
     made, folder = pruned
     run = finish(look(folder, tiny_folder))
     mine, its = made.result(), run.result()
@@ -84,7 +84,7 @@ def test_what_one_exported_is_found_again(pruned, tiny_folder):
     assert "existing checkpoint" in rendered(run)[".html"]
 
 
-def test_the_command_makes_the_run_and_its_command_line_equals_it(pruned, tiny_folder, capsys, runs_root, monkeypatch):
+def test_command_line_equals_the_run_it_creates(pruned, tiny_folder, capsys, runs_root, monkeypatch):
     monkeypatch.setattr("sds_core.commands.follow.launch", launch_here)
     text = tiny_folder / "text.txt"
     texts = ["--calibration", f"{text}@0-4000", "--evaluation", f"{text}@5000-9000"]
@@ -97,7 +97,7 @@ def test_the_command_makes_the_run_and_its_command_line_equals_it(pruned, tiny_f
     assert "--method checkpoint" in run.config.command() and f"--checkpoint {pruned[1]}" in run.config.command()
 
 
-def test_an_unstructured_ratio_dense_layers_and_other_changes_are_told(tiny_folder, tmp_path):
+def test_ratio_dense_layers_and_other_changes_are_reported(tiny_folder, tmp_path):
     def change(weights):
         generator = torch.Generator().manual_seed(0)
         for name, weight in weights.items():
@@ -147,13 +147,13 @@ def test_what_cannot_be_a_pruned_copy_is_refused(pruned, tiny_folder, tmp_path):
         look(narrow, tiny_folder)
 
 
-def test_a_folder_that_is_not_there_is_told_before_the_dense_model_is_loaded(tiny_folder, tmp_path, monkeypatch):
+def test_missing_folder_is_reported_before_loading_the_dense_model(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(external, "load_model", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(SDSError, match="nowhere"):
         external_config(str(tmp_path / "nowhere"), str(tiny_folder), {})
 
 
-def test_a_pattern_that_is_not_there_ends_the_run_with_the_one_that_is(pruned, tiny_folder):
+def test_wrong_pattern_is_refused_naming_the_actual_one(pruned, tiny_folder):
     _, folder = pruned
     asked = {"method": "checkpoint", "pruner": "none", "checkpoint": str(folder), "pattern": "1:4", "weights": "memory"}
     run = create(config(tiny_folder, **asked))
@@ -192,7 +192,7 @@ def mixture(tmp_path_factory):
     return folder, zeros
 
 
-def test_zeros_in_experts_are_told_beside_those_of_the_mask(mixture, tiny_folder, capsys, monkeypatch, runs_root):
+def test_zeros_in_experts_are_reported_beside_the_masks(mixture, tiny_folder, capsys, monkeypatch, runs_root):
     folder, zeros = mixture
     texts = f"--calibration {tiny_folder}/text.txt@0-4000 --evaluation {tiny_folder}/text.txt@5000-9000 --partial"
     monkeypatch.setattr("sds_core.commands.follow.launch", launch_here)
@@ -216,7 +216,7 @@ def test_a_checkpoint_pruned_in_its_experts_alone_is_opened(mixture):
     assert all((mask.view(len(mask), -1, 4).sum(-1) == 2).all() for mask in pruned.values())
 
 
-def test_a_checkpoint_pruned_in_its_routers_alone_is_refused_with_their_share(mixture):
+def test_checkpoint_pruned_only_in_routers_is_refused(mixture):
     folder, zeros = mixture
     count, total = zeros["routers"]
     where = r"model\.layers\.0\.mlp\.gate\.weight \(50\.00%\)"

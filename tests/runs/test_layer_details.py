@@ -85,7 +85,7 @@ def test_rounds_keep_the_codes_of_their_masks(tmp_path, weights):
     np.testing.assert_array_equal(codes[1], (mask.long() + 2 * pruned.mask.long())[:64, :64].numpy())
 
 
-def test_weights_that_became_zero_are_counted_exactly_where_a_stage_has_all(tmp_path, weights):
+def test_new_zeros_are_counted_exactly_given_a_full_stage(tmp_path, weights):
     found = record(tmp_path, weights, "sparse", "redense", "final")
     dense = dense_cells(found)
     np.testing.assert_array_equal(dense[0], cells(weights["dense"], weights["dense"]))
@@ -94,7 +94,7 @@ def test_weights_that_became_zero_are_counted_exactly_where_a_stage_has_all(tmp_
         np.testing.assert_array_equal(gone(found[stage], dense), cells(lost, weights["dense"]))
 
 
-def test_of_a_base_pruner_alone_they_are_spread_from_the_histogram(tmp_path, weights):
+def test_base_pruner_cells_come_from_the_histogram(tmp_path, weights):
     found = record(tmp_path, weights, "sparse")
     assert not found["sparse"].moved
     lost = gone(found["sparse"], dense_cells(found))
@@ -103,7 +103,7 @@ def test_of_a_base_pruner_alone_they_are_spread_from_the_histogram(tmp_path, wei
     assert abs(lost - expected).max() < 0.05 * expected.sum()
 
 
-def test_cells_that_lost_next_to_nothing_are_left_out_where_weights_moved(tmp_path, weights):
+def test_cells_with_negligible_loss_are_dropped(tmp_path, weights):
     weights["sparse"] *= 1.3
     found = record(tmp_path, weights, "sparse")
     dense = dense_cells(found)

@@ -15,7 +15,7 @@ def test_masks_survive_packing_and_equal_numpys_bits(shape):
     assert torch.equal(layer_stats.unpack(packed, shape), mask)
 
 
-def test_a_finished_run_holds_four_stages_and_the_rounds_of_every_layer(finished):
+def test_finished_run_holds_four_stages_and_all_rounds(finished):
     frame = layer_stats.load(finished.folder)
     stages = frame[frame["round"] == 0].groupby(["block", "linear"])["stage"].agg(list)
     assert len(stages) == 3 * 7

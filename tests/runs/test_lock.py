@@ -20,7 +20,7 @@ def child_holding(path, descriptor):
     return process
 
 
-def test_the_lock_passes_to_the_worker_without_a_gap_and_dies_with_it(tmp_path, monkeypatch):
+def test_lock_passes_to_the_worker_and_ends_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE", 0.05)
     path = tmp_path / "lock"
     descriptor = lock.take(path)

@@ -32,14 +32,14 @@ def test_an_option_that_no_method_knows_is_refused(options):
         method_configs({"options": options}, ["base:wanda"])
 
 
-def test_the_demo_is_one_line_and_its_title_is_not_in_it():
+def test_demo_is_one_command_without_titles():
     (line,) = commands(method_configs(DEMO))
     assert "demo" not in line
     assert [(c.method + ":" + c.pruner) for c in read(line)] == list(COMPARED)
     assert {(c.samples, c.length) for c in read(line)} == {(8, 512)}
 
 
-def test_runs_that_share_everything_else_are_one_line_that_makes_them_again():
+def test_similar_runs_are_one_command_that_repeats_them():
     configs = [
         RunConfig(model="a b", pattern="50%", method="base", pruner="sparsegpt", keep_weights=False, seed=3),
         RunConfig(
@@ -51,7 +51,7 @@ def test_runs_that_share_everything_else_are_one_line_that_makes_them_again():
     assert read(line) == configs
 
 
-def test_options_that_are_yes_or_no_are_flags_of_their_own():
+def test_boolean_options_have_paired_flags():
     seen = {"beta": 0.2, "sequential": True}
     configs = [RunConfig(method="adjusted", options=seen), RunConfig(method="sds-admm", options={})]
     (line,) = commands(configs)
@@ -60,13 +60,13 @@ def test_options_that_are_yes_or_no_are_flags_of_their_own():
     assert [read(line) for line in commands(configs)] == [configs]
 
 
-def test_options_that_contradict_each_other_are_lines_of_their_own():
+def test_conflicting_options_are_separate_commands():
     configs = [RunConfig(method="sds"), RunConfig(method="sds-admm", options={"alpha": 0.5})]
     first, second = commands(configs)
     assert read(first) == configs[:1] and read(second) == configs[1:]
 
 
-def test_other_patterns_and_texts_are_lines_of_their_own_and_repetitions_none():
+def test_other_patterns_are_separate_commands_repetitions_none():
     configs = [RunConfig(pattern=pattern, title=title) for pattern, title in (("30%", ""), ("50%", "x"), ("50%", "y"))]
     lines = commands(configs)
     assert [read(line) for line in lines] == [[RunConfig(pattern="30%")], [RunConfig(pattern="50%")]]

@@ -45,7 +45,7 @@ def test_an_id_begins_with_what_the_run_ends_with(config, prefix):
     assert id_prefix(config) == prefix
 
 
-def test_phase_1_of_any_method_is_the_base_pruner_alone():
+def test_phase_1_is_the_base_pruner_alone():
     assert made_by(phase(1, options={"l1": 0.5}), "sparse") == RunConfig(method="base")
 
 
@@ -76,6 +76,6 @@ def test_options_and_seeds_that_set_runs_apart_are_named():
     assert list(called(seeds).values()) == ["Wanda · seed 0", "Wanda · seed 1"]
 
 
-def test_a_phase_1_run_and_its_base_pruner_have_one_name():
+def test_phase_1_run_is_named_like_its_base_pruner():
     names = called({"a-000001": RunConfig(method="base"), "a-000002": phase(1)})
     assert list(names.values()) == ["Wanda · 000001", "Wanda · 000002"]

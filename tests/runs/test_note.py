@@ -16,7 +16,7 @@ def files(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
 
 
-def test_a_note_is_kept_changed_and_taken_away_and_the_record_stays_as_it_was():
+def test_note_changes_leave_the_record_alone():
     run = create(RunConfig())
     before = files(run)
     assert note.read(run) == ""
@@ -34,7 +34,7 @@ def test_no_lock_is_needed_to_write_one(monkeypatch):
     note.write(run, "while it runs")
 
 
-def test_too_long_a_note_and_a_removed_run_are_refused_and_nothing_is_written(runs_root):
+def test_invalid_notes_are_refused_and_nothing_is_written(runs_root):
     run = create(RunConfig())
     note.write(run, "x" * note.LONGEST)
     with pytest.raises(SDSError, match="too long"):
@@ -53,7 +53,7 @@ def test_a_file_that_is_no_text_is_a_sentence():
         note.read(run)
 
 
-def test_a_packed_run_brings_its_note_and_one_that_is_too_long_is_refused(finished, tmp_path, runs_root):
+def test_packed_run_keeps_its_note_unless_too_long(finished, tmp_path, runs_root):
     mine = Run(shutil.copytree(finished.folder, tmp_path / finished.id))
     note.write(mine, "Seed 0.\nLook at block 2.")
     pack(mine, tmp_path / "run.zip")

@@ -16,7 +16,7 @@ BAD = ["../x", "/etc/passwd", "a/b", "", ".", "A", "a\x00b", "x" * 300, "-a", "a
 
 
 @pytest.mark.parametrize("run", BAD)
-def test_a_run_id_that_escapes_or_is_unknown_is_refused(run, runs_root):
+def test_run_id_that_escapes_or_is_unknown_is_refused(run, runs_root):
     create(RunConfig())
     with pytest.raises(SDSError):
         open_run(run)
@@ -48,7 +48,7 @@ def test_ids_are_newest_first():
     assert ids() == [second.id, first.id]
 
 
-def test_states_follow_the_lock_the_result_and_the_last_event(monkeypatch):
+def test_states_follow_lock_result_and_last_event(monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE", 0.05)
     run = create(RunConfig())
     descriptor = run.take_lock()
@@ -81,7 +81,7 @@ def test_a_broken_configuration_or_result_is_a_sentence():
         _ = run.config
 
 
-def test_an_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
+def test_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
     monkeypatch.setattr(secrets, "token_hex", lambda n: "abc123")
     run = create(RunConfig(title="mine"))
     with pytest.raises(SDSError):

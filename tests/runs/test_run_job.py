@@ -65,7 +65,7 @@ def wait_for(run, kind, seconds=60):
     raise AssertionError(f"no {kind} in {run.log.read()}")
 
 
-def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(finished, tiny_folder, tmp_path):
+def test_result_equals_what_transformers_measures_after_export(finished, tiny_folder, tmp_path):
     folder = export(finished, str(tmp_path / "out"))
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -83,7 +83,7 @@ def test_a_result_says_what_transformers_itself_measures_of_the_exported_model(f
     assert format_perplexity(told.value) in card
 
 
-def test_a_text_named_for_both_is_halved_and_the_record_says_how(tiny_folder):
+def test_text_named_for_both_is_halved_on_record(tiny_folder):
     both = {"calibration": "python-docs", "evaluation": "python-docs", "method": "base", "pruner": "magnitude"}
     run = finish(create(config(tiny_folder, **both)))
     apart = ["python-docs@0-50%", "python-docs@50-100%"]
@@ -106,7 +106,7 @@ def routed(tiny_folder, tmp_path):
     return folder
 
 
-def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(routed, monkeypatch):
+def test_mostly_unprunable_model_needs_the_partial_option(routed, monkeypatch):
     monkeypatch.setattr("sds_core.models.structure.stacks", lambda model: {})  # as if experts could not be told
     attention, others = 2 * 32 * 32 + 2 * 16 * 32, 4 * 3 * 32 * 48 + 4 * 32  # others: the experts and their router
     run = create(config(routed, method="base"))
@@ -119,7 +119,7 @@ def test_a_model_of_mostly_other_weights_is_refused_unless_one_insists(routed, m
     assert done.model().matrices == 3 * (attention + others)
 
 
-def test_a_mixture_is_pruned_recorded_and_resumed_like_any_other(routed, monkeypatch):
+def test_mixture_is_pruned_recorded_and_resumed_like_any_other(routed, monkeypatch):
     run = finish(create(config(routed, samples=2, length=16)))
     result, record = run.result(), layer_stats.load(run.folder)
     experts = {f"mlp.experts.{e}.{name}" for e in range(4) for name in ("gate_up_proj", "down_proj")}
@@ -186,7 +186,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(tiny_folder, tmp_path):
         export(run, str(tmp_path / "out"))
 
 
-def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_keeps_what_was_done(finished, tiny_folder, monkeypatch):
+def test_full_disk_ends_the_run_and_keeps_finished_blocks(finished, tiny_folder, monkeypatch):
     real, written = tensor_files.save_file, []
 
     def fill_up(tensors, path, metadata=None):
@@ -296,9 +296,7 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
         ({"device": "cuda:99"}, "unknown device: got 'cuda:99'; allowed: auto, cpu"),
     ],
 )
-def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
-    tiny_folder, changes, sentence, tmp_path, monkeypatch
-):
+def test_user_errors_end_a_run_without_writing_anything(tiny_folder, changes, sentence, tmp_path, monkeypatch):
     monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which nobody has written a text yet
     run = create(config(tiny_folder, **changes))
     work_here([run])
@@ -307,7 +305,7 @@ def test_what_a_user_can_cause_ends_a_run_with_a_sentence_and_nothing_written(
     assert not list(run.folder.glob("phase*"))
 
 
-def test_the_cure_for_a_layer_that_a_pattern_does_not_divide_applies(tiny_folder, tmp_path):
+def test_cure_for_an_indivisible_layer_applies(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "odd")
     build("llama", intermediate_size=50, vocab_size=288).save_pretrained(folder)
     cache = ModelCache(keep_dense=False)
@@ -318,7 +316,7 @@ def test_the_cure_for_a_layer_that_a_pattern_does_not_divide_applies(tiny_folder
     assert {linear.shape[1] for block in context.structure.blocks for linear in block.linears} == {32}
 
 
-def test_a_run_goes_on_in_the_precision_that_it_was_begun_with(finished, tiny_folder, monkeypatch):
+def test_run_resumes_in_its_first_precision(finished, tiny_folder, monkeypatch):
     asked = finish(create(config(tiny_folder, observation="bfloat16")))
     monkeypatch.setattr(run_job, "is_faster", lambda device: True)
     run = create(config(tiny_folder, observation="auto"))
@@ -340,7 +338,7 @@ def test_a_run_goes_on_in_the_precision_that_it_was_begun_with(finished, tiny_fo
     assert finished.model().observation == "model"
 
 
-def test_start_tokens_and_absent_limits_of_a_model_are_respected(tiny_folder, tmp_path):
+def test_start_tokens_and_absent_limits_are_respected(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "starting")
     change_config(folder, max_position_embeddings=-1)
     with_template(AutoTokenizer.from_pretrained(folder), "<s> $A").save_pretrained(folder)
@@ -356,7 +354,7 @@ def test_start_tokens_and_absent_limits_of_a_model_are_respected(tiny_folder, tm
     assert found["window"] == [0, 0] and 0 not in found["text"] + found["none"]
 
 
-def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(tiny_folder, cache):
+def test_waiting_runs_of_one_process_are_locked(tiny_folder, cache):
     device = lock.take(cache / f"{device_name(torch.device('cpu'))}.lock", "another-run")
     assert device is not None
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted")]
@@ -375,7 +373,7 @@ def test_runs_of_one_process_wait_for_the_device_and_nobody_else_may_write_them(
             launch([run])
 
 
-def test_a_run_is_finished_as_soon_as_it_is_though_its_worker_has_more_to_do(tiny_folder, monkeypatch):
+def test_run_is_finished_before_its_worker_is(tiny_folder, monkeypatch):
     first, second = (create(config(tiny_folder, method=method)) for method in ("base", "adjusted"))
     do, seen = run_job.run_job, []
 
@@ -388,7 +386,7 @@ def test_a_run_is_finished_as_soon_as_it_is_though_its_worker_has_more_to_do(tin
     assert seen == [("running", "queued"), ("finished", "queued")]
 
 
-def test_an_internal_error_is_written_down_beside_its_own_run_and_ends_the_worker(tiny_folder, monkeypatch):
+def test_internal_error_is_recorded_and_ends_the_worker(tiny_folder, monkeypatch):
     first, second, third = (create(config(tiny_folder, method="base", seed=seed)) for seed in range(3))
     do = run_job.run_job
 
@@ -412,7 +410,7 @@ def test_a_run_id_opens_what_create_made(tiny_folder):
     assert open_run(f"runs/{run.id}/").config == run.config
 
 
-def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
+def test_branch_keeps_the_ratios_of_owl(tiny_folder):
     chosen = {"pattern": "60%", "allocation": "owl", "pruner": "wanda", "method": "sds"}
     whole = finish(create(config(tiny_folder, **chosen)))
     (event,) = of_kind(whole.log.read(), SparsityAllocated)
@@ -427,7 +425,7 @@ def test_owl_shares_the_ratio_out_and_a_branch_keeps_the_shares(tiny_folder):
     assert allocations == [[event.ratios]] * 2
 
 
-def test_the_record_of_blocks_adjusted_together_is_of_the_weights_that_stay(tiny_folder):
+def test_adjusted_blocks_record_their_final_weights(tiny_folder):
     alone = finish(create(config(tiny_folder, method="adjusted")))
     run = finish(create(config(tiny_folder, method="adjusted", reconstruct="block")))
     changes = [event.reconstruction for event in of_kind(run.log.read(), BlockFinished)]
@@ -474,7 +472,7 @@ def test_skipped_layers_stay_dense_through_phases_branches_and_export(tiny_folde
     assert result.model_sparsity == sum(zeros.values()) / sum(p.numel() for p in dense.parameters())
 
 
-def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(tiny_folder, finished):
+def test_excluding_run_resumes_and_shares_its_model(tiny_folder, finished):
     chosen = {"exclude": "model.layers.0.* *.q_proj", "pattern": "60%", "allocation": "owl"}
     alone = finish(create(config(tiny_folder, **chosen)))
     runs = [create(config(tiny_folder, **chosen)), create(config(tiny_folder))]
@@ -497,9 +495,7 @@ def test_a_run_that_skips_resumes_and_shares_its_model_with_one_that_does_not(ti
     ],
     ids=lambda chosen: chosen["method"],
 )
-def test_weights_that_rest_on_disk_change_nothing_not_even_through_an_interruption(
-    tiny_folder, tmp_path, monkeypatch, chosen
-):
+def test_weights_on_disk_give_the_same_bits_after_interruption(tiny_folder, tmp_path, monkeypatch, chosen):
     here = finish(create(config(tiny_folder, **chosen, weights="memory")))
     there = create(config(tiny_folder, **chosen, weights="disk"))
     monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which the dense model was not measured yet
@@ -527,7 +523,7 @@ def test_weights_that_rest_on_disk_change_nothing_not_even_through_an_interrupti
     assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
 
 
-def test_runs_that_share_a_model_on_disk_begin_with_its_dense_weights(tiny_folder):
+def test_runs_sharing_a_model_on_disk_start_dense(tiny_folder):
     runs = [create(config(tiny_folder, method="base", pruner=p, weights="disk")) for p in ("magnitude", "wanda")]
     work_here(runs)
     alone = finish(create(config(tiny_folder, method="base", pruner="wanda")))

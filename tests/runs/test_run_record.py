@@ -40,7 +40,7 @@ def test_errors_of_stages_are_those_of_the_files(copy):
                 assert record.value(block, linear, stage, "held_out") == layer.held_out
 
 
-def test_no_file_is_read_for_the_errors_and_one_for_a_layer(copy, opened):
+def test_errors_need_no_file_and_a_layer_one(copy, opened):
     record = RunRecord(copy, copy.config)
     assert record.linears() and record.done("final") == 3 and record.value(2, "mlp.up_proj", "final", "loss") > 0
     assert opened == []
@@ -49,7 +49,7 @@ def test_no_file_is_read_for_the_errors_and_one_for_a_layer(copy, opened):
     assert opened == ["fused-001.parquet"]
 
 
-def test_a_block_that_finishes_is_added_and_the_others_are_not_read_again(copy, opened):
+def test_only_a_newly_finished_block_is_read(copy, opened):
     log = copy.folder / "events.jsonl"
     lines = log.read_text().splitlines(keepends=True)
     last = max(i for i, event in enumerate(copy.log.read()) if isinstance(event, BlockFinished))

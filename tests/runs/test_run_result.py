@@ -56,7 +56,7 @@ def test_an_incomplete_result_is_refused(changes, message):
         RunResult.parse(json.dumps(PLAIN | changes))
 
 
-def test_a_block_that_did_not_gain_counts_as_it_was():
+def test_block_that_did_not_gain_counts_as_it_was():
     summary = ReconstructionSummary.of_blocks([BlockChange(0.2, 0.1), BlockChange(0.4, 1e300)])
     assert summary == ReconstructionSummary(improved=1, of=2, before=pytest.approx(0.3), after=pytest.approx(0.25))
     assert ReconstructionSummary.of_blocks([]) is None

@@ -110,12 +110,12 @@ def test_limits_of_numbers_and_texts_are_checked(values, told):
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "1/0", "0x1", "1" * 401, "1_000"])
-def test_a_fraction_that_takes_forever_or_is_none_is_refused(text):
+def test_fraction_that_takes_forever_or_is_none_is_refused(text):
     with pytest.raises(ValueError, match="is not a fraction"):
         from_json(Fraction, text)
 
 
-def test_a_stored_value_comes_back_and_may_be_laid_out_anew(tmp_path):
+def test_stored_value_survives_reformatting(tmp_path):
     write(tmp_path / "a.json", WHOLE)
     text = (tmp_path / "a.json").read_text()
     assert parse(Whole, text) == WHOLE and load(text) == PLAIN

@@ -16,7 +16,7 @@ from sds_core.runs.worker import launch
 from tests.small_runs import config, finish, work_here
 
 
-def test_of_two_who_delete_a_run_the_second_is_told(runs_root):
+def test_second_of_two_deletions_is_refused(runs_root):
     run = create(RunConfig())
     run.delete()
     for late in (run.delete, lambda: launch([run]), lambda: note.write(run, "late")):
@@ -46,9 +46,7 @@ def test_runs_are_listed_while_they_come_and_go(runs_root, capsys):
     assert ids() == [kept.id]
 
 
-def test_a_worker_whose_folder_is_moved_stops_and_makes_nothing_anew(
-    tiny_folder, runs_root, tmp_path, monkeypatch, capsys
-):
+def test_worker_whose_folder_is_moved_stops(tiny_folder, runs_root, tmp_path, monkeypatch, capsys):
     moved, sound = create(config(tiny_folder)), create(config(tiny_folder, method="base"))
     seen, look = [], worker.refuse_cancelled
 
@@ -67,7 +65,7 @@ def test_a_worker_whose_folder_is_moved_stops_and_makes_nothing_anew(
     finish(moved)
 
 
-def test_an_unwritable_cache_is_said_and_the_run_goes_on_later(tiny_folder, runs_root, tmp_path, monkeypatch):
+def test_unwritable_cache_is_reported_and_the_run_resumes_later(tiny_folder, runs_root, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     run = create(config(tiny_folder))
     with monkeypatch.context() as patch:

@@ -103,7 +103,7 @@ def test_a_temperature_adds_a_continuation_that_its_seed_repeats(runs, here):
     assert len(here) == 3
 
 
-def test_runs_that_differ_in_the_seed_alone_are_one_configuration(base, finished, runs, here, tiny_folder):
+def test_runs_that_differ_only_in_seed_share_configuration(base, finished, runs, here, tiny_folder):
     other = finish(create(config(tiny_folder, method="base", pruner="magnitude", samples=2, seed=1)))
     result = answered(asked([runs[0], other, runs[1]]))
     assert [(r.configuration, r.seed, r.pruned) for r in result.readings[1:]] == [
@@ -114,7 +114,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_configuration(base, finished
     assert [reading.name for reading in result.readings[1:3]] == ["Magnitude · seed 0", "Magnitude · seed 1"]
 
 
-def test_the_same_question_is_answered_once_and_another_one_anew(runs, here):
+def test_equal_queries_share_one_result(runs, here):
     result = answered(asked(runs))
     assert answered(asked(runs)) == result == answered(asked(runs[::-1])) and len(here) == 1
     for other in (asked(runs, PROMPT + "."), asked(runs, tokens=7), asked(runs[:1])):
@@ -153,7 +153,7 @@ def failed(query):
     return job.log.read()[-1].message
 
 
-def test_faults_become_sentences_and_the_question_can_be_asked_again(runs, here):
+def test_faults_are_reported_and_the_query_can_be_repeated(runs, here):
     path = runs[1].checkpoint("final", 1)
     whole = path.read_bytes()
     path.unlink()
@@ -174,7 +174,7 @@ def test_a_replaced_model_is_refused(runs, here, tiny_folder, tmp_path):
     assert f"is not the one that run {runs[0].id} pruned" in failed(asked(runs))
 
 
-def test_runs_that_skipped_different_layers_are_not_asked_together(runs):
+def test_runs_with_different_excluded_layers_are_not_queried_together(runs):
     values = runs[1].raw_config()
     (runs[1].folder / "config.json").write_text(json.dumps(values | {"exclude": "*down_proj"}))
     with pytest.raises(SDSError, match=f"run {runs[1].id} excluded other layers than run {runs[0].id}"):
@@ -187,7 +187,7 @@ def test_runs_of_different_models_are_not_asked_together(runs):
         TextJob.of(asked(runs))
 
 
-def test_a_question_that_is_worked_on_gets_no_second_process(runs, here):
+def test_question_that_is_worked_on_gets_no_second_process(runs, here):
     query = asked(runs)
     job = TextJob.of(query)
     job.folder.mkdir(parents=True)
@@ -230,7 +230,7 @@ def until(job, states, seconds=60):
     return job.state()
 
 
-def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(runs, request, capsys):
+def test_killed_text_process_can_be_asked_again(runs, request, capsys):
     """Launcher, inherited lock, queue and death with a process as page and command line start it."""
     from sds_core.models.cache import cache_folder
     from sds_core.models.device import device_name, pick_device
@@ -255,6 +255,6 @@ def test_a_process_waits_for_its_device_and_when_it_is_killed_one_can_ask_again(
     assert json.loads(out.read_text()) == json.loads((job.folder / "result.json").read_text())
 
 
-def test_the_command_tells_in_a_sentence_why_there_is_no_answer(runs, here, capsys):
+def test_command_says_why_there_is_no_result(runs, here, capsys):
     assert main(["text", runs[0].id, "--prompt", "é" * 145]) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: the text has 290 tokens; allowed: 1 to 216")

@@ -23,7 +23,7 @@ def test_the_mean_is_over_all_tokens():
     assert reading("a", (1.0, 2.0), (6.0,)).mean == 3.0 and reading("a", ()).mean == 0.0
 
 
-def test_the_error_is_that_of_a_ratio_of_totals_over_prompts():
+def test_error_is_that_of_a_ratio_of_totals():
     mine = shifted(0.4)
     found = compare_readings([reading("a", *mine)], [reading("dense", *DENSE)])
     differences = [m - d for m, d in zip(mine, DENSE, strict=True)]
@@ -50,7 +50,7 @@ def test_with_one_seed_nothing_is_sure():
     assert "(prompts), error over seeds unknown" in said
 
 
-def test_seeds_of_one_configuration_are_averaged_and_tell_their_spread():
+def test_seeds_of_one_configuration_are_averaged_with_spread():
     runs = {("A", 0): shifted(0.0), ("A", 1): shifted(0.1), ("B", 0): shifted(2.0), ("B", 1): shifted(2.3)}
     readings = [
         reading(f"{name} · seed {seed}", *losses, configuration=name, seed=seed)
@@ -69,7 +69,7 @@ def test_dense_and_redense_models_are_not_ranked():
     assert judgement(result(reading("dense", *DENSE), redense, reading("A", *shifted(1)))) == []
 
 
-def test_the_table_has_a_line_a_token_the_means_and_every_continuation():
+def test_table_lists_tokens_means_and_continuations():
     dense = reading("dense", (1.0, 3.0), (2.0,), continuation=("x", "y"))
     mine = reading("Wanda", (1.5, 2.0), (4.0,), continuation=("x", "z"), sampled=("w", "!"))
     dense_too = reading("dense", (1.0, 3.0), (2.0,), continuation=("x", "y"), sampled=("v",))

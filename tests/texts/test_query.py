@@ -69,7 +69,7 @@ def test_a_result_survives_its_file():
         assert parse(TextResult, json.dumps(to_json(one))) == one
 
 
-def test_the_example_that_comes_along_is_of_the_demos_models():
+def test_shipped_result_covers_the_example_models():
     shown = parse(TextResult, EXAMPLE.read_text(encoding="utf-8"))
     configs = {str(i): config for i, config in enumerate(method_configs(DEMO))}
     dense, *others = [reading.name for reading in shown.readings]
