@@ -149,16 +149,32 @@ def write(folder: Path, name: str, tables: dict[tuple[str, str], list[Setting]])
 
 
 def markdown(settings: list[Setting]) -> Iterator[str]:
-    """Yield a table with a row per setting: ratios of perplexities, ± paired over windows, [spread over seeds]."""
-    head = ("setting", "seeds", "perplexity", "× dense", "× base", "× control", "× recipe", "CPU s", "× matrix")
-    yield f"| {' | '.join(head)} | % a CPU minute |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    """Yield a table with a row per setting: ratios of perplexities, ± paired over windows, [spread over seeds].
+
+    The limit is that of the ratio to the same method with its default options, observed in the model's precision: two
+    standard errors above it, of windows and seeds together.
+    """
+    head = (
+        "setting",
+        "seeds",
+        "perplexity",
+        "× dense",
+        "× base",
+        "× control",
+        "× recipe",
+        "× default",
+        "limit",
+        "CPU s",
+    )
+    yield f"| {' | '.join(head)} | × matrix | % a CPU minute |"
+    yield "|---" * (len(head) + 2) + "|"
     for setting in settings:
         own = RunConfig.from_dict(setting.changes)
         base = partner(setting, settings, {"method": "base", "options": {}, **beside_methods(own.to_dict())})
         control = partner(setting, settings, {"method": "adjusted", "options": matched_options(own.made_method())})
         recipe = next((other for other in settings if other.changes == RECIPE), None)
-        cells = [ratio(setting, other) for other in (base, control, recipe)]
+        default = partner(setting, settings, {"options": {}, "observation": "model"})
+        cells = [*(ratio(setting, other) for other in (base, control, recipe, default)), limit(setting, default)]
         dense = compare(setting.losses(), setting.losses("dense"))
         plain = partner(setting, settings, PLAIN)
         yield (
@@ -198,12 +214,22 @@ def ratio(setting: Setting, other: Setting | None) -> str:
     return f"{found.ratio:.3f} ± {found.ratio * found.error:.3f}{between}"
 
 
+def limit(setting: Setting, other: Setting | None) -> str:
+    """Return the ratio two standard errors above the measured one; empty where there are fewer than two seeds."""
+    if other is None or other is setting or seeds(other) != seeds(setting) or len(setting.runs) < 2:
+        return ""
+    found = setting.against(other)
+    error = math.hypot(found.error, setting.spread(other) / math.sqrt(len(setting.runs)))
+    return f"{math.exp(found.log_ratio + 2 * error):.3f}"
+
+
 def label(changes: Changes) -> str:
     """Return a setting in words."""
     config = RunConfig.from_dict(changes)
     extra = [config.schedule] if config.schedule != "fused" else []
     extra += [config.allocation] if config.allocation != "uniform" else []
     extra += [config.calibration] if config.calibration != "self" else []
+    extra += [f"observed in {config.observation}"] if config.observation != "model" else []
     extra += [
         f"{name.replace('_', ' ')} {value}" for name in RECONSTRUCTED if (value := getattr(config, name)) != PLAIN[name]
     ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sds_core.runs.config import ALLOCATIONS
+from sds_core.runs.presets import PRESETS
 
 Changes = dict[str, Any]
 """Fields of `RunConfig` that differ from their defaults."""
@@ -34,6 +35,9 @@ RECONSTRUCTED: list[Changes] = [
     {"reconstruct": "model", "reconstruct_windows": 160, "reconstruct_epochs": 2},
 ]
 """From single matrices to the whole model."""
+
+QUICK = PRESETS["quick"] | {"eval_windows": 24}
+FEWER_ROUNDS = {"rounds": 6, "rho_growth": 1.7}
 
 STUDIES: dict[str, list[Changes]] = {
     "methods": [
@@ -81,9 +85,21 @@ STUDIES: dict[str, list[Changes]] = {
             *(ADMM | {"samples": samples} for samples in (8, 32, 64)),
         )
     ],
+    "savings": [
+        {**QUICK, **setting}
+        for setting in (
+            {"method": "base", "pruner": "wanda"},
+            {"method": "base", "pruner": "wanda", "observation": "bfloat16"},
+            ADMM,
+            ADMM | {"observation": "bfloat16"},
+            ADMM | {"options": FEWER_ROUNDS},
+            ADMM | {"options": FEWER_ROUNDS, "observation": "bfloat16"},
+        )
+    ],
 }
 """`methods` backs the claims, on text that no choice has looked at; `second` repeats 2:4 on another text or model;
-`windows` and `ablations` are for choices, on development text."""
+`windows` and `ablations` are for choices, on development text; `savings` says what faster but inexact settings of
+`quick` cost."""
 
 RECIPE = {**DEVELOPMENT, **ADMM}
 """The setting that ablations are compared with."""

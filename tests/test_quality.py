@@ -51,9 +51,28 @@ def test_ratios_are_paired_over_windows_with_spread_over_seeds(options, monkeypa
     assert sds[5] == f"{ratio:.3f} ± {ratio * error:.3f} [{ratio * spread:.3f}]"
     to_dense = WINDOWS[1].mean(axis=0) - np.array(DENSE)
     assert sds[4].startswith(f"{math.exp(to_dense.mean()):.3f} ± ")
-    assert sds[8] == "11"
+    assert sds[8:11] == ["", "", "11"]
     table = (Path(options.out) / "methods.csv").read_text().splitlines()
     assert len(table) == 1 + 6
+
+
+def test_a_saving_is_compared_with_the_default_and_gets_a_limit(options, monkeypatch, capsys):
+    options.study, options.patterns, options.methods = "savings", None, ["sds-admm:wanda"]
+    losses = WINDOWS[:, :, :1] + np.array(DENSE) / 10
+
+    def work(runs):
+        for run in runs:
+            which = int(run.config.observation == "bfloat16")
+            write_result(run, run_result({"dense": DENSE, "final": losses[which, run.config.seed].tolist()}))
+
+    monkeypatch.setattr(quality, "run_all", work)
+    quality.study(options)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2:4")]
+    exact, rounded = ([cell.strip() for cell in line.split("|")] for line in lines[:2])
+    by_seed = WINDOWS[1, :, 0] - WINDOWS[0, :, 0]  # the same in each window
+    ratio, spread = math.exp(by_seed.mean()), by_seed.std(ddof=1)
+    assert exact[8:10] == ["", ""] and rounded[8] == f"{ratio:.3f} ± 0.000 [{ratio * spread:.3f}]"
+    assert rounded[9] == f"{ratio * math.exp(2 * spread / math.sqrt(3)):.3f}"
 
 
 def test_interrupted_study_resumes_the_same_runs(options, monkeypatch, capsys):
