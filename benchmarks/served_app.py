@@ -9,27 +9,36 @@ from typing import Any
 
 import psutil
 
+from sds_core.models.cache import cache_folder
 from sds_core.runs.run_folder import Run
+from tests.pages.browser import CHROMIUM, FLAGS, Visitor, server
 
 
 @dataclass(frozen=True)
 class App:
     """The app as it is served, and how long to look at it."""
 
-    visit: Any
-    """Opens a browser."""
+    visit: Callable[..., Visitor]
+    """Opens a browser with an empty cache; given an address, on another server."""
     runs: Path
     examples: list[Run]
     polls: int
     quiet: float
     """Seconds to watch an idle page."""
 
-    @property
-    def charts(self) -> dict[str, str]:
-        """Paths of the pages with charts."""
-        return {
-            "Compare": f"/compare?runs={','.join(run.id for run in self.examples)}",
-        }
+
+@contextmanager
+def app(runs: Path, examples: list[Run], polls: int, quiet: float) -> Iterator[App]:
+    """Serve a folder of runs."""
+    from playwright.sync_api import sync_playwright
+
+    with server(runs, cache_folder()) as address, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        visit = lambda where=address: Visitor(chromium.new_context(accept_downloads=True), where)
+        try:
+            yield App(visit, runs, examples, polls, quiet)
+        finally:
+            chromium.close()
 
 
 def row(what: str, measured: str, target: str = "") -> None:
@@ -39,8 +48,7 @@ def row(what: str, measured: str, target: str = "") -> None:
 
 def server_process() -> psutil.Process:
     """Return the process of the server."""
-    (found,) = [p for p in psutil.Process().children() if "streamlit" in p.cmdline()]
-    return found
+    return next(p for p in psutil.Process().children() if "streamlit" in p.cmdline())
 
 
 def seconds(act: Callable[[], object]) -> tuple[float, float]:
