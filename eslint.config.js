@@ -6,6 +6,8 @@ const browser = [
   "getComputedStyle",
   "ResizeObserver",
   "performance",
+  "innerHeight",
+  "MutationObserver",
   "atob",
   "addEventListener",
   "removeEventListener",

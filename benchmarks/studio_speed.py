@@ -43,12 +43,12 @@ def sentence(app: App) -> None:
         page.locator(CURVE).wait_for(state="attached")
         for label, following in (("Prune", "Re-dense"), ("Re-dense", "Prune again"), ("Prune again", None)):
             pressed = time.monotonic()
-            page.locator(".st-key-phase button", has_text=re.compile(f"^{label}$")).click()
+            page.locator(".st-key-phase button", has_text=re.compile(f"^{label}$")).first.click()
             clicks += 1
-            page.get_by_text(re.compile(r"^[1-9]\d* ?of 30 blocks")).first.wait_for()
+            page.get_by_text(re.compile(r"^[1-9]\d* ?of 30 blocks")).first.wait_for(timeout=600_000)
             row(f"Studio, {label}: from the click to the picture of the first block", _since(pressed))
             done = page.locator(".st-key-phase button", has_text=following or "All phases done")
-            done.wait_for(timeout=1_200_000)
+            done.first.wait_for(timeout=1_200_000)
             row(f"Studio, {label}: the whole phase", _since(pressed))
         row("Studio, clicks of the sentence from an empty folder", str(clicks), "≤ 5")
         row("Studio, seconds of the sentence", _since(began))

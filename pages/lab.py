@@ -73,9 +73,9 @@ def choose(pruners: PrunerRegistry) -> tuple[str, str, int, str, bool]:
     st.segmented_control("Memory (dual)", ("on", "off"), required=True, **tied("dual", "memory"))
     with st.container(horizontal=True):
         st.selectbox(
-            "Base pruner", list(pruners.names), format_func=pruner_title, width=146, **tied("pruner", "pruner")
+            "Base pruner", list(pruners.names), format_func=pruner_title, width=136, **tied("pruner", "pruner")
         )
-        st.selectbox("Pattern", PATTERNS, width=100, **tied("pattern", "pattern"))
+        st.selectbox("Pattern", PATTERNS, width=98, **tied("pattern", "pattern"))
     st.slider("Rounds", 1, MOST_ROUNDS, **tied("rounds", "round"))
     st.select_slider("Shrinkage α", SHARES, **tied("alpha", "shrinkage"))
     dual, pruner, pattern, rounds, alpha = setting.values()

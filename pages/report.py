@@ -85,7 +85,7 @@ def repeat(run: Run) -> None:
 
     result = run.finished_result()
     st.html("<h2>Repeat it</h2>")
-    st.code("\n".join(planned.repeat(run.config)), language="bash", wrap_lines=True)
+    st.code("\n".join(planned.repeat(run.config)), language=None, wrap_lines=True)
     software = result.software
     made_with = f"SDS Studio {software.version}, Python {software.python}, "
     made_with += f"torch {software.torch}, transformers {software.transformers}"
@@ -93,7 +93,7 @@ def repeat(run: Run) -> None:
     made = layout.plain(f"Made with {made_with} on {software.machine}.")
     st.caption(f"{made} SHA-256 of the windows of text: {layout.plain(digests)}")
     st.html("<h2>Cite the method</h2>")
-    st.code(CITATION, language="bibtex", wrap_lines=True)
+    st.code(CITATION, language=None, wrap_lines=True)
 
 
 def words(run: Run) -> None:

@@ -45,7 +45,7 @@ def explain(result: TextResult | None, query: TextQuery | None) -> None:
         if query:
             with st.popover("Command"):
                 st.markdown("The same on the command line:")
-                st.code(query.command(), language="bash", wrap_lines=True)
+                st.code(query.command(), language=None, wrap_lines=True)
         glossary_box.popover("token", "loss", "greedy", "dense", "perplexity")
 
 

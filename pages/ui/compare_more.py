@@ -35,7 +35,7 @@ def show(choice: Choice, known: list[Outcome]) -> None:
             st.markdown(" ".join(answer(ranking, lambda name: f"**{layout.plain(name)}**")))
         _numbers(rows)
     with st.expander("The same runs on the command line", icon=":material/terminal:"):
-        st.code("\n".join(commands([row.config for row in rows])), language="bash", wrap_lines=True)
+        st.code("\n".join(commands([row.config for row in rows])), language=None, wrap_lines=True)
     if found := sweeps(rows):
         with st.expander("Perplexity against sparsity", icon=":material/show_chart:", expanded=True):
             _curve(found)

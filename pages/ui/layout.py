@@ -20,9 +20,10 @@ COMPACT = """<style>
 [data-testid=stHeader] {{ height: 44px; min-height: 44px; display: {header}; }}
 [data-testid=stMainBlockContainer] {{ padding: {top}px 20px {bottom}px; max-width: none; --above: {above}px; }}
 [data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] {{ gap: 8px; }}
-[data-testid=stElementContainer]:has(.unseen) {{ position: absolute; }}
+[data-testid=stElementContainer]:has(.unseen) {{ position: absolute; width: 1px !important; }}
 .unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
-[class*=st-key-beside] {{ zoom: {zoom}; }}
+[class*=st-key-beside] {{ zoom: {low}; }}
+@media (min-width: 1600px) and (min-height: 880px) {{ [class*=st-key-beside] {{ zoom: {zoom}; }} }}
 .st-key-columns h1 {{ font-size: 24px; line-height: 30px; font-weight: 600; letter-spacing: -0.01em; padding: 0;
   margin: 0 0 6px; }}
 .st-key-columns > * > [class*=st-key-beside] {{ gap: 10px; padding-top: 8px; }}
@@ -40,6 +41,8 @@ TOP, BOTTOM = 50, 8
 """Pixels above and below a compact page; without navigation, on a projector, `BOTTOM` above it too."""
 PROJECTED = 20
 """Pixels of type that is read from the back of a room."""
+SPARE = 1.06
+"""How much larger words grow on a small projector, where the navigation's height is all that there is to spare."""
 
 
 def presenting() -> bool:
@@ -50,15 +53,17 @@ def presenting() -> bool:
 def compact(heading: str = "", above: int = 0, size: int = 17) -> None:
     """Fit a page on one screen: a low header, narrow margins, and a picture that takes what they leave.
 
-    Words and widgets in a container whose key begins with `beside` are larger on a projector, as the picture is.
+    Words and widgets in a container whose key begins with `beside` are larger on a projector, as the picture is: as far
+    as the window has room.
 
     Args:
         heading: the page's first heading, for screen readers, where the page shows none.
         above: pixels of what the page shows above and below its picture, gaps of 8 included.
-        size: pixels of the type beside the picture; on a projector it is `PROJECTED`.
+        size: pixels of the type beside the picture; on a large projector it is `PROJECTED`.
     """
     shown, top, zoom = ("none", BOTTOM, round(PROJECTED / size, 2)) if presenting() else ("flex", TOP, 1)
-    style = COMPACT.format(header=shown, top=top, bottom=BOTTOM, above=top + BOTTOM + above, zoom=zoom)
+    low = zoom if zoom < 1.2 else SPARE
+    style = COMPACT.format(header=shown, top=top, bottom=BOTTOM, above=top + BOTTOM + above, zoom=zoom, low=low)
     st.html(style + (heading and f"<h1 class='unseen'>{heading}</h1>"))
 
 

@@ -37,7 +37,7 @@ def show(run: Run) -> None:
         progress.follow(run, state)
         if state not in progress.LIVE:
             progress.explain(run, state)
-    st.code(config.command(), language="bash", wrap_lines=True)
+    st.code(config.command(), language=None, wrap_lines=True)
     run_panel.show_excluded(run)
     run_panel.edit_note(run)
     if state not in progress.LIVE:

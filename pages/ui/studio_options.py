@@ -75,7 +75,7 @@ def _plan(choice: Choice, experiment: Experiment) -> None:
     st.caption("  \n".join(map(layout.plain, lines)))
     everything = planned(dataclasses.replace(experiment, members=()), choice.variants)
     st.markdown("The same on the command line, phase by phase:")
-    st.code("\n".join(one.command() for one in everything), language="bash", wrap_lines=True)
+    st.code("\n".join(one.command() for one in everything), language=None, wrap_lines=True)
 
 
 def _runs(configs: list[RunConfig]) -> str:

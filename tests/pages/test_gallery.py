@@ -62,6 +62,8 @@ def test_every_picture_fits_its_page(visit, name):
 
 def test_type_is_20_pixels_for_a_projector(visit):
     page = visit("studio-four", "&present=1", width=1920).page
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.wait_for_timeout(200)
     size = page.locator("main.picture").evaluate(
         "main => getComputedStyle(main).zoom * parseFloat(getComputedStyle(main).fontSize)"
     )

@@ -73,7 +73,8 @@ def _declare(name: str) -> None:
 def root(name: str) -> str:
     """Return the element that a picture fills: it carries the palette, and is hidden until its style sheet loads."""
     colors = "".join(f"--{color}:light-dark({light},{dark});" for color, (light, dark) in palette().named().items())
-    return f"<main class='picture {name}' style='visibility:hidden;{colors}'></main>"
+    # A part of the page's own main landmark, which may have no second.
+    return f"<main role='group' class='picture {name}' style='visibility:hidden;{colors}'></main>"
 
 
 @cache

@@ -98,24 +98,16 @@ function cell({ state, run: chosen, stage: at, played, turned }, { dense, top, t
     h("span", {}, `error ${percent(known.loss)}${known.loss < 0 ? " ?" : ""}`),
     round && h("span", {}, `round ${round.number}`),
   ];
-  const said = [
-    runName(run),
-    STAGES[stage],
-    shown && zeros(known.zeros),
-    known.perplexity ? `perplexity ${perplexity(known.perplexity.value)}` : about,
-  ]
-    .filter(Boolean)
-    .join(", ");
   return h(
     "button",
     {
       class: `cell ${stage}${on ? " chosen" : ""}`,
       style: `grid-column:${column};grid-row:${stage}`,
       title: shown && known.loss < 0 ? BELOW_ZERO : (about ?? "Click: the map shows it"),
-      "aria-label": said,
       "aria-pressed": String(on),
       onclick: () => state.pick({ run: run.key, stage }),
     },
+    h("span", { class: "unseen" }, `${runName(run)}, ${STAGES[stage]}: `),
     distribution(shown, dense, top),
     h("span", { class: "own" }, own),
     h("span", { class: "whole" }, measured(known.perplexity, tight, known.same)),

@@ -26,7 +26,7 @@ export function phases({ data }) {
 
 function station(stage, part, state, rows) {
   const track = h("i", { class: "track", style: `--share:${part}` });
-  const name = h("h3", {}, mark(stage), STAGES[stage], track);
+  const name = h("h2", {}, mark(stage), STAGES[stage], track);
   return h("div", { class: `station ${stage} ${state}` }, name, h("div", { class: "rows" }, rows));
 }
 

@@ -33,6 +33,9 @@ export function picture(name, draw, opened = () => undefined) {
     Object.assign(state, { data, n: Math.max(state.n, data.n) });
     root.classList.toggle("present", data.present);
     state.draw = () => {
+      // A dialog hangs outside the app's element, whose colour scheme says which of two colours is meant.
+      root.style.colorScheme = getComputedStyle(app()).colorScheme;
+      if (data.present) root.style.setProperty("--zoom", fitting(root));
       state.narrow = root.getBoundingClientRect().width / zoom(root) < NARROW;
       root.classList.toggle("narrow", state.narrow);
       patch(root, draw(state));
@@ -51,14 +54,27 @@ export function picture(name, draw, opened = () => undefined) {
     state.draw();
     if (first) {
       state.observer.observe(root);
+      state.theme = new MutationObserver(() => state.draw());
+      state.theme.observe(app(), { attributeFilter: ["class"] });
       state.stop = opened(state);
     }
     return () => {
       state.observer.disconnect();
+      state.theme.disconnect();
       state.stop?.();
       states.delete(parentElement);
     };
   };
 }
 
+// On a projector: as much larger as the picture says, or as its window has room for.
+function fitting(root) {
+  const style = getComputedStyle(root);
+  const pixels = (name) => parseFloat(style.getPropertyValue(name));
+  const wide = root.parentElement.getBoundingClientRect().width / NARROW;
+  const high = (innerHeight - (pixels("--above") || 0)) / pixels("--least");
+  return Math.max(1, Math.floor(1000 * Math.min(pixels("--present"), wide, high)) / 1000);
+}
+
+const app = () => document.querySelector("[data-testid=stApp]");
 const zoom = (root) => Number(getComputedStyle(root).zoom) || 1;
