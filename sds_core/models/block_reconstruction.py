@@ -105,7 +105,7 @@ def _adjust_part(
 
         def judge() -> float:
             with torch.no_grad():
-                return sum(float(error(window)) for window in judged) / len(judged)
+                return sum(torch.stack([error(window) for window in judged]).tolist()) / len(judged)
 
         before = judge()
         if not math.isfinite(before):
@@ -135,7 +135,9 @@ def _descend(
             optimiser.zero_grad()
             (LOSS_SCALE * error(window)).backward()
             gradients = [weight.grad for weight in free.values() if weight.grad is not None]  # none: an expert at rest
-            if all(gradient.isfinite().all() for gradient in gradients):  # float16 may overflow in one window
+            if torch.stack(
+                [gradient.isfinite().all() for gradient in gradients]
+            ).all():  # float16 may overflow in one window
                 optimiser.step()
             schedule.step()
 

@@ -26,10 +26,10 @@ def evaluate(structure: ModelStructure, windows: Tensor, device: torch.device) -
     for block in structure.blocks:
         stream.advance()
         yield block.index
-    losses = []
-    for number, (scores, tokens) in enumerate(zip(logits(stream, windows), windows, strict=True)):
-        losses.append(_loss(scores, tokens))
-        if not math.isfinite(losses[-1]):
+    parts = [_losses(scores, tokens) for scores, tokens in zip(logits(stream, windows), windows, strict=True)]
+    losses = [sum(of_window) / (windows.shape[1] - 1) for of_window in torch.stack(parts).tolist()]  # waits once
+    for number, loss in enumerate(losses):
+        if not math.isfinite(loss):
             raise SDSError(
                 f"the model's loss on evaluation window {number} is not a number",
                 cure="its activations overflow: load it in float32",
@@ -37,11 +37,8 @@ def evaluate(structure: ModelStructure, windows: Tensor, device: torch.device) -
     return Perplexity(tuple(losses), windows.shape[1] - 1)
 
 
-def _loss(scores: Tensor, tokens: Tensor) -> float:
-    """Mean loss of one window from its logits (T, V) and tokens (T,)."""
-    total, following = 0.0, tokens[1:].to(scores.device)
-    for start in range(0, len(tokens) - 1, ROWS):
-        stop = min(start + ROWS, len(tokens) - 1)
-        part = cross_entropy(scores[start:stop].float(), following[start:stop], reduction="sum")
-        total += float(part)
-    return total / (len(tokens) - 1)
+def _losses(scores: Tensor, tokens: Tensor) -> Tensor:
+    """Return the losses of one window from its logits (T, V) and tokens (T,), summed over `ROWS` tokens at a time."""
+    following = tokens[1:].to(scores.device)
+    parts = zip(scores[:-1].split(ROWS), following.split(ROWS), strict=True)
+    return torch.stack([cross_entropy(part.float(), ids, reduction="sum") for part, ids in parts])

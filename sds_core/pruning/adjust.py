@@ -3,9 +3,10 @@
 import math
 
 import torch
+from torch import Tensor
 
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
-from sds_core.pruning.linalg import masked_conjugate_gradients, quadratic
+from sds_core.pruning.linalg import masked_conjugate_gradients, pick, quadratic
 from sds_core.pruning.pattern import Pattern
 
 
@@ -37,7 +38,7 @@ def _solve_kept(problem: LayerProblem, pruned: Pruned, to_beat: float = math.inf
     solution, residual = masked_conjugate_gradients(
         gram.scaled, rhs, pruned.mask, start, to_beat=to_beat, floor=problem.alpha
     )
-    return Pruned(solution / gram.scale, pruned.mask), quadratic(solution, rhs, residual)
+    return Pruned(solution / gram.scale, pruned.mask), float(quadratic(solution, rhs, residual))
 
 
 MOMENTUM = 0.8
@@ -68,18 +69,17 @@ def straight_through(
     weights = start.weight * gram.scale
     velocity = torch.zeros_like(weights)
     mask, masked = start.mask, weights
-    best, lowest = start, torch.inf
+    best: tuple[Tensor, ...] = masked, mask, torch.full((), torch.inf, dtype=masked.dtype, device=masked.device)
     for iteration in range(iterations + 1):
         if iteration:
             mask = pattern.mask(weights.abs(), "layer")
             masked = weights * mask.to(weights.dtype)
         slope = masked @ gram.scaled - rhs
-        objective = float(((slope - rhs) * masked).sum())  # f(V) up to a constant
-        if objective < lowest:
-            best, lowest = Pruned(masked / gram.scale, mask), objective
+        objective = ((slope - rhs) * masked).sum()  # f(V) up to a constant
+        best = pick(objective < best[-1], (masked, mask, objective), best)
         velocity.mul_(MOMENTUM).add_(slope, alpha=-step)
         weights = weights + velocity
-    return best
+    return Pruned(best[0] / gram.scale, best[1])
 
 
 def better(problem: LayerProblem, candidates: dict[str, Pruned]) -> tuple[str, Pruned]:

@@ -1,4 +1,8 @@
-"""The distribution of a layer's weights in numbers: histograms on fixed edges, statistics, overlap of masks."""
+"""The distribution of a layer's weights in numbers: histograms on fixed edges, statistics, overlap of masks.
+
+Everything is counted where the weights are. Each function exists twice: `read_…` leaves its few numbers on the device
+until they are read together with others.
+"""
 
 import math
 from collections.abc import Iterator
@@ -8,6 +12,8 @@ import torch
 from torch import Tensor
 
 from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT, NEAR_ZERO, SPAN
+from sds_core.pruning.precision import double, has_float64
+from sds_core.pruning.reading import Reading, read
 
 CHUNK = 1 << 22
 """Entries counted at a time: below 2²⁴, where float32 stops counting exactly."""
@@ -31,19 +37,37 @@ class Histogram:
 
 def histogram(weight: Tensor, dense_std: float) -> Histogram:
     """Return the histogram of a weight (any shape) in units of the dense layer's standard deviation."""
-    unit = dense_std or 1.0
-    counts = torch.zeros(BINS + 2, dtype=torch.int64, device=weight.device)  # a bin more on either side
+    return read(read_histogram(weight, dense_std))
+
+
+def read_histogram(weight: Tensor, dense_std: float) -> Reading[Histogram]:
+    """Read a `histogram`."""
+    counted, zeros, over = yield _counted(weight, dense_std or 1.0)
+    below, *inside, above = counted.tolist()
+    inside[-1] += above - int(over)  # these lie exactly on the edge
+    inside[BINS // 2] -= int(zeros)
+    return Histogram(inside, below, int(over), int(zeros))
+
+
+def _counted(weight: Tensor, unit: float) -> list[Tensor]:
+    """Return counts over the bins and one more on either side, zeros included; of zeros; of entries over SPAN."""
+    counts = torch.zeros(BINS + 2, dtype=torch.int64, device=weight.device)
     zeros = torch.zeros((), dtype=torch.int64, device=weight.device)
     for (values,) in _parts(weight):
         places = (values * (BINS / (2 * SPAN * unit))).add_(BINS / 2 + 1).clamp_(max=BINS + 1)
-        counts += torch.bincount(places.int().clamp_(min=0), minlength=BINS + 2)
+        counts += _bins(places.clamp_(min=0), BINS + 2)
         zeros += values.numel() - _nonzero(values).long()
-    below, *inside, above = counts.tolist()
-    if above:
-        edge = above - int((weight.float() > SPAN * unit).count_nonzero())  # these lie exactly on it
-        inside[-1], above = inside[-1] + edge, above - edge
-    inside[BINS // 2] -= int(zeros)
-    return Histogram(inside, below, above, int(zeros))
+    over = counts[-1]
+    if not weight.is_cpu or over:
+        over = (weight.float() > SPAN * unit).count_nonzero()
+    return [counts.int(), zeros.int(), over.int()]
+
+
+def _bins(places: Tensor, count: int) -> Tensor:
+    """Count places in [0, count), rounded down; `bincount` makes the host wait for a device, `histc` does not."""
+    if places.is_cpu:
+        return torch.bincount(places.int(), minlength=count)
+    return places.floor().histc(count, -0.5, count - 0.5).long()
 
 
 def _parts(*weights: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -74,17 +98,16 @@ class Statistics:
 
 def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Statistics:
     """Return the statistics of a weight (R, C), with its mask (R, C) if it has one."""
-    sums = torch.zeros(6, dtype=torch.float64, device=weight.device)
-    for (values,) in _parts(weight):
-        exact = values.double()
-        squares = exact.square()
-        near = values.abs().lt_(NEAR_ZERO * dense_std).sum()
-        moments = exact.sum(), squares.sum(), squares @ exact, squares @ squares
-        sums += torch.stack([*moments, near.double(), _nonzero(values).double()])
+    return read(read_statistics(weight, dense_std, mask))
+
+
+def read_statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Reading[Statistics]:
+    """Read `statistics`."""
+    sums, *kept = yield [_sums(weight, dense_std), *(() if mask is None else (mask.count_nonzero(),))]
     *powers, near, nonzero = sums.tolist()
     count = weight.numel()
     alive = max(nonzero, 1)
-    pruned = count - (nonzero if mask is None else int(mask.count_nonzero()))
+    pruned = count - (int(kept[0]) if kept else nonzero)
     mean, second, third, fourth = (power / alive for power in powers)  # raw moments of the non-zero entries
     variance = second - mean**2
     central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
@@ -96,9 +119,27 @@ def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> 
     )
 
 
+def _sums(weight: Tensor, dense_std: float) -> Tensor:
+    """Return Σ w, Σ w², Σ w³, Σ w⁴, and the numbers of entries near zero and not zero (6,), in float64."""
+    sums = torch.zeros(6, dtype=torch.float64, device=weight.device if has_float64(weight.device) else "cpu")
+    for (values,) in _parts(weight):
+        exact = double(values)
+        squares = exact.square()
+        near = values.abs().lt_(NEAR_ZERO * dense_std).sum()
+        moments = exact.sum(), squares.sum(), squares @ exact, squares @ squares
+        sums += torch.stack([*moments, double(near), double(_nonzero(values))])
+    return sums
+
+
 def mask_change(first: Tensor, last: Tensor) -> float:
     """Return the share of the first mask's kept weights that the last mask prunes."""
-    return 1 - int((first & last).sum()) / max(int(first.sum()), 1)
+    return read(read_mask_change(first, last))
+
+
+def read_mask_change(first: Tensor, last: Tensor) -> Reading[float]:
+    """Read `mask_change`."""
+    both, before = yield [(first & last).sum(), first.sum()]
+    return 1 - int(both) / max(int(before), 1)
 
 
 def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int]:
@@ -111,14 +152,25 @@ def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int
         before, after: weights of one shape.
         dense_std: standard deviation of the dense weight.
     """
+    return read(read_joint_histogram(before, after, dense_std))
+
+
+def read_joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> Reading[list[int]]:
+    """Read a `joint_histogram`."""
+    (counts,) = yield [_joint_counts(before, after, dense_std)]
+    return counts.tolist()
+
+
+def _joint_counts(before: Tensor, after: Tensor, dense_std: float) -> Tensor:
+    """Return the counts of a joint histogram (JOINT²,)."""
     scale, left_out = JOINT / (2 * SPAN * (dense_std or 1.0)), JOINT**2  # an extra bin for the entries left out
     counts = torch.zeros(left_out + 1, dtype=torch.int64, device=before.device)
     for first, last in _parts(before, after):
         row, column = ((one * scale).add_(JOINT / 2).clamp_(0, JOINT - 1).floor_() for one in (first, last))
         places = row.mul_(JOINT).add_(column).sub_(left_out)
         places.mul_(torch.ne(last, 0, out=torch.empty_like(last))).add_(left_out)  # faster than selecting
-        counts += torch.bincount(places.int().clamp_(min=0), minlength=left_out + 1)
-    return counts[:left_out].tolist()
+        counts += _bins(places.clamp_(min=0), left_out + 1)
+    return counts[:left_out].int()
 
 
 def mask_crop(first: Tensor, last: Tensor) -> list[int]:
@@ -126,7 +178,13 @@ def mask_crop(first: Tensor, last: Tensor) -> list[int]:
 
     0: pruned by both; 1: kept by the first only; 2: kept by the last only; 3: kept by both.
     """
-    return (first[:CORNER, :CORNER].long() + 2 * last[:CORNER, :CORNER].long()).flatten().tolist()
+    return read(read_mask_crop(first, last))
+
+
+def read_mask_crop(first: Tensor, last: Tensor) -> Reading[list[int]]:
+    """Read a `mask_crop`."""
+    (codes,) = yield [first[:CORNER, :CORNER].to(torch.uint8) + 2 * last[:CORNER, :CORNER].to(torch.uint8)]
+    return codes.flatten().tolist()
 
 
 def weight_corner(weight: Tensor, dense_std: float) -> list[int]:
@@ -135,6 +193,12 @@ def weight_corner(weight: Tensor, dense_std: float) -> list[int]:
     Values are whole multiples of `CORNER_STEP` dense standard deviations within ±127, and zero for exact zeros alone:
     an entry that would round to zero becomes ±1.
     """
+    return read(read_weight_corner(weight, dense_std))
+
+
+def read_weight_corner(weight: Tensor, dense_std: float) -> Reading[list[int]]:
+    """Read a `weight_corner`."""
     corner = weight[:CORNER, :CORNER].float()
     steps = (corner / (CORNER_STEP * (dense_std or 1.0))).round().clamp(-127, 127)
-    return torch.where(steps == 0, corner.sign(), steps).int().flatten().tolist()
+    (signed,) = yield [torch.where(steps == 0, corner.sign(), steps).to(torch.int8)]
+    return signed.flatten().tolist()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.pruning import linalg
+from sds_core.pruning.precision import double
 
 INVERSES = 256 << 20
 """Bytes of inverses (H̃ + ρI)⁻¹ that a Gram matrix keeps for the linears that share it."""
@@ -62,7 +63,7 @@ class Gram:
     def scale(self) -> Tensor:
         """s (C,), positive."""
         floor = 1e-14 * self.diagonal.max()
-        return self.diagonal.clamp_min(float(floor) or 1.0).sqrt()
+        return torch.maximum(self.diagonal, torch.where(floor > 0, floor, 1.0)).sqrt()
 
     @cached_property
     def scaled(self) -> Tensor:
@@ -94,7 +95,8 @@ class Gram:
         CPU always, elsewhere for many rows.
 
         Raises:
-            SDSError: H̃ + ridge·I is not positive definite in this precision.
+            SDSError: H̃ + ridge·I is not positive definite in this precision. On a device the result is NaN instead
+                (`require_solved`).
         """
         try:
             if self.outputs < len(self.matrix) and not self.matrix.is_cpu:
@@ -115,14 +117,23 @@ class Gram:
             SDSError: H + δI is not positive definite.
         """
         if damping not in self._factors:
-            matrix = self.matrix.double().clone()
-            matrix.diagonal()[self.dead] = 1.0
+            matrix = double(self.matrix).clone()
+            matrix.diagonal().masked_fill_(self.dead.to(matrix.device), 1.0)
             try:
-                factor = linalg.upper_inverse_factor(matrix, damping * float(matrix.diagonal().mean()))
+                factor = linalg.upper_inverse_factor(matrix, damping * matrix.diagonal().mean())
             except torch.linalg.LinAlgError:
                 raise self._singular(f"damping {damping}", "damping") from None
-            self._factors[damping] = factor.to(self.matrix.dtype)
+            self._factors[damping] = factor.to(self.matrix)
         return self._factors[damping]
+
+    def require_solved(self, solution: Tensor, ridge: float) -> None:
+        """Check the solution (R, C) of the last of a series of `ridge_solve`s, where a device was not waited for.
+
+        Raises:
+            SDSError: a matrix was not positive definite, so the solution is not finite.
+        """
+        if not solution.is_cpu and not solution.isfinite().all():
+            raise self._singular(f"rho up to {ridge:g}", "rho")
 
     def _singular(self, at: str, remedy: str) -> SDSError:
         return SDSError(

@@ -98,7 +98,7 @@ class LayerProblem:
         return self.rhs / self.gram.scale
 
     @cached_property
-    def _energy(self) -> float:
+    def _energy(self) -> Tensor:
         """tr(W H Wᵀ): the mean square of the dense layer's outputs, summed over outputs."""
         if "dense_product" in vars(self):
             return inner(self.dense_product, self.weight)
@@ -109,29 +109,37 @@ class LayerProblem:
 
         Without a shift this is ‖(V − W) X‖² / ‖W X‖²: 0 for the dense weight, 1 for zeros.
         """
+        return float(self.loss_of(weight))
+
+    def loss_of(self, weight: Tensor) -> Tensor:
+        """The same as a number () in float64 that no device is waited for; so are the numbers below."""
         change = weight - self.weight
         return self.energy(change) - self.pulled(change)
 
-    def energy(self, change: Tensor) -> float:
+    def energy(self, change: Tensor) -> Tensor:
         """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs."""
-        return curvature(change, self.gram.matrix) / self._energy if self._energy > 0 else 0.0
+        return self._relative(curvature(change, self.gram.matrix))
 
-    def observed_loss(self, weight: Tensor, trace: float) -> float:
+    def _relative(self, number: Tensor) -> Tensor:
+        """A number relative to the energy of the dense layer's outputs; 0 where these are all zero."""
+        return torch.where(self._energy > 0, number / self._energy, 0.0)
+
+    def observed_loss(self, weight: Tensor, trace: Tensor) -> Tensor:
         """Return the loss of V (R, C) on the problem as observed, given tr(V H_α Vᵀ) on this one; no product with H.
 
         Solvers know the trace from their own equations. tr(V H Vᵀ) = [tr(V H_α Vᵀ) − α tr(V diag(H) Vᵀ)] / (1 − α).
         """
         observed = self.observed or self
-        if self.alpha == 1 or observed._energy <= 0:
-            return observed.loss(weight)
+        if self.alpha == 1:
+            return observed.loss_of(weight)
         diagonal = inner(weight * self.gram.diagonal, weight) if self.alpha else 0.0
         plain = (trace - self.alpha * diagonal) / (1 - self.alpha)
         moved = plain - 2 * inner(weight, observed.dense_product) + observed._energy
-        return moved / observed._energy - observed.pulled(weight - self.weight)
+        return observed._relative(moved) - observed.pulled(weight - self.weight)
 
-    def pulled(self, change: Tensor) -> float:
+    def pulled(self, change: Tensor) -> Tensor | float:
         """2 tr(D shiftᵀ) / tr(W H Wᵀ) for a change D (R, C): the part of the loss that the shift contributes."""
-        return 0.0 if self.shift is None or self._energy <= 0 else 2 * inner(change, self.shift) / self._energy
+        return 0.0 if self.shift is None else self._relative(2 * inner(change, self.shift))
 
     def shrunk(self, alpha: float) -> "LayerProblem":
         """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); cached while in use."""

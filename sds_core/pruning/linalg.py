@@ -5,20 +5,24 @@ import math
 import torch
 from torch import Tensor
 
+from sds_core.pruning.precision import double
+
 BASE = 400
 """Widest matrix that LAPACK factorises on a CPU; wider ones are split, for there products are several times faster."""
 STRIP = 192
 """Columns of a symmetric product computed at a time; wide enough for a fast matrix product."""
+UNWATCHED = 5
+"""Steps that a device takes before the host looks, and so waits, whether it may stop."""
 
 
-def inner(a: Tensor, b: Tensor) -> float:
-    """Return tr(A Bᵀ), summed over rows in float64."""
-    return float((a * b).sum(dim=-1).sum(dtype=torch.float64))
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Return tr(A Bᵀ), summed over rows in float64: a number () that no device is waited for."""
+    return double((a * b).sum(dim=-1)).sum()
 
 
-def curvature(change: Tensor, matrix: Tensor) -> float:
+def curvature(change: Tensor, matrix: Tensor) -> Tensor:
     """Return tr(D A Dᵀ) for D (R, C) and a symmetric A (C, C), from A's lower triangle: half a product."""
-    total = 0.0
+    total = inner(change[:0], change[:0])
     for start in range(0, len(matrix), STRIP):
         strip = slice(start, start + STRIP)
         lower = matrix[start:, strip].clone()
@@ -27,7 +31,31 @@ def curvature(change: Tensor, matrix: Tensor) -> float:
     return total
 
 
-def upper_inverse_factor(matrix: Tensor, damping: float) -> Tensor:
+def looks(step: int, tensor: Tensor) -> bool:
+    """Whether a loop may look at results in this step: always on the CPU, and now and then on a device."""
+    return tensor.is_cpu or step % UNWATCHED == 0
+
+
+def pick(condition: Tensor, ones: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the first tensors if a condition () holds, else the others; the host does not wait to know which."""
+    if condition.is_cpu:
+        return ones if condition else others
+    return tuple(torch.where(condition, one, other) for one, other in zip(ones, others, strict=True))
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """Return the lower factor of a positive definite matrix (C, C); of another one, on a device, NaN, without waiting.
+
+    Raises:
+        torch.linalg.LinAlgError: it is not positive definite, on the CPU.
+    """
+    if matrix.is_cpu:
+        return torch.linalg.cholesky(matrix)
+    factor, fault = torch.linalg.cholesky_ex(matrix)
+    return torch.where(fault == 0, factor, torch.nan)
+
+
+def upper_inverse_factor(matrix: Tensor, damping: Tensor) -> Tensor:
     """Return the upper triangular U with UᵀU = (A + damping·I)⁻¹ for a float64 matrix A (C, C).
 
     Reversing rows and columns turns the Cholesky factorisation L Lᵀ into an upper times a lower triangle, and U is the
@@ -64,7 +92,7 @@ def divide(rhs: Tensor, matrix: Tensor, ridge: float) -> Tensor:
     """
     ridged = matrix.clone()
     ridged.diagonal().add_(ridge)
-    return torch.cholesky_solve(rhs.T, torch.linalg.cholesky(ridged)).T
+    return torch.cholesky_solve(rhs.T, cholesky(ridged)).T
 
 
 def ridge_inverse(matrix: Tensor, ridge: float) -> Tensor:
@@ -82,7 +110,7 @@ def _inverse(matrix: Tensor) -> Tensor:
     """Return A⁻¹ (C, C) of a positive definite A, by halves: the lower right block is (A₂₂ − A₂₁ A₁₁⁻¹ A₁₂)⁻¹."""
     half = len(matrix) // 2
     if not matrix.is_cpu or len(matrix) <= BASE:
-        return torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+        return torch.cholesky_inverse(cholesky(matrix))
     inverse = torch.empty_like(matrix)
     first = _inverse(matrix[:half, :half])
     across = matrix[half:, :half] @ first
@@ -100,10 +128,8 @@ def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
     for _ in range(steps):
         vector = matrix @ vector
         norm = vector.norm()
-        if norm == 0:
-            return 1.0
-        vector = vector / norm
-    return float(norm)
+        vector = vector / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    return float(norm) or 1.0
 
 
 def masked_conjugate_gradients(
@@ -141,15 +167,17 @@ def masked_conjugate_gradients(
     tiny = torch.finfo(rhs.dtype).tiny
     racing = floor > 0 and to_beat < math.inf
     gain = torch.full_like(square, 1 / floor) if racing else square  # of a row, per squared residual, at most
-    for _ in range(max_steps):
-        if square.sum() <= enough:
-            break
-        if racing and quadratic(solution, rhs, residual) - float((gain * square).sum()) > to_beat:
+    stopped = torch.zeros((), dtype=torch.bool, device=rhs.device)
+    for number in range(max_steps):
+        stopped |= square.sum() <= enough
+        if racing:
+            stopped |= (quadratic(solution, rhs, residual) - double((gain * square).sum()) > to_beat).to(rhs.device)
+        if looks(number, rhs) and stopped:
             break
         curved = (direction @ matrix).mul_(kept)
         along = _row_products(direction, curved)
         sound = along > 16 * torch.finfo(rhs.dtype).eps * _row_products(direction, direction)
-        step = torch.where(sound, square / along, 0)
+        step = torch.where(sound & ~stopped, square / along, 0)
         solution.addcmul_(direction, step)
         residual.addcmul_(curved, step, value=-1)
         previous, square = square, _row_products(residual, residual)
@@ -166,6 +194,6 @@ def _row_products(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(dim=1, keepdim=True)
 
 
-def quadratic(solution: Tensor, rhs: Tensor, residual: Tensor) -> float:
-    """Return tr(V A Vᵀ) − 2 tr(V Bᵀ) of V (R, C) on its support, where B − V A is the residual."""
+def quadratic(solution: Tensor, rhs: Tensor, residual: Tensor) -> Tensor:
+    """Return tr(V A Vᵀ) − 2 tr(V Bᵀ), (), of V (R, C) on its support, where B − V A is the residual."""
     return -inner(solution, rhs + residual)

@@ -5,6 +5,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from sds_core.pruning.precision import double
+
 OUTLIER = 5.0
 """A weight is an outlier if its Wanda score exceeds this many times its block's mean (the paper's M)."""
 REACH = 0.08
@@ -17,7 +19,7 @@ def outlier_share(scores: list[Tensor]) -> float:
     Args:
         scores: a tensor (R, C) for each linear layer.
     """
-    mean = float(sum(score.double().sum() for score in scores)) / sum(score.numel() for score in scores)
+    mean = float(sum(double(score).sum() for score in scores)) / sum(score.numel() for score in scores)
     outliers = sum(int((score > OUTLIER * mean).sum()) for score in scores)
     return outliers / sum(score.numel() for score in scores)
 

@@ -27,8 +27,8 @@ class Round:
     """The re-dense weight (R, C)."""
     prune: Callable[[], Pruned] = field(repr=False)
     """Computes `sparse`."""
-    measure: Callable[[], float] = field(repr=False)
-    """Computes `loss`."""
+    measure: Callable[[], Tensor] = field(repr=False)
+    """Computes `loss`, a number () that no device is waited for."""
 
     @cached_property
     def sparse(self) -> Pruned:
@@ -41,7 +41,7 @@ class Round:
     @cached_property
     def loss(self) -> float:
         """The output error of `dense` on the problem as observed, not shrunk (`LayerProblem.loss`)."""
-        return self.measure()
+        return float(self.measure())
 
 
 def gradient_rounds(
@@ -128,6 +128,7 @@ def admm_rounds(
         yield Round(number, weight, partial(Pruned, sparse / gram.scale, mask), measure)
         rho *= rho_growth
         target = sparse - dual
+    gram.require_solved(dense, rho)
 
 
 def proximal_rounds(
@@ -154,14 +155,15 @@ def proximal_rounds(
         measure = partial(_solved_loss, problem, weight, rhs, rho)
         yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
         rho *= rho_growth
+    gram.require_solved(dense, rho)
 
 
-def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> float:
+def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> Tensor:
     """The observed loss of the weight with V H̃ = `product` (R, C)."""
     return problem.observed_loss(weight, inner(product, weight * problem.gram.scale))
 
 
-def _solved_loss(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float) -> float:
+def _solved_loss(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float) -> Tensor:
     """The observed loss of the weight whose V solves V (H̃ + ρI) = Y (R, C), by tr(V H̃ Vᵀ) = tr(V Yᵀ) − ρ‖V‖²."""
     solved = weight * problem.gram.scale
     return problem.observed_loss(weight, inner(solved, rhs) - rho * inner(solved, solved))

@@ -31,7 +31,7 @@ class SparseGPT:
     def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
         factor = problem.gram.inverse_factor(self.damping)
         weight = problem.weight.clone()
-        weight[:, problem.gram.dead] = 0
+        weight.masked_fill_(problem.gram.dead, 0)
         mask = torch.empty_like(weight, dtype=torch.bool)
         columns = weight.shape[1]
         group = pattern.group if isinstance(pattern, NM) else 1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pruning.linalg import looks
 from sds_core.pruning.pattern import NM, Pattern
 
 CANDIDATES = 16
@@ -51,17 +52,19 @@ def refine_mask(problem: LayerProblem, mask: Tensor, pattern: Pattern, *, swaps:
     if problem.shift is not None:
         slope += problem.shift / gram.scale
     least = -16 * torch.finfo(weight.dtype).eps * weight.square().sum(dim=1, keepdim=True)  # smaller gains are rounding
-    for _ in range(swaps):
+    every = torch.arange(len(weight), device=weight.device)
+    for number in range(swaps):
         move = torch.where(mask, weight, -weight)
         alone = move * (move * gram.scaled.diagonal() + 2 * slope)
         best = _in_groups(pattern, mask, move, alone, gram.scaled) if isinstance(pattern, NM) else None
         best = best or _in_rows(mask, move, alone, gram.scaled)
-        rows = (best.change < least).flatten().nonzero().flatten()
-        if not len(rows):
+        gains = best.change < least
+        if looks(number, weight) and not gains.any():
             break
+        rows = gains.flatten().nonzero().flatten() if weight.is_cpu else every  # which ones, a device is not asked
         for column in (best.out[rows, 0], best.back[rows, 0]):
-            slope[rows] += move[rows, column][:, None] * gram.scaled[column]
-            mask[rows, column] = ~mask[rows, column]
+            slope[rows] += (move[rows, column][:, None] * gains[rows]) * gram.scaled[column]
+            mask[rows, column] ^= gains[rows, 0]
     return Pruned(problem.weight * mask, mask)
 
 

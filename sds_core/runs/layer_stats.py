@@ -1,6 +1,6 @@
 """The record of every layer: distributions on fixed edges, statistics, losses, changed masks. Parquet files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from sds_core.pruning.bins import CORNER
 from sds_core.pruning.distribution import (
-    histogram,
-    joint_histogram,
-    mask_change,
-    mask_crop,
-    statistics,
-    weight_corner,
+    read_histogram,
+    read_joint_histogram,
+    read_mask_change,
+    read_mask_crop,
+    read_statistics,
+    read_weight_corner,
 )
+from sds_core.pruning.reading import Reading, number, read_all
 from sds_core.pruning.stages import Stage
 from sds_core.runs import distribution_files
 from sds_core.runs.distribution_files import LayerRow
@@ -31,50 +32,79 @@ NOTHING = float("nan")
 def rows(solved: "LayerResult") -> list[LayerRow]:
     """Return a row for each stage of a layer, and two for each recorded round of phase 2."""
     dense = solved.problem.weight
-    dense_std = float(dense.std(correction=0))
-    norms = solved.problem.gram.norms[:CORNER].tolist()
-    losses: dict[int, Callable[[], float]] = {id(one.dense): partial(getattr, one, "loss") for one in solved.rounds}
-    losses[id(dense)] = lambda: 0.0
-    first = _FirstPrune(solved)
-    losses[id(solved.sparse.weight)] = lambda: first.loss
-    known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense` itself: measured once
-
-    def row(stage: Stage | Literal["pruned"], weight: Tensor, mask: Tensor | None = None, number: int = 0) -> LayerRow:
-        if id(weight) not in known:
-            numbers = vars(histogram(weight, dense_std)) | vars(statistics(weight, dense_std, mask))
-            known[id(weight)] = numbers | {
-                "loss": losses[id(weight)]() if id(weight) in losses else solved.problem.loss(weight),
-                "prune_energy": NOTHING if mask is not None or number else first.prune_energy(weight),
-                "mask_changed": NOTHING if mask is None else mask_change(solved.sparse.mask, mask),
-                "held_out": _held_out(solved, stage, weight) if not number else NOTHING,
-            }
-        return LayerRow(
-            block=solved.linear.block,
-            linear=solved.linear.label,
-            name=solved.linear.name,
-            columns=dense.shape[1],
-            dense_std=dense_std,
-            stage=stage,
-            round=number,
-            **known[id(weight)],
-            joint=None if number or stage == "dense" else joint_histogram(dense, weight, dense_std),
-            crop=None if mask is None else mask_crop(solved.sparse.mask, mask),
-            corner=None if number else weight_corner(weight, dense_std),
-            norms=None if number else norms,
-        )
-
-    found = [row("dense", dense)] if solved.stages.sparse else []
-    found += [row(*stage) for stage in solved.stages]
+    readings = _Readings(solved, float(dense.std(correction=0)))
+    found = [readings.row("dense", dense)] if solved.stages.sparse else []
+    found += [readings.row(*stage) for stage in solved.stages]
     for one in solved.rounds:
-        found.append(row("redense", one.dense, number=one.number))
-        found.append(row("pruned", one.sparse.weight, one.sparse.mask, one.number))
-    return found
+        found.append(readings.row("redense", one.dense, number=one.number))
+        found.append(readings.row("pruned", one.sparse.weight, one.sparse.mask, one.number))
+    asked = {id(value): value for fields in found for value in fields.values() if isinstance(value, Generator)}
+    values = dict(zip(asked, read_all(list(asked.values())), strict=True))  # waits for a device once
+    return [_row({name: values.get(id(value), value) for name, value in fields.items()}) for fields in found]
 
 
-def _held_out(solved: "LayerResult", stage: str, weight: Tensor) -> float:
-    if solved.held_out is None:
-        return NOTHING
-    return 0.0 if stage == "dense" else solved.held_out.loss(weight)
+def _row(fields: dict[str, Any]) -> LayerRow:
+    return LayerRow(**vars(fields.pop("histogram")), **vars(fields.pop("statistics")), **fields)
+
+
+class _Readings:
+    """The rows of one layer, their numbers still to be read."""
+
+    def __init__(self, solved: "LayerResult", dense_std: float):
+        self._solved, self._dense_std = solved, dense_std
+        self._first = _FirstPrune(solved)
+        dense, sparse = solved.problem.weight, solved.sparse.weight
+        self._norms = _norms(solved.problem.gram.norms[:CORNER])
+        self._losses: dict[int, Callable[[], Tensor | float]] = {id(one.dense): one.measure for one in solved.rounds}
+        self._losses |= {id(dense): lambda: 0.0, id(sparse): lambda: self._first.loss}
+        self._known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense`: measured once
+
+    def row(
+        self, stage: Stage | Literal["pruned"], weight: Tensor, mask: Tensor | None = None, number: int = 0
+    ) -> dict[str, Any]:
+        """Return a row's fields."""
+        solved, dense, std = self._solved, self._solved.problem.weight, self._dense_std
+        if id(weight) not in self._known:
+            self._known[id(weight)] = self._numbers(stage, weight, mask, number)
+        return self._known[id(weight)] | {
+            "block": solved.linear.block,
+            "linear": solved.linear.label,
+            "name": solved.linear.name,
+            "columns": dense.shape[1],
+            "dense_std": std,
+            "stage": stage,
+            "round": number,
+            "joint": None if number or stage == "dense" else read_joint_histogram(dense, weight, std),
+            "crop": None if mask is None else read_mask_crop(solved.sparse.mask, mask),
+            "corner": None if number else read_weight_corner(weight, std),
+            "norms": None if number else self._norms,
+        }
+
+    def _numbers(self, stage: str, weight: Tensor, mask: Tensor | None, number: int) -> dict[str, Any]:
+        """Return the fields that are the same wherever the weight occurs."""
+        loss = self._losses.get(id(weight), partial(self._solved.problem.loss_of, weight))
+        return {
+            "histogram": read_histogram(weight, self._dense_std),
+            "statistics": read_statistics(weight, self._dense_std, mask),
+            "loss": _number(loss()),
+            "prune_energy": NOTHING if mask is not None or number else _number(self._first.prune_energy(weight)),
+            "mask_changed": NOTHING if mask is None else read_mask_change(self._solved.sparse.mask, mask),
+            "held_out": NOTHING if number else _number(self._held_out(stage, weight)),
+        }
+
+    def _held_out(self, stage: str, weight: Tensor) -> Tensor | float:
+        if self._solved.held_out is None:
+            return NOTHING
+        return 0.0 if stage == "dense" else self._solved.held_out.loss_of(weight)
+
+
+def _number(value: Tensor | float) -> Reading[float] | float:
+    return number(value) if isinstance(value, Tensor) else value
+
+
+def _norms(norms: Tensor) -> Reading[list[float]]:
+    (values,) = yield [norms]
+    return values.tolist()
 
 
 class _FirstPrune:
@@ -85,19 +115,20 @@ class _FirstPrune:
         self._change = solved.sparse.weight - solved.problem.weight
 
     @cached_property
-    def _energy(self) -> float:
+    def _energy(self) -> Tensor:
         return self._problem.energy(self._change)
 
     @property
-    def loss(self) -> float:
+    def loss(self) -> Tensor:
         """The sparse weight's loss."""
         return self._energy - self._problem.pulled(self._change)
 
-    def prune_energy(self, weight: Tensor) -> float:
+    def prune_energy(self, weight: Tensor) -> Tensor:
         """The share of the dense output's energy that Wanda's prune of a weight (R, C) removes."""
         kept = self._pattern.mask((weight * self._problem.gram.scale).abs(), "row")
         change = weight * kept.to(weight.dtype) - weight
-        return self._energy if torch.equal(change, self._change) else self._problem.energy(change)
+        same = change.is_cpu and torch.equal(change, self._change)  # a device computes faster than it is asked
+        return self._energy if same else self._problem.energy(change)
 
 
 def save(path: Path, block_rows: list[LayerRow]) -> None:

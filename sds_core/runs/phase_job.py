@@ -63,14 +63,16 @@ def run_phase_job(run: Run, context: RunContext, phase: Pass, recipe: Recipe) ->
 
 def _summary(solved: LayerResult, rows: list[LayerRow], earlier: LayerSummary | None) -> LayerSummary:
     """Return a layer's losses by stage and the exact counts of its last mask, added to what was reported before."""
-    masks = [mask for _, _, mask in solved.stages if mask is not None]
+    masked = [stage for stage, _, mask in solved.stages if mask is not None]
+    weights = solved.problem.weight.numel()
+    pruned = [round(row.sparsity * weights) for row in rows if [row.stage] == masked[-1:] and row.round == 0]
     loss = {row.stage: row.loss for row in rows if row.round == 0 and row.stage != "pruned"}
     return LayerSummary(
         linear=solved.linear.label,
         seconds=round(solved.seconds, 3),
         chosen=solved.chosen,
         loss=(earlier.loss if earlier else {}) | loss,
-        pruned=int((~masks[-1]).sum()) if masks else 0,
-        weights=masks[-1].numel() if masks else 0,
+        pruned=pruned[0] if pruned else 0,
+        weights=weights if pruned else 0,
         scarcity=solved.scarcity,
     )

@@ -152,16 +152,16 @@ const std::set<std::string> waiting = {"aten::nonzero", "aten::masked_select", "
                                        "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive"};
 
 template <typename F>
-void each_tensor(const c10::OperatorHandle& op, torch::jit::Stack* stack, F look) {
+void each_tensor(const c10::OperatorHandle& op, torch::jit::Stack* stack, F look) { // look(tensor, as an index)
   const auto count = op.schema().arguments().size();
   for (size_t i = 0; i < count; i++) {
     const auto& value = torch::jit::peek(*stack, i, count);
-    if (value.isTensor()) look(value.toTensor());
+    if (value.isTensor()) look(value.toTensor(), false);
     if (value.isTensorList())
-      for (const Tensor& tensor : value.toTensorList()) look(tensor);
+      for (const Tensor& tensor : value.toTensorList()) look(tensor, false);
     if (value.isOptionalTensorList())
       for (const std::optional<Tensor>& tensor : value.toOptionalTensorList())
-        if (tensor) look(*tensor);
+        if (tensor) look(*tensor, true);
   }
 }
 
@@ -169,11 +169,11 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const std::string name = op.operator_name().name;
   const bool indexing = name == "aten::index" || name == "aten::index_put_" || name == "aten::_index_put_impl_";
   bool ours = false, theirs = false, chosen = false;
-  each_tensor(op, stack, [&](const Tensor& tensor) {
+  each_tensor(op, stack, [&](const Tensor& tensor, bool index) {
     if (!tensor.defined()) return;
     if (!tensor.device().is_cpu()) ours = true;
     else if (tensor.dim() > 0) theirs = true; // a number on the CPU may take part, as on a GPU
-    chosen |= tensor.scalar_type() == at::kBool;
+    chosen |= index && tensor.scalar_type() == at::kBool;
   });
   TORCH_CHECK(!ours || !theirs || indexing, "Expected all tensors to be on the same device: ", name);
   if (!computing) waits += waiting.count(name) || (indexing && theirs) || (chosen && name != "aten::index" && indexing); // `index` calls nonzero first

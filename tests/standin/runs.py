@@ -23,7 +23,7 @@ from tests.passes import Results
 
 HELD_OUT = 1
 WINDOWS = texts(9, 48, seed=3)
-SIZES = {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2}
+SIZES = {"hidden_size": 160, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
 
 
 def wide_model() -> LlamaForCausalLM:

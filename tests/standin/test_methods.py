@@ -1,4 +1,4 @@
-"""Every method, its record included, gives on the stand-in what it gives on the CPU."""
+"""Every method, its record included, gives on the stand-in what it gives on the CPU, with few copies and waits."""
 
 from typing import Any
 
@@ -11,17 +11,15 @@ from tests.standin.device import Standin
 
 CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("base", "magnitude", "50%", {}),
-    ("base", "wanda", "50%", {"window": "submodule"}),
     ("base", "wanda", "2:4", {}),
     ("base", "sparsegpt", "2:4", {}),
-    ("adjusted", "sparsegpt", "50%", {}),
-    ("straight-through", "wanda", "50%", {"adjust_iterations": 6}),
-    ("swaps", "wanda", "2:4", {"swaps": 20}),
-    ("swaps", "wanda", "50%", {"swaps": 10}),
-    ("sds", "wanda", "2:4", {"iterations": 8, "adjust_iterations": 8}),
-    ("sds-admm", "wanda", "2:4", {}),
+    ("adjusted", "wanda", "50%", {}),
+    ("straight-through", "wanda", "50%", {"adjust_iterations": 3}),
+    ("swaps", "wanda", "2:4", {"swaps": 3}),
+    ("swaps", "wanda", "50%", {"swaps": 2}),
+    ("sds", "wanda", "2:4", {"iterations": 4, "adjust_iterations": 5}),
+    ("sds-admm", "wanda", "2:4", {"rounds": 4}),
     ("sds-admm", "wanda", "50%", {"rounds": 2, "sequential": False, "beta": 0.0}),
-    ("sds-admm", "wanda", "2:4", {"rounds": 2, "window": "block"}),
 ]
 
 
@@ -35,7 +33,10 @@ def test_method_gives_the_cpus_weights_and_record(
     device: Standin, method: str, pruner: str, pattern: str, options: dict[str, Any]
 ) -> None:
     expected = runs.on_cpu(method, pruner, pattern, tuple(options.items()))
+    device.reset()
     found = runs.prune(device.device, method, pruner, pattern, options)
+    counts = device.counts()
+    assert counts.to_host <= 2 * found.nbytes and counts.waits <= 20 * found.layers
     for name, weight in expected.weights.items():
         assert torch.allclose(found.weights[name], weight, rtol=0, atol=1e-4 * float(weight.abs().max())), name
     assert [(row.name, row.stage, row.round) for row in found.rows] == [
@@ -45,8 +46,9 @@ def test_method_gives_the_cpus_weights_and_record(
         assert all(
             same(getattr(mine, name), getattr(its, name)) for name in ("loss", "held_out", "prune_energy", "std")
         )
-        assert mine.sparsity == its.sparsity and mine.crop == its.crop
-        assert abs(mine.zeros - its.zeros) + sum(abs(a - b) for a, b in zip(mine.counts, its.counts, strict=True)) < 10
+        assert mine.sparsity == pytest.approx(its.sparsity, abs=1e-3) and mine.crop == its.crop
+        moved = sum(abs(one - other) for one, other in zip(mine.counts, its.counts, strict=True))
+        assert moved < 1e-3 * sum(its.counts)  # a weight beside an edge may fall to the other side of it
 
 
 @pytest.mark.gpu
