@@ -10,6 +10,7 @@ from torch import Tensor
 from sds_core.pruning.invariants import INVARIANTS, dtype_of, shape_of, violation
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import parse_pattern
+from sds_core.pruning.precision import has_float64
 from sds_core.pruning.registry import Pruner
 
 PATTERNS = ("2:4", "1:4", "4:8", "50%", "29%", "0")
@@ -59,7 +60,8 @@ class Subject:
         inputs = draw(columns, 1).exp() * (draw(columns, 20) @ draw(20, 200) + 2 * draw(columns, 200))
         inputs[list(dead)] = 0
         gram = inputs @ inputs.T / inputs.shape[1]
-        return LayerProblem.from_gram(weight.to(self.device, dtype), gram.to(self.device, dtype))
+        kind = dtype if has_float64(self.device) else torch.float32
+        return LayerProblem.from_gram(weight.to(kind).to(self.device), gram.to(kind).to(self.device))
 
     def solve(self, problem: LayerProblem, pattern: str) -> Pruned:
         """Prune a problem to a pattern."""
