@@ -34,6 +34,8 @@ def show(choice: Choice, known: list[Outcome]) -> None:
         for ranking in rank([one for one in choice.outcomes if one.configuration in configurations], known):
             st.markdown(" ".join(answer(ranking, lambda name: f"**{layout.plain(name)}**")))
         _numbers(rows)
+    with st.expander("One chart to take along, as PNG", icon=":material/photo_camera:"):
+        _chart(rows)
     with st.expander("The same runs on the command line", icon=":material/terminal:"):
         st.code("\n".join(commands([row.config for row in rows])), language=None, wrap_lines=True)
     if found := sweeps(rows):
@@ -97,6 +99,17 @@ def _numbers(rows: list[Row]) -> None:
         key="csv",
         icon=":material/download:",
         on_click="ignore",
+    )
+
+
+def _chart(rows: list[Row]) -> None:
+    """Show the perplexities as a chart that can be saved."""
+    title = names(rows)
+    figure = figures.perplexities(rows, [title[row.run] for row in rows])
+    charts.show(figure, "perplexities", "The perplexity of every chosen run, and that of the dense model")
+    st.caption(
+        "Bars are two standard errors of the ratio to the dense model. The camera above the chart saves it as PNG, "
+        "three times as large as here."
     )
 
 

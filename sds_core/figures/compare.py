@@ -1,4 +1,4 @@
-"""The figure of a sweep: perplexity against sparsity."""
+"""Figures of several runs: their perplexities, and perplexity against sparsity in a sweep."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,32 @@ from sds_core.pruning.perplexity import Comparison, format_perplexity
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
+
+
+def perplexities(rows: Sequence[Row], names: Sequence[str]) -> Figure:
+    """The perplexity of every run, a row each, with two standard errors of its ratio to the dense model.
+
+    Args:
+        rows: the runs, from top to bottom.
+        names: what to call each.
+    """
+    around = [Comparison(math.log(row.perplexity), row.against["dense"].claim.window_error) for row in rows]
+    dense = rows[0].outcome.dense.value
+    ends = [dense, *(end for comparison in around for end in comparison.interval)]
+    points = (
+        {"type": "scatter"} | _with_bars("x", around) | {"y": [plotly(name) for name in names], "mode": "markers+text"}
+    )
+    points |= {"text": [f"{row.perplexity:.2f}" for row in rows], "textposition": "top center", "cliponaxis": False}
+    line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": dense, "x1": dense}
+    note = {"text": f"dense {format_perplexity(dense)}", "yref": "paper", "y": 1, "yanchor": "bottom"}
+    return style.figure(
+        [points | {"marker": {"size": 11, "color": style.QUIET}, "hovertemplate": "%{y}: %{x:.2f}<extra></extra>"}],
+        height=110 + 48 * len(rows),
+        xaxis=_log_axis("perplexity", min(ends) / 1.1, max(ends) * 1.1),
+        yaxis={"autorange": "reversed", "automargin": True},
+        shapes=[line | {"line": {"color": style.QUIET, "width": 2, "dash": "dot"}}],
+        annotations=[note | {"x": math.log10(dense)}],
+    )
 
 
 def sparsity_curves(sweeps: list[list[Row]], names: list[str]) -> Figure:

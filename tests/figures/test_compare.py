@@ -42,6 +42,17 @@ def test_names_are_no_markup():
     assert curve["name"].startswith("&lt;a href")
 
 
+def test_perplexities_have_two_standard_errors_of_their_ratio_to_dense():
+    rows = [row("a", loss=2.5, dense=(0.5, 0.1)), row("b", loss=3.0, dense=(1.0, 0.2))]
+    found = figures.perplexities(rows, ["A", "<b>B</b>"])
+    (points,) = found["data"]
+    assert points["x"] == pytest.approx([math.exp(2.5), math.exp(3.0)])
+    assert points["y"][0] == "A" and points["y"][1].startswith("&lt;b")
+    high = [middle + bar for middle, bar in zip(points["x"], points["error_x"]["array"], strict=True)]
+    assert high == pytest.approx([math.exp(2.5 + 0.12), math.exp(3.0 + 0.24)])
+    assert found["layout"]["shapes"][0]["x0"] == pytest.approx(math.exp(2.0))
+
+
 def test_an_exploded_perplexity_is_drawn():
     json.dumps(figures.sparsity_curves([[row("a", loss=900.0, dense=(900.0, 400.0))]], ["A"]), allow_nan=False)
 
