@@ -12,7 +12,7 @@ from sds_core.errors import SDSError
 from sds_core.files import STALE, disk_error, new_folder, require_space, write_atomically, write_json
 
 
-def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+def test_failed_write_leaves_the_old_file_only(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
 
@@ -60,7 +60,7 @@ def test_a_removed_folder_is_not_brought_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         (errno.ENOSPC, r"No space left on device \(\d+ MB free\)\. Free some space"),
         (errno.EDQUOT, r"quota exceeded \(\d+ MB free\)\. Free some space"),
@@ -69,8 +69,8 @@ def test_a_removed_folder_is_not_brought_back(tmp_path):
         (errno.EIO, r"Input/output error\.$"),
     ],
 )
-def test_a_failed_write_is_told_with_its_true_cause(tmp_path, code, told):
-    with pytest.raises(SDSError, match=told):
+def test_failed_write_reports_its_true_cause(tmp_path, code, message):
+    with pytest.raises(SDSError, match=message):
         raise disk_error(tmp_path / "not" / "there" / "a.json", OSError(code, os.strerror(code)))
 
 

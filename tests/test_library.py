@@ -100,7 +100,7 @@ def test_settings_of_torch_are_given_back(tiny_folder, sizes):
         torch.set_float32_matmul_precision(precision)
 
 
-def test_unknown_option_is_a_sentence(tiny_folder):
+def test_unknown_option_is_reported(tiny_folder):
     with pytest.raises(SDSError, match="has no option sampels"):
         prune(tiny_folder, sampels=3)
 

@@ -176,7 +176,7 @@ def test_fused_is_three_phases_on_one_problem() -> None:
     assert len(prior.stages) == 21
 
 
-def test_a_staged_control_goes_on_from_the_sparse_model() -> None:
+def test_staged_control_continues_from_the_sparse_model() -> None:
     prior = Results()
     recipe = make_recipe(Adjusted())
     finish("sparse", recipe, prior)

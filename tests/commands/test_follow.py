@@ -26,22 +26,22 @@ class Ended:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         (-signal.SIGKILL, "was killed, probably because memory ran out"),
         (-signal.SIGSEGV, "was ended by signal 11"),
         (3, "died with exit code 3"),
     ],
 )
-def test_dead_worker_is_reported_with_its_likely_cause(runs_root, capsys, code, told):
+def test_dead_worker_is_reported_with_its_likely_cause(runs_root, capsys, code, message):
     run = create(RunConfig())
     assert follow_new([run], lambda runs: [Ended(code)]) == 1
     said = capsys.readouterr().err
-    assert f"the worker of run {run.id} {told}" in said
+    assert f"the worker of run {run.id} {message}" in said
     assert f"sds_core resume {run.id}" in said.lower()
 
 
-def test_a_run_whose_folder_is_gone_is_said(runs_root, capsys):
+def test_run_whose_folder_is_gone_is_reported(runs_root, capsys):
     run = create(RunConfig())
 
     def start(runs):

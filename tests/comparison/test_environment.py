@@ -10,7 +10,7 @@ def test_processor_threads_and_precision_come_from_the_record():
     assert (found.processor, found.threads, found.dtype, found.torch) == ("x86_64, AMD EPYC", "1", "float32", "2.13.0")
 
 
-def test_what_differs_is_said_with_both_values():
+def test_differences_are_reported_with_both_values():
     one, other = (environment(made((3, 3, 3), machine=m, threads=t)) for m, t in ((EPYC, 1), (XEON, 2)))
     assert list(differences(one, other)) == [
         "another processor (x86_64, AMD EPYC; x86_64, Intel(R) Xeon(R))",

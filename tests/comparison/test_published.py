@@ -26,10 +26,10 @@ def made(config, total=WEIGHTS, **stages):
 
 def test_a_run_in_the_papers_setting_stands_beside_its_table(runs_root):
     lines = beside_published([made(PAPER, dense=3.32, sparse=4.4, final=4.1)])
-    told = {line[:-21].strip(): line[-21:].split() for line in lines}
-    assert told["dense"] == ["27.66", "27.66"]
-    assert told["Wanda"] == ["82.47", "81.45"] and told["SDS · Wanda"] == ["59.17", "60.34"]
-    assert told["SparseGPT"] == ["60.43", "–"] and told["SDS · SparseGPT"] == ["51.30", "–"]
+    printed = {line[:-21].strip(): line[-21:].split() for line in lines}
+    assert printed["dense"] == ["27.66", "27.66"]
+    assert printed["Wanda"] == ["82.47", "81.45"] and printed["SDS · Wanda"] == ["59.17", "60.34"]
+    assert printed["SparseGPT"] == ["60.43", "–"] and printed["SDS · SparseGPT"] == ["51.30", "–"]
     assert "2408.10473" in lines[0]
 
 

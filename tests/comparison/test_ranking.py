@@ -74,6 +74,6 @@ def test_a_repeated_run_stays_beside_the_ranking():
     assert "clearly better" in answer(found)[0] and "noise floor" in answer(found)[1]
 
 
-def test_different_seeds_of_two_methods_are_said():
+def test_different_seeds_of_two_methods_are_reported():
     (found,) = ranked(made(FAR), made(BEST, method="sds", seed=1))
     assert "SDS · Wanda (seed 1) is clearly better than Wanda (seed 0)" in answer(found)[0]

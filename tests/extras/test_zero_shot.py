@@ -75,19 +75,19 @@ def test_scores_pick_the_likelier_ending_for_each_model(finished, task_folder, t
 
 
 @installed
-def test_an_unknown_task_is_a_sentence(finished, task_folder):
+def test_unknown_task_is_reported(finished, task_folder):
     with pytest.raises(SDSError, match="unknown task: got 'begins'"):
         list(zero_shot([finished], ["begins"], str(task_folder), None))
 
 
 @installed
-def test_data_that_cannot_be_had_is_a_sentence(finished, task_folder):
+def test_unavailable_data_is_reported(finished, task_folder):
     (task_folder / "questions.jsonl").unlink()
     with pytest.raises(SDSError, match="the data of ends cannot be loaded"):
         list(zero_shot([finished], ["ends"], str(task_folder), None))
 
 
-def test_without_the_extra_a_sentence_says_what_to_install(finished, monkeypatch, capsys):
+def test_without_the_extra_the_error_says_what_to_install(finished, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     monkeypatch.setenv("SDS_RUNS", str(finished.folder.parent))
     requirement = (Path(__file__).parents[2] / "requirements-eval.txt").read_text("utf-8").strip()
@@ -100,9 +100,9 @@ def test_differences_are_paired_question_by_question():
     mean, error = second.above(first)
     assert mean == -0.5 and error == pytest.approx(math.sqrt(1 / 3) / 2)
     third = Score("sds", "t", [1, 1, 0, 0])
-    told = table([first, second, third]).splitlines()
-    assert told[1].split("  ")[-1].strip() == "50.00 (-25.00 ± 25.00, +25.00 ± 25.00)"
-    assert told[2].split() == ["mean", "75.00", "25.00", "50.00"]
+    printed = table([first, second, third]).splitlines()
+    assert printed[1].split("  ")[-1].strip() == "50.00 (-25.00 ± 25.00, +25.00 ± 25.00)"
+    assert printed[2].split() == ["mean", "75.00", "25.00", "50.00"]
 
 
 def test_runs_of_different_models_are_not_paired(finished, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_the_repair_is_judged_by_windows_and_seeds(evidence, known_seeds):
     assert f"{math.exp(gain.mean()):.3f} ±" in found.details
 
 
-def test_best_is_the_lowest_perplexity_or_nobody(evidence, known_seeds):
+def test_best_is_the_lowest_perplexity_or_none(evidence, known_seeds):
     found, measured = findings.best(evidence), losses(evidence)
     first, second = sorted(measured, key=lambda name: measured[name].mean())[:2]
     assert found.right == (RUNS.index(first) if sure(measured[first] - measured[second]) else 4)

@@ -27,7 +27,7 @@ def test_a_linear_rounds_its_factors_and_nothing_else(name: str) -> None:
     assert torch.equal(module(inputs), before) and not torch.equal(found, before)
 
 
-def test_a_weight_that_changed_is_rounded_anew() -> None:
+def test_changed_weight_is_rounded_again() -> None:
     linear = find_blocks(build("llama")).blocks[0].linears[0]
     inputs = torch.ones(1, linear.shape[1])
     with bfloat16_products(linear.module):

@@ -127,7 +127,7 @@ def test_masks_stay_and_the_model_itself_does_not_change(name: str) -> None:
             assert not torch.equal(found.weight, given.weight)
 
 
-def test_the_weights_that_are_kept_measure_as_was_told() -> None:
+def test_kept_weights_measure_as_recorded() -> None:
     model = build("llama")
     structure = find_blocks(model)
     one = distiller(structure)
@@ -151,8 +151,8 @@ def test_weights_stay_if_held_out_error_does_not_fall() -> None:
 
 def test_earlier_point_is_kept_where_later_ones_are_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     one = distiller(find_blocks(build("llama")))
-    told = iter([5.0, 4.0, 3.0, 3.5, 3.2, math.nan, 3.1])
-    monkeypatch.setattr(one, "_judge", lambda: next(told))
+    divergences = iter([5.0, 4.0, 3.0, 3.5, 3.2, math.nan, 3.1])
+    monkeypatch.setattr(one, "_judge", lambda: next(divergences))
     linear = one._structure.blocks[0].linears[0]
     to_the_end(one, until=2)
     kept = one.state()[f"{linear.parameter_name}.weight"].clone()
@@ -166,7 +166,7 @@ def test_earlier_point_is_kept_where_later_ones_are_worse(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("done", [0, 1, 3, 6])
-def test_it_goes_on_to_the_same_bits(done: int, dtype: torch.dtype) -> None:
+def test_resumes_to_the_same_bits(done: int, dtype: torch.dtype) -> None:
     structure = find_blocks(build("llama").to(dtype))
     straight = distiller(structure)
     whole = to_the_end(straight)

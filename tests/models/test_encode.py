@@ -13,7 +13,7 @@ def with_tokenizer(tokenizer):
     return SimpleNamespace(name="spoiled", tokenizer=tokenizer)
 
 
-def test_a_tokenizer_without_end_is_a_sentence(monkeypatch):
+def test_tokenizer_without_end_is_reported(monkeypatch):
     monkeypatch.setattr(encode, "PATIENCE", 0.05)
     freed = threading.Event()
     with pytest.raises(SDSError, match="the tokenizer of spoiled has not read 1 characters within 0 s"):
@@ -29,7 +29,7 @@ def test_the_time_grows_with_the_text(monkeypatch):
         encode.encode(with_tokenizer(late), "a")
 
 
-def test_what_the_library_raises_is_told_and_an_interrupt_is_none_of_it():
+def test_library_errors_are_reported_interrupts_raised():
     def fails(*_, **__):
         raise ValueError("no vocabulary")
 

@@ -198,14 +198,14 @@ def test_an_expert_without_tokens_is_pruned_by_magnitude() -> None:
     for label in ("mlp.experts.3.gate_up_proj", "mlp.experts.3.down_proj"):
         assert torch.equal(seen[label].gram.matrix, torch.eye(len(seen[label].gram.matrix)))
         assert seen[label].scarcity == "no tokens" and seen[label].held_out is None and seen[label].pull is None
-    told = 0
+    untouched = 0
     for event in run_phase("fused", structure, windows, make_recipe(ADMM_TAUGHT), CPU, Results()):
         if isinstance(event, LayerResult) and event.linear.expert == 3:
-            told += event.scarcity == "no tokens"
+            untouched += event.scarcity == "no tokens"
             fours = event.problem.weight.abs().view(event.linear.shape[0], -1, 4)
             largest = torch.zeros_like(fours, dtype=torch.bool).scatter_(-1, fours.topk(2, dim=-1).indices, True)
             assert torch.equal(event.sparse.mask, largest.view(event.linear.shape))
-    assert told == 6
+    assert untouched == 6
 
 
 @pytest.mark.parametrize(

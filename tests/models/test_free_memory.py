@@ -64,9 +64,9 @@ def test_without_a_limit_the_machine_counts(grouped, membership):
 def test_failed_allocation_is_reported_with_numbers():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
-    told = str(out_of_memory(caught.value))
-    assert f"memory ran out: {(1 << 60) >> 20:,} MB more were needed at once; " in told
-    assert "MB are free now. Close other programs" in told and "--weights disk" in told
+    message = str(out_of_memory(caught.value))
+    assert f"memory ran out: {(1 << 60) >> 20:,} MB more were needed at once; " in message
+    assert "MB are free now. Close other programs" in message and "--weights disk" in message
     on_gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ...")
     assert "2,560 MB more were needed" in str(out_of_memory(on_gpu))
 

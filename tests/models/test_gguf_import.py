@@ -54,7 +54,7 @@ def test_a_gguf_file_is_converted_once(
     assert find_model(str(shutil.copy(path, tmp_path / "elsewhere"))) == first
 
 
-def test_changed_gguf_file_is_converted_anew(tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path) -> None:
+def test_changed_gguf_file_is_converted_again(tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path) -> None:
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
     first = find_model(str(path))
     change_weights(folder, lambda weights: weights[UP].mul_(2))

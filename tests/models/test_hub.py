@@ -27,8 +27,8 @@ windows = evaluation_windows(loaded, sys.argv[1], 2, 16)
 try:
     load_model("someone/else")
 except SDSError as error:
-    told = str(error)
-print(json.dumps([loaded.fingerprint, str(loaded.folder), windows.tolist(), told]))
+    message = str(error)
+print(json.dumps([loaded.fingerprint, str(loaded.folder), windows.tolist(), message]))
 """
 
 
@@ -77,11 +77,11 @@ def test_hub_model_and_dataset_load_then_work_offline(tiny_folder: Path, news: P
     (tmp_path / "local.txt").write_text("\n".join(ROWS))
     expected = evaluation_windows(here, str(tmp_path / "local.txt"), 2, 16).tolist()
     with stub_hub({"someone/tiny": tiny_folder}, {"someone/news": news}) as (address, asked):
-        fingerprint, folder, windows, told = ask(tmp_path, address, "hub:someone/news::train:body")
+        fingerprint, folder, windows, message = ask(tmp_path, address, "hub:someone/news::train:body")
     assert fingerprint == here.fingerprint
     assert windows == expected
     assert folder == str(tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION)
-    assert told.startswith("model 'someone/else' cannot be loaded: the hub does not offer it")
+    assert message.startswith("model 'someone/else' cannot be loaded: the hub does not offer it")
     assert any("tiny/resolve" in path and path.endswith("model.safetensors") for path in asked)
 
     local = str(tmp_path / "local.txt")

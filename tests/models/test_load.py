@@ -134,7 +134,7 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("fault", SPOILED)
-def test_a_spoiled_folder_is_refused_in_a_sentence(folder: Path, fault: str) -> None:
+def test_spoiled_folder_is_refused(folder: Path, fault: str) -> None:
     SPOILED[fault](folder)
     with pytest.raises(SDSError, match=re.escape(str(folder))):
         load_model(str(folder))
@@ -233,7 +233,7 @@ class PanicException(BaseException):
     """As libraries written in Rust panic: not an `Exception`."""
 
 
-def test_a_panic_of_the_tokenizer_is_a_sentence(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_panic_of_the_tokenizer_is_reported(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def panic(*_: object, **__: object) -> None:
         raise PanicException("index out of bounds")
 
@@ -255,7 +255,7 @@ def test_running_out_of_memory_while_loading_is_reported(folder: Path, monkeypat
         load_model(str(folder))
 
 
-def test_a_configuration_nested_without_end_is_a_sentence(folder: Path) -> None:
+def test_configuration_nested_without_end_is_reported(folder: Path) -> None:
     (folder / "config.json").write_text("[" * 100_000)
     with pytest.raises(SDSError, match="bad configuration"):
         load_model(str(folder))

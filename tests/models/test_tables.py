@@ -44,13 +44,13 @@ def test_spaces_after_commas_are_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", ["\t", ";", "|"])
-def test_other_signs_between_columns_are_told(tmp_path: Path, sign: str) -> None:
+def test_other_signs_between_columns_are_reported(tmp_path: Path, sign: str) -> None:
     path = write(tmp_path / "a.csv", f"text{sign}label\nThe cat, it sat{sign}pos\n")
     with pytest.raises(SDSError, match="Separate its columns by commas"):
         list(read_column(path, "text"))
 
 
-def test_a_file_without_names_of_columns_is_told(tmp_path: Path) -> None:
+def test_file_without_names_of_columns_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "The cat sat,pos\nA dog ran,neg\n")
     with pytest.raises(SDSError, match="Its first line must name the columns"):
         list(read_column(path, "text"))

@@ -70,7 +70,7 @@ def test_a_column_of_numbers_is_refused(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("content", [b"", b'text\n"\xff', b'{"text": "a"}\n{"text": '])
-def test_a_spoiled_table_is_refused_in_a_sentence(tmp_path: Path, kind: str, content: bytes) -> None:
+def test_spoiled_table_is_refused(tmp_path: Path, kind: str, content: bytes) -> None:
     path = tmp_path / f"a.{kind}"
     path.write_bytes(content)
     with pytest.raises(SDSError, match=rf"a\.{kind}") as caught:
@@ -154,7 +154,7 @@ def test_unreachable_hub_dataset_is_one_sentence(monkeypatch: pytest.MonkeyPatch
         read_text("hub:a/b:c:train:text")
 
 
-def test_a_hub_error_without_a_message_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_error_without_a_message_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_hub(monkeypatch, ConnectionError())
     with pytest.raises(SDSError, match="cannot be read"):
         read_text("hub:a/b:c:train:text")

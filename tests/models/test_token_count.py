@@ -29,7 +29,7 @@ def test_a_tokenizer_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: p
         count_tokens(tmp_path, "a" * 10**6)
 
 
-def test_a_tokenizer_that_fails_is_a_sentence(tmp_path: Path) -> None:
+def test_tokenizer_that_fails_is_reported(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "nothing"}}')
     with pytest.raises(SDSError, match=f"the tokenizer in {tmp_path} fails: "):
         count_tokens(tmp_path, "a")

@@ -167,8 +167,8 @@ def workshop(served: tuple[Path, str]) -> Iterator[tuple[Path, Any]]:
 @pytest.fixture
 def visitor(workshop: tuple[Path, Any]) -> Iterator[Visitor]:
     """A visitor who must not have met an error, nor looked elsewhere, in the end."""
-    came = workshop[1]()
-    yield came
-    assert came.left == [] and came.errors == []
-    assert came.page.locator("[data-testid=stException]").count() == 0
-    came.page.close()
+    visitor = workshop[1]()
+    yield visitor
+    assert visitor.left == [] and visitor.errors == []
+    assert visitor.page.locator("[data-testid=stException]").count() == 0
+    visitor.page.close()

@@ -235,7 +235,7 @@ def test_selection_survives_visiting_another_page(outcome, app):
     assert set(drawn(at)["rows"]) == {first.id, third.id}
 
 
-def test_text_windows_and_pattern_are_said(outcome, app):
+def test_text_windows_and_pattern_are_reported(outcome, app):
     asked = {"evaluation": "news.txt", "eval_windows": 4, "eval_length": 64}
     shown = drawn(compared(app, outcome(BASE, **asked), outcome(SDS, method="sds", **asked)))
     assert shown["about"] == "2:4 · news.txt, 4 windows" and shown["windows"] == 4

@@ -23,16 +23,16 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Vi
         pytest.skip(MISSING)
     runs, cache = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache")
     with server(runs, cache, "tests/pages/gallery.py") as address, visitors(address) as browser:
-        came: list[Visitor] = []
+        guests: list[Visitor] = []
 
         def opened(name: str, query: str = "", **how: Any) -> Visitor:
-            came.append(browser(**how))
-            came[-1].page.set_viewport_size({"width": how.get("width", 1280), "height": SCREEN})
-            came[-1].open(f"/?show={name}{query}").page.wait_for_selector("main.picture > *")
-            return came[-1]
+            guests.append(browser(**how))
+            guests[-1].page.set_viewport_size({"width": how.get("width", 1280), "height": SCREEN})
+            guests[-1].open(f"/?show={name}{query}").page.wait_for_selector("main.picture > *")
+            return guests[-1]
 
         yield opened
-        assert [one.errors + one.left for one in came] == [[]] * len(came)
+        assert [one.errors + one.left for one in guests] == [[]] * len(guests)
 
 
 def picked(visitor: Visitor, what: str = "pick", **expected: Any) -> None:
@@ -248,7 +248,7 @@ def test_the_walk_is_walked_with_the_keyboard(visit):
 
 
 @pytest.mark.parametrize("step", range(1, 9))
-def test_every_step_keeps_its_reveal_when_loaded_anew(visit, step):
+def test_every_step_keeps_its_reveal_on_reload(visit, step):
     guess = {2: "b", 8: "c"}.get(step, "10")
     view = quote(json.dumps({"step": step, "guess": guess, "shown": True}))
     visitor = visit(f"walk-{step}", f"&pick={view}")

@@ -77,7 +77,7 @@ def test_a_projector_has_the_controls_too(runs, app):
     assert not at.exception and numbers(at)["present"] and at.slider(key="lab-rounds").value == 1
 
 
-def test_the_origin_of_the_layer_is_told(runs, app):
+def test_origin_of_the_layer_is_reported(runs, app):
     written = texts(app(PAGE, rounds="1"))
     assert lab_layer.LINEAR in written and "write-lab-layer" in written and "β" in written
 
@@ -86,13 +86,13 @@ def test_the_origin_of_the_layer_is_told(runs, app):
     ("name", "value"),
     [("dual", "maybe"), ("pruner", "owl"), ("pattern", "3:7"), ("rounds", "0"), ("rounds", "1e3"), ("alpha", "2")],
 )
-def test_a_wrong_address_is_a_sentence(runs, app, name, value):
+def test_wrong_address_is_reported(runs, app, name, value):
     at = app(PAGE, **({"rounds": "2"} | {name: value}))
     assert not at.exception and numbers(at)["rounds"]
     assert f"“{name}={value}” in the address" in at.error[0].value
 
 
-def test_a_broken_layer_is_a_sentence(runs, app, tmp_path, monkeypatch):
+def test_broken_layer_is_reported(runs, app, tmp_path, monkeypatch):
     from streamlit import cache_data, cache_resource
 
     cache_resource.clear()

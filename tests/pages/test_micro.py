@@ -62,7 +62,7 @@ def test_a_prediction_is_judged(runs, app, wrong):
     assert truth in texts(at) and ("3 of 4" if wrong else "all right") in texts(at)
 
 
-def test_without_a_prediction_it_only_tells(runs, app):
+def test_without_a_guess_the_answer_is_shown(runs, app):
     row, _ = wanda_keeps(10)
     at = app(PAGE)
     at.button(key="micro-next").click().run()
@@ -164,7 +164,7 @@ def test_leaving_sparsegpt_leaves_its_columns(runs, app):
         ("step", ""),
     ],
 )
-def test_a_wrong_address_is_a_sentence(runs, app, name, value):
+def test_wrong_address_is_reported(runs, app, name, value):
     at = app(PAGE, **{name: value})
     assert not at.exception and keys(at) == ["norms", "weight"]
     assert f"“{name}={value[:40]}” in the address" in at.error[0].value and len(at.error[0].value) < 200

@@ -50,7 +50,7 @@ def test_packed_numbers_arrive():
 
 
 @node
-def test_numbers_are_said_with_the_digits_of_the_report():
+def test_numbers_have_the_digits_of_the_report():
     shares = [0.0625, 0.15731, 1.0, 0.00021, 0.0, -0.031, 1 / 3]
     code = 'import { percent, perplexity, times } from "ASSETS/marks.js";'
     said = f"[{shares}.map((v) => percent(v)), [83.8768, 5e3].map(perplexity), times(7.2259), percent(null)]"

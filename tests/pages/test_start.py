@@ -68,7 +68,7 @@ def test_a_copy_without_examples_says_so(runs, app, tmp_path, monkeypatch):
     assert not at.exception and "without the finished examples" in at.info[0].value
 
 
-def test_a_broken_example_is_a_sentence(runs, app, tmp_path, monkeypatch):
+def test_broken_example_is_reported(runs, app, tmp_path, monkeypatch):
     (tmp_path / "sds-wanda.zip").write_bytes(b"PK")
     monkeypatch.setattr(opening, "FOLDER", tmp_path)
     at = app(PAGE)
@@ -100,7 +100,7 @@ def test_pruning_live_goes_back_to_what_was_begun(runs, app, launched):
     assert not at.exception and ids() == [launched[0].id]
 
 
-def test_a_demo_that_cannot_start_is_a_sentence(runs, app, monkeypatch):
+def test_demo_that_cannot_start_is_reported(runs, app, monkeypatch):
     def refuse(given):
         raise SDSError("another process works on it", cure="wait")
 
@@ -157,5 +157,5 @@ assert not at.exception and len(at.get("bidi_component")) == 1, at
 print(json.dumps([name for name in {heavy} if name in sys.modules]))
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(told.stdout.splitlines()[-1]) == []
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(process.stdout.splitlines()[-1]) == []

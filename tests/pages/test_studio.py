@@ -91,7 +91,7 @@ def test_phase_button_starts_all_runs_in_one_worker(runs, launched, tiny_folder)
 
 
 @pytest.mark.parametrize("model", ["/nowhere/model", "gone.gguf", "a b"])
-def test_a_wrong_model_name_is_a_sentence_at_once(runs, model):
+def test_wrong_model_name_is_reported_at_once(runs, model):
     at = open_with(model=model)
     assert model in at.error[0].value and not at.exception
     assert at.button(key="phase").disabled and at.button(key="all-phases").disabled
@@ -114,7 +114,7 @@ def test_a_finished_experiment_is_shown_without_its_model(stepped, app, monkeypa
     assert at.get("bidi_component")
 
 
-def test_a_contradiction_is_a_sentence_and_offers_no_phase(runs):
+def test_contradiction_is_reported_and_offers_no_phase(runs):
     at = open_with(pattern="5:4")
     assert "5:4" in at.error[0].value and not at.exception
     assert not [one for one in at.button if one.key == "phase"]
@@ -173,7 +173,7 @@ def test_rounds_are_those_of_the_record(stepped, app):
     assert shown["rounds"]["list"][-1]["redense"]["loss"] == shown["runs"][1]["cells"]["redense"]["loss"]
 
 
-def test_an_unknown_experiment_is_a_sentence(stepped, app):
+def test_unknown_experiment_is_reported(stepped, app):
     at = app(PAGE, experiment="gone")
     assert "no experiment “gone”" in at.error[0].value and not at.exception
 
@@ -250,7 +250,7 @@ def test_a_broken_record_is_named_and_hides_no_other(stepped, app):
     assert wanda["cells"]["sparse"]["curve"] and "curve" not in sds["cells"]["final"]
 
 
-def test_a_refusal_to_launch_is_a_sentence(stepped, app, monkeypatch):
+def test_refusal_to_launch_is_reported(stepped, app, monkeypatch):
     def refuse(runs):
         raise SDSError("another process works on this run")
 

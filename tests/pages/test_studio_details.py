@@ -123,7 +123,7 @@ def test_old_address_of_a_layer_leads_to_its_details(stepped, app):
 
 
 @pytest.mark.parametrize("name", ["no-such-run", "../x", "", "\x00"])
-def test_an_old_address_of_no_run_is_a_sentence(runs, app, name):
+def test_old_address_of_no_run_is_reported(runs, app, name):
     at = app("pages/layer.py", run=name)
     assert not at.exception and at.error[0].value
 
@@ -153,7 +153,7 @@ def test_a_skipped_layer_is_refused_and_another_is_shown(runs, app, tiny_folder)
 
 
 @pytest.mark.parametrize("name", ["no-such-run", "../x", "/etc/passwd", "\x00", "a" * 300])
-def test_run_that_is_none_is_refused_in_a_sentence(stepped, app, name):
+def test_run_that_is_none_is_refused(stepped, app, name):
     at = app(PAGE, **OPEN | {"run": name})
     assert not at.exception and "no run" in at.error[0].value and len(at.error[0].value) < 200
 
@@ -163,7 +163,7 @@ def test_a_run_without_blocks_says_so(runs, app):
     assert not at.exception and any("No block is done yet" in one.value for one in at.info)
 
 
-def test_a_broken_record_is_a_sentence(stepped, app):
+def test_broken_record_is_reported(stepped, app):
     for path in (stepped.run_of(SDS, 3).folder / "distributions").glob("*-001.parquet"):
         path.unlink()
         path.write_bytes(b"nonsense")

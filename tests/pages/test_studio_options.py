@@ -75,7 +75,7 @@ def test_an_uploaded_text_is_counted_in_the_models_tokens(stepped, app):
     assert said.startswith("150 characters, ") and "enough for calibration (128)" in said
 
 
-def test_an_upload_that_is_no_text_is_a_sentence(runs, app):
+def test_upload_that_is_no_text_is_reported(runs, app):
     at = app(STUDIO)
     at.file_uploader(key="own-text").upload("own.txt", b"\xff\xfe\x00", "text/plain").run()
     assert "not a text in UTF-8" in at.error[0].value and not at.exception

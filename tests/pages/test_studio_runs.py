@@ -79,7 +79,7 @@ def test_a_running_run_shows_phase_block_and_time_left(runs, app, made):
         assert "Cancelling after the present block" in texts(at)
 
 
-def test_progress_goes_on_where_the_log_goes_on(runs, app, made):
+def test_progress_continues_with_the_log(runs, app, made):
     run = made(MODEL, block(0))
     with Held(run):
         at = app(STUDIO, manage=run.id)
@@ -216,7 +216,7 @@ def test_broken_run_spoils_neither_list_nor_page(runs, app, made):
 @pytest.mark.parametrize(
     "name", ["no-such-run", "../x", "/etc/passwd", "runs/../../x", "\x00", "a" * 300, "", "A b", "<script>"]
 )
-def test_run_that_is_none_is_refused_in_a_sentence(runs, app, name):
+def test_run_that_is_none_is_refused(runs, app, name):
     at = app(STUDIO, manage=name)
     assert not at.exception
     assert len(at.error) == 1 and any(word in at.error[0].value for word in ("Not a run id", "no such run"))

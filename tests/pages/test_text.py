@@ -189,7 +189,7 @@ def test_the_judgement_is_by_the_mean_over_prompts(own, job, app, started):
     assert any(f"**SDS · Wanda** or **Wanda** is better: ratio {ratio:.3f} ± " in sentence for sentence in said)
 
 
-def test_a_broken_answer_is_a_sentence(own, job, app):
+def test_broken_answer_is_reported(own, job, app):
     (job.folder / "result.json").write_text("{")
     assert "is broken" in opened(app, own[0]).error[0].value
 
@@ -210,7 +210,7 @@ def test_a_broken_answer_is_a_sentence(own, job, app):
         ({"runs": "<script>" * 50}, "There is no finished run with weights “\\<script>"),
     ],
 )
-def test_a_wrong_address_is_a_sentence(own, app, started, more, sentence):
+def test_wrong_address_is_reported(own, app, started, more, sentence):
     at = opened(app, own[0], **more)
     assert sentence in at.error[0].value and len(at.error[0].value) < 200 and started == []
 

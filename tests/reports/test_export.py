@@ -80,9 +80,9 @@ def check(source: Path, out: Path, text: Path) -> PreTrainedModel:
     windows = evaluation_windows(load_model(str(source)), texts["evaluation"], 4, 32)
     with torch.inference_mode():
         losses = [float(exported(window[None], labels=window[None]).loss) for window in windows]
-    told = run.result().perplexity["sparse"]
-    assert told.losses == pytest.approx(losses, rel=1e-5 if exported.dtype == torch.float32 else 1e-2)
-    assert math.isfinite(told.value)
+    measured = run.result().perplexity["sparse"]
+    assert measured.losses == pytest.approx(losses, rel=1e-5 if exported.dtype == torch.float32 else 1e-2)
+    assert math.isfinite(measured.value)
     return exported
 
 
@@ -109,7 +109,7 @@ def test_gguf_model_is_exported_like_any_other(tiny_folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("weights", ["memory", "disk"])
-def test_the_card_tells_zeros_that_no_mask_made(weights: str, tiny_folder: Path, tmp_path: Path) -> None:
+def test_card_counts_zeros_outside_the_masks(weights: str, tiny_folder: Path, tmp_path: Path) -> None:
     """A model in which 70 % of each layer are zero already, pruned by 50 %."""
     folder = shutil.copytree(tiny_folder, tmp_path / "sparse")
 

@@ -100,11 +100,11 @@ def test_the_numbers_are_those_of_the_record(page: Reader, finished: Run) -> Non
 
 
 def test_the_json_holds_the_whole_record(made: list[Path], finished: Run) -> None:
-    told = json.loads(made[2].read_text(encoding="utf-8"))
-    assert told["config"] == finished.config.to_dict() and told["result"] == to_json(finished.result())
+    saved = json.loads(made[2].read_text(encoding="utf-8"))
+    assert saved["config"] == finished.config.to_dict() and saved["result"] == to_json(finished.result())
     layers = layer_stats.load(finished.folder)
-    assert len(told["layers"]) == len(layers)
-    for mine, row in zip(told["layers"], layers.to_dict("records"), strict=True):
+    assert len(saved["layers"]) == len(layers)
+    for mine, row in zip(saved["layers"], layers.to_dict("records"), strict=True):
         assert mine["counts"] == list(row["counts"]) and mine["loss"] == row["loss"]
         assert mine["mask_changed"] == (None if row["mask_changed"] != row["mask_changed"] else row["mask_changed"])
 

@@ -29,8 +29,8 @@ def test_a_ratio_to_the_base_is_the_same_everywhere(pair, tmp_path):
     assert numbers(against.claim) in unescape(files[".html"]) and against.name in unescape(files[".html"])
     card = (export(adjusted, str(tmp_path / "out")) / "README.md").read_text(encoding="utf-8")
     assert f"| × {against.name}, ± windows ± seeds | {short(against.claim)}, {against.claim.verdict} |" in card
-    told = json.loads(files[".json"])["claims"]["base"]
-    assert (told["run"], told["claim"]["log_ratio"]) == (base.id, against.claim.log_ratio)
+    saved = json.loads(files[".json"])["claims"]["base"]
+    assert (saved["run"], saved["claim"]["log_ratio"]) == (base.id, against.claim.log_ratio)
 
 
 def test_phase_1_run_is_called_its_base_pruner_everywhere(runs_root, tiny_folder, tmp_path):

@@ -78,14 +78,14 @@ def test_foreign_files_are_refused_and_nothing_is_written(finished, packed, tmp_
         ("distributions/fused-000.parquet", b"PAR1"),
     ],
 )
-def test_broken_archive_is_a_sentence_and_nothing_is_written(finished, packed, tmp_path, runs_root, name, content):
+def test_broken_archive_is_refused_and_nothing_is_written(finished, packed, tmp_path, runs_root, name, content):
     bad = changed(packed, tmp_path / "bad.zip", **{f"{finished.id}/{name}": content})
     with pytest.raises(SDSError, match=r"bad\.zip is not a sound packed run"):
         unpack(bad)
     assert not list(runs_root.glob("*"))
 
 
-def test_a_file_that_is_no_archive_is_a_sentence(tmp_path, runs_root):
+def test_file_that_is_no_archive_is_reported(tmp_path, runs_root):
     (tmp_path / "x.zip").write_text("no")
     with pytest.raises(SDSError, match="not a packed run"):
         unpack(tmp_path / "x.zip")
@@ -177,9 +177,9 @@ DAMAGE = {
 @pytest.mark.parametrize("how", DAMAGE)
 def test_each_damage_is_one_sentence_and_nothing_is_written(packed, tmp_path, runs_root, how):
     DAMAGE[how](packed, tmp_path / "bad.zip")
-    with pytest.raises(SDSError) as told:
+    with pytest.raises(SDSError) as refusal:
         unpack(tmp_path / "bad.zip")
-    assert str(told.value).startswith("bad.zip ") and "\n" not in str(told.value)
+    assert str(refusal.value).startswith("bad.zip ") and "\n" not in str(refusal.value)
     assert not list(runs_root.glob("*"))
 
 

@@ -57,7 +57,7 @@ def test_fault_is_one_sentence_with_what_got_and_allowed(changes, words):
         assert word in str(caught.value)
 
 
-def test_all_contradictions_are_told_at_once():
+def test_all_contradictions_are_reported_at_once():
     with pytest.raises(SDSError) as caught:
         RunConfig(pruner="Wanda", schedule="sideways", samples=0)
     assert all(word in str(caught.value) for word in ("Wanda", "sideways", "samples"))

@@ -109,12 +109,12 @@ def failing(cases: Iterable[tuple[str, str]], path: Path, each: int) -> list[str
         each: how many of the cases are left out for each that is tried.
     """
     found = list[str]()
-    for told, content in itertools.islice(cases, None, None, each):
+    for label, content in itertools.islice(cases, None, None, each):
         path.write_text(content)
         try:
             read_all("broken")
         except Exception as error:  # noqa: BLE001, whatever it is, it is a finding
-            found.append(f"{told}: {traceback.format_exception(error)[-3:]}")
+            found.append(f"{label}: {traceback.format_exception(error)[-3:]}")
     return found
 
 
@@ -132,7 +132,7 @@ EACH = int(os.environ.get("SDS_DAMAGE_EACH", "29"))
 @pytest.mark.parametrize("name", ["config.json", "result.json"])
 def test_any_value_of_a_file_may_be_wrong(pair: Run, name: str, capsys: pytest.CaptureFixture) -> None:
     path = pair.folder / name
-    cases = ((told, json.dumps(content)) for told, content in with_wrong_values(typed_json.load(path.read_text())))
+    cases = ((label, json.dumps(content)) for label, content in with_wrong_values(typed_json.load(path.read_text())))
     assert failing(cases, path, EACH) == []
 
 
@@ -141,9 +141,9 @@ def test_any_value_of_the_log_may_be_wrong(pair: Run, capsys: pytest.CaptureFixt
     events = [typed_json.load(line) for line in path.read_text().splitlines()]
     first = {event["kind"]: i for i, event in reversed(list(enumerate(events)))}
     cases = (
-        (f"{kind}: {told}", "".join(json.dumps(one) + "\n" for one in [*events[:i], changed, *events[i + 1 :]]))
+        (f"{kind}: {label}", "".join(json.dumps(one) + "\n" for one in [*events[:i], changed, *events[i + 1 :]]))
         for kind, i in first.items()
-        for told, changed in with_wrong_values(events[i])
+        for label, changed in with_wrong_values(events[i])
     )
     assert failing(cases, path, EACH) == []
 

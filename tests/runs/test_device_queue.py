@@ -1,4 +1,4 @@
-"""Who waits for a device: first come, first served, and each is told who is next ahead."""
+"""Who waits for a device: first come, first served, and each names the next ahead."""
 
 import os
 import threading
@@ -21,11 +21,11 @@ def device(tmp_path, monkeypatch):
 
 
 class Waiting(threading.Thread):
-    """A job that waits for the device, and what it is told meanwhile."""
+    """A job that waits for the device, and what it logs meanwhile."""
 
-    def __init__(self, name, came, done):
+    def __init__(self, name, launched, done):
         super().__init__(daemon=True)
-        self.job, self.came, self.done, self.behind = name, came, done, []
+        self.job, self.launched, self.done, self.behind = name, launched, done, []
         self.start()
         while not self.behind:
             time.sleep(0.01)
@@ -34,7 +34,7 @@ class Waiting(threading.Thread):
         self.behind.append(event.behind)
 
     def run(self):
-        with device_to_itself("cpu", self.job, self.came, self, lambda: False):
+        with device_to_itself("cpu", self.job, self.launched, self, lambda: False):
             self.done.append(self.job)
 
 
@@ -43,7 +43,7 @@ def test_jobs_run_in_launch_order_naming_the_next(device, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: next(pids))
     holder = lock.take(device, "holder")
     done = []
-    jobs = [Waiting(name, came, done) for name, came in [("c", 3.0), ("a", 1.0), ("d", 4.0), ("b", 2.0)]]
+    jobs = [Waiting(name, launched, done) for name, launched in [("c", 3.0), ("a", 1.0), ("d", 4.0), ("b", 2.0)]]
     deadline = time.monotonic() + 10
     last = {"a": "holder", "b": "a", "c": "b", "d": "c"}
     while {job.job: job.behind[-1] for job in jobs} != last and time.monotonic() < deadline:
@@ -56,7 +56,7 @@ def test_jobs_run_in_launch_order_naming_the_next(device, monkeypatch):
     assert not list(device.with_suffix(".queue").iterdir())
 
 
-def test_a_ticket_of_the_dead_holds_nobody_up(device):
+def test_ticket_of_a_dead_process_blocks_nobody(device):
     queue = device.with_suffix(".queue")
     queue.mkdir(parents=True)
     for name in ("0-1", "0-2"):

@@ -88,7 +88,7 @@ def test_distilled_run_records_its_gain_and_keeps_masks(tiny_folder, plan, tmp_p
     assert "without training" not in card
 
 
-def test_killed_anywhere_it_goes_on_to_the_same_bits(tiny_folder, plan, monkeypatch):
+def test_killed_anywhere_it_resumes_to_the_same_bits(tiny_folder, plan, monkeypatch):
     plan = {"method": "base"} | plan | {"reconstruct_windows": 3}
     whole = finish(create(config(tiny_folder, **plan)))
     expected, perplexity = stored(whole), whole.result().perplexity
@@ -204,7 +204,7 @@ def test_one_shot_and_distilled_are_never_ranked_together(tiny_folder, plan):
     assert [(one.pattern, len(one.groups)) for one in rankings] == [("2:4", 2), ("2:4, distilled", 3)]
 
 
-def test_an_experiment_goes_on_to_phase_4(tiny_folder, runs_root, plan):
+def test_experiment_continues_to_phase_4(tiny_folder, runs_root, plan):
     found = experiment.with_settings(config(tiny_folder))
     one_shot = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
     variants = [Variant("base", "wanda", **plan), Variant("sds", "wanda", one_shot.options, **plan)]
@@ -222,7 +222,7 @@ def test_an_experiment_goes_on_to_phase_4(tiny_folder, runs_root, plan):
     assert found.next_phase([other]) == 4, "another plan is another run of phase 4"
 
 
-def test_too_little_memory_is_told_before_anything_is_pruned(tiny_folder, monkeypatch):
+def test_too_little_memory_is_reported_before_pruning(tiny_folder, monkeypatch):
     monkeypatch.setattr(distillation, "available_memory", lambda device: 1000)
     run = create(config(tiny_folder, **MODEL))
     work_here([run])

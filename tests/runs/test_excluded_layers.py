@@ -3,7 +3,7 @@
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
 
 
-def test_nothing_is_said_of_a_run_without_any():
+def test_run_without_any_reports_nothing():
     assert excluded_layers({}) == []
 
 

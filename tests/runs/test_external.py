@@ -137,8 +137,8 @@ def test_what_cannot_be_a_pruned_copy_is_refused(pruned, tiny_folder, tmp_path):
         str(tmp_path / "copy"): r"nothing in .*copy is pruned: no layer has 1% zeros.*after --dense",
         str(tmp_path / "gone"): "there is no such model folder",
     }
-    for folder, told in cases.items():
-        with pytest.raises(SDSError, match=told):
+    for folder, message in cases.items():
+        with pytest.raises(SDSError, match=message):
             look(folder, tiny_folder)
     settings = json.loads((tiny_folder / "config.json").read_text()) | {"intermediate_size": 40}
     narrow = spoil(tiny_folder, tmp_path / "narrow", narrower)

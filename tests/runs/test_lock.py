@@ -41,7 +41,7 @@ def test_lock_passes_to_the_worker_and_ends_with_it(tmp_path, monkeypatch):
     os.close(again)
 
 
-def test_who_holds_it_and_since_when_is_told(tmp_path):
+def test_owner_and_time_are_reported(tmp_path):
     path = tmp_path / "lock"
     descriptor = lock.take(path)
     assert descriptor is not None

@@ -47,7 +47,7 @@ def test_the_same_set_up_is_measured_once(context: RunContext, measured: list[in
 
 
 @pytest.mark.parametrize("name", ["code_identity", "families", "machine"])
-def test_other_code_or_another_machine_is_measured_anew(
+def test_other_code_or_another_machine_is_measured_again(
     context: RunContext, measured: list[int], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     result(context)
@@ -56,7 +56,7 @@ def test_other_code_or_another_machine_is_measured_anew(
     assert len(measured) == 2
 
 
-def test_another_number_of_threads_is_measured_anew(context: RunContext, measured: list[int]) -> None:
+def test_another_number_of_threads_is_measured_again(context: RunContext, measured: list[int]) -> None:
     result(context)
     torch.set_num_threads(2)
     try:
@@ -66,7 +66,7 @@ def test_another_number_of_threads_is_measured_anew(context: RunContext, measure
     assert len(measured) == 2
 
 
-def test_another_attention_or_matmul_precision_is_measured_anew(context: RunContext, measured: list[int]) -> None:
+def test_another_attention_or_matmul_precision_is_measured_again(context: RunContext, measured: list[int]) -> None:
     result(context)
     context.loaded.model.set_attn_implementation("eager")
     result(context)

@@ -46,7 +46,7 @@ def test_invalid_notes_are_refused_and_nothing_is_written(runs_root):
     assert not run.folder.exists()
 
 
-def test_a_file_that_is_no_text_is_a_sentence():
+def test_file_that_is_no_text_is_reported():
     run = create(RunConfig())
     (run.folder / note.FILE).write_bytes(b"\xff")
     with pytest.raises(SDSError, match="note of run"):

@@ -67,7 +67,7 @@ def test_phases_are_counted_apart_and_a_repeated_block_once():
 
 
 @pytest.mark.parametrize("ending", [JobFailed(message="the disk is full"), JobCancelled(message="stopped")])
-def test_the_end_tells_why(ending):
+def test_end_reports_the_reason(ending):
     assert progress([model_loaded(), ending]).message == ending.message
     assert progress([ending, model_loaded()]).message == "", "resumed since"
 

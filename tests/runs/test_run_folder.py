@@ -71,7 +71,7 @@ def test_states_follow_lock_result_and_last_event(monkeypatch):
     assert run.state() == "finished"
 
 
-def test_a_broken_configuration_or_result_is_a_sentence():
+def test_broken_configuration_or_result_is_reported():
     run = create(RunConfig())
     (run.folder / "result.json").write_text("{")
     with pytest.raises(SDSError, match="result of run"):

@@ -72,15 +72,15 @@ def test_result_equals_what_transformers_measures_after_export(finished, tiny_fo
     windows = evaluation_windows(load_model(str(tiny_folder)), finished.config.evaluation, 4, 32)
     with torch.inference_mode():
         losses = [float(model(window[None], labels=window[None]).loss) for window in windows]
-    told = finished.result().perplexity["final"]
-    assert told.losses == pytest.approx(losses, rel=1e-5)
-    assert told.value == pytest.approx(math.exp(sum(losses) / 4), rel=1e-5)
+    recorded = finished.result().perplexity["final"]
+    assert recorded.losses == pytest.approx(losses, rel=1e-5)
+    assert recorded.value == pytest.approx(math.exp(sum(losses) / 4), rel=1e-5)
     assert tokenizer("prune").input_ids == AutoTokenizer.from_pretrained(tiny_folder)("prune").input_ids
     zeros = sum(int((m.weight == 0).sum()) for n, m in model.named_modules() if n.endswith("_proj"))
     assert zeros >= finished.result().pruned == finished.result().prunable // 2
     card = (folder / "README.md").read_text()
     assert finished.config.command() in card
-    assert format_perplexity(told.value) in card
+    assert format_perplexity(recorded.value) in card
 
 
 def test_text_named_for_both_is_halved_on_record(tiny_folder):
@@ -200,13 +200,13 @@ def test_full_disk_ends_the_run_and_keeps_finished_blocks(finished, tiny_folder,
         patch.setattr(tensor_files, "save_file", fill_up)
         work_here([run])
     assert run.state() == "failed"
-    assert "No space left" in (told := run.log.read()[-1].message)
-    assert "block-001.safetensors" in told
+    assert "No space left" in (recorded := run.log.read()[-1].message)
+    assert "block-001.safetensors" in recorded
     assert [p.name for p in (run.folder / "phase3").iterdir()] == ["block-000.safetensors"]
     assert same(weights(finish(run)), weights(finished))
 
 
-def test_a_cancelled_run_keeps_its_blocks_and_goes_on(finished, tiny_folder, monkeypatch):
+def test_cancelled_run_keeps_its_blocks_and_resumes(finished, tiny_folder, monkeypatch):
     real, run = checkpoint.save_tensors, create(config(tiny_folder))
 
     def cancel_then_write(path, tensors):
@@ -228,9 +228,9 @@ def test_phases_one_by_one_equal_the_staged_run(tiny_folder, method):
     for phase in (2, 3):
         run = finish(create(branch(run.config, {}, as_parent(run, phase - 1))))
     assert same(weights(whole), weights(run))
-    told = run.result().perplexity
-    assert set(told) == {"dense", "sparse", "redense", "final"}
-    assert {stage: told[stage].losses for stage in told} == {
+    recorded = run.result().perplexity
+    assert set(recorded) == {"dense", "sparse", "redense", "final"}
+    assert {stage: recorded[stage].losses for stage in recorded} == {
         stage: value.losses for stage, value in whole.result().perplexity.items()
     }
 
@@ -309,9 +309,9 @@ def test_cure_for_an_indivisible_layer_applies(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "odd")
     build("llama", intermediate_size=50, vocab_size=288).save_pretrained(folder)
     cache = ModelCache(keep_dense=False)
-    with pytest.raises(SDSError, match=r"divide the 50 inputs of layer model\.layers\.0\.mlp\.down_proj") as told:
+    with pytest.raises(SDSError, match=r"divide the 50 inputs of layer model\.layers\.0\.mlp\.down_proj") as recorded:
         cache.context(config(folder))
-    layers = str(told.value).rpartition("--exclude '")[2].rstrip("'.")
+    layers = str(recorded.value).rpartition("--exclude '")[2].rstrip("'.")
     context = cache.context(config(folder, exclude=layers))
     assert {linear.shape[1] for block in context.structure.blocks for linear in block.linears} == {32}
 
@@ -399,8 +399,8 @@ def test_internal_error_is_recorded_and_ends_the_worker(tiny_folder, monkeypatch
     with pytest.raises(SystemExit):
         work_here([first, second, third])
     assert first.state() == "finished" and second.state() == "failed"
-    told = second.log.read()[-1].message
-    assert "internal error" in told and "a defect" in told and str(second.folder / "stderr.txt") in told
+    recorded = second.log.read()[-1].message
+    assert "internal error" in recorded and "a defect" in recorded and str(second.folder / "stderr.txt") in recorded
     assert "RuntimeError: a defect" in (second.folder / "stderr.txt").read_text()
     assert not (third.folder / "phase1").exists()
 
@@ -429,9 +429,9 @@ def test_adjusted_blocks_record_their_final_weights(tiny_folder):
     alone = finish(create(config(tiny_folder, method="adjusted")))
     run = finish(create(config(tiny_folder, method="adjusted", reconstruct="block")))
     changes = [event.reconstruction for event in of_kind(run.log.read(), BlockFinished)]
-    told = run.result().reconstruction
-    assert told.of == len(changes) == 3 and alone.result().reconstruction is None
-    assert told.before == pytest.approx(sum(one.before for one in changes) / 3)
+    recorded = run.result().reconstruction
+    assert recorded.of == len(changes) == 3 and alone.result().reconstruction is None
+    assert recorded.before == pytest.approx(sum(one.before for one in changes) / 3)
     assert run.result().pruned == alone.result().pruned
     rows = layer_stats.load(run.folder)
     assert not rows.duplicated(["block", "linear", "stage", "round"]).any()

@@ -30,7 +30,7 @@ def test_shares_are_those_of_the_counts():
         ({"no tokens": 2}, "2 expert layers got no calibration tokens"),
     ],
 )
-def test_experts_with_scarce_tokens_are_told(scarce, said):
+def test_experts_with_scarce_tokens_are_reported(scarce, said):
     result = run_result(scarce=scarce)
     assert RunResult.parse(json.dumps(to_json(result))) == result
     assert result.scarce_tokens.startswith(said) and bool(result.scarce_tokens) == bool(said)

@@ -95,7 +95,7 @@ class Limited:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"share": 1.5}, "share is not from 0 to 1: '1.5'"),
         ({"share": -1}, "share is not from 0 to 1: '-1'"),
@@ -103,9 +103,9 @@ class Limited:
         ({"word": "\ud800"}, "word is not a text"),
     ],
 )
-def test_limits_of_numbers_and_texts_are_checked(values, told):
+def test_limits_of_numbers_and_texts_are_checked(values, message):
     assert from_json(Limited, {"share": 1, "word": "b"}) == Limited(1.0, "b")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         from_json(Limited, values)
 
 
@@ -134,6 +134,6 @@ def test_no_flipped_bit_gives_other_values():
                 continue
 
 
-def test_a_wrong_checksum_is_said():
+def test_wrong_checksum_is_reported():
     with pytest.raises(ValueError, match="its crc32 does not fit"):
         load(json.dumps(sealed(WHOLE) | {"count": 4}))

@@ -50,11 +50,11 @@ def test_worker_whose_folder_is_moved_stops(tiny_folder, runs_root, tmp_path, mo
     moved, sound = create(config(tiny_folder)), create(config(tiny_folder, method="base"))
     seen, look = [], worker.refuse_cancelled
 
-    def move(job, *told):
+    def move(job, *arguments):
         seen.append(job.id)
         if job.id == moved.id and seen.count(moved.id) == 5:
             shutil.move(moved.folder, tmp_path / "moved")
-        look(job, *told)
+        look(job, *arguments)
 
     monkeypatch.setattr(worker, "refuse_cancelled", move)
     work_here([moved, sound])

@@ -126,7 +126,7 @@ def test_equal_queries_share_one_result(runs, here):
     assert TextJob.of(asked(runs[:1])).id not in here
 
 
-def test_other_code_answers_anew(runs, monkeypatch):
+def test_other_code_answers_again(runs, monkeypatch):
     before = TextJob.of(asked(runs)).id
     monkeypatch.setattr(module, "code_identity", lambda families: ("torch 0", *families))
     assert TextJob.of(asked(runs)).id != before
@@ -215,7 +215,7 @@ def test_a_cancelled_question_stops_between_two_tokens(runs, here, monkeypatch):
     monkeypatch.undo()
 
 
-def test_a_broken_answer_is_a_sentence(runs, here):
+def test_broken_answer_is_reported(runs, here):
     answered(asked(runs))
     job = TextJob.of(asked(runs))
     (job.folder / "result.json").write_text('{"readings": []}')
