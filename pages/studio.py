@@ -52,9 +52,11 @@ def offer_examples() -> None:
 def board(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
     """The picture; polled while a worker is busy with the experiment."""
     from pages.ui import studio_board
+    from sds_core.runs.dense_layers import MODEL, dense_layers
 
     try:
-        studio_board.show(experiment, variants, busy)
+        dense = dense_layers() if experiment.settings.model == MODEL else None
+        studio_board.show(experiment, variants, busy, dense)
     except SDSError as error:
         layout.refuse(error)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from pages.ui import cached, glossary_box, layout, url_state
 from sds_core.errors import SDSError
+from sds_core.lesson.classroom import current
 
 if TYPE_CHECKING:
     from pages.ui.pictures import walk as picture
     from pages.ui.pictures.component import Pick
+    from sds_core.lesson.classroom import Classroom
     from sds_core.lesson.evidence import Evidence
     from sds_core.lesson.questions import Step
 
@@ -98,6 +101,20 @@ def teach(step: Step) -> None:
         )
 
 
+@st.fragment(run_every=1)
+def voted(numbers: picture.Walk, classroom: Classroom) -> None:
+    """The picture with the guesses of the class, as they come in."""
+    from pages.ui import walk_numbers
+    from pages.ui.pictures import walk as picture
+
+    number = numbers.view.step
+    if st.query_params.get("step", "1") != str(number):  # a pick runs this part alone
+        st.rerun()
+    view = walk_numbers.view(number, st.query_params.get("guess", ""), st.query_params.get("shown", ""))
+    votes = classroom.votes.of(number)
+    picture.mount(dataclasses.replace(numbers, view=view, votes=votes), key="walk", on_pick=picked)
+
+
 def page() -> None:
     """One step."""
     from pages.ui import walk_numbers
@@ -119,7 +136,10 @@ def page() -> None:
     except SDSError as error:
         layout.refuse(error)
     numbers = picture.Walk(view, walk_numbers.titles(), found, layout.presenting())
-    picture.mount(numbers, key="walk", on_pick=picked)
+    if classroom := current():
+        voted(numbers, classroom)
+    else:
+        picture.mount(numbers, key="walk", on_pick=picked)
     if notes:
         teach(STEPS[number - 1])
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from sds_core.errors import SDSError
 from sds_core.figures import markup
+from sds_core.lesson.votes import VARIABLE
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -112,6 +114,11 @@ def pages() -> list:
         st.Page("pages/run.py", title="Run", visibility="hidden"),
         st.Page("pages/layer.py", title="Layer", visibility="hidden"),
     ]
+
+
+def page_file(name: str) -> str:
+    """Return the script of a page, as links name it; those of a class lie beside their main script."""
+    return f"{name}.py" if VARIABLE in os.environ else f"pages/{name}.py"
 
 
 def routed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import url_state
+from pages.ui import layout, url_state
 from pages.ui.micro_parts import LOW, WIDE, Computed, Example, go_on, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson.glossary import GLOSSARY
@@ -82,5 +82,5 @@ def again(example: Example, grids: DeltaGenerator) -> Computed:
         alt = "The final weights; framed ones were pruned at first"
         show(final.weight, "Final weights", "final", alt, faded=~final.mask, returned=returned)
     st.caption("Orange: kept at first, pruned in the end. Blue: pruned at first, kept in the end.")
-    st.page_link("pages/lab.py", label="See the same on a real layer", icon=":material/science:")
+    st.page_link(layout.page_file("lab"), label="See the same on a real layer", icon=":material/science:")
     return SDSAdmm.finish, solve_kept

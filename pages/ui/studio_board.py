@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,7 +17,10 @@ from sds_core.errors import SDSError
 if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.experiment_record import ExperimentRecord
+    from sds_core.runs.layer_numbers import LayerNumbers
     from sds_core.runs.variant import Variant
+
+    DenseLayers = Mapping[tuple[int, str], LayerNumbers]
 
 KEY = "studio"
 LIVE = ("queued", "running")
@@ -24,27 +28,29 @@ OPENING = "studio opens details"
 """Set when the details were asked for in the picture: a dialog is opened by the page, not by a part of it."""
 
 
-def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
+def show(
+    experiment: Experiment, variants: list[Variant], busy: bool, dense: DenseLayers | None = None, poll: float = 0.5
+) -> None:
     """Draw the picture.
 
     Args:
         experiment: what is shown.
         variants: those of it that are ticked.
         busy: whether a worker was busy with it when the page was drawn; then it is polled.
+        dense: layers of the dense model, to be drawn where no run has recorded them yet.
+        poll: seconds between two looks.
 
     Raises:
         SDSError: a record is broken.
     """
-    from sds_core.runs.dense_layers import MODEL, dense_layers
-
+    known = dense or {}
     record = cached.experiment_record(experiment, variants)
     states = record.states
     told = record.failure
     if told:
         layout.refuse(told)
-    dense = dense_layers() if experiment.settings.model == MODEL else {}
 
-    @st.fragment(run_every=0.5 if busy else None)
+    @st.fragment(run_every=poll if busy else None)
     def board() -> None:
         try:
             record.refresh()
@@ -53,12 +59,12 @@ def show(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
             return
         if busy and _changed(experiment, record, states):
             st.rerun()
-        linears = record.linears or list(dict.fromkeys(linear for _, linear in dense))
-        model = Model(record.blocks or 1 + max((block for block, _ in dense), default=-1), tuple(linears))
+        linears = record.linears or list(dict.fromkeys(linear for _, linear in known))
+        model = Model(record.blocks or 1 + max((block for block, _ in known), default=-1), tuple(linears))
         if not model.blocks or not model.linears:
             st.caption("Loading the model and its texts …" if busy else "No block of this experiment is done yet.")
             return
-        reader = Reader(record, model, lambda block, linear: dense.get((block, linear)))
+        reader = Reader(record, model, lambda block, linear: known.get((block, linear)))
         if st.session_state.pop(OPENING, False):
             st.rerun()
         numbers = reader.numbers(st.query_params, present=layout.presenting())

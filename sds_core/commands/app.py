@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from sds_core.errors import SDSError
+
 LOOPBACK = "127.0.0.1"
 ALONE = (LOOPBACK, "localhost", "::1")
 """Addresses that only this machine reaches."""
@@ -23,10 +25,22 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--address", default=LOOPBACK, help="listen here; others let everyone who can connect use the app as you can"
     )
     app.add_argument("--port", type=int, default=PORT, help=f"(default: {PORT})")
+    app.add_argument(
+        "--class",
+        action="store_true",
+        dest="in_class",
+        help="serve a class on the next port, too: pages to look at and guess, on the network, with a join code",
+    )
     app.set_defaults(do=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:
+    if options.in_class:
+        if options.address != LOOPBACK:
+            raise SDSError("the teacher's server of a class listens on this machine alone", cure="drop --address")
+        from sds_core.commands.class_servers import serve  # loads the engine, which `sds app` does without
+
+        return serve(app_file(), server_command(LOOPBACK, options.port), options.port + 1, _own_names())
     if options.address not in ALONE:
         print(
             f"warning: whoever reaches {options.address}:{options.port} may use the app as you can: start and delete "

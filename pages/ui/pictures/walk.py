@@ -159,12 +159,17 @@ class View:
 
 @dataclass(frozen=True)
 class Walk:
-    """The titles of all steps, and the one that is chosen; None where its answer is not here."""
+    """The titles of all steps, and the one that is chosen; None where its answer is not here.
+
+    Attributes:
+        votes: how often a class has made each guess at this step; None without a class.
+    """
 
     view: View
     titles: tuple[str, ...]
     step: Step | None
     present: bool = False
+    votes: dict[str, int] | None = None
 
 
 def mount(data: Walk, *, key: str, on_pick: Callable[[component.Pick], None]) -> None:

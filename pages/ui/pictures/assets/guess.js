@@ -8,7 +8,25 @@ import { trace } from "./well.js";
 
 export const guess = (shown, answer) => (answer.options ? choices(shown, answer) : slider(shown, answer));
 
-function choices({ view, told, pick }, answer) {
+// How a class has guessed: a bar a value, over the slider's axis.
+function heights(votes, top) {
+  const every = Object.entries(votes);
+  const most = Math.max(1, ...every.map(([, many]) => many));
+  const bar = ([value, many]) =>
+    h("i", {
+      title: `${value}: ${many}`,
+      style: `left:${(100 * Math.min(value, top)) / top}%;height:${(100 * many) / most}%`,
+    });
+  return h("div", { class: "votes", role: "img", "aria-label": counted(votes) }, every.map(bar));
+}
+
+function counted(votes) {
+  const many = Object.values(votes).reduce((sum, one) => sum + one, 0);
+  return `${many} of the class ${many === 1 ? "has" : "have"} guessed`;
+}
+
+function choices({ view, told, pick, votes }, answer) {
+  const every = votes ? Object.values(votes).reduce((sum, one) => sum + one, 0) : 0;
   const option = ({ name, note, sketch }, i) => {
     const key = answer.presets[i].guess;
     const mine = view.guess === key;
@@ -18,6 +36,7 @@ function choices({ view, told, pick }, answer) {
       "button",
       {
         class: `option ${state}${sketch ? "" : " plain"}`,
+        style: votes && `--voted:${(100 * (votes[key] ?? 0)) / Math.max(1, every)}%`,
         "aria-pressed": String(mine),
         disabled: view.shown,
         onclick: () => pick({ guess: key }),
@@ -25,7 +44,7 @@ function choices({ view, told, pick }, answer) {
       h("span", { class: "key" }, hit ? "✓" : i + 1),
       sketch && drawn(answer, sketch),
       h("span", {}, h("b", {}, name), note && h("small", {}, note)),
-      h("small", {}, told && mine ? "your guess" : ""),
+      h("small", {}, votes ? `${votes[key] ?? 0} of ${every}` : told && mine ? "your guess" : ""),
     );
   };
   return h("div", { class: "options", role: "group", "aria-label": "Your guess" }, answer.options.map(option));
@@ -42,7 +61,7 @@ function drawn({ dense }, sketch) {
   );
 }
 
-function slider({ view, pick, turn }, { presets, unit, top, start, about }) {
+function slider({ view, pick, turn, votes }, { presets, unit, top, start, about }) {
   const said = view.guess === "" ? null : Number(view.guess);
   const to = (event) => ({ guess: event.target.value });
   const preset = ({ name, guess: value }, i) =>
@@ -60,6 +79,8 @@ function slider({ view, pick, turn }, { presets, unit, top, start, about }) {
   return h(
     "div",
     { class: "slide" },
+    votes && h("p", { class: "voted" }, counted(votes)),
+    votes && heights(votes, top),
     h("p", {}, h("b", {}, said === null ? "?" : `${said}${unit}`), said === null ? "Drag, or press 1, 2 or 3." : about),
     h("input", {
       type: "range",

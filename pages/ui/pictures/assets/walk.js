@@ -72,7 +72,8 @@ function keys(event, state) {
 function draw(state) {
   const step = here(state);
   const t = !state.view.shown ? 0 : (state.t ?? 1);
-  const shown = { state, step, view: state.view, t, told: t > TOLD, pick: state.pick, turn: state.turn };
+  const { pick, data } = state;
+  const shown = { state, step, view: state.view, t, told: t > TOLD, pick, turn: state.turn, votes: data.votes };
   return [
     h("section", { class: "left" }, way(state), step && asked(shown), turn(state, step)),
     h("section", { class: "right", "aria-label": "Picture" }, step && ANSWERS[step.answer.kind](shown, step.answer)),
