@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST = 2000
+"""Characters of a message: a path, a line or a list of columns in it can have any length."""
+
 
 class SDSError(Exception):
     """An error that the user can cause and fix; programming errors are `assert`s instead.
@@ -24,6 +27,8 @@ class SDSError(Exception):
         if cure:
             parts.append(cure[0].upper() + cure[1:])
         message = ". ".join(part.rstrip(".") for part in parts) + "."
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
         super().__init__(message.encode("utf-8", "backslashreplace").decode())  # lone surrogates cannot be printed
 
 

@@ -7,11 +7,11 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sds_core.errors import SDSError
+from sds_core.errors import SDSError, first_line
 
 STALE = 24 * 3600
 """Seconds after which a temporary file counts as left behind by a process that was killed."""
@@ -20,6 +20,23 @@ DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a text begins that Git LFS puts in a large file's place."""
 ELSEWHERE = "choose another place with SDS_RUNS (runs) or SDS_CACHE (cache)"
+
+
+def user_path(name: str) -> Path:
+    """Return the path that a user names, with `~` expanded; there may be nothing yet.
+
+    Raises:
+        SDSError: no file can have this name.
+    """
+    try:
+        path = Path(name).expanduser()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, RuntimeError, ValueError) as error:  # too long, an unknown user's, half a character
+        why = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise SDSError(f"not a path: {why}", got=name) from error
+    return path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -43,7 +60,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise disk_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder is none
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -46,3 +46,8 @@ def test_an_error_survives_the_way_between_processes():
 def test_cancelling_is_caught_like_every_user_error():
     with pytest.raises(SDSError, match="stopped"):
         raise Cancelled("the run was stopped")
+
+
+def test_a_message_has_an_end():
+    told = str(SDSError("x" * 10**6, allowed=", ".join(map(str, range(10**5))), cure="look at the end"))
+    assert len(told) < 2100 and told.startswith("xxx") and told.endswith("Look at the end.")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.files import STALE, disk_error, new_folder, require_space, write_atomically, write_json
+from sds_core.files import STALE, disk_error, new_folder, require_space, user_path, write_atomically, write_json
 
 
 def test_failed_write_leaves_the_old_file_only(tmp_path):
@@ -99,3 +99,18 @@ def test_oversized_work_is_refused_with_both_numbers(tmp_path, monkeypatch):
     with pytest.raises(SDSError, match=r"7 MB are needed.*5 MB are free"):
         require_space(tmp_path, 7 << 20)
     require_space(tmp_path, 5 << 20)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/" + "x" * 5000, "a\0b", "\ud800", "~no-such-user/x"])
+def test_a_name_that_no_file_can_have_is_a_sentence(name):
+    with pytest.raises(SDSError, match=r"^not a path: "):
+        user_path(name)
+
+
+def test_a_path_may_lead_to_nothing_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").touch()
+    for name in ("~/new", "~/file", "~/file/below", "~"):
+        assert user_path(name) == tmp_path / name.removeprefix("~").strip("/")
+    with pytest.raises(SDSError, match="Not a directory"):
+        write_json(tmp_path / "file" / "below", {})

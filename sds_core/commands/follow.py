@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sds_core.errors import SDSError
@@ -37,8 +38,8 @@ def launch_here(runs: list[Run]) -> list[Worker]:
 
 
 def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
-    """Follow newly created runs; delete those that a user error stopped before their first block."""
-    code = follow(runs, start)
+    """Follow newly created runs; delete those that did not start, or that a user error stopped before a block."""
+    code = follow(runs, partial(_start_or_delete, start))
     for run in runs:
         events = run.log.read()
         worked = any(block.inherited_from is None for block in of_kind(events, BlockFinished))
@@ -46,6 +47,16 @@ def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
         if isinstance(last, JobFailed) and not last.internal and not worked:
             run.delete()
     return code
+
+
+def _start_or_delete(start: Starter, runs: list[Run]) -> Sequence[Worker]:
+    try:
+        return start(runs)
+    except SDSError:
+        for run in runs:
+            with suppress(SDSError):  # it did start
+                run.delete()
+        raise
 
 
 def follow(runs: list[Run], start: Starter = launch_here) -> int:

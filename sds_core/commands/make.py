@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
+from sds_core.files import user_path
 from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
 from sds_core.options import options_of
 from sds_core.runs import typed_json
@@ -47,7 +48,7 @@ def _write_text(options: argparse.Namespace) -> int:
 def _convert(options: argparse.Namespace) -> int:
     from sds_core.models.convert import convert
 
-    target = Path(options.folder).expanduser()
+    target = user_path(options.folder)
     convert(options.model, target)
     print(target)
     return 0

@@ -2,8 +2,8 @@
 
 import argparse
 import hashlib
-from pathlib import Path
 
+from sds_core.files import user_path
 from sds_core.models.device import pick_device
 from sds_core.pruning.conformance import CHECKS, CPU
 from sds_core.runs.plugin_check import run_suite
@@ -18,7 +18,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _check_pruner(options: argparse.Namespace) -> int:
-    path = Path(options.file).expanduser().resolve()
+    path = user_path(options.file).resolve()
     data, code = content(path), 0
     for device in dict.fromkeys([CPU, pick_device()]):
         result = run_suite(path, data, device)

@@ -1,9 +1,9 @@
 """Commands on finished runs: list, export, pack, import, report, evaluate."""
 
 import argparse
-from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.files import user_path
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs import note
 from sds_core.runs.names import name_of
@@ -70,7 +70,7 @@ def _export(options: argparse.Namespace) -> int:
 def _pack(options: argparse.Namespace) -> int:
     from sds_core.runs.archive import pack
 
-    target = Path(options.file).expanduser()
+    target = user_path(options.file)
     if target.exists():
         raise SDSError("the output file already exists", got=options.file)
     pack(open_run(options.run), target)
@@ -80,7 +80,7 @@ def _pack(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from sds_core.runs.archive import unpack
 
-    print(unpack(Path(options.file).expanduser()).id)
+    print(unpack(user_path(options.file)).id)
     return 0
 
 

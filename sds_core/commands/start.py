@@ -2,7 +2,6 @@
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 from sds_core.commands import flags
 from sds_core.commands.follow import follow, follow_new
@@ -12,6 +11,7 @@ from sds_core.comparison.published import beside_published
 from sds_core.comparison.ranking import answer, rank
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
+from sds_core.files import user_path
 from sds_core.pruning.reconstruction import MODEL, then_distilled
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
@@ -166,7 +166,7 @@ def _sweep(options: argparse.Namespace) -> int:
         return _on_ray(configs, options.ray)
     if options.slurm:
         runs = _create(configs)
-        slurm_array(runs, Path(options.slurm).expanduser())
+        slurm_array(runs, user_path(options.slurm))
         print(f"created {len(runs)} runs; start them with: sbatch {options.slurm}")
         return 0
     by_model = [[c for c in configs if c.model == model] for model in options.models]

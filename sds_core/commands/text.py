@@ -1,11 +1,10 @@
 """The command `text`: prompts through the dense model and finished runs."""
 
 import argparse
-from pathlib import Path
 
 from sds_core.commands.follow import follow_text
 from sds_core.errors import SDSError
-from sds_core.files import make_folder
+from sds_core.files import make_folder, user_path
 from sds_core.runs import typed_json
 from sds_core.runs.progress import progress
 from sds_core.texts.judgement import table
@@ -38,8 +37,10 @@ def _text(options: argparse.Namespace) -> int:
         temperature=options.temperature,
         sampling_seed=options.sampling_seed,
     )
-    out = Path(options.out).expanduser() if options.out else None
+    out = user_path(options.out) if options.out else None
     if out:
+        if out.is_dir():
+            raise SDSError("the output file is a folder", got=options.out)
         make_folder(out.parent)
     result = ask(query)
     if out:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import write_json
+from sds_core.files import user_path, write_json
 from sds_core.models.companion_files import copy_companions
 from sds_core.models.find_model import BESIDE, description_files, download
 from sds_core.models.load import load_model
@@ -43,7 +43,7 @@ def convert(name: str, target: Path) -> None:
 
 def _find_pickled(name: str) -> Path:
     """The folder with a model's pickled weights, downloaded first if need be."""
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if not folder.is_dir():
         folder = download(name, [*BESIDE, PICKLED])
         if not (folder / PICKLED).is_file() and (folder / PICKLED_INDEX).is_file():

@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from sds_core.errors import SDSError
-from sds_core.files import require_writable
+from sds_core.files import require_writable, user_path
 from sds_core.models.calibration import save_self_text, self_text_file
 from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import pick_device
@@ -63,7 +63,7 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
     if count < 1 or length < 2:
         raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")
     loaded = load_model(name)
-    path = Path(out).expanduser() if out else self_text_file(loaded)
+    path = user_path(out) if out else self_text_file(loaded)
     require_writable(path)
     start, model = start_tokens(loaded), loaded.model
     if len(start) >= length:

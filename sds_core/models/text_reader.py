@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import refuse_pointer
+from sds_core.files import refuse_pointer, user_path
 from sds_core.models.tables import read_column
 from sds_core.models.text_spec import ALLOWED, PYTHON_DOCS, TABLES, file_and_column
 
@@ -62,7 +62,7 @@ def _hub_rows(source: str) -> list[str]:
             "not a hub dataset", got=source, allowed="hub:ID:CONFIG:SPLIT:COLUMN, such as hub:allenai/c4:en:train:text"
         )
     name, config, split, column = fields
-    if Path(name).exists():  # the library would read it, whatever the hub has of that name
+    if user_path(name).exists():  # the library would read it, whatever the hub has of that name
         raise SDSError(
             "this names a folder here, not a dataset of the hub", got=name, cure="name its file: FILE:COLUMN"
         )

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from sds_core.comparison.claims import short
 from sds_core.comparison.references import claims_about
 from sds_core.errors import SDSError
-from sds_core.files import make_folder, require_space
+from sds_core.files import make_folder, require_space, user_path
 from sds_core.models.companion_files import copy_companions, write_config
 from sds_core.models.tensor_files import new_model_folder
 from sds_core.pruning.methods import METHODS
@@ -27,7 +27,7 @@ def export(run: Run, folder: str) -> Path:
     Raises:
         SDSError: the run is not finished or has no weights, the folder is in use, its model has changed.
     """
-    target = Path(folder).expanduser().resolve()
+    target = user_path(folder).resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SDSError("the folder to export to is in use", got=folder, allowed="a new or empty folder")
     loaded = pruned_model(run, run.config.weights)

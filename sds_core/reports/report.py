@@ -19,7 +19,7 @@ from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.markup import html
 from sds_core.figures.style import Figure
-from sds_core.files import make_folder, require_space, write_text
+from sds_core.files import make_folder, require_space, user_path, write_text
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, note
@@ -73,7 +73,7 @@ def report(run: Run, file: str) -> list[Path]:
     Raises:
         SDSError: the run is not finished, the name does not end in .html, or one of the files exists.
     """
-    page = Path(file).expanduser().resolve()
+    page = user_path(file).resolve()
     if page.suffix.lower() != ".html":
         raise SDSError("a report is one HTML file", got=file, allowed="a name that ends in .html")
     paths = [page, page.with_suffix(".csv"), page.with_suffix(".json")]

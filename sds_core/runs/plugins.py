@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.files import user_path
 from sds_core.pruning.registry import RESERVED, PrunerRegistry
 from sds_core.runs.plugin_check import accept
 from sds_core.runs.plugin_file import PluginFile, content, load
@@ -55,7 +56,7 @@ def load_registry(names: Iterable[str] | None = None, accepted: Collection[str] 
 
 
 def _existing(folder: str) -> Path:
-    path = Path(folder).expanduser().resolve()
+    path = user_path(folder).resolve()
     if not path.is_dir():
         raise SDSError("there is no such folder of plugin pruners", got=folder)
     return path

@@ -6,6 +6,7 @@ import pytest
 
 from sds_core.commands import follow
 from sds_core.commands.follow import follow_new
+from sds_core.errors import SDSError
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
 
@@ -72,3 +73,12 @@ def test_sigterm_cancels_like_an_interrupt(runs_root, capsys, monkeypatch):
     assert follow_new([run], lambda runs: [Ended(0)]) == 1
     assert run.cancel_requested and "sds_core resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_new_runs_that_cannot_be_started_are_deleted(runs_root):
+    def refuse(runs):
+        raise SDSError("the disk is full")
+
+    with pytest.raises(SDSError, match="the disk is full"):
+        follow_new([create(RunConfig()), create(RunConfig())], refuse)
+    assert not list(runs_root.iterdir())
