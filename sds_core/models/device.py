@@ -67,15 +67,6 @@ def allow_fast_matmul(device: torch.device) -> str:
     return chosen
 
 
-def gains_by_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes products of bfloat16 by itself, about twice as fast as those of float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = Path("/proc/cpuinfo")
-    flags = known.read_text(encoding="utf-8").split() if device.type == "cpu" and known.exists() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def use_threads(threads: int) -> int:
     """Set the number of CPU threads, all cores for 0; return it."""
     chosen = threads or os.cpu_count() or 1

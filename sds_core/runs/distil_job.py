@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sds_core.errors import SDSError
+from sds_core.models.bfloat16 import is_faster
 from sds_core.models.cache import file_sha256
 from sds_core.models.calibration import digest
-from sds_core.models.device import gains_by_bfloat16
 from sds_core.models.distillation import Distiller, Step, memory_needed
 from sds_core.models.tensor_files import save_tensors
 from sds_core.runs import checkpoint
@@ -88,7 +88,7 @@ def state_bytes(context: RunContext) -> int:
 def _started(context: RunContext) -> DistillationStarted:
     plan, dtype = context.config.distillation, str(context.loaded.model.dtype).removeprefix("torch.")
     assert plan
-    half = dtype == "float32" and gains_by_bfloat16(context.device)
+    half = dtype == "float32" and is_faster(context.device)
     return DistillationStarted(
         steps=plan.epochs * plan.windows,
         epochs=plan.epochs,
