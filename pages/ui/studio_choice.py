@@ -183,6 +183,7 @@ def _settings() -> RunConfig:
 def _take_over(experiment: Experiment | None) -> None:
     """Let the widgets show an experiment that was just opened; on a first visit the quick preset."""
     from sds_core.runs.experiment import SHARED, WORKING
+    from sds_core.runs.phases import PLAIN
     from sds_core.runs.presets import PRESETS
     from sds_core.runs.variant import BASE
 
@@ -206,7 +207,9 @@ def _take_over(experiment: Experiment | None) -> None:
     used = {one.method for one in variants}
     for one in variants:
         if one.method != BASE:
-            options.apply_to_methods({"options": one.options} | one.reconstruct_options, [one.method])
+            options.apply_to_methods({"options": one.options}, [one.method])
+    adjusted = [one.reconstruct_options for one in variants if any(one.windows)]
+    options.apply_to_methods(adjusted[-1] if adjusted else PLAIN, [])
     st.session_state[PRUNERS] = [one.pruner for one in variants if one.method == BASE]
     st.session_state[CONTROLS] = [name for name in _methods(controls=True) if name in used]
     methods = [name for name in _methods(controls=False) if name in used]

@@ -10,6 +10,7 @@ from pages.ui.pictures import studio
 from pages.ui.pictures.measured import Cell, Change, Perplexity, Round
 from pages.ui.pictures.measured import Stage as Phase
 from pages.ui.pictures.wire import pack_values
+from pages.ui.studio_distilled import distilled
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.titles import pruner_title
@@ -73,7 +74,9 @@ class Reader:
         stages = [stage for stage in PHASES if PHASE_OF[stage] in variant.phases]
         done = [stage for stage in stages if self.record.stage(variant, stage).done]
         working = self._working_on()
-        current = working[1].stage if working and working[0] == run else (done[-1] if done else stages[0])
+        current = done[-1] if done else stages[0]
+        if working and working[0] == run and working[1].stage in PHASES:
+            current = working[1].stage
         stage = asked.get("stage", "")
         stage = stage if stage in PHASES else current
         follow = working is not None and asked.get("follow", "1") == "1"
@@ -162,6 +165,7 @@ class Reader:
             base=None if variant.method == BASE else variant.pruner,
             origin=None if variant.method == BASE else base,
             change=None if gain is None else Change(gain.ratio - 1, gain.ratio * gain.error, base),
+            then=distilled(self.record, variant),
         )
 
     def _stage_cell(self, found: StageRecord, block: int, linear: str, same: str | None) -> Cell:
@@ -242,7 +246,7 @@ def _doing(record: RunRecord) -> str:
     last = record.events[-1] if record.events else None
     if isinstance(last, Measuring):
         return f"measuring {last.what} model" if last.what == "dense" else "measuring"
-    return "pruning" if status.current else "loading"
+    return ("distilling" if record.config.phase == 4 else "pruning") if status.current else "loading"
 
 
 def _perplexity(measured: MeasuredPerplexity) -> Perplexity:

@@ -101,18 +101,20 @@ def _cost_of_preset(name: str, choice: Choice) -> str:
 
 def _shared(preset: str) -> Overrides:
     """Return those options of a preset that all runs of an experiment share."""
+    from sds_core.runs.phases import PLAIN
     from sds_core.runs.presets import PRESETS
 
     own = ("method", "schedule", "options", *TEXTS)
-    return {name: value for name, value in PRESETS[preset].items() if name not in own}
+    return PLAIN | {name: value for name, value in PRESETS[preset].items() if name not in own}
 
 
 def _apply_preset() -> None:
     from pages.ui import studio_choice
+    from sds_core.runs.phases import PLAIN
     from sds_core.runs.presets import PRESETS
 
     if preset := PRESETS.get(st.session_state["studio-preset"]):
-        kept = {name: value for name, value in preset.items() if name not in TEXTS}
+        kept = PLAIN | {name: value for name, value in preset.items() if name not in TEXTS}
         options.apply_to_methods(kept, studio_choice.ticked_methods())
 
 

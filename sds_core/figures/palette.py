@@ -17,7 +17,7 @@ class Palette:
     """Colours by name.
 
     Attributes:
-        stages: dense, sparse, redense, final.
+        stages: dense, sparse, redense, final, distilled.
         runs: base pruners and methods, by their option's name.
         signs: minus and plus, of weights.
         text: for words in a stage's colour.

@@ -1,7 +1,7 @@
 """The phase after a method's own: the pruned model is distilled as a whole, step by step, and stored to go on."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from sds_core.runs.events import (
 )
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import FOLDERS, Run
-from sds_core.runs.run_result import DistillationSummary
 
 SAVED_EVERY = 120.0
 """Seconds between two states on disk, of several bytes a weight each."""
@@ -58,26 +57,6 @@ def run_distillation(run: Run, context: RunContext) -> Iterator[Event]:
         context.structure.store.change(block.module, partial(past.restore, block))
     for path in _states(run):
         path.unlink()
-
-
-def distilled(events: Sequence[Event]) -> tuple[list[DistillationStep], DistillationSummary | None]:
-    """Return a record's steps in order, the last of each number, and what they came to; none where none were made."""
-    steps = sorted(
-        {event.step: event for event in of_kind(events, DistillationStep)}.values(), key=lambda one: one.step
-    )
-    started = first(events, DistillationStarted)
-    judged = [(one.held_out, one.step) for one in steps if one.held_out is not None]
-    if started is None or not judged:
-        return steps, None
-    after, kept = min(judged)
-    return steps, DistillationSummary(
-        steps=started.steps,
-        windows=started.windows,
-        precision=started.precision,
-        before=judged[0][0],
-        after=after,
-        kept=kept,
-    )
 
 
 def state_bytes(context: RunContext) -> int:

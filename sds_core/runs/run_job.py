@@ -23,7 +23,8 @@ from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.registry import NO_PRUNER
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
-from sds_core.runs.distil_job import distilled, run_distillation, state_bytes
+from sds_core.runs.distil_job import run_distillation, state_bytes
+from sds_core.runs.distillation_curve import steps_of_record, summary
 from sds_core.runs.events import (
     BlockFinished,
     Event,
@@ -208,7 +209,7 @@ def _result(
     of_solved = [block for block in blocks if block.stage == run.config.one_shot] if last == "distilled" else of_last
     layers, solved = ([layer for block in found for layer in block.layers] for found in (of_last, of_solved))
     calibration, evaluation = context.texts
-    steps, summary = distilled(events)
+    steps = steps_of_record(events)
     taken: list[tuple[Phase, float]] = [("distilled", step.seconds) for step in steps]
     taken_cpu: list[tuple[Phase, float]] = [("distilled", step.cpu_seconds) for step in steps]
     return RunResult(
@@ -223,7 +224,7 @@ def _result(
         scarce=dict(Counter(layer.scarcity for layer in solved if layer.scarcity)),
         chosen=dict(Counter(layer.chosen for layer in solved if layer.chosen)),
         reconstruction=ReconstructionSummary.of_blocks([b.reconstruction for b in of_solved if b.reconstruction]),
-        distillation=summary,
+        distillation=summary(events) if last == "distilled" else None,
         seconds=_by_phase([(block.phase, block.seconds) for block in blocks] + taken),
         cpu_seconds=_by_phase([(block.phase, block.cpu_seconds) for block in blocks] + taken_cpu),
         measuring_seconds=round(sum(event.seconds for event in of_kind(events, PerplexityMeasured)), 1),

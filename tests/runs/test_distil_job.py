@@ -18,7 +18,7 @@ from sds_core.reports.export import export
 from sds_core.runs import distil_job, experiment, layer_stats
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
-from sds_core.runs.distil_job import distilled
+from sds_core.runs.distillation_curve import steps_of_record, summary
 from sds_core.runs.events import (
     BlockFinished,
     DistillationSaved,
@@ -69,11 +69,11 @@ def test_distilled_run_records_its_gain_and_keeps_masks(tiny_folder, plan, tmp_p
     (started,) = of_kind(events, DistillationStarted)
     assert (started.steps, started.windows, started.epochs, started.rate) == (5, 5, 1, 0.02)
     assert started.precision in ("float32", "bfloat16") and started.memory > 0
-    steps, summary = distilled(events)
-    assert [one.step for one in steps] == list(range(6)) and summary == result.distillation
+    steps, told = steps_of_record(events), summary(events)
+    assert [one.step for one in steps] == list(range(6)) and told == result.distillation
     judged = {one.step: one.held_out for one in steps}
-    assert summary.before == judged[0] and summary.after == judged[summary.kept] == min(judged.values())
-    assert summary.after < summary.before and result.seconds["distilled"] > 0
+    assert told.before == judged[0] and told.after == judged[told.kept] == min(judged.values())
+    assert told.after < told.before and result.seconds["distilled"] > 0
     assert not list((run.folder / "phase4").glob("state-*")), "only the result stays"
     assert set(layer_stats.load(run.folder)["stage"]) == {"dense", "sparse", "redense", "final", "pruned"}
     folder = export(run, str(tmp_path / "out"))
@@ -121,9 +121,9 @@ def test_killed_anywhere_it_resumes_to_the_same_bits(tiny_folder, plan, monkeypa
         finish(run)
         assert same(stored(run), expected), cut
         assert run.result().perplexity == perplexity
-        steps, _ = distilled(run.log.read())
+        steps = steps_of_record(run.log.read())
         assert [(one.step, one.loss, one.held_out) for one in steps] == [
-            (one.step, one.loss, one.held_out) for one in distilled(events)[0]
+            (one.step, one.loss, one.held_out) for one in steps_of_record(events)
         ]
 
 

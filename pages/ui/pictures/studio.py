@@ -23,6 +23,7 @@ class RunColumn:
         base: key of the run it starts from; None in a phase-1 run.
         origin: name of that run.
         change: final against the base pruner.
+        then: the model as it is distilled afterwards, if that was asked for.
     """
 
     key: str
@@ -32,6 +33,27 @@ class RunColumn:
     base: str | None = None
     origin: str | None = None
     change: Change | None = None
+    then: Distilled | None = None
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A run's model, distilled as a whole after its phases.
+
+    Attributes:
+        done, of: steps; both 0 before the first.
+        seen, held_out: `pack_values` of the divergence from the dense model by step, nats a token.
+        change: against the same model before.
+        why: why there is no perplexity.
+    """
+
+    done: int
+    of: int
+    seen: Packed
+    held_out: Packed
+    perplexity: Perplexity | None = None
+    change: Change | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True)
