@@ -64,7 +64,7 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     _pills("Base pruners", names, pruner_title, PRUNERS)
     st.markdown("then", width="content")
     _pills("Methods", _methods(controls=False), _method_title, METHODS)
-    ticked = st.session_state[PRUNERS]
+    ticked = [name for name in names if name in st.session_state[PRUNERS]]  # as they stand, not as they were ticked
     try:
         settings = _settings()
         bases = [Variant(BASE, name, **beside_methods(settings.to_dict())) for name in ticked]

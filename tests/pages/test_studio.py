@@ -84,7 +84,7 @@ def test_phase_button_starts_all_runs_in_one_worker(runs, launched, tiny_folder)
     at.button_group(key="studio-pruners").set_value(["wanda", "magnitude"]).run()
     at.button(key="phase").click().run()
     assert not at.exception and not at.error
-    assert [(one.method, one.pruner, one.phase) for one in launched] == [("base", "wanda", 1), ("base", "magnitude", 1)]
+    assert [(one.method, one.pruner, one.phase) for one in launched] == [("base", "magnitude", 1), ("base", "wanda", 1)]
     assert {one.experiment for one in launched} == {"tiny-2-4"}
     assert at.query_params["experiment"] in ("tiny-2-4", ["tiny-2-4"])
     assert launched[0].samples == 3 and launched[0].length == PRESETS["quick"]["length"]
