@@ -120,7 +120,7 @@ def _jsonl_column(path: Path, column: str) -> Iterator[Any]:
 
 
 def _parquet_column(path: Path, column: str) -> Iterator[Any]:
-    with path.open("rb") as file, pyarrow.parquet.ParquetFile(file) as table:
+    with path.open("rb") as file, pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as table:
         names = table.schema_arrow.names
         if names.count(column) != 1:
             raise _no_column(path, column, names)

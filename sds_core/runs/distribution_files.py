@@ -101,7 +101,7 @@ def save(path: Path, rows: Sequence[LayerRow]) -> None:
 
 def compress(path: Path) -> None:
     """Rewrite a file as small as possible, which takes ten times as long: for records that ship."""
-    _write(path, pq.read_table(path, partitioning=None), level=19)
+    _write(path, pq.read_table(path, page_checksum_verification=True, partitioning=None), level=19)
 
 
 def _packed(row: LayerRow) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Rows of files and hub datasets become one string, or a sentence that says what is wrong with them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,10 @@ def test_a_hub_column_without_text_is_refused(monkeypatch: pytest.MonkeyPatch) -
     fake_hub(monkeypatch, [{"text": 3}])
     with pytest.raises(SDSError, match="holds no text"):
         read_text("hub:a/b:c:train:text")
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.csv:text", "x.jsonl", "x.parquet"])
+def test_a_pipe_is_refused_for_reading_it_would_never_end(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name.partition(":")[0])
+    with pytest.raises(SDSError, match="this is not a file"):
+        read_text(str(tmp_path / name))

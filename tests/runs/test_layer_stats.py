@@ -1,10 +1,12 @@
+import random
+
 import numpy as np
 import pytest
 import torch
 
 from sds_core.errors import SDSError
 from sds_core.pruning.layer_problem import Pruned
-from sds_core.runs import layer_stats
+from sds_core.runs import distribution_files, layer_stats
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8), (5, 16), (7, 9)])
@@ -65,3 +67,18 @@ def test_pruned_weights_count_by_mask_not_by_zero():
     weight = torch.tensor([[0.0, 1.0, 0.0, 2.0]])
     mask = torch.tensor([[True, True, False, True]])
     assert Pruned(weight, mask).sparsity == 0.25
+
+
+def test_no_flipped_bit_gives_other_numbers(finished, tmp_path):
+    (path, *_) = (path for _, path in distribution_files.files(finished.folder))
+    stored, sound = path.read_bytes(), distribution_files.read(path)
+    dice, unseen = random.Random(0), 0
+    for _ in range(60):
+        place = dice.randrange(len(stored))
+        flipped = stored[:place] + bytes([stored[place] ^ 1 << dice.randrange(8)]) + stored[place + 1 :]
+        (tmp_path / "flipped.parquet").write_bytes(flipped)
+        try:
+            unseen += not distribution_files.read(tmp_path / "flipped.parquet").equals(sound)
+        except SDSError:
+            continue
+    assert unseen == 0
