@@ -48,6 +48,14 @@ def test_command_line_parses(line):
     assert build_parser().parse_args(shlex.split(line, comments=True)).do
 
 
+def test_commands_for_other_models_name_a_text_that_is_there():
+    parsed = [build_parser().parse_args(shlex.split(line, comments=True)) for line in commands()]
+    runs = [one for one in parsed if one.do.__name__ in ("_run", "_inspect", "_compare", "_sweep")]
+    others = [one for one in runs if getattr(one, "model", getattr(one, "dense", "demo")) != "demo"]
+    assert len(others) > 1
+    assert all(getattr(one, "preset", None) or getattr(one, "calibration", "self") != "self" for one in others)
+
+
 def test_every_public_command_is_documented():
     shown = {line.split()[0] for line in commands()}
     hidden = {"work", "result", "examples"}

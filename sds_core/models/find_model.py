@@ -1,5 +1,6 @@
 """Find the folder that holds a model's files, given a hub id, a folder, a GGUF file or `demo`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
 BESIDE = [*DESCRIPTION, *LICENCES]
 """Files to download beside the weights."""
 ADAPTER = "adapter_config.json"
+_HUB_ADDRESS = re.compile(r"(?:https?|hf)://(?:huggingface\.co/|hf\.co/)?([\w.-]+(?:/(?!tree|blob|resolve)[\w.-]+)?)")
+"""The address of a model's page on the hub, and the id in it."""
 
 
 def find_model(name: str) -> Path:
@@ -52,7 +55,9 @@ def model_folder(name: str) -> Path | None:
     if not path.is_dir():
         if _is_hub_id(name):
             return None
-        raise SDSError("there is no such model folder or file", got=name)
+        address = _HUB_ADDRESS.match(name)
+        cure = f"name the model by its id: {address[1]}" if address else None
+        raise SDSError("there is no such model folder or file", got=name, cure=cure)
     refuse_adapter(path, name)
     if not (path / CONFIG).is_file():
         raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")

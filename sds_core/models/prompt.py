@@ -43,7 +43,9 @@ def token_ids(loaded: LoadedModel, text: str, follow: int) -> Tensor:
     most = MOST_TOKENS if positions is None else min(MOST_TOKENS, positions - follow)
     if most < 1:
         raise SDSError(f"{follow} tokens are too many to follow", allowed=f"{loaded.name} knows {positions} in all")
-    if not 1 <= len(ids) <= most:
+    if not len(ids):
+        raise SDSError("the text has no token", got=text, cure="write a word or more")
+    if len(ids) > most:
         raise SDSError(
             f"the text has {len(ids)} tokens", allowed=f"1 to {most} before the {follow} that follow", cure="shorten it"
         )

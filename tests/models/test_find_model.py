@@ -119,3 +119,17 @@ def test_model_with_an_unmerged_adapter_is_refused(folder: Path) -> None:
         load_model(str(folder))
     (folder / "adapter_config.json").unlink()
     load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://huggingface.co/gpt2", "gpt2"),
+        ("https://huggingface.co/facebook/opt-125m/tree/main", "facebook/opt-125m"),
+        ("https://huggingface.co/gpt2/tree/main", "gpt2"),
+        ("hf://facebook/opt-125m", "facebook/opt-125m"),
+    ],
+)
+def test_the_address_of_a_page_is_answered_with_the_id(address: str, name: str) -> None:
+    with pytest.raises(SDSError, match=f"no such model folder.*by its id: {name}\\.$"):
+        find_model(address)
