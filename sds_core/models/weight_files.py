@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import parse_json
+from sds_core.pruning.linalg import all_finite
 
 SINGLE = "model.safetensors"
 CONFIG = "config.json"
@@ -137,7 +138,7 @@ def refuse_not_finite(name: str, tensor: Tensor, where: Path) -> None:
     Raises:
         SDSError: a value is; the weight is named.
     """
-    if not tensor.isfinite().all():
+    if not all_finite(tensor):
         raise SDSError(
             f"weight {name} of the model in {where} has NaN or infinite values",
             cure="download or save the model again",

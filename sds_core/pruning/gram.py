@@ -33,7 +33,7 @@ class Gram:
     def __init__(self, matrix: Tensor, name: str = "this layer", outputs: int = 0):
         assert matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
         assert matrix.dtype in (torch.float32, torch.float64)
-        if not matrix.isfinite().all():
+        if not linalg.all_finite(matrix):
             raise SDSError(
                 f"the Gram matrix of the inputs of {name} is not finite",
                 cure="the activations overflow: load the model in float32, or check it for broken weights",
@@ -104,7 +104,8 @@ class Gram:
             inverse = self._inverses.get(ridge)
             if inverse is None:
                 inverse = linalg.ridge_inverse(self.scaled, ridge)
-                if (len(self._inverses) + 1) * inverse.nbytes <= INVERSES:
+                shared = self.outputs > len(rhs)
+                if shared and (len(self._inverses) + 1) * inverse.nbytes <= INVERSES:
                     self._inverses[ridge] = inverse
             return rhs @ inverse
         except torch.linalg.LinAlgError:

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 import torch
@@ -85,6 +86,8 @@ class NM:
         faster than sorting. Ranks are numbers of the scores' own type: comparisons that return truth values are slow.
         """
         assert scores.shape[1] % self.group == 0 and not _has_nan(scores)
+        if scores.numel() * self.group <= FEW:
+            return self._mask_of_few(scores)
         places = [place.contiguous() for place in scores.reshape(-1, self.group).unbind(1)]
         ranks = [torch.full_like(place, self.group - 1 - i) for i, place in enumerate(places)]  # all others win
         wins = torch.empty_like(places[0])
@@ -95,8 +98,30 @@ class NM:
                 ranks[j] += wins
         return torch.stack([rank.lt_(self.keep).bool() for rank in ranks], dim=1).view(scores.shape)
 
+    def _mask_of_few(self, scores: Tensor) -> Tensor:
+        """The same in a handful of calls, which for few scores is what takes the time: all pairs at once."""
+        places = scores.reshape(-1, self.group).T
+        wins = torch.empty(self.group, *places.shape, dtype=scores.dtype, device=scores.device)
+        torch.ge(places[:, None], places[None], out=wins)
+        pairs, others = _pairs(self.group, scores.dtype, scores.device)
+        ranks = torch.addmm(others, pairs, wins.flatten(0, 1))
+        return ranks.lt_(self.keep).bool().T.reshape(scores.shape)
+
     def __str__(self) -> str:
         return f"{self.keep}:{self.group}"
+
+
+FEW = 1 << 16
+"""Pairs of scores that are compared at once."""
+
+
+@cache
+def _pairs(group: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return how wins of earlier over later places (group, group²) make up ranks, and the ranks without any."""
+    earlier = torch.ones(group, group).triu(1)
+    one, each = torch.eye(group), earlier[None]
+    pairs = (one[:, None] - one[:, :, None]) * each
+    return pairs.flatten(1).to(device, dtype), torch.arange(group - 1, -1, -1).to(device, dtype)[:, None]
 
 
 Pattern = Unstructured | NM

@@ -45,7 +45,7 @@ class SparseGPT:
         return Pruned(weight, mask)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class ColumnStep:
     """The state after one column of a block was pruned and its error passed to the columns on its right.
 
@@ -96,9 +96,9 @@ def column_steps(weight: Tensor, factor: Tensor, pattern: Pattern) -> Iterator[C
             ahead = slice(j, j + group)
             scores = (columns[ahead].T / diagonal[ahead]).square()
             keep[ahead] = pattern.mask(scores, "layer").T
-            kept = iter(keep[ahead].to(columns.dtype).unbind())
-        remaining = column * next(kept)
-        torch.sub(column, remaining, out=error).div_(pivot)
-        column.copy_(remaining)
+            kept = keep[ahead].to(columns.dtype)
+            each_kept, each_lost = iter(kept.unbind()), iter((1 - kept).unbind())
+        torch.mul(column, next(each_lost), out=error).div_(pivot)
+        column.mul_(next(each_kept))
         columns[j + 1 :].addr_(row[j + 1 :], error, alpha=-1)
         yield ColumnStep(j, scores, columns, keep, errors)

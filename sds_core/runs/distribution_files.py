@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +15,9 @@ from sds_core.files import write_atomically
 from sds_core.options import is_unicode
 from sds_core.pruning.bins import BINS, CORNER, JOINT
 from sds_core.pruning.stages import Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDER = "distributions"
 
@@ -152,7 +154,7 @@ def refuse_too_large(paths: Sequence[Path], most: int = MOST_VALUES) -> None:
         raise SDSError(f"the distributions hold {values:,} values", allowed=f"{most:,}")
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFrame":
     """Return the rows of a file.
 
     Args:
@@ -206,7 +208,7 @@ def _alike(one: pa.DataType, other: pa.DataType) -> bool:
     return any(kind(one) and kind(other) for kind in kinds)
 
 
-def _refuse_nonsense(path: Path, frame: pd.DataFrame) -> None:
+def _refuse_nonsense(path: Path, frame: "pd.DataFrame") -> None:
     """Refuse values that no run writes."""
     for name in frame.columns:
         kind = SCHEMA.field(name).type

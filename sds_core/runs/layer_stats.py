@@ -5,7 +5,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,6 +23,8 @@ from sds_core.runs import distribution_files
 from sds_core.runs.distribution_files import LayerRow
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sds_core.layer_result import LayerResult
 
 NOTHING = float("nan")
@@ -136,18 +137,20 @@ def save(path: Path, block_rows: list[LayerRow]) -> None:
     distribution_files.save(path, block_rows)
 
 
-def load(folder: Path) -> pd.DataFrame:
+def load(folder: Path) -> "pd.DataFrame":
     """All rows of a run so far, a stage's latest where it was computed twice.
 
     Raises:
         SDSError: a file is broken, or they unfold to too much.
     """
+    import pandas  # takes 40 MB and half a second, which a worker that only writes records does without
+
     paths = [path for _, path in distribution_files.files(folder)]
     distribution_files.refuse_too_large(paths)
     frames = [distribution_files.read(path) for path in paths]
     if not frames:
-        return pd.DataFrame()
-    together = pd.concat(frames, ignore_index=True)
+        return pandas.DataFrame()
+    together = pandas.concat(frames, ignore_index=True)
     return together.drop_duplicates(["block", "linear", "stage", "round"], keep="last").reset_index(drop=True)
 
 

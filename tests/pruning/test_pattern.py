@@ -42,6 +42,14 @@ def test_nm_equals_sorting_each_group(data, group):
     assert torch.equal(NM(keep, group).mask(scores), select_groups(keep, group)(scores))
 
 
+@pytest.mark.parametrize("group", [2, 4, 8])
+def test_few_and_many_scores_are_compared_alike(group, monkeypatch):
+    scores = torch.randint(3, (20, 4 * group), generator=torch.Generator().manual_seed(group)).float()
+    few = NM(group // 2, group).mask(scores)
+    monkeypatch.setattr("sds_core.pruning.pattern.FEW", 0)
+    assert torch.equal(NM(group // 2, group).mask(scores), few)
+
+
 def test_nm_keeps_n_of_m():
     scores = torch.tensor([[1.0, 4.0, 2.0, 3.0, 9.0, 8.0, 7.0, 6.0]])
     assert NM(1, 4).mask(scores).tolist() == [[False, True, False, False, True, False, False, False]]
