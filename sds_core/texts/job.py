@@ -216,6 +216,7 @@ def _identities(runs: list[Run]) -> list[TextReading]:
             configuration=titles[first[outcome.configuration].run],
             seed=outcome.made.seed,
             pruned=outcome.stage != "redense",
+            distilled=outcome.stage == "distilled",
             prompts=(),
         )
         for run, outcome in zip(runs, outcomes, strict=True)

@@ -11,15 +11,24 @@ def judgement(result: TextResult, mark: Callable[[str], str] = str) -> list[str]
     """Return how the best configuration of a query compares to each other one, one sentence each.
 
     Readings that differ only in the calibration seed are one configuration. The shipped study does not cover a few
-    prompts, so with one seed everything is undecided. Dense and re-dense models are not ranked.
+    prompts, so with one seed everything is undecided. Dense and re-dense models are not ranked, distilled ones among
+    themselves.
 
     Args:
         mark: applied to every name, to set it in bold.
     """
+    pruned = [reading for reading in result.readings if reading.pruned]
+    return [
+        sentence
+        for distilled in (False, True)
+        for sentence in _judged([reading for reading in pruned if reading.distilled is distilled], mark)
+    ]
+
+
+def _judged(readings: Sequence[TextReading], mark: Callable[[str], str]) -> list[str]:
     groups: dict[str, list[TextReading]] = {}
-    for reading in result.readings:
-        if reading.pruned:
-            groups.setdefault(reading.configuration, []).append(reading)
+    for reading in readings:
+        groups.setdefault(reading.configuration, []).append(reading)
     if len(groups) < 2:
         return []
     best, *others = sorted(groups.values(), key=lambda group: fmean(reading.mean for reading in group))

@@ -119,6 +119,8 @@ class TextReading:
     """Calibration seed; 0 for the dense model."""
     pruned: bool
     """Whether its weights are pruned; dense and re-dense models are not ranked."""
+    distilled: bool = False
+    """Whether it was distilled after pruning; it is ranked among such models only."""
     prompts: tuple[PromptReading, ...]
 
     @property

@@ -73,6 +73,7 @@ def test_all_contradictions_are_reported_at_once():
         RunConfig(partial=True, options={"sequential": False}),
         RunConfig(method="adjusted", options={"sequential": True, "beta": 0.2}),
         RunConfig(method="base", reconstruct="submodule", reconstruct_epochs=3, reconstruct_rate=0.01),
+        RunConfig(reconstruct="block model", reconstruct_windows=5, eval_windows=0, eval_rows="whole"),
         RunConfig(exclude="*.0.* *[qk]_proj", pattern="50%", allocation="owl"),
     ],
 )

@@ -28,6 +28,7 @@ from sds_core.runs.events import (
 )
 from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.new_run import create
+from sds_core.runs.planned import repeat
 from sds_core.runs.progress import progress
 from sds_core.runs.variant import Variant
 from tests.records import write_log
@@ -148,6 +149,7 @@ def test_phase_4_continues_from_fused_and_phased_runs(tiny_folder, plan):
     assert (then.config.phase, then.config.schedule) == (4, "fused")
     assert same(stored(then), stored(whole))
     assert then.result().perplexity == whole.result().perplexity
+    assert repeat(then.config) == [whole.config.command()]
     staged = finish(create(config(tiny_folder, **ADMM, **plan, schedule="staged")))
     run = finish(create(config(tiny_folder, **ADMM, schedule="staged", phase=1)))
     for phase in (1, 2, 3):
@@ -218,6 +220,9 @@ def test_experiment_continues_to_phase_4(tiny_folder, runs_root, plan):
     assert found.next_phase(variants) is None and found.variants == variants
     assert found.next_phase([one_shot, Variant("base", "wanda")]) is None, "one-shot is done on the way"
     assert len(found.members) == 5
+    lines = repeat(found.run_of(variants[1], 4).config)
+    assert ["--reconstruct model" in line for line in lines] == [False, False, False, True]
+    assert [f"--phase {phase}" in line for phase, line in zip((1, 2, 3, 4), lines, strict=True)] == [True] * 4
     other = Variant("sds", "wanda", one_shot.options, reconstruct="model")
     assert found.next_phase([other]) == 4, "another plan is another run of phase 4"
 

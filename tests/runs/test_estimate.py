@@ -111,3 +111,16 @@ def test_several_runs_add_up_and_the_unknown_are_named():
     other = RunConfig(method="sds")
     found = forecast([run.config, run.config, other], past_runs([run]))
     assert (found.seconds, found.memory, found.disk, found.unknown) == (240.0, 123, 2000, (other,))
+
+
+def test_distillation_takes_as_long_as_its_tokens():
+    model = {"reconstruct": "model", "reconstruct_windows": 8}
+    run = past(("fused", "fused", "distilled"), **model)
+    result = replace(run.finished_result(), seconds={"fused": 100.0, "distilled": 64.0})
+    write_result(run, result)
+    assert estimate(run.config, [run]).seconds == pytest.approx(100 + 20 + 64)
+    longer = replace(run.config, length=1024)
+    assert estimate(longer, [run]).seconds == pytest.approx(60 + 40 * 2 + 20 + 128)
+    one_shot = replace(run.config, reconstruct="matrix", reconstruct_windows=0)
+    assert estimate(one_shot, [run]).seconds == pytest.approx(100 + 10)
+    assert estimate(replace(run.config, reconstruct_windows=9), [run]) is None

@@ -86,3 +86,11 @@ def test_table_lists_tokens_means_and_continuations():
 def test_a_single_token_has_a_table_too():
     text = table(result(reading("dense", ()), reading("Wanda", ())))
     assert "'p'" in text and "?" in text
+
+
+def test_distilled_models_are_judged_among_themselves():
+    one_shot = [reading("A", *shifted(2)), reading("B", *shifted(3))]
+    distilled = [reading(name, *shifted(shift), distilled=True) for name, shift in (("C", 0), ("D", 1))]
+    said = judgement(result(reading("dense", *DENSE), *one_shot, *distilled))
+    assert [[name for name in "ABCD" if f" {name} " in sentence] for sentence in said] == [["A", "B"], ["C", "D"]]
+    assert judgement(result(reading("dense", *DENSE), one_shot[0], distilled[0])) == []
