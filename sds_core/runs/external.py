@@ -49,8 +49,13 @@ class ExternalCheckpoint:
             for block in structure.blocks
             for linear in block.linears
         }
-        if not self.pruned_layers():
+        if not (masks := self.pruned_layers()):
             raise self._nothing_pruned(folder)
+        if not any(mask.any() for mask in masks.values()):
+            raise SDSError(
+                f"all pruned layers of {folder} are zero as a whole, first {next(iter(masks))}",
+                cure="only layers that keep some of their weights can be inspected",
+            )
         layers = {linear.parameter_name for linear in self._linears.values()}
         self.other_differing_tensors = [
             name for name in base if name not in layers and not _same(own[name], base[name])

@@ -147,6 +147,13 @@ def test_what_cannot_be_a_pruned_copy_is_refused(pruned, tiny_folder, tmp_path):
         look(narrow, tiny_folder)
 
 
+def test_layers_that_are_zero_as_a_whole_are_told(tiny_folder, tmp_path):
+    name = "model.layers.1.mlp.up_proj"
+    removed = spoil(tiny_folder, tmp_path / "removed", lambda weights: weights[f"{name}.weight"].zero_())
+    with pytest.raises(SDSError, match=f"all pruned layers of .* are zero as a whole, first {name}"):
+        look(removed, tiny_folder)
+
+
 def test_missing_folder_is_reported_before_loading_the_dense_model(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(external, "load_model", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(SDSError, match="nowhere"):
