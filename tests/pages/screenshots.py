@@ -1,6 +1,6 @@
 """Pictures of the pages with the runs that come along: python -m tests.pages.screenshots [FOLDER | --readme].
 
-Every page at two widths and in both themes; with `--readme` the four of the README, into docs/.
+Every page at two widths and in both themes; with `--readme` those of README and docs, into docs/.
 """
 
 import io
@@ -46,8 +46,9 @@ def every_page(target: Path, visit: Any, one: str) -> None:
 
 def of_the_readme(target: Path, visit: Any, one: str) -> None:
     """One picture a page, from where it becomes telling."""
-    save(visit().open("/walk?step=7&guess=25&shown=1"), "Why prune", target / "walk.png")
-    save(visit().open("/micro?step=prune&pruner=wanda&seed=10"), "What does each pruner look at?", target / "micro.png")
+    save(visit().open("/studio?experiment=examples&layer=20.mlp.up_proj"), "", target / "studio.png")
+    save(visit().open("/walk?step=7&guess=25&shown=1"), "", target / "walk.png")
+    save(visit().open("/micro?step=prune&pruner=wanda&seed=10"), "", target / "micro.png")
     save(visit().open(COMPARE), "", target / "compare.png")
 
 
