@@ -30,7 +30,7 @@ COMPACT = """<style>
   margin: 0 0 6px; }}
 .st-key-columns > * > [class*=st-key-beside] {{ gap: 10px; padding-top: 8px; }}
 .st-key-columns [class*=st-key-beside] p {{ font-size: 15px; line-height: 21px; }}
-.st-key-columns [data-testid=stCaptionContainer], .st-key-columns [data-testid=stCaptionContainer] p {{
+[data-testid=stCaptionContainer], [data-testid=stCaptionContainer] p {{
   color: inherit !important; opacity: 0.9; }}
 .st-key-columns :is(.stSlider, .stButtonGroup) * {{ color: inherit !important; }}
 @media (min-width: 901px) {{
