@@ -3,8 +3,9 @@
     python benchmarks/page_speed.py [paint clicks studio sentence idle memory sizes] [--polls 1000] [--quiet 20]
 
 Serves the app with the example runs and opens it in Chromium through playwright; both must be installed. Run nothing
-else meanwhile, above all no other run of the product, behind which `sentence` would wait: the load is printed, and the server's CPU seconds beside the wall-clock seconds. On two
-cores all parts take about ten minutes, `sentence` and `memory` three each.
+else meanwhile, above all no other run of the product, behind which `sentence` would wait. The load of the machine is
+printed, and the server's CPU seconds beside the wall-clock seconds. On two cores all parts take about ten minutes,
+`sentence` and `memory` three each.
 """
 
 import argparse
