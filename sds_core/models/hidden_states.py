@@ -59,7 +59,7 @@ class HostHiddenStates:
 
 
 class HiddenStateFile:
-    """A list of tensors of one shape and precision on disk, in an unnamed file that is gone when the process ends.
+    """A list of tensors on disk, in an unnamed file that is gone when the process ends.
 
     Args:
         folder: the folder of the file.
@@ -70,7 +70,8 @@ class HiddenStateFile:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, open as long as the list
-        self._count = 0
+        self._items: list[tuple[int, Tensor]] = []  # where each begins, and its shape and precision
+        self._size = 0
         for tensor in tensors:
             self.append(tensor)
 
@@ -80,31 +81,33 @@ class HiddenStateFile:
         Raises:
             SDSError: the disk is full.
         """
-        self._like = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)  # shape and precision alone
-        self._count += 1
-        self[self._count - 1] = tensor
+        like = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)
+        self._items.append((self._size, like))
+        self._size += like.nbytes
+        self[-1] = tensor
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._items)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(self._count))
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, i: int) -> Tensor:
-        size = self._like.nbytes
-        data = bytearray(os.pread(self._file.fileno(), size, range(self._count)[i] * size))
-        return torch.frombuffer(data, dtype=self._like.dtype).view(self._like.shape)
+        place, like = self._items[i]
+        data = bytearray(os.pread(self._file.fileno(), like.nbytes, place))
+        return torch.frombuffer(data, dtype=like.dtype).view(like.shape)
 
     def __setitem__(self, i: int, tensor: Tensor) -> None:
-        assert (tensor.shape, tensor.dtype) == (self._like.shape, self._like.dtype)
+        place, like = self._items[i]
+        assert (tensor.shape, tensor.dtype) == (like.shape, like.dtype)
         data = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data
         try:
-            written = os.pwrite(self._file.fileno(), data, range(self._count)[i] * self._like.nbytes)
+            written = os.pwrite(self._file.fileno(), data, place)
         except OSError as error:
             raise SDSError(
                 f"hidden states cannot be written to disk: {error.strerror}", cure="free some space"
             ) from error
-        assert written == self._like.nbytes
+        assert written == like.nbytes
 
     def empty(self) -> "HiddenStateFile":
         """Return an empty list of the same kind."""

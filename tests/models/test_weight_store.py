@@ -183,4 +183,6 @@ def test_a_list_on_disk_is_a_list(tmp_path: Path) -> None:
     assert torch.equal(listed[1], tensors[0]) and torch.equal(listed[2], tensors[2])
     with pytest.raises(IndexError):
         listed[3]
+    listed.append(torch.ones(3, 7))  # of another shape, as a last batch of windows
+    assert torch.equal(listed[3], torch.ones(3, 7)) and torch.equal(listed[2], tensors[2])
     assert list(tmp_path.iterdir()) == [], "the file has no name that could be left behind"

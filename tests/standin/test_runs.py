@@ -67,6 +67,12 @@ def test_interrupted_phases_give_the_cpus_weights_and_perplexities(place, tiny_f
     agree(expected, run)
 
 
+def test_weights_on_disk_change_nothing(place, tiny_folder) -> None:
+    chosen = {"method": "sds-admm", "options": {"rounds": 2}, "samples": 4, "held_out": 1}
+    expected = finish(create(config(tiny_folder, device="cpu", **chosen)))
+    agree(expected, finish(create(config(tiny_folder, device=place, weights="disk", **chosen))))
+
+
 def test_hidden_states_that_do_not_fit_wait_on_the_host(device: Standin, monkeypatch) -> None:
     windows = texts(6, 16, seed=2)
     streams = []
