@@ -73,11 +73,10 @@ class Outcome:
 
     def repeats(self, other: Outcome) -> bool:
         """Whether both are of one configuration, by their options or by the windows that they calibrated on."""
-        if self.configuration == other.configuration:
-            return True
-        plain = [configuration_of(each.made, NAMES_OF_WINDOWS) for each in (self, other)]
         windows = [(each.made.seed, each.calibration_sha256, each.earlier_options) for each in (self, other)]
-        return plain[0] == plain[1] and windows[0] == windows[1]
+        if windows[0] != windows[1]:
+            return self.configuration == other.configuration
+        return configuration_of(self.made, NAMES_OF_WINDOWS) == configuration_of(other.made, NAMES_OF_WINDOWS)
 
 
 def configuration_of(config: RunConfig, without: Sequence[str] = ()) -> str:

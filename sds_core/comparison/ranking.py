@@ -74,7 +74,10 @@ def _by_configuration(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> 
     age = {one.run: place for place, one in enumerate(known)}
     found: dict[str, list[Outcome]] = {}
     for one in sorted(outcomes, key=lambda one: age.get(one.run, len(age))):
-        found.setdefault(one.configuration, []).append(one)
+        named = one.configuration
+        if named not in found:  # the same windows may go by another name
+            named = next((own for own, group in found.items() if any(map(one.repeats, group))), named)
+        found.setdefault(named, []).append(one)
     return found
 
 

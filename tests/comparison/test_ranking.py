@@ -53,6 +53,14 @@ def test_the_same_configuration_twice_has_no_winner():
     assert "noise floor" in said and "another processor" in said and "better" not in said
 
 
+def test_the_same_windows_under_another_name_join_the_seeds_of_their_configuration():
+    losses = {0: (3.0, 3.6, 4.1), 1: (3.3, 3.9, 4.5)}
+    runs = [made(own, seed=seed) for seed, own in losses.items()] + [made(losses[0], bos="none")]
+    (ranking,) = rank([outcome_of(run) for run in runs], finished_outcomes())
+    assert [group.seeds for group in ranking.groups] == [[0, 1]] and not ranking.claims
+    assert "same configuration and measured exactly the same" in answer(ranking)[0]
+
+
 def test_seeds_are_averaged_and_not_ranked_against_each_other():
     bases = [made(np.add(FAR, shift), seed=seed) for seed, shift in enumerate((0.0, 0.2, 0.1))]
     mine = [made(np.add(BEST, shift), method="sds", seed=seed) for seed, shift in enumerate((0.1, 0.0))]
