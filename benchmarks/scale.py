@@ -40,8 +40,8 @@ LENGTH = 256
 """Tokens in a window of the measurements."""
 STEPS = 12
 """Steps of conjugate gradients in `operations`, both candidates together: what runs on real models took."""
-RECORDED = 4
-"""Products of a weight with H in the record of a layer: energies of its output, of two stages' errors, of a prune."""
+RECORDED = 1.5
+"""Products of a weight with H in the record of a layer: three energies, each by symmetry half a product."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def operations(shape: Shape, tokens: int, length: int, method: str) -> dict[str,
     admm = method == "sds-admm"
     solving = {"Wanda": 0.0, "SparseGPT": product / 2, "sds-admm": product * (1 + rounds + STEPS)}
     counted = {
-        "forwards": 2 * (2 * tokens * shape.weights + 4 * tokens * length * shape.width),  # two, each with attention
+        # two a block, but base pruners send nothing through the last one; each with attention
+        "forwards": (2 if admm else 2 - 1 / shape.blocks) * tokens * (2 * shape.weights + 4 * length * shape.width),
         "Gram matrices": tokens * squares * (3 if admm else 1),  # by symmetry half a product, and a whole one across
         "products with H": solving[method] + RECORDED * product,
         "factorisations": {"Wanda": 0, "SparseGPT": cubes, "sds-admm": rounds * cubes}[method],
@@ -151,7 +152,7 @@ def squares_and_cubes(widths: Sequence[int], seconds: Sequence[float]) -> tuple[
     taken = torch.tensor(seconds, dtype=torch.float64).clamp_min(1e-6) / unit
     powers = torch.stack([size**2, size**3], dim=1) / taken[:, None]
     first, second = torch.linalg.lstsq(powers, torch.ones(len(widths), 1, dtype=torch.float64)).solution.flatten()
-    return float(first), float(second)
+    return (float(first), float(second)) if min(first, second) >= 0 else (float(second < 0), float(first < 0))
 
 
 def show_series(method: str, series: dict[str, tuple[list[int], list[dict[str, float]]]]) -> None:
