@@ -53,11 +53,12 @@ class _Readings:
 
     def __init__(self, solved: "LayerResult", dense_std: float):
         self._solved, self._dense_std = solved, dense_std
-        self._first = _FirstPrune(solved)
+        self._first = first = _FirstPrune(solved)
         dense, sparse = solved.problem.weight, solved.sparse.weight
         self._norms = _norms(solved.problem.gram.norms[:CORNER])
         self._losses: dict[int, Callable[[], Tensor | float]] = {id(one.dense): one.measure for one in solved.rounds}
-        self._losses |= {id(dense): lambda: 0.0, id(sparse): lambda: self._first.loss}
+        # not through self: in a circle, the matrices of a solved layer would wait for the collector
+        self._losses |= {id(dense): lambda: 0.0, id(sparse): lambda: first.loss}
         self._known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense`: measured once
 
     def row(

@@ -1,12 +1,19 @@
+import gc
 import random
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from sds_core.errors import SDSError
+from sds_core.layer_result import LayerResult
+from sds_core.models.structure import find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.runs import distribution_files, layer_stats
+from sds_core.sds import run_phase
+from tests.models.families import build
+from tests.passes import ADMM, CPU, WINDOWS, Results, make_recipe
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8), (5, 16), (7, 9)])
@@ -82,3 +89,19 @@ def test_no_flipped_bit_gives_other_numbers(finished, tmp_path):
         except SDSError:
             continue
     assert unseen == 0
+
+
+def test_a_recorded_layer_is_freed_without_the_collector():
+    recorded: list[weakref.ref] = []
+    gc.collect()
+    gc.disable()
+    try:
+        for event in run_phase("fused", find_blocks(build("llama")), WINDOWS, make_recipe(ADMM), CPU, Results()):
+            assert all(reference() is None for reference in recorded)
+            if isinstance(event, LayerResult):
+                layer_stats.rows(event)
+                recorded.append(weakref.ref(event.problem))
+            del event
+    finally:
+        gc.enable()
+    assert len(recorded) == 3 * 7
