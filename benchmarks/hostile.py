@@ -16,7 +16,7 @@ from sds_core.models.text_spec import TextSpec
 from sds_core.runs import layer_stats, typed_json
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import from_line
+from sds_core.runs.event_log import from_line
 from sds_core.runs.run_folder import Run, open_run, root
 from sds_core.runs.run_result import RunResult
 from tests.models.gguf_files import write_gguf

@@ -7,8 +7,8 @@ from typing import Any
 
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import TextWindows
 from sds_core.runs.new_run import create
+from sds_core.runs.recorded_values import TextWindows
 from sds_core.runs.run_folder import Run
 from tests.records import SOFTWARE, model_loaded, run_result, run_started, write_log, write_result
 

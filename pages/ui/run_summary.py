@@ -26,6 +26,8 @@ def show(run: Run) -> None:
     Raises:
         SDSError: its record is broken.
     """
+    from sds_core.runs.run_command import command
+
     config, state = run.config, run.state()
     with st.container(horizontal=True, vertical_alignment="center"):
         progress.badge(state)
@@ -37,7 +39,7 @@ def show(run: Run) -> None:
         progress.follow(run, state)
         if state not in progress.LIVE:
             progress.explain(run, state)
-    st.code(config.command(), language=None, wrap_lines=True)
+    st.code(command(config), language=None, wrap_lines=True)
     run_panel.show_excluded(run)
     run_panel.edit_note(run)
     if state not in progress.LIVE:

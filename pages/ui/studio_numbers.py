@@ -14,10 +14,11 @@ from pages.ui.studio_distilled import distilled
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.titles import pruner_title
-from sds_core.runs.events import MeasuredPerplexity, Measuring
+from sds_core.runs.events import Measuring
 from sds_core.runs.experiment_record import PHASE_OF, StageRecord
 from sds_core.runs.layer_numbers import HIGH, LOW, LayerNumbers
 from sds_core.runs.progress import duration
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant
 

@@ -65,6 +65,7 @@ def next_runs(experiment: Experiment, choice: Choice) -> list[RunConfig]:
 def _plan(choice: Choice, experiment: Experiment) -> None:
     """What the buttons will run, what it takes, and the same on the command line."""
     from sds_core.runs.planned import planned
+    from sds_core.runs.run_command import command
 
     left, following = planned(experiment, choice.variants), next_runs(experiment, choice)
     lines = [f"It runs on {outlook.device(choice.settings.device)}."]
@@ -75,7 +76,7 @@ def _plan(choice: Choice, experiment: Experiment) -> None:
     st.caption("  \n".join(map(layout.plain, lines)))
     everything = planned(dataclasses.replace(experiment, members=()), choice.variants)
     st.markdown("The same on the command line, phase by phase:")
-    st.code("\n".join(one.command() for one in everything), language=None, wrap_lines=True)
+    st.code("\n".join(map(command, everything)), language=None, wrap_lines=True)
 
 
 def _runs(configs: list[RunConfig]) -> str:

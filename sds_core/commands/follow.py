@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.pruning.stages import STAGE_NAMES
-from sds_core.runs.events import (
-    BlockFinished,
-    JobCancelled,
-    JobFailed,
-    JobFinished,
-    PerplexityMeasured,
-    of_kind,
-)
+from sds_core.runs.events import BlockFinished, JobCancelled, JobFailed, JobFinished, PerplexityMeasured, of_kind
 from sds_core.runs.progress import progress
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run
 from sds_core.runs.worker import Worker, launch
 
@@ -92,7 +86,7 @@ def _show(run: Run, worker: Worker, shown: int) -> None:
     except SDSError as error:
         print(f"error: {error if run.folder.exists() else _died(run, 0)}", file=sys.stderr)
         return
-    print(f"run {run.id}: {config.command()}")
+    print(f"run {run.id}: {command(config)}")
     log, phases, began = run.log, config.phases, time.monotonic()
     while True:
         ended = worker.poll()

@@ -13,7 +13,7 @@ from sds_core.errors import SDSError
 from sds_core.lesson.curves import curve
 from sds_core.pruning.stages import LAYER_STAGES, LayerStage, Stage
 from sds_core.runs import typed_json
-from sds_core.runs.events import MeasuredPerplexity
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from sds_core.runs.run_result import RunResult
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"

@@ -10,14 +10,7 @@ from sds_core.options import Overrides
 from sds_core.pruning.reconstruction import inner_of
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig
-from sds_core.runs.events import (
-    BlockFinished,
-    Event,
-    ModelLoaded,
-    PerplexityMeasured,
-    SparsityAllocated,
-    first,
-)
+from sds_core.runs.events import BlockFinished, Event, ModelLoaded, PerplexityMeasured, SparsityAllocated, first
 from sds_core.runs.phases import PHASES, PLAIN, steps_of, without_distilling
 from sds_core.runs.run_folder import FOLDERS, Run
 

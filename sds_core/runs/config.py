@@ -1,24 +1,19 @@
-"""The configuration of a run: options, presets, and the command line that equals them."""
+"""The configuration of a run: its options, and what follows from them."""
 
 import dataclasses
-import re
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sds_core.errors import SDSError, raise_together
 from sds_core.models.text_spec import BOS_MODES, ROW_MODES, disjoint
 from sds_core.options import Overrides, faults, is_unicode, option, options_of
-from sds_core.pruning.methods import METHODS, Method, make_method
-from sds_core.pruning.pattern import NM, Pattern, parse_pattern
-from sds_core.pruning.reconstruction import CHOICES, MATRIX, Distillation, Reconstruction, Windows, windows_of
-from sds_core.pruning.registry import NO_PRUNER, check_reference
+from sds_core.pruning.methods import Method, make_method
+from sds_core.pruning.pattern import Pattern, parse_pattern
+from sds_core.pruning.reconstruction import CHOICES, Distillation, Reconstruction, Windows, windows_of
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs import typed_json
+from sds_core.runs.config_checks import contradictions
 from sds_core.runs.phases import PHASES, RECONSTRUCTED, steps_of
-from sds_core.runs.plugin_flag import folder_flag
 
 ALLOCATIONS = ("uniform", "owl")
 MOST_WINDOWS, LONGEST_WINDOW, MOST_THREADS = 100_000, 1_000_000, 1024
@@ -28,8 +23,6 @@ CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos", "ob
 MEASURED = ("evaluation", "eval_windows", "eval_length", "eval_rows")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
 """Options that a branch takes over from its parent, whose weights were made with them."""
-
-EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -176,68 +169,7 @@ class RunConfig:
         values = [(getattr(self, name), one.default) for name, one in options_of(RunConfig).items()]
         if any(type(value) is not type(default) or not is_unicode(str(value)) for value, default in values):
             raise_together(found)
-        for check in (self._check_names, self._check_method, self._check_phases):
-            try:
-                check()
-            except SDSError as error:
-                found.append(error)
-        raise_together(found)
-
-    def _check_names(self) -> None:
-        check_reference(self.pruner, self.pruner_sha256)
-        pattern = parse_pattern(self.pattern)
-        if self.allocation != "uniform" and isinstance(pattern, NM):
-            raise SDSError(
-                f"an N:M pattern is the same in every block, so {self.allocation} cannot share it out",
-                got=self.pattern,
-                cure="choose a ratio such as 0.5, or the uniform allocation",
-            )
-        _ = self.texts
-        if self.eval_windows == 1:
-            raise SDSError("one evaluation window has no error", got=1, allowed="2 or more, or 0 for every one")
-        if self.experiment and not EXPERIMENT_NAME.fullmatch(self.experiment):
-            raise SDSError(
-                "not an experiment's name", got=self.experiment, allowed="small letters, digits and hyphens, 64 at most"
-            )
-        if not self.model:
-            raise SDSError("no model was named", allowed="a hub id, a folder, a .gguf file or demo")
-
-    def _check_method(self) -> None:
-        make_method(self.method, self.options)
-        _ = self._windows
-        external = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
-        if any(external) and not all(external):
-            raise SDSError(
-                f"--method checkpoint, --checkpoint FOLDER and --pruner {NO_PRUNER} go together",
-                cure="to look at a pruned checkpoint, use: python -m sds_core inspect",
-            )
-        if self.checkpoint and self.weights != "memory":
-            raise SDSError("a checkpoint is held beside its dense model in memory", got=f"--weights {self.weights}")
-        if self.distillation and self.weights == "disk":
-            raise SDSError("distilling needs the whole model in memory", got="--weights disk")
-        if self.distillation and not self.held_out:
-            raise SDSError("held-out windows decide what distilling has gained", got="--held-out 0")
-        if self.checkpoint and self.reconstruct != MATRIX:
-            raise SDSError("a checkpoint is inspected as it is", got=f"--reconstruct {self.reconstruct}")
-
-    def _check_phases(self) -> None:
-        if self.phase not in (0, *PHASES):
-            raise SDSError("unknown phase", got=self.phase, allowed="1 to 4, or 0 for all of them")
-        if self.phase in (1, 2, 3) and self.schedule != "staged":
-            raise SDSError(
-                "single phases belong to a staged schedule", got=self.schedule, cure="drop --schedule, or drop --phase"
-            )
-        if self.phase > 1:
-            steps = self.steps if self.method in METHODS else (1,)
-            if self.phase not in steps:
-                raise SDSError(f"method {self.method} has no phase {self.phase}", allowed=" or ".join(map(str, steps)))
-            before = steps[steps.index(self.phase) - 1]
-            if self.parent is None or self.parent.phase != before:
-                raise SDSError(
-                    f"phase {self.phase} continues from a run that has finished phase {before}", cure="name it: --from"
-                )
-        if self.phase <= 1 and self.parent is not None:
-            raise SDSError("phase 1 does not continue from a run", got=f"phase {self.phase}")
+        raise_together([*found, *contradictions(self)])
 
     @property
     def phases(self) -> list[Phase]:
@@ -314,31 +246,3 @@ class RunConfig:
         except ValueError as error:
             raise SDSError(f"not a run's parent: {error}") from error
         return cls(**{**values, "parent": parent})
-
-    def command(self) -> str:
-        """The command line that does the same."""
-        if self.experiment and self.parent:  # the experiment knows the parent, and all that a branch takes over
-            inherited = [name for name in FIXED_BY_PARENT if name != "pruner"]
-            return shlex.join(["python", "-m", "sds_core", "run", *self.flags(inherited)])
-        origin = ["--from", self.parent.run] if self.parent else []
-        return shlex.join(["python", "-m", "sds_core", "run", *self.flags(), *origin])
-
-    def flags(self, without: Sequence[str] = ()) -> list[str]:
-        """The command line's flags for everything that is not at its default; fields in `without` are left out."""
-        words = []
-        for name, one in options_of(RunConfig).items():
-            value = getattr(self, name)
-            implied = name == "schedule" and self.phase in (1, 2, 3)
-            if name not in without and not implied and value != one.default:
-                words += flag(name, value)
-        for name, value in self.options.items():
-            words += flag(name, value)
-        return words if "pruner" in without else [*words, *folder_flag([self.pruner])]
-
-
-def flag(name: str, value: Any) -> list[str]:
-    """A value as words of the command line."""
-    name = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", str(value)]

@@ -23,12 +23,11 @@ from sds_core.runs.events import (
     DistillationStarted,
     DistillationStep,
     Event,
-    LayerSummary,
     PhaseStarted,
-    TextWindows,
     first,
     of_kind,
 )
+from sds_core.runs.recorded_values import LayerSummary, TextWindows
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import FOLDERS, Run
 

@@ -1,5 +1,6 @@
 """The append-only file of events: read as it grows, written by one process at a time."""
 
+import json
 import os
 import time
 from dataclasses import replace
@@ -7,7 +8,10 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.files import disk_error
-from sds_core.runs.events import Event, from_line, to_line
+from sds_core.runs import typed_json
+from sds_core.runs.events import KINDS, Event
+
+NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 class EventLog:
@@ -78,3 +82,24 @@ class LogWriter:
                 os.truncate(self._path, self._size)
             raise disk_error(self._path, error) from error
         self._size, self._count = self._size + len(line), self._count + 1
+
+
+def to_line(event: Event) -> str:
+    """Return an event as a line of JSON."""
+    values = typed_json.sealed({"kind": NAMES[type(event)]} | typed_json.to_json(event))
+    return json.dumps(values, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def from_line(line: str | bytes) -> Event:
+    """Return the inverse of `to_line`.
+
+    Raises:
+        ValueError: the line is not an event; the field that is wrong is named.
+    """
+    values = typed_json.load(line)
+    if not isinstance(values, dict):
+        raise ValueError("it is not an object")
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown kind {str(kind)[:60]!r}")
+    return typed_json.from_json(KINDS[kind], values)

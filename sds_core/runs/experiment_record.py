@@ -9,11 +9,11 @@ from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.pruning.stages import STAGE_NAMES, Stage
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import MeasuredPerplexity
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.job_folder import State
 from sds_core.runs.layer_numbers import LayerNumbers
 from sds_core.runs.phases import PHASES
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant

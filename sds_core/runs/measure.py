@@ -17,7 +17,8 @@ from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
 from sds_core.runs import typed_json
-from sds_core.runs.events import Event, Measurement, Measuring
+from sds_core.runs.events import Event, Measuring
+from sds_core.runs.recorded_values import Measurement
 from sds_core.runs.run_context import RunContext
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sds_core.runs.config import Parent, RunConfig
+from sds_core.runs.run_command import command
 from sds_core.runs.variant import Variant, variant_of
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ def planned(experiment: Experiment, variants: Iterable[Variant]) -> list[RunConf
 def repeat(config: RunConfig) -> list[str]:
     """Return the command lines that repeat a run: those of all phases up to its own, in order."""
     if config.parent is None:
-        return [config.command()]
+        return [command(config)]
     if config.schedule == "fused":  # what was distilled had been made in one pass
-        return [dataclasses.replace(config, phase=0, parent=None).command()]
+        return [command(dataclasses.replace(config, phase=0, parent=None))]
     name = config.experiment or AGAIN
     one = variant_of(config)
     earlier = [phase for phase in one.phases if phase < config.phase]
     before = [_config(config, name, one.base if phase == 1 else one, phase) for phase in earlier]
-    return [each.command() for each in (*before, dataclasses.replace(config, experiment=name))]
+    return [command(each) for each in (*before, dataclasses.replace(config, experiment=name))]
 
 
 def _config(settings: RunConfig, experiment: str, variant: Variant, phase: int) -> RunConfig:

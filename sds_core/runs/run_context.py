@@ -9,7 +9,7 @@ from sds_core.models.calibration import digest
 from sds_core.models.load import LoadedModel
 from sds_core.models.structure import ModelStructure
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import TextWindows
+from sds_core.runs.recorded_values import TextWindows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -29,12 +29,7 @@ from sds_core.files import disk_error, remove_folder
 from sds_core.options import Overrides
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock, typed_json
-from sds_core.runs.events import (
-    BlockFinished,
-    ModelLoaded,
-    first,
-    of_kind,
-)
+from sds_core.runs.events import BlockFinished, ModelLoaded, first, of_kind
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.run_result import RunResult
 

@@ -29,11 +29,9 @@ from sds_core.runs.events import (
     BlockFinished,
     Event,
     JobFinished,
-    MeasuredPerplexity,
     ModelLoaded,
     PerplexityMeasured,
     RunStarted,
-    Software,
     SparsityAllocated,
     first,
     of_kind,
@@ -43,6 +41,8 @@ from sds_core.runs.measure import measure, measure_dense, reported
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.phase_job import run_phase_job
 from sds_core.runs.plugins import load_registry
+from sds_core.runs.recorded_values import MeasuredPerplexity, Software
+from sds_core.runs.run_command import command
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import FOLDERS, Run
 from sds_core.runs.run_result import ReconstructionSummary, RunResult
@@ -230,7 +230,7 @@ def _result(
         measuring_seconds=round(sum(event.seconds for event in of_kind(events, PerplexityMeasured)), 1),
         peak_memory=peak_memory(),
         weight_bytes=context.stage_bytes,
-        command=run.config.command(),
+        command=command(run.config),
         calibration=calibration,
         evaluation=evaluation,
         software=_software(),

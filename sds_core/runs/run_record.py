@@ -6,10 +6,11 @@ from pathlib import Path
 from sds_core.errors import SDSError
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import BlockFinished, MeasuredPerplexity, ModelLoaded, PerplexityMeasured, first, of_kind
+from sds_core.runs.events import BlockFinished, ModelLoaded, PerplexityMeasured, first, of_kind
 from sds_core.runs.job_folder import State
 from sds_core.runs.layer_numbers import Key, LayerNumbers, block_files, read_block
 from sds_core.runs.progress import Progress, progress
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from sds_core.runs.run_folder import Run
 
 

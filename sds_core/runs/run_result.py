@@ -7,7 +7,7 @@ from statistics import fmean
 from sds_core.models.block_change import BlockChange
 from sds_core.pruning.stages import Phase, Scarcity, Stage
 from sds_core.runs import typed_json
-from sds_core.runs.events import Count, Loss, MeasuredPerplexity, Seconds, Software, TextWindows
+from sds_core.runs.recorded_values import Count, Loss, MeasuredPerplexity, Seconds, Software, TextWindows
 
 
 @dataclass(frozen=True, kw_only=True)

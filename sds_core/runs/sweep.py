@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, option_names
-from sds_core.runs.config import RunConfig, flag
+from sds_core.runs.config import RunConfig
 from sds_core.runs.phases import PLAIN, beside_methods
 from sds_core.runs.plugin_flag import folder_flag
 from sds_core.runs.presets import PRESETS
+from sds_core.runs.run_command import command, flag, flags
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
 """METHOD:PRUNER, the default of `compare`."""
@@ -77,7 +78,7 @@ def commands(configs: list[RunConfig]) -> list[str]:
             groups.append([plain])
         else:
             home.append(plain)
-    return [_compare(group) if _one_line(group) else group[0].command() for group in groups]
+    return [_compare(group) if _one_line(group) else command(group[0]) for group in groups]
 
 
 def _one_line(group: list[RunConfig]) -> bool:
@@ -110,7 +111,7 @@ def _with(config: RunConfig, options: Overrides) -> Overrides:
 
 def _compare(group: list[RunConfig]) -> str:
     methods = [f"{config.method}:{config.pruner}" for config in group]
-    shared = RunConfig.from_dict(_shared(group) | {"options": {}}).flags(without=("method", "pruner"))
+    shared = flags(RunConfig.from_dict(_shared(group) | {"options": {}}), without=("method", "pruner"))
     options = [word for name, value in _together(group).items() for word in flag(name, value)]
     folder = folder_flag(config.pruner for config in group)
     return shlex.join(["python", "-m", "sds_core", "compare", "--methods", *methods, *shared, *options, *folder])

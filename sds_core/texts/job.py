@@ -34,6 +34,7 @@ from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStart
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
 from sds_core.runs.pruned_model import take_weights
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run, every_run, open_run, root
 from sds_core.runs.worker import attempt, refuse_cancelled, start_process
 from sds_core.texts.query import PromptReading, TextQuery, TextReading, TextResult
@@ -137,7 +138,7 @@ def _weights(run: Run) -> str:
     """
     last = run.finished_result().last
     if not run.checkpoint(last, 0).exists():
-        raise SDSError(f"run {run.id} has no weights", cure=f"repeat it, keeping them: {run.config.command()}")
+        raise SDSError(f"run {run.id} has no weights", cure=f"repeat it, keeping them: {command(run.config)}")
     return run.stage_digest(last)
 
 

@@ -7,9 +7,9 @@ import pytest
 from sds_core.comparison.published import WEIGHTS, beside_published
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import MeasuredPerplexity
 from sds_core.runs.new_run import create
 from sds_core.runs.presets import PRESETS
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from tests.records import model_loaded, run_result, write_log, write_result
 
 PAPER = RunConfig.from_dict(PRESETS["paper"] | {"model": "opt-125m"})

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from sds_core.errors import SDSError
 from sds_core.runs import distribution_files, note, typed_json
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import from_line
+from sds_core.runs.event_log import from_line
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult
 

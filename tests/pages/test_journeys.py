@@ -9,7 +9,8 @@ import time
 import pytest
 
 from sds_core.pruning.perplexity import format_perplexity
-from sds_core.runs.events import JobCancelled, to_line
+from sds_core.runs.event_log import to_line
+from sds_core.runs.events import JobCancelled
 from sds_core.runs.run_folder import Run, ids, open_run
 
 TINY = {"calibration": "python-docs", "evaluation": "python-docs", "samples": 2, "length": 32, "threads": 1}

@@ -9,7 +9,8 @@ import pytest
 from pages.ui import progress
 from sds_core.errors import SDSError
 from sds_core.runs import note
-from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, Measuring, to_line
+from sds_core.runs.event_log import to_line
+from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, Measuring
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import ReconstructionSummary
 from tests.pages.conftest import WANDA

@@ -13,6 +13,7 @@ from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.reports.report import report
 from sds_core.runs import layer_stats
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run
 from sds_core.runs.typed_json import to_json
 
@@ -93,7 +94,7 @@ def test_the_numbers_are_those_of_the_record(page: Reader, finished: Run) -> Non
     sha256, software = finished.model().sha256, result.software
     for text in [
         *sha256.values(), *sha256, result.calibration.sha256, result.evaluation.sha256,
-        software.torch, software.transformers, software.python, software.version, config.command(), finished.id,
+        software.torch, software.transformers, software.python, software.version, command(config), finished.id,
         config.calibration, config.evaluation, str(config.samples), config.pattern, "arXiv 2408.10473", "seed",
     ]:  # fmt: skip
         assert text in page.text

@@ -26,6 +26,7 @@ from sds_core.runs.estimate import estimate, past_runs
 from sds_core.runs.experiment import experiments
 from sds_core.runs.experiment_record import ExperimentRecord
 from sds_core.runs.progress import progress
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run, every_run, ids, open_run
 from sds_core.texts.job import TextJob, askable
 from sds_core.texts.query import TextQuery
@@ -61,7 +62,7 @@ def read_all(run: str) -> None:
 
 
 ONE: list[Callable[[Run], object]] = [
-    lambda run: run.config.command(),
+    lambda run: command(run.config),
     lambda run: run.state(),
     lambda run: progress(run.log.read(), run.config.phases),
     lambda run: run.model(),

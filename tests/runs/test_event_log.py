@@ -5,8 +5,8 @@ import os
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs.event_log import EventLog, LogWriter
-from sds_core.runs.events import JobQueued, to_line
+from sds_core.runs.event_log import EventLog, LogWriter, to_line
+from sds_core.runs.events import JobQueued
 
 FIRST, SECOND, THIRD = (JobQueued(behind=name) for name in ("a", "b", "c"))
 

@@ -10,9 +10,9 @@ import pytest
 
 from sds_core.models.block_change import BlockChange
 from sds_core.pruning.perplexity import Perplexity
+from sds_core.runs.event_log import from_line, to_line
 from sds_core.runs.events import (
     KINDS,
-    LARGEST_PERPLEXITY,
     BlockFinished,
     DistillationSaved,
     DistillationStarted,
@@ -21,7 +21,6 @@ from sds_core.runs.events import (
     JobFailed,
     JobFinished,
     JobQueued,
-    MeasuredPerplexity,
     Measuring,
     ModelLoaded,
     PerplexityMeasured,
@@ -29,12 +28,10 @@ from sds_core.runs.events import (
     SparsityAllocated,
     TextModelLoading,
     TextReadingStarted,
-    TextWindows,
     first,
-    from_line,
     of_kind,
-    to_line,
 )
+from sds_core.runs.recorded_values import LARGEST_PERPLEXITY, MeasuredPerplexity, TextWindows
 from sds_core.runs.typed_json import load
 from tests.records import block_finished, layer_summary, model_loaded, run_started
 

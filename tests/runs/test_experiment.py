@@ -14,6 +14,7 @@ from sds_core.runs import experiment
 from sds_core.runs.config import RunConfig
 from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.new_run import create
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import ids
 from sds_core.runs.variant import Variant
 from tests.small_runs import config, work_here
@@ -132,7 +133,7 @@ def test_the_command_line_finds_the_parent(settings):
     found = step(step(experiment.with_settings(settings), [SDS]), [SDS])
     for variant, phase in ((MAGNITUDE, 1), (ADMM, 2), (SDS, 3)):
         wanted = found.config_of(variant, phase)
-        words = shlex.split(wanted.command())
+        words = shlex.split(command(wanted))
         assert "--from" not in words and words[words.index("--experiment") + 1] == found.name
         asked = chosen(build_parser().parse_args(words[3:]))
         assert experiment.config_in(found.name, asked) == wanted

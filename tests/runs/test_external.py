@@ -22,6 +22,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.events import BlockFinished, of_kind
 from sds_core.runs.external import ExternalCheckpoint, external_config
 from sds_core.runs.new_run import create
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import ids, open_run
 from tests.conftest import byte_level_tokenizer
 from tests.models.families import LLAMA, randomised
@@ -94,7 +95,7 @@ def test_command_line_equals_the_run_it_creates(pruned, tiny_folder, capsys, run
     (folder,) = runs_root.iterdir()
     run = open_run(folder.name)
     assert RunConfig.from_dict(run.raw_config()) == run.config
-    assert "--method checkpoint" in run.config.command() and f"--checkpoint {pruned[1]}" in run.config.command()
+    assert "--method checkpoint" in command(run.config) and f"--checkpoint {pruned[1]}" in command(run.config)
 
 
 def test_ratio_dense_layers_and_other_changes_are_reported(tiny_folder, tmp_path):

@@ -6,6 +6,7 @@ from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.runs.config import Parent, RunConfig
+from sds_core.runs.run_command import command
 from sds_core.runs.sweep import COMPARED, DEMO, commands, method_configs
 
 
@@ -74,4 +75,4 @@ def test_other_patterns_are_separate_commands_repetitions_none():
 
 def test_a_phase_on_its_own_is_a_run():
     config = RunConfig(schedule="staged", phase=2, parent=Parent("some-run", 1, "0"))
-    assert commands([RunConfig(), config])[1] == config.command()
+    assert commands([RunConfig(), config])[1] == command(config)

@@ -19,6 +19,7 @@ from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import open_run
 from sds_core.runs.sweep import commands, method_configs
 from sds_core.runs.worker import launch
@@ -126,7 +127,7 @@ def test_record_report_and_comparison_name_the_plugin(made):
 
 def test_command_line_names_the_plugin_folder(made, mine):
     assert "--pruner mine --method base" in made.result().command
-    values = chosen(build_parser().parse_args(shlex.split(made.config.command())[3:]))
+    values = chosen(build_parser().parse_args(shlex.split(command(made.config))[3:]))
     assert RunConfig.from_dict(values) == dataclasses.replace(made.config, pruner_sha256="")
     (line,) = commands([made.config, dataclasses.replace(made.config, pruner="wanda", pruner_sha256="")])
     options = build_parser().parse_args(shlex.split(line)[3:])

@@ -9,7 +9,6 @@ from sds_core.runs.events import (
     JobCancelled,
     JobFailed,
     JobQueued,
-    MeasuredPerplexity,
     Measuring,
     PerplexityMeasured,
     PhaseStarted,
@@ -17,6 +16,7 @@ from sds_core.runs.events import (
     TextReadingStarted,
 )
 from sds_core.runs.progress import PhaseProgress, duration, progress
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from tests.records import block_finished, model_loaded, run_started
 
 SOME = MeasuredPerplexity.of(Perplexity((2.0, 2.5), 31), Perplexity((2.0, 2.5), 31))

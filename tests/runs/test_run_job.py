@@ -35,6 +35,7 @@ from sds_core.runs.events import (
 )
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
+from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import open_run
 from sds_core.runs.worker import launch
 from tests.models.families import build
@@ -79,7 +80,7 @@ def test_result_equals_what_transformers_measures_after_export(finished, tiny_fo
     zeros = sum(int((m.weight == 0).sum()) for n, m in model.named_modules() if n.endswith("_proj"))
     assert zeros >= finished.result().pruned == finished.result().prunable // 2
     card = (folder / "README.md").read_text()
-    assert finished.config.command() in card
+    assert command(finished.config) in card
     assert format_perplexity(recorded.value) in card
 
 
@@ -515,7 +516,7 @@ def test_weights_on_disk_give_the_same_bits_after_interruption(tiny_folder, tmp_
     assert here.result().perplexity == there.result().perplexity
     kinds = [run.model().weights for run in (here, there)]
     assert kinds == ["memory", "disk"]
-    assert "--weights disk" in there.config.command()
+    assert "--weights disk" in command(there.config)
     models = [
         AutoModelForCausalLM.from_pretrained(export(run, str(tmp_path / run.id))).state_dict() for run in (here, there)
     ]

@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from sds_core.runs import run_record
-from sds_core.runs.events import BlockFinished, to_line
+from sds_core.runs.event_log import to_line
+from sds_core.runs.events import BlockFinished
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_record import RunRecord
