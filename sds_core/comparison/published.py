@@ -1,4 +1,4 @@
-"""Perplexities that the paper of SDS published for one setting, to stand beside runs that repeat it."""
+"""Perplexities that the SDS paper published for one setting, to compare with runs that repeat it."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ SOURCE = "Li et al., arXiv 2408.10473, OPT-125M, 2:4, raw WikiText-2 test, every
 
 
 def beside_published(runs: Iterable[Run]) -> list[str]:
-    """Return a table of what the paper published and what runs in its setting measured; empty where none is."""
+    """Return a table of the paper's perplexities and those of runs in its setting; empty if there is no such run."""
     here: dict[tuple[str, Stage], float] = {}
     for run in runs:
         if not _in_its_setting(run):

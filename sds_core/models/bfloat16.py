@@ -1,4 +1,4 @@
-"""Linear layers of a float32 model computed in bfloat16, where processors multiply such numbers several times faster.
+"""Compute the linear layers of a float32 model in bfloat16, on processors that multiply it several times faster.
 
 Only the products change: their inputs and weights are rounded for the time of a forward pass, sums are float32 inside
 the product, and residuals, norms and attention stay as they are.
@@ -21,7 +21,7 @@ from sds_core.models.cache import cache_folder
 from sds_core.models.device import machine, synchronise
 
 WORTH = 1.3
-"""Products in bfloat16 are taken where they are this many times as fast, rounding included."""
+"""Products in bfloat16 are used if they are this many times as fast, rounding included."""
 TRIALS = 7
 
 
@@ -71,7 +71,7 @@ def _measured(device: torch.device) -> Path:
 
 
 def _speedup(device: torch.device) -> float:
-    """How many times as fast a linear module of usual size is in bfloat16; 0 where it cannot compute so."""
+    """Return the speed-up of bfloat16 for a linear module of usual size; 0 if it cannot compute in it."""
     module = nn.Linear(1024, 1024, bias=False, device=device)
     inputs = torch.ones(512, 1024, device=device)
     try:
@@ -83,7 +83,7 @@ def _speedup(device: torch.device) -> float:
 
 
 def _seconds(compute: Callable[[], Tensor], device: torch.device) -> float:
-    """The shortest of several times."""
+    """Return the shortest of several times."""
     taken = []
     for _ in range(TRIALS):
         synchronise(device)

@@ -1,4 +1,4 @@
-"""Parts of a block whose layers are adjusted together, and their outputs with any weights in the layers' place."""
+"""The parts of a block whose layers are adjusted together, and their outputs with given weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Texts to token ids, within a time limit: a spoiled tokenizer may compute without end."""
+"""Encode texts as token ids within a time limit: a corrupt tokenizer may never return."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 PATIENCE = 120
 """Seconds for any text."""
 SLOWEST = 1000
-"""Characters a second that a sound tokenizer reads at least, however busy the machine is; most read a million."""
+"""Minimum speed of a sound tokenizer on a busy machine, characters per second; most reach a million."""
 CURE = "download or save the model again"
 
 
@@ -24,7 +24,7 @@ def encode(loaded: LoadedModel, text: str, special: bool = False) -> list[int]:
     """Return the token ids of a text, with the special tokens around it if wanted.
 
     Raises:
-        SDSError: the tokenizer fails, or does not come to an end.
+        SDSError: the tokenizer fails, or does not return.
     """
     limit = PATIENCE + len(text) / SLOWEST
     read = lambda: list(loaded.tokenizer(text, add_special_tokens=special, verbose=False).input_ids)
@@ -33,17 +33,17 @@ def encode(loaded: LoadedModel, text: str, special: bool = False) -> list[int]:
     except TimeoutError:
         what = f"the tokenizer of {loaded.name} has not read {len(text):,} characters within {limit:.0f} s"
         raise SDSError(what, cure=CURE) from None
-    except BaseException as error:  # whatever a spoiled tokenizer makes the library do
+    except BaseException as error:  # a corrupt tokenizer can make the library raise anything
         if not is_fault_of_file(error):
             raise
         raise SDSError(f"the tokenizer of {loaded.name} fails: {first_line(error)}", cure=CURE) from error
 
 
 def _within(seconds: float, do: Callable[[], T]) -> T:
-    """Return what a function returns.
+    """Return the result of a function that may not return.
 
-    The library can't be interrupted, but lets other threads work: should it not come to an end, its thread goes on
-    until the process ends.
+    The library cannot be interrupted, but lets other threads work: if it does not return, its thread runs on until the
+    process ends.
 
     Raises:
         TimeoutError: it has not come to an end.

@@ -1,4 +1,4 @@
-"""Refuse models that look ahead: a token's loss means nothing where the model has seen that token."""
+"""Refuse models that look ahead: a token's loss is meaningless if the model has seen that token."""
 
 import torch
 from torch import Tensor

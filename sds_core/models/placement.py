@@ -1,4 +1,4 @@
-"""Weights on the device where the work is done, for the time of a `with`; in between they rest on the CPU."""
+"""Hold weights on the compute device inside a `with`; otherwise they rest on the CPU."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -60,7 +60,7 @@ def _tensors(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str
 
 
 class DeviceCopies:
-    """Tensors on a device: those that are come again and again are copied once, as far as `KEPT` allows."""
+    """Tensors on a device: those that are used repeatedly are copied once, as far as `KEPT` allows."""
 
     def __init__(self, device: torch.device):
         self.device = device

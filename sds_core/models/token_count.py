@@ -1,6 +1,6 @@
-"""Count the tokens of a text in a process of its own, for the app.
+"""Count the tokens of a text in a separate process, for the app.
 
-A spoiled tokenizer may compute without end, or end its process where memory runs out. Importing this stays cheap.
+A corrupt tokenizer may never return, or end its process by using up memory. Importing this stays cheap.
 """
 
 import os
@@ -19,7 +19,7 @@ def count_tokens(folder: Path, text: str) -> int | None:
     """Return the number of a text's tokens, special ones apart; None where only transformers can read the tokenizer.
 
     Raises:
-        SDSError: the tokenizer fails, or does not come to an end.
+        SDSError: the tokenizer fails, or does not return.
     """
     if not (folder / TOKENIZER).is_file():
         return None

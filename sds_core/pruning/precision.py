@@ -1,4 +1,4 @@
-"""Float64 on devices: used where there is any, and done on the CPU where there is none."""
+"""Compute in float64: on the device if it can, else on the CPU."""
 
 from functools import cache
 

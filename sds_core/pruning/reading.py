@@ -1,4 +1,4 @@
-"""Results of several computations read from a device in one copy, so that the host waits once."""
+"""Read the results of several computations from a device in one copy, so that the host waits once."""
 
 from collections.abc import Generator, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""The phase after a method's own: the pruned model is distilled as a whole, step by step, and stored to go on."""
+"""Phase 4: distil the pruned model as a whole, step by step, with checkpoints to resume from."""
 
 import time
 from collections.abc import Iterator

@@ -1,8 +1,9 @@
-"""The phases that a run goes through, by its method and by what is adjusted together once layers are solved."""
+"""The phases of a run, from its method and its reconstruction windows."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.reconstruction import MATRIX, MODEL, distils, inner_of
 from sds_core.pruning.stages import Phase
@@ -10,7 +11,7 @@ from sds_core.pruning.stages import Phase
 PHASES: dict[int, Phase] = {1: "sparse", 2: "redense", 3: "final", 4: "distilled"}
 """The paper's numbers for its phases, and one for what comes after them."""
 
-PLAIN: dict[str, Any] = {
+PLAIN: Overrides = {
     "reconstruct": MATRIX,
     "reconstruct_epochs": 0,
     "reconstruct_windows": 0,
@@ -27,18 +28,18 @@ def steps_of(method: str, reconstruct: str) -> tuple[int, ...]:
     return (*steps, *last, *((4,) if distils(reconstruct) else ()))
 
 
-def beside_methods(reconstructed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is left of the options named in `RECONSTRUCTED` for a base pruner, as the reference of a method.
+def beside_methods(reconstructed: Mapping[str, Any]) -> Overrides:
+    """Return the options named in `RECONSTRUCTED` for a base pruner that is the reference of a method.
 
-    It is left as it is, but distilled like the method.
+    Nothing is adjusted in blocks, but the model is distilled like the method's.
     """
     if not distils(reconstructed["reconstruct"]):
         return dict(PLAIN)
     return {name: reconstructed[name] for name in RECONSTRUCTED} | {"reconstruct": MODEL}
 
 
-def without_distilling(reconstructed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is left of the options named in `RECONSTRUCTED` where the model is not distilled."""
+def without_distilling(reconstructed: Mapping[str, Any]) -> Overrides:
+    """Return the options named in `RECONSTRUCTED` without distillation."""
     if not distils(reconstructed["reconstruct"]):
         return {name: reconstructed[name] for name in RECONSTRUCTED}
     return PLAIN | {"reconstruct": inner_of(reconstructed["reconstruct"])}
