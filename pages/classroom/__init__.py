@@ -1,1 +1,1 @@
-"""The app of a class: pages to look at and to guess, in a process of its own that can do nothing else."""
+"""The app for a class: read-only pages with guesses, in a separate process that can do nothing else."""

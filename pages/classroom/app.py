@@ -1,4 +1,4 @@
-"""SDS Studio for a class: Walk, Micro, Layer lab, and the teacher's runs to look at. See `serve.py`."""
+"""SDS Studio for a class: Walk, Micro, Layer lab, and the teacher's runs, read-only. See `serve.py`."""
 
 import streamlit as st
 from starlette.middleware import Middleware

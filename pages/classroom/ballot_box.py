@@ -1,4 +1,4 @@
-"""The class's votes: of this process, not of Streamlit's caches, which any visitor can have cleared."""
+"""The votes of a class, kept by this process, not in Streamlit's caches, which any visitor can clear."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The teacher's runs beside each other, to look at."""
+"""Compare the teacher's runs, read-only."""
 
 from pages.ui import compare_page, layout
 
-layout.compact("Compare: which is better here, and is it sure?")
+layout.compact("Compare: which is better, and how certain is that?")
 compare_page.show("The teacher shows no runs at the moment.")

@@ -1,4 +1,4 @@
-"""Where a class arrives: what it sees here, and the way into the Walk."""
+"""The first page of a class: what there is to see, and the way to the Walk."""
 
 from __future__ import annotations
 

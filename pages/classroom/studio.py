@@ -1,4 +1,4 @@
-"""The teacher's experiments, to look at."""
+"""The teacher's experiments, read-only."""
 
 from __future__ import annotations
 

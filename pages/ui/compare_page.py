@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 KEY = "compare"
 OPENED = "compare opens"
-"""The layer that was opened on the map, in the session: a callback cannot turn to another page."""
+"""Session key of the layer that was opened on the map: a callback cannot switch pages."""
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { position: relative; }
 .st-key-scope { position: absolute; top: 50px; right: 20px; z-index: 2; width: 220px; }
 .st-key-scope p, .st-key-scope [data-testid=stSelectbox] { font-size: 14px; }
 .st-key-compare { --beside: 236px; }
 </style>"""
-"""The box with the experiments stands in the picture's first line, at its right."""
+"""The box of experiments is in the picture's first line, at its right."""
 
 
 def picture(choice: Choice, known: list[Outcome]) -> None:
@@ -44,7 +44,7 @@ def picture(choice: Choice, known: list[Outcome]) -> None:
 
 
 def picked(pick: Pick, choice: Choice) -> None:
-    """Write what was picked into the address; what does not exist is left out when it is read."""
+    """Write the pick into the address; unknown values are ignored when it is read."""
     if set(pick["runs"]) == choice.every:
         st.query_params.pop("runs", None)
     else:
@@ -57,14 +57,14 @@ def picked(pick: Pick, choice: Choice) -> None:
 
 
 def opened(what: Pick, model: Model) -> None:
-    """Remember the layer that is to be opened."""
+    """Remember the layer to open."""
     if layer := model.address(what["at"]):
         st.query_params["layer"] = layer
         st.session_state[OPENED] = (str(what["run"]), layer)
 
 
-def turn_to_details() -> None:
-    """Turn to the Studio's details of the layer that was opened."""
+def open_details() -> None:
+    """Switch to the Studio's details of the layer that was opened."""
     if found := st.session_state.pop(OPENED, None):
         run, layer = found
         st.switch_page(layout.page_file("studio"), query_params=studio_details.address(open_run(run), layer))
@@ -78,7 +78,7 @@ def show(empty: str, more: Callable[[Choice, list[Outcome]], None] | None = None
         more: shows what else is known.
     """
     try:
-        turn_to_details()
+        open_details()
         _page(empty, more)
     except SDSError as error:
         layout.refuse(error)
@@ -97,6 +97,6 @@ def _page(empty: str, more: Callable[[Choice, list[Outcome]], None] | None) -> N
     if choice.offered:
         picture(choice, known)
     else:
-        st.info("Nothing here is finished yet. Results appear when a run is.", icon=":material/info:")
+        st.info("No run is finished yet; results appear once one is.", icon=":material/info:")
     if more:
         more(choice, known)

@@ -81,7 +81,7 @@ def choose(pruners: PrunerRegistry) -> tuple[str, str, int, str, bool]:
 
 
 def why(found: Course, dual: bool) -> str:
-    """The result in a few sentences, with its numbers."""
+    """Explain the result in a few sentences, with its numbers."""
     from sds_core.figures.style import per_cent
 
     first, last = found.rounds[0], found.rounds[-1]
@@ -94,7 +94,7 @@ def why(found: Course, dual: bool) -> str:
             "larger than they were when they lost. So the next prune picks the same mask "
             f"({per_cent(changed, 2)} of it is new)."
         )
-    worse = [str(one.number) for one in found.rounds if one.pruned.held_out > found.first.held_out]
+    worse = [str(step.number) for step in found.rounds if step.pruned.held_out > found.first.held_out]
     warning = (
         f" Stopping early hurts: pruned after round{'s' * (len(worse) > 1)} {', '.join(worse)}, the layer is worse "
         "than after the first prune."
@@ -103,12 +103,12 @@ def why(found: Course, dual: bool) -> str:
     )
     return (
         "**With the memory, the mask moves.** A weight that the others cannot replace is missed in every round, grows "
-        f"in the memory, and wins its place back: in the end {per_cent(changed)} of the mask is new.{warning}"
+        f"in the memory, and wins its place back: {per_cent(changed)} of the final mask is new.{warning}"
     )
 
 
 def origin() -> None:
-    """Where the layer is from, and what the lab leaves out."""
+    """Show the origin of the layer, and what the lab leaves out."""
     about = layer().about
     rows, columns = layer().seen.weight.shape
     with st.popover("This layer"):

@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import layout, url_state
-from pages.ui.micro_parts import LOW, WIDE, Computed, Example, go_on, show
+from pages.ui.micro_parts import LOW, WIDE, Computed, Example, next_step, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.micro import PATTERN
@@ -16,7 +16,7 @@ from sds_core.pruning.redense import admm_rounds
 
 
 def dense(example: Example, grids: DeltaGenerator) -> Computed:
-    """The rounds of the dense phase, with their dual variable."""
+    """Show the rounds of the dense phase, with their dual variable."""
     number = url_state.whole("round", 1, len(example.rounds), 1)
     st.session_state["micro-round"] = number
     st.slider(
@@ -50,12 +50,12 @@ def dense(example: Example, grids: DeltaGenerator) -> Computed:
                 "and again grows in U until it comes back. Whatever the base pruner, these prunes go by size × input "
                 "norm."
             )
-    go_on("Go on", "again")
+    next_step("Go on", "again")
     return (admm_rounds,)
 
 
 def again(example: Example, grids: DeltaGenerator) -> Computed:
-    """The second prune with its weights solved, beside the first prune."""
+    """Show the second prune with its weights solved, beside the first prune."""
     problem, first, method = example.problem, example.first, SDSAdmm()
     fit = problem.shrunk(method.alpha)
     last = example.rounds[-1].round.dense

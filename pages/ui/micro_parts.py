@@ -81,7 +81,7 @@ def source(*functions: Any) -> None:
         st.code(text, height=420 if text.count("\n") > 22 else "content", width=760)
 
 
-def go_on(label: str, step: str) -> None:
+def next_step(label: str, step: str) -> None:
     """Show the button that leads to another step."""
     to = {"step": step}
     st.button(label, key="micro-next", type="primary", on_click=st.query_params.update, args=(to,), width="stretch")

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from pages.ui import layout, url_state
-from pages.ui.micro_parts import WIDE, Computed, Example, go_on, show
+from pages.ui.micro_parts import WIDE, Computed, Example, next_step, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson import micro
 from sds_core.lesson.glossary import GLOSSARY
@@ -77,7 +77,7 @@ def guess(example: Example) -> None:
         )
         picked.append(len(chosen))
     ready = all(count == PATTERN.keep for count in picked)
-    go_on("Reveal" if ready else "Reveal without a guess", "prune")
+    next_step("Reveal" if ready else "Reveal without a guess", "prune")
 
 
 def guess_key(example: Example, group: int) -> str:
@@ -128,7 +128,7 @@ def prune(example: Example, grids: DeltaGenerator) -> Computed:
     rule = "" if scores is None else "Of every four neighbours, up to the gap, the two with the highest scores stay. "
     repair = " to make up for the loss" if example.name == "sparsegpt" else ""
     st.caption(f"Coloured: kept. {rule}{f'The kept weights have changed{repair}.' if moved.any() else ''}")
-    go_on("See it column by column", "columns") if example.name == "sparsegpt" else go_on("Go on", "dense")
+    next_step("See it column by column", "columns") if example.name == "sparsegpt" else next_step("Go on", "dense")
     return (example.pruners.cls(example.name),)
 
 
@@ -151,7 +151,7 @@ def columns(example: Example, grids: DeltaGenerator) -> Computed:
         show(now, "Weights now", "now", alt, faded=faded, column=at - 1 if at else None)
         alt = "How far this column’s errors have changed the later weights"
         show(pushed, "Changes made by this column", "pushed", alt, faded=pushed == 0)
-    go_on("Go on", "dense")
+    next_step("Go on", "dense")
     return (column_steps,)
 
 

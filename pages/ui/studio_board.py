@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEY = "studio"
 LIVE = ("queued", "running")
 OPENING = "studio opens details"
-"""Set when the details were asked for in the picture: a dialog is opened by the page, not by a part of it."""
+"""Session key, set when the details are requested in the picture: a dialog is opened by the page, not by a fragment."""
 
 
 def show(
@@ -46,9 +46,9 @@ def show(
     known = dense or {}
     record = cached.experiment_record(experiment, variants)
     states = record.states
-    told = record.failure
-    if told:
-        layout.refuse(told)
+    reported = record.failure
+    if reported:
+        layout.refuse(reported)
 
     @st.fragment(run_every=poll if busy else None)
     def board() -> None:
@@ -68,7 +68,7 @@ def show(
         if st.session_state.pop(OPENING, False):
             st.rerun()
         numbers = reader.numbers(st.query_params, present=layout.presenting())
-        if record.fault and record.fault != told:
+        if record.fault and record.fault != reported:
             layout.refuse(record.fault)
         studio.mount(
             numbers,
@@ -94,7 +94,7 @@ def _changed(experiment: Experiment, record: ExperimentRecord, before: list) -> 
 
 
 def picked(pick: Pick, model: Model) -> None:
-    """Write what was picked into the address; what does not exist is left out when it is read."""
+    """Write the pick into the address; unknown values are ignored when it is read."""
     if layer := model.address(pick["at"]):
         st.query_params["layer"] = layer
     named = {"run": "run", "stage": "stage", "quantity": "show", "round": "round"}

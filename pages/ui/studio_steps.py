@@ -27,13 +27,13 @@ def working(experiment: Experiment) -> bool:
 
 
 def buttons(experiment: Experiment, choice: Choice, pruners: PrunerRegistry, busy: bool, blocked: bool) -> None:
-    """Show what can be done next, or cancelled where a worker is busy.
+    """Show the buttons for the next phase and for all, or for cancelling while a worker is busy.
 
     Args:
-        experiment: it is done in this one.
-        choice: its variants are taken on.
-        pruners: those that there are.
-        busy: whether a worker is.
+        experiment: the experiment.
+        choice: the variants to run.
+        pruners: the available pruners.
+        busy: whether a worker is running.
         blocked: whether the model cannot be pruned, for a reason that the page gives.
     """
     variants = choice.variants

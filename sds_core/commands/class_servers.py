@@ -48,16 +48,16 @@ def serve(app: Path, teacher: list[str], port: int, hosts: list[str]) -> int:
             subprocess.Popen([sys.executable, *teacher], env=os.environ | {TEACHER: place}),
         ]
         try:
-            while all(one.poll() is None for one in servers):
+            while all(server.poll() is None for server in servers):
                 time.sleep(0.2)
-            return max(one.poll() or 0 for one in servers)
+            return max(server.poll() or 0 for server in servers)
         except KeyboardInterrupt:
             return 0
         finally:
-            for one in servers:
-                one.terminate()
-            for one in servers:
-                one.wait()
+            for server in servers:
+                server.terminate()
+            for server in servers:
+                server.wait()
 
 
 def prepare(place: Path, address: str) -> Classroom:

@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     if phase == 4 and values.get("reconstruct", MODEL) == MODEL:
         values["reconstruct"] = then_distilled(parent.config.reconstruct)
     steps = steps_of(*(values.get(name, getattr(parent.config, name)) for name in ("method", "reconstruct")))
-    earlier = [one for one in steps if one < phase]
+    earlier = [step for step in steps if step < phase]
     config = branch(parent.config, values, as_parent(parent, earlier[-1]))
     if config.phase != phase:
         raise SDSError(f"method {config.method} has no phase {phase}", allowed=str(config.phase))

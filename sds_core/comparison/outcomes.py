@@ -142,7 +142,7 @@ def outcomes_of(runs: Iterable[Run]) -> list[Outcome]:
             earlier = [outcome_of(run, stage) for stage in BEFORE.get(last.stage, ())]
         except SDSError:
             continue
-        found += [one for one in (*earlier, last) if one]
+        found += [outcome for outcome in (*earlier, last) if outcome]
     return found
 
 

@@ -55,8 +55,8 @@ def rank(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> list[Ranking]
         known: what all finished runs measured, the oldest first.
     """
     patterns: dict[str, list[Outcome]] = {}
-    for one in sorted(outcomes, key=lambda one: one.sparsity):
-        patterns.setdefault(one.league, []).append(one)
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.sparsity):
+        patterns.setdefault(outcome.league, []).append(outcome)
     return [_ranking(pattern, found, known) for pattern, found in patterns.items() if len(found) > 1]
 
 
@@ -67,17 +67,17 @@ def grouped(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> list[Group
         known: what all finished runs measured, the oldest first.
     """
     found = _by_configuration(outcomes, known).values()
-    return [Group(tuple(sorted(by_seed(alike, []).values(), key=lambda one: one.made.seed))) for alike in found]
+    return [Group(tuple(sorted(by_seed(alike, []).values(), key=lambda outcome: outcome.made.seed))) for alike in found]
 
 
 def _by_configuration(outcomes: Sequence[Outcome], known: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    age = {one.run: place for place, one in enumerate(known)}
+    age = {outcome.run: place for place, outcome in enumerate(known)}
     found: dict[str, list[Outcome]] = {}
-    for one in sorted(outcomes, key=lambda one: age.get(one.run, len(age))):
-        named = one.configuration
+    for outcome in sorted(outcomes, key=lambda outcome: age.get(outcome.run, len(age))):
+        named = outcome.configuration
         if named not in found:  # the same windows may go by another name
-            named = next((own for own, group in found.items() if any(map(one.repeats, group))), named)
-        found.setdefault(named, []).append(one)
+            named = next((own for own, group in found.items() if any(map(outcome.repeats, group))), named)
+        found.setdefault(named, []).append(outcome)
     return found
 
 
@@ -86,10 +86,10 @@ def _ranking(pattern: str, outcomes: list[Outcome], known: Sequence[Outcome]) ->
     first = {configuration: by_seed(found, []) for configuration, found in configurations.items()}
     best, *others = sorted(grouped(outcomes, known), key=lambda group: group.perplexity)
     repetitions = [
-        Repetition(one, first[configuration][one.made.seed], claim([one], [first[configuration][one.made.seed]], known))
+        Repetition(later, earliest, claim([later], [earliest], known))
         for configuration, found in configurations.items()
-        for one in found
-        if first[configuration][one.made.seed] is not one
+        for later in found
+        if (earliest := first[configuration][later.made.seed]) is not later
     ]
     return Ranking(pattern, [best, *others], [claim_between(best, other, known) for other in others], repetitions)
 
@@ -125,9 +125,9 @@ def answer(ranking: Ranking, mark: Callable[[str], str] = str) -> list[str]:
         ]
         if rest:
             sentences.append(f"Against {listed(rest)} it is {verdict}.")
-    for one in ranking.repetitions:
-        pair = [mark(f"{name_of(o.made)} · {o.run[-6:]}") for o in (one.later, one.first)]
-        sentences.append(words(one.claim, *pair))
+    for repetition in ranking.repetitions:
+        pair = [mark(f"{name_of(o.made)} · {o.run[-6:]}") for o in (repetition.later, repetition.first)]
+        sentences.append(words(repetition.claim, *pair))
     if not others and len(best.seeds) > 1:
         sentences.append(f"{titles[0]} is one configuration: its seeds are not ranked against each other.")
     return sentences
@@ -136,11 +136,11 @@ def answer(ranking: Ranking, mark: Callable[[str], str] = str) -> list[str]:
 def _titles(groups: list[Group]) -> list[str]:
     """Return a name for each group, with its seeds where these are several or not the same in all."""
     first = [group.outcomes[0] for group in groups]
-    names = called({one.run: replace(one.config, seed=0) for one in first})
+    names = called({outcome.run: replace(outcome.config, seed=0) for outcome in first})
     seeds = [group.seeds for group in groups]
     if all(len(own) == 1 and own == seeds[0] for own in seeds):
-        return [names[one.run] for one in first]
-    return [f"{names[one.run]} ({_seeds(own)})" for one, own in zip(first, seeds, strict=True)]
+        return [names[outcome.run] for outcome in first]
+    return [f"{names[outcome.run]} ({_seeds(own)})" for outcome, own in zip(first, seeds, strict=True)]
 
 
 def _seeds(seeds: list[int]) -> str:

@@ -107,7 +107,7 @@ def claim(mine: Sequence[Outcome], reference: Sequence[Outcome], known: Sequence
 
 def claim_against_dense(mine: Outcome, known: Sequence[Outcome]) -> Claim:
     """Return how an outcome compares to the dense model that it was pruned from."""
-    pairs = {seed: (one.measured, one.dense) for seed, one in by_seed([mine], known).items()}
+    pairs = {seed: (outcome.measured, outcome.dense) for seed, outcome in by_seed([mine], known).items()}
     return _judged(compare(mine.measured, mine.dense), pairs, mine.made, None)
 
 

@@ -81,6 +81,6 @@ def rounds(problem: LayerProblem, sparse: Pruned, method: SDSAdmm) -> Iterator[A
     A `Round` holds V and Z; from U = 0 at the start, U ← (V + U − Z) / rho_growth restores the dual variable.
     """
     dual = torch.zeros_like(problem.weight)
-    for one in method.redense(problem.shrunk(method.alpha), sparse, PATTERN):
-        yield ADMMRound(one, dual)
-        dual = (one.dense + dual - one.sparse.weight) / method.rho_growth
+    for step in method.redense(problem.shrunk(method.alpha), sparse, PATTERN):
+        yield ADMMRound(step, dual)
+        dual = (step.dense + dual - step.sparse.weight) / method.rho_growth

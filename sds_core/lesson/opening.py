@@ -65,7 +65,7 @@ def read_opening(folder: Path) -> Opening | None:
             raise SDSError(f"the example {path.name} is broken: {error}") from error
     layers: dict[LayerStage, Layer] = {}
     perplexity: dict[Stage, MeasuredPerplexity] = {}
-    for _, found, result in sorted(packed, key=lambda one: one[0]):
+    for _, found, result in sorted(packed, key=lambda entry: entry[0]):
         layers |= found
         perplexity |= result.perplexity
     return Opening(layers, perplexity) if layers.keys() == set(LAYER_STAGES) else None

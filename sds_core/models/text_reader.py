@@ -41,7 +41,7 @@ def read_text(source: str, rows: str = "stripped") -> str:
         refuse_pointer(path)
         if path.suffix == ".txt":
             lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-            return "\n\n".join(lines if rows == "stripped" else (f"{one}\n" if one.strip() else "" for one in lines))
+            return "\n\n".join(lines if rows == "stripped" else (f"{line}\n" if line.strip() else "" for line in lines))
         return "\n\n".join(_cut(_texts(read_column(path, column), column, f"the file {path}"), rows))
     except FileNotFoundError:
         raise SDSError("there is no such text file", got=source) from None

@@ -166,7 +166,7 @@ def _joint_counts(before: Tensor, after: Tensor, dense_std: float) -> Tensor:
     scale, left_out = JOINT / (2 * SPAN * (dense_std or 1.0)), JOINT**2  # an extra bin for the entries left out
     counts = torch.zeros(left_out + 1, dtype=torch.int64, device=before.device)
     for first, last in _parts(before, after):
-        row, column = ((one * scale).add_(JOINT / 2).clamp_(0, JOINT - 1).floor_() for one in (first, last))
+        row, column = ((values * scale).add_(JOINT / 2).clamp_(0, JOINT - 1).floor_() for values in (first, last))
         places = row.mul_(JOINT).add_(column).sub_(left_out)
         places.mul_(torch.ne(last, 0, out=torch.empty_like(last))).add_(left_out)  # faster than selecting
         counts += _bins(places.clamp_(min=0), left_out + 1)

@@ -54,7 +54,7 @@ def branch(config: RunConfig, changes: Overrides, parent: Parent) -> RunConfig:
     method = changes.get("method", config.method)
     options = (config.options if method == config.method else {}) | changes.get("options", {})
     steps = steps_of(method, changes.get("reconstruct", config.reconstruct))
-    phase = next((one for one in steps if one > parent.phase), 0)
+    phase = next((step for step in steps if step > parent.phase), 0)
     if not phase:
         raise SDSError(f"method {method} has no phase after phase {parent.phase}", cure="choose another method")
     place = {"phase": phase, "parent": dataclasses.asdict(parent), "options": options}

@@ -166,7 +166,7 @@ class RunConfig:
         found = list(faults(self))
         if not isinstance(self.options, dict) or type(self.pruner_sha256) is not str:
             raise SDSError("options and pruner_sha256 of a run are a table and a text", got=self.options)
-        values = [(getattr(self, name), one.default) for name, one in options_of(RunConfig).items()]
+        values = [(getattr(self, name), declared.default) for name, declared in options_of(RunConfig).items()]
         if any(type(value) is not type(default) or not is_unicode(str(value)) for value, default in values):
             raise_together(found)
         raise_together([*found, *contradictions(self)])

@@ -49,9 +49,10 @@ class Experiment:
                 names = [Variant(config.method, config.pruner)]
             elif config.phase != 1 and config.steps[-1] > 1:
                 names.append(variant_of(config))
-            found += [one for one in names if one not in found]
-        gone_on = [one.until(phase) for one in found for phase in one.phases[:-1] if one.until(phase) != one]
-        return sorted((one for one in found if one not in gone_on), key=lambda one: one.method != BASE)
+            found += [variant for variant in names if variant not in found]
+        shorter = [v.until(phase) for v in found for phase in v.phases[:-1] if v.until(phase) != v]
+        longest = [variant for variant in found if variant not in shorter]
+        return sorted(longest, key=lambda variant: variant.method != BASE)
 
     def run_of(self, variant: Variant, phase: int) -> Run | None:
         """Return the run of a variant's phase; all variants from one base pruner share its phase 1."""
@@ -60,16 +61,16 @@ class Experiment:
 
     def finished(self, variant: Variant, phase: int) -> bool:
         """Whether a variant's phase is done; a later phase has taken over what it recorded."""
-        later = (self.run_of(variant, one) for one in variant.phases if one >= phase)
+        later = (self.run_of(variant, later_phase) for later_phase in variant.phases if later_phase >= phase)
         return any(run is not None and run.state() == "finished" for run in later)
 
     def next_phase(self, variants: Iterable[Variant]) -> int | None:
         """Return the earliest phase that one of the variants needs; None where all are done."""
-        return min((phase for one in variants if (phase := self.needed_phase(one))), default=None)
+        return min((phase for variant in variants if (phase := self.needed_phase(variant))), default=None)
 
     def needed_phase(self, variant: Variant) -> int | None:
         """Return a variant's next phase: its first unfinished one, or an earlier one whose weights are gone."""
-        phase = next((one for one in variant.phases if not self.finished(variant, one)), None)
+        phase = next((step for step in variant.phases if not self.finished(variant, step)), None)
         while phase and phase > 1:
             before = variant.before(phase)
             parent = self.run_of(variant, before)
@@ -89,13 +90,13 @@ class Experiment:
             SDSError: a variant has not finished the phase before.
         """
         wanted: list[Variant] = []
-        for one in variants:
-            needed = self.needed_phase(one)
-            step = one.base if phase == 1 else one
+        for variant in variants:
+            needed = self.needed_phase(variant)
+            step = variant.base if phase == 1 else variant
             stopped = (run := self.run_of(step, phase)) is not None and run.state() != "finished"
             if needed is not None and needed <= phase and phase in step.phases and not stopped and step not in wanted:
                 wanted.append(step)
-        return [self.config_of(one, phase) for one in wanted]
+        return [self.config_of(variant, phase) for variant in wanted]
 
     def config_of(self, variant: Variant, phase: int) -> RunConfig:
         """Return the configuration of a variant's phase.
@@ -164,12 +165,11 @@ def find(name: str) -> Experiment:
         SDSError: there is none.
     """
     known = experiments()
-    for one in known:
-        if one.name == name:
-            return one
-    raise SDSError(
-        "there is no such experiment", got=name, allowed=", ".join(one.name for one in known) or "none exists yet"
-    )
+    for experiment in known:
+        if experiment.name == name:
+            return experiment
+    names = ", ".join(experiment.name for experiment in known)
+    raise SDSError("there is no such experiment", got=name, allowed=names or "none exists yet")
 
 
 def with_settings(settings: RunConfig, preferred: str = "") -> Experiment:
@@ -179,11 +179,11 @@ def with_settings(settings: RunConfig, preferred: str = "") -> Experiment:
         settings: its options.
         preferred: the name to choose where several have these options; else the newest is chosen.
     """
-    known = sorted(experiments(), key=lambda one: one.name != preferred)
-    for one in known:
-        if not _differing(one.settings, settings):
-            return dataclasses.replace(one, settings=settings)
-    return Experiment(_new_name(settings, {one.name for one in known}), settings)
+    known = sorted(experiments(), key=lambda experiment: experiment.name != preferred)
+    for experiment in known:
+        if not _differing(experiment.settings, settings):
+            return dataclasses.replace(experiment, settings=settings)
+    return Experiment(_new_name(settings, {experiment.name for experiment in known}), settings)
 
 
 def config_in(name: str, asked: Overrides) -> RunConfig:
@@ -201,7 +201,7 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
         raise SDSError(
             "phase 1 belongs to the base pruner alone, and all methods share it", cure="drop --method, or use phase 2"
         )
-    known = next((one for one in experiments() if one.name == name), None)
+    known = next((experiment for experiment in experiments() if experiment.name == name), None)
     if known is None and phase > 1:
         known = find(name)
     fixed = known.settings.to_dict() if known else {}

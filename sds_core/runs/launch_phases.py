@@ -37,7 +37,7 @@ class Plan:
         phase = experiment.next_phase(self.variants)
         if phase is None:
             return []
-        return runs_for(experiment, self.variants, phase, load_registry(one.pruner for one in self.variants))
+        return runs_for(experiment, self.variants, phase, load_registry(variant.pruner for variant in self.variants))
 
     def to_text(self) -> str:
         """Return the plan as one word of a command line."""
@@ -106,8 +106,8 @@ def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pr
     Raises:
         SDSError: a pruner is not available, the phase before is not finished, or the disk is full.
     """
-    steps = [one.base if phase == 1 else one for one in variants if phase in one.phases]
-    found = [run for one in steps if (run := experiment.run_of(one, phase))]
+    steps = [variant.base if phase == 1 else variant for variant in variants if phase in variant.phases]
+    found = [run for variant in steps if (run := experiment.run_of(variant, phase))]
     stopped = [run for run in found if run.state() not in ("finished", "running", "queued")]
     configs = experiment.configs(variants, phase)
     for config in configs:

@@ -88,9 +88,9 @@ def dense_cells(stages: Mapping[LayerStage, LayerDetails]) -> tuple[np.ndarray, 
     Args:
         stages: of one layer, of any run.
     """
-    for one in stages.values():
-        if one.joint is not None and one.zeros <= FEW * one.total:
-            return one.joint.sum(axis=1), True
+    for layer in stages.values():
+        if layer.joint is not None and layer.zeros <= FEW * layer.total:
+            return layer.joint.sum(axis=1), True
     dense = stages.get("dense")
     return None if dense is None else (dense.histogram + _at_zero(dense.zeros), False)
 

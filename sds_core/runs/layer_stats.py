@@ -36,9 +36,9 @@ def rows(solved: "LayerResult") -> list[LayerRow]:
     readings = _Readings(solved, float(dense.std(correction=0)))
     found = [readings.row("dense", dense)] if solved.stages.sparse else []
     found += [readings.row(*stage) for stage in solved.stages]
-    for one in solved.rounds:
-        found.append(readings.row("redense", one.dense, number=one.number))
-        found.append(readings.row("pruned", one.sparse.weight, one.sparse.mask, one.number))
+    for each in solved.rounds:
+        found.append(readings.row("redense", each.dense, number=each.number))
+        found.append(readings.row("pruned", each.sparse.weight, each.sparse.mask, each.number))
     asked = {id(value): value for fields in found for value in fields.values() if isinstance(value, Generator)}
     values = dict(zip(asked, read_all(list(asked.values())), strict=True))  # waits for a device once
     return [_row({name: values.get(id(value), value) for name, value in fields.items()}) for fields in found]
@@ -56,8 +56,8 @@ class _Readings:
         self._first = first = _FirstPrune(solved)
         dense, sparse = solved.problem.weight, solved.sparse.weight
         self._norms = _norms(solved.problem.gram.norms[:CORNER])
-        self._losses: dict[int, Callable[[], Tensor | float]] = {id(one.dense): one.measure for one in solved.rounds}
-        # not through self: in a circle, the matrices of a solved layer would wait for the collector
+        self._losses: dict[int, Callable[[], Tensor | float]] = {id(each.dense): each.measure for each in solved.rounds}
+        # not through self: in a cycle, a solved layer's matrices would wait for the collector
         self._losses |= {id(dense): lambda: 0.0, id(sparse): lambda: first.loss}
         self._known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense`: measured once
 

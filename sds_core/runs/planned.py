@@ -20,12 +20,12 @@ AGAIN = "again"
 def planned(experiment: Experiment, variants: Iterable[Variant]) -> list[RunConfig]:
     """Return the configuration of every run that the variants still need, phase by phase."""
     steps: list[tuple[int, Variant]] = []
-    for one in variants:
-        if needed := experiment.needed_phase(one):
-            steps += [(phase, one.base if phase == 1 else one) for phase in one.phases if phase >= needed]
+    for variant in variants:
+        if needed := experiment.needed_phase(variant):
+            steps += [(phase, variant.base if phase == 1 else variant) for phase in variant.phases if phase >= needed]
     found: list[RunConfig] = []
-    for phase, one in sorted(steps, key=lambda step: step[0]):
-        config = _config(experiment.settings, experiment.name, one, phase)
+    for phase, variant in sorted(steps, key=lambda step: step[0]):
+        config = _config(experiment.settings, experiment.name, variant, phase)
         if config not in found:
             found.append(config)
     return found

@@ -86,7 +86,7 @@ def progress(events: Sequence[Event], phases: Sequence[Phase] = ()) -> Progress:
     return Progress(
         activity=_activity(last),
         phases=found,
-        current=next((one for one in found if one.phase == _phase_of(last)), None),
+        current=next((phase for phase in found if phase.phase == _phase_of(last)), None),
         message=ended.message if ended else "",
     )
 
@@ -99,8 +99,8 @@ def _phase_of(last: Event | None) -> Phase | None:
 
 
 def _distilling(events: Sequence[Event]) -> PhaseProgress:
-    seconds = {one.step: one.seconds for one in of_kind(events, DistillationStep)}
-    of = max((one.steps for one in of_kind(events, DistillationStarted)), default=0)
+    seconds = {event.step: event.seconds for event in of_kind(events, DistillationStep)}
+    of = max((event.steps for event in of_kind(events, DistillationStarted)), default=0)
     done = max(seconds, default=0)
     pace = statistics.median(list(seconds.values())[-RECENT_BLOCKS:]) if 0 < done < of else None
     return PhaseProgress(phase="distilled", done=done, of=of, seconds_left=None if pace is None else pace * (of - done))

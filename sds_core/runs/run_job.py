@@ -213,7 +213,7 @@ def _result(
     taken: list[tuple[Phase, float]] = [("distilled", step.seconds) for step in steps]
     taken_cpu: list[tuple[Phase, float]] = [("distilled", step.cpu_seconds) for step in steps]
     return RunResult(
-        perplexity={stage: MeasuredPerplexity.of(one, measured["dense"]) for stage, one in measured.items()},
+        perplexity={stage: MeasuredPerplexity.of(found, measured["dense"]) for stage, found in measured.items()},
         last=last,
         pruned=sum(layer.pruned for layer in layers),
         prunable=context.structure.prunable,

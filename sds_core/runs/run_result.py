@@ -155,7 +155,7 @@ class RunResult:
             raise ValueError("zeros is not between 0 and total")
         if result.pruned > result.prunable:
             raise ValueError("pruned is more than prunable")
-        if len({(len(one.losses), one.tokens) for one in result.perplexity.values()}) > 1:
+        if len({(len(measured.losses), measured.tokens) for measured in result.perplexity.values()}) > 1:
             raise ValueError("perplexities are of different windows")
         return result
 

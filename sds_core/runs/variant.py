@@ -82,4 +82,5 @@ def variant_of(config: RunConfig) -> Variant:
 
 def stepped_methods() -> list[str]:
     """Return the methods that continue from a base pruner's run: the two forms of SDS first, then the controls."""
-    return sorted((name for name, one in METHODS.items() if one.finishes), key=lambda name: not METHODS[name].redenses)
+    finishing = [name for name, method in METHODS.items() if method.finishes]
+    return sorted(finishing, key=lambda name: not METHODS[name].redenses)
