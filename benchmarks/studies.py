@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sds_core.runs.config import ALLOCATIONS
 from sds_core.runs.presets import PRESETS
+from sds_core.runs.run_options import ALLOCATIONS
 
 Changes = dict[str, Any]
 """Fields of `RunConfig` that differ from their defaults."""

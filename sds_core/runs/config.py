@@ -1,24 +1,23 @@
 """The configuration of a run: its options, and what follows from them."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 
 from sds_core.errors import SDSError, raise_together
-from sds_core.models.text_spec import BOS_MODES, ROW_MODES, disjoint
-from sds_core.options import Overrides, faults, is_unicode, option, options_of
-from sds_core.pruning.methods import Method, make_method
-from sds_core.pruning.pattern import Pattern, parse_pattern
-from sds_core.pruning.reconstruction import CHOICES, Distillation, Reconstruction, Windows, windows_of
+from sds_core.models.text_spec import disjoint
+from sds_core.options import Overrides, faults, is_unicode, options_of
+from sds_core.pruning.methods import METHODS, Method, make_method
+from sds_core.pruning.pattern import NM, Pattern, parse_pattern
+from sds_core.pruning.reconstruction import MATRIX, Distillation, Reconstruction, Windows, windows_of
+from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs import typed_json
-from sds_core.runs.config_checks import contradictions
 from sds_core.runs.phases import PHASES, RECONSTRUCTED, steps_of
+from sds_core.runs.run_options import RunOptions
 
-ALLOCATIONS = ("uniform", "owl")
-MOST_WINDOWS, LONGEST_WINDOW, MOST_THREADS = 100_000, 1_000_000, 1024
-LARGEST_SEED = 2**32 - 1
-
+EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 CALIBRATED = ("calibration", "samples", "length", "seed", "held_out", "bos", "observation")
 MEASURED = ("evaluation", "eval_windows", "eval_length", "eval_rows")
 FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner", *CALIBRATED, *MEASURED)
@@ -38,123 +37,9 @@ class Parent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One run. Its options are those of the command line."""
+class RunConfig(RunOptions):
+    """One run: its options, those of its method, and its parent."""
 
-    model: str = option("demo", "Hub id, local folder, .gguf file, or demo.")
-    dtype: str = option(
-        "auto", "Precision of the model; auto is its own.", choices=("auto", "float32", "bfloat16", "float16")
-    )
-    pruner: str = option("wanda", "Base pruner: magnitude, wanda, sparsegpt, or a plugin (see --pruners).")
-    method: str = option("sds-admm", "base, adjusted, straight-through, swaps, sds (the paper's) or sds-admm.")
-    checkpoint: str = option(
-        "", "A pruned copy of the model, to inspect as it is; goes with --method checkpoint and --pruner none."
-    )
-    pattern: str = option("2:4", "KEPT:GROUP such as 2:4, or the ratio of pruned weights such as 0.5.")
-    allocation: str = option(
-        "uniform",
-        "How blocks share a ratio: uniform, or owl (blocks with more outliers are pruned less).",
-        choices=ALLOCATIONS,
-    )
-    exclude: str = option(
-        "",
-        "Layers to leave dense: patterns over their full names, such as *.0.* or *down_proj, separated by spaces.",
-        several=True,
-    )
-    reconstruct: str = option(
-        "matrix",
-        """What is adjusted together, by Adam with masks that stay, once layers are solved: matrix, nothing beyond
-        single matrices; submodule, an attention or an MLP towards its dense output; block, a whole block; model, the
-        whole model after all else, distilled towards the dense model's next-token distributions (no longer
-        one-shot).""",
-        choices=CHOICES,
-        several=True,
-    )
-    reconstruct_epochs: int = option(
-        0, "Passes of the widest of these over its windows; 0 for its default, 2, of the model 1.", low=0, high=1000
-    )
-    reconstruct_windows: int = option(
-        0, "Windows that the model is distilled on; 0 for as many as --samples.", low=0, high=MOST_WINDOWS
-    )
-    reconstruct_rate: float = option(
-        0.0,
-        """First steps of the widest of these, in units of the root mean square of a layer's kept weights; 0 for its
-        default, 0.0015, of the model 0.003.""",
-        low=0,
-        high=1,
-    )
-    schedule: str = option(
-        "fused",
-        "fused: one pass, each block through all phases; staged: each phase over the whole model.",
-        choices=("fused", "staged"),
-    )
-    phase: int = option(
-        0,
-        "Only this phase: 1 sparse, 2 dense, 3 sparse again, 4 distilled; 2 to 4 continue from a run. 0 for all.",
-    )
-    calibration: str = option(
-        "self",
-        """Calibration text: self, python-docs, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or
-        hub:ID:CONFIG:SPLIT:COLUMN; a part as TEXT@0-50%, a mixture by weight as TEXT*2+TEXT.""",
-    )
-    samples: int = option(16, "Number of calibration windows.", low=1, high=MOST_WINDOWS)
-    length: int = option(1024, "Tokens in a calibration window.", low=2, high=LONGEST_WINDOW)
-    seed: int = option(0, "Chooses the calibration windows.", low=0, high=LARGEST_SEED)
-    held_out: int = option(
-        1,
-        """Calibration windows that no solver sees: on them every layer's error is recorded, and adjusted blocks are
-        judged.""",
-        low=0,
-        high=MOST_WINDOWS,
-    )
-    evaluation: str = option(
-        "python-docs",
-        """Held-out text to measure perplexity on, named like a calibration text. A text that both name is halved: its
-        first half calibrates.""",
-    )
-    eval_windows: int = option(
-        16,
-        "Number of evaluation windows, spread evenly over the text; 0 for every consecutive one, as in papers.",
-        low=0,
-        high=MOST_WINDOWS,
-    )
-    eval_length: int = option(512, "Tokens in an evaluation window.", low=2, high=LONGEST_WINDOW)
-    eval_rows: str = option(
-        "stripped",
-        """Rows of the evaluation text before blank lines join them: stripped of their line ends; whole, with them, as
-        in the papers' code.""",
-        choices=ROW_MODES,
-    )
-    bos: str = option(
-        "window",
-        """Where start tokens go, if the tokenizer adds any: window, at the start of every window, as in training;
-        text, once at the start of a text, as in the papers' code; none.""",
-        choices=BOS_MODES,
-    )
-    observation: str = option(
-        "model",
-        """Precision of products in forward passes over the calibration windows: model, the model's own; bfloat16; or
-        auto, bfloat16 where the model is in float32 and bfloat16 is faster on this machine.""",
-        choices=("model", "bfloat16", "auto"),
-    )
-    device: str = option("auto", "auto, cpu, cuda, xpu or mps.")
-    threads: int = option(0, "CPU threads; 0 for all cores.", low=0, high=MOST_THREADS)
-    weights: str = option(
-        "auto",
-        """Where weights and hidden states are kept between uses: disk is for models larger than memory; auto takes
-        memory if it has room.""",
-        choices=("auto", "memory", "disk"),
-    )
-    keep_weights: bool = option(
-        True, "Keep the pruned weights after the run; without them it can be inspected, not exported."
-    )
-    partial: bool = option(
-        False, "Prune a model even if less than half of its blocks' weights are in layers that can be pruned."
-    )
-    title: str = option("", "Display name.")
-    experiment: str = option(
-        "", "Name of an experiment: its runs share model, texts and pattern, and each phase finds its parent by it."
-    )
     options: dict[str, float] = field(default_factory=dict)
     """Options of the method that differ from its defaults."""
     parent: Parent | None = None
@@ -169,7 +54,68 @@ class RunConfig:
         values = [(getattr(self, name), declared.default) for name, declared in options_of(RunConfig).items()]
         if any(type(value) is not type(default) or not is_unicode(str(value)) for value, default in values):
             raise_together(found)
-        raise_together([*found, *contradictions(self)])
+        for check in (self._check_names, self._check_method, self._check_phases):
+            try:
+                check()
+            except SDSError as error:
+                found.append(error)
+        raise_together(found)
+
+    def _check_names(self) -> None:
+        check_reference(self.pruner, self.pruner_sha256)
+        pattern = parse_pattern(self.pattern)
+        if self.allocation != "uniform" and isinstance(pattern, NM):
+            raise SDSError(
+                f"an N:M pattern is the same in every block, so {self.allocation} cannot share it out",
+                got=self.pattern,
+                cure="choose a ratio such as 0.5, or the uniform allocation",
+            )
+        _ = self.texts
+        if self.eval_windows == 1:
+            raise SDSError("one evaluation window has no error", got=1, allowed="2 or more, or 0 for every one")
+        if self.experiment and not EXPERIMENT_NAME.fullmatch(self.experiment):
+            raise SDSError(
+                "not an experiment's name", got=self.experiment, allowed="small letters, digits and hyphens, 64 at most"
+            )
+        if not self.model:
+            raise SDSError("no model was named", allowed="a hub id, a folder, a .gguf file or demo")
+
+    def _check_method(self) -> None:
+        make_method(self.method, self.options)
+        _ = self.reconstruction
+        external = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
+        if any(external) and not all(external):
+            raise SDSError(
+                f"--method checkpoint, --checkpoint FOLDER and --pruner {NO_PRUNER} go together",
+                cure="to look at a pruned checkpoint, use: python -m sds_core inspect",
+            )
+        if self.checkpoint and self.weights != "memory":
+            raise SDSError("a checkpoint is held beside its dense model in memory", got=f"--weights {self.weights}")
+        if self.distillation and self.weights == "disk":
+            raise SDSError("distilling needs the whole model in memory", got="--weights disk")
+        if self.distillation and not self.held_out:
+            raise SDSError("held-out windows decide what distilling has gained", got="--held-out 0")
+        if self.checkpoint and self.reconstruct != MATRIX:
+            raise SDSError("a checkpoint is inspected as it is", got=f"--reconstruct {self.reconstruct}")
+
+    def _check_phases(self) -> None:
+        if self.phase not in (0, *PHASES):
+            raise SDSError("unknown phase", got=self.phase, allowed="1 to 4, or 0 for all of them")
+        if self.phase in (1, 2, 3) and self.schedule != "staged":
+            raise SDSError(
+                "single phases belong to a staged schedule", got=self.schedule, cure="drop --schedule, or drop --phase"
+            )
+        if self.phase > 1:
+            steps = self.steps if self.method in METHODS else (1,)
+            if self.phase not in steps:
+                raise SDSError(f"method {self.method} has no phase {self.phase}", allowed=" or ".join(map(str, steps)))
+            before = steps[steps.index(self.phase) - 1]
+            if self.parent is None or self.parent.phase != before:
+                raise SDSError(
+                    f"phase {self.phase} continues from a run that has finished phase {before}", cure="name it: --from"
+                )
+        if self.phase <= 1 and self.parent is not None:
+            raise SDSError("phase 1 does not continue from a run", got=f"phase {self.phase}")
 
     @property
     def phases(self) -> list[Phase]:

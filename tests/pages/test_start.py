@@ -130,12 +130,10 @@ def test_a_redense_model_is_not_ranked(runs, app, monkeypatch):
     from pages.ui import cached
 
     known = {"a": ("redense", 5.0), "b": ("sparse", 9.0)}
-    line = lambda run: (
-        {"state": "finished", "asked": {"experiment": "x"}} | dict(zip(("last", "value"), known[run], strict=True))
-    )
-    monkeypatch.setattr(cached, "summary", line)
+    line = lambda run: cached.RunLine("finished", {"experiment": "x"}, *known[run])
+    monkeypatch.setattr(cached, "run_line", line)
     monkeypatch.setattr("sds_core.runs.run_folder.ids", lambda: list(known))
-    assert [(one.name, one.said) for one in cached.experiments()] == [("x", "9.00")]
+    assert [(one.name, one.status) for one in cached.experiments()] == [("x", "9.00")]
 
 
 def test_a_broken_run_is_left_out(runs, app, made):
