@@ -30,6 +30,7 @@ from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.new_run import create
 from sds_core.runs.planned import repeat
 from sds_core.runs.progress import progress
+from sds_core.runs.run_command import command
 from sds_core.runs.variant import Variant
 from tests.records import write_log
 from tests.small_runs import config, finish, work_here
@@ -149,7 +150,7 @@ def test_phase_4_continues_from_fused_and_phased_runs(tiny_folder, plan):
     assert (then.config.phase, then.config.schedule) == (4, "fused")
     assert same(stored(then), stored(whole))
     assert then.result().perplexity == whole.result().perplexity
-    assert repeat(then.config) == [whole.config.command()]
+    assert repeat(then.config) == [command(whole.config)]
     staged = finish(create(config(tiny_folder, **ADMM, **plan, schedule="staged")))
     run = finish(create(config(tiny_folder, **ADMM, schedule="staged", phase=1)))
     for phase in (1, 2, 3):
