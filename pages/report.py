@@ -30,10 +30,13 @@ STYLE = """<style>
 .st-key-report .stCode pre { padding: 10px 14px; }
 </style>"""
 CITATION = """@inproceedings{li2025sds,
-  author    = {Li and others},
-  title     = {Enhancing One-shot Pruned Pre-trained Language Models through Sparse-Dense-Sparse Mechanism},
-  booktitle = {Proceedings of COLING 2025},
+  author    = {Li, Guanchen and Zhao, Xiandong and Liu, Lian and Li, Zeping and Xu, Yixing and Li, Dong and Tian, Lu and
+               He, Jie and Sirasao, Ashish and Barsoum, Emad},
+  title     = {Enhancing One-Shot Pruned Pre-trained Language Models through Sparse-Dense-Sparse Mechanism},
+  booktitle = {Proceedings of the 31st International Conference on Computational Linguistics (COLING 2025)},
+  pages     = {1718--1735},
   year      = {2025},
+  url       = {https://aclanthology.org/2025.coling-main.117/},
   note      = {arXiv 2408.10473}
 }"""
 

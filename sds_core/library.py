@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, lock
 from sds_core.runs.config import RunConfig
 from sds_core.runs.device_queue import device_to_itself
-from sds_core.runs.events import BlockFinished, DistillationStep, Event, Measuring
+from sds_core.runs.events import BlockFinished, DistillationStep, Event, JobFailed, Measuring
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
@@ -140,6 +140,10 @@ def _work(run: Run) -> None:
             for event in run_job(run, ModelCache(keep_dense=len(config.phases) > 1)):
                 log.append(event)
                 _show(bar, event)
+    except Exception as error:
+        with suppress(SDSError):  # the disk is full: what went wrong first is raised
+            log.append(JobFailed(message=str(error) or repr(error), internal=not isinstance(error, SDSError)))
+        raise
     finally:
         os.close(descriptor)
 

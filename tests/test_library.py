@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sds_core
-from sds_core import prune
+from sds_core import library, prune
 from sds_core.errors import SDSError
 from sds_core.library import PrunedModel
 from sds_core.pruning.stages import STAGE_NAMES
@@ -132,3 +132,17 @@ def test_notebook_runs(tiny_folder, sizes):
     assert list(names["base"].perplexity.index) == ["dense", "sparse"]
     assert names["written"].shape[1] > names["prompt"]["input_ids"].shape[1]
     assert all(cell["outputs"] == [] for cell in cells)
+
+
+@pytest.mark.parametrize("error", [SDSError("there is no more room"), RuntimeError("a defect")])
+def test_failed_run_that_is_kept_says_why(error, tiny_folder, sizes, tmp_path, monkeypatch):
+    def fails(*_):
+        raise error
+        yield
+
+    monkeypatch.setattr(library, "run_job", fails)
+    with pytest.raises(type(error)):
+        prune(tiny_folder, runs=tmp_path, **sizes)
+    (run,) = map(Run, tmp_path.iterdir())
+    last = run.log.read()[-1]
+    assert run.state() == "failed" and str(error) in last.message and last.internal is isinstance(error, RuntimeError)

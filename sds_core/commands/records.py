@@ -18,6 +18,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     export = commands.add_parser("export", help="write a finished run as a model folder that transformers loads")
     export.add_argument("run")
     export.add_argument("folder")
+    export.add_argument(
+        "--push", metavar="NAME", help="send it to the hub, too, as NAME; the token is read from HF_TOKEN"
+    )
     export.set_defaults(do=_export)
 
     packing = commands.add_parser("pack", help="write a finished run's record, without weights, to one file")
@@ -62,8 +65,13 @@ def list_runs(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from sds_core.reports.export import export
+    from sds_core.reports.push import Hub
 
-    print(export(open_run(options.run), options.folder))
+    hub = Hub(options.push) if options.push else None
+    folder = export(open_run(options.run), options.folder)
+    print(folder)
+    if hub:
+        print(hub.push(folder))
     return 0
 
 

@@ -12,6 +12,7 @@ from sds_core.errors import SDSError, first_line
 from sds_core.files import refuse_pointer
 from sds_core.models.companion_files import LICENCES
 from sds_core.models.gguf_files import DEMO, demo_file
+from sds_core.models.hub_reach import hub_reachable
 from sds_core.models.weight_files import CONFIG, INDEX, SINGLE, has_weights, shard_names, weight_files
 
 DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
@@ -125,7 +126,12 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
     """
     try:
         where = snapshot_download(
-            name, revision=revision, allow_patterns=list(files), ignore_patterns=["*/*"], etag_timeout=5
+            name,
+            revision=revision,
+            allow_patterns=list(files),
+            ignore_patterns=["*/*"],
+            etag_timeout=5,
+            local_files_only=not hub_reachable(),
         )
         return Path(where)
     except HFValidationError:

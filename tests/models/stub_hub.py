@@ -1,5 +1,6 @@
 """A hub of models and data sets on this machine alone: as much of its interface as its client uses to read."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -9,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+TOKEN = "hf_sesame"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -26,8 +28,14 @@ def _listing(folder: Path) -> list[dict]:
 
 
 @contextmanager
-def stub_hub(models: dict[str, Path], data_sets: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
-    """Serve folders under their ids; yields the address, and the paths that are asked for."""
+def stub_hub(
+    models: dict[str, Path], data_sets: dict[str, Path], pushed: dict[str, object] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Serve folders under their ids; yields the address, and the paths that are asked for.
+
+    Args:
+        pushed: takes the files of the one repository that can be written to, with `TOKEN`; None where none can.
+    """
     asked: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):
@@ -58,6 +66,11 @@ def stub_hub(models: dict[str, Path], data_sets: dict[str, Path]) -> Iterator[tu
             asked.append(f"{self.command} {path}")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             interface = path.startswith("api/")
+            if pushed is not None and interface:
+                if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                    return self._send(b"{}", 401)
+                if (answer := self._written(path.removeprefix("api/"), body)) is not None:
+                    return self._json(answer)
             path = path.removeprefix("api/")
             found = self._repository(path if interface or path.startswith("datasets/") else f"models/{path}")
             if found is None:
@@ -77,6 +90,33 @@ def stub_hub(models: dict[str, Path], data_sets: dict[str, Path]) -> Iterator[tu
                 case ["resolve", _, *file] if not interface and (folder / "/".join(file)).is_file():
                     return self._file(folder / "/".join(file))
             return self._send(b"{}", 404, X_Error_Code="EntryNotFound")
+
+        def _written(self, path: str, body: bytes) -> object:
+            """Answer what a client asks that writes, and keep the files that it sends; None of anything else."""
+            assert pushed is not None
+            here = f"http://{self.headers['Host']}/someone/pruned"
+            match path.split("/"):
+                case ["whoami-v2"]:
+                    return {"type": "user", "name": "someone", "auth": {"accessToken": {"role": "write"}}}
+                case ["repos", "create"]:
+                    pushed["private"] = json.loads(body).get("private", json.loads(body).get("visibility"))
+                    return {"url": here, "name": "someone/pruned"}
+                case ["validate-yaml"]:
+                    return {"errors": [], "warnings": []}
+                case ["models", *_, "preupload", _]:
+                    files, how = json.loads(body)["files"], {"uploadMode": "regular", "shouldIgnore": False}
+                    return {"files": [{"path": file["path"], **how} for file in files]}
+                case ["models", *_, "commit", _]:
+                    for line in map(json.loads, body.splitlines()):
+                        if line["key"] == "file":
+                            pushed[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                    return {
+                        "success": True,
+                        "commitOid": REVISION,
+                        "commitUrl": f"{here}/commit/{REVISION}",
+                        "hookOutput": "",
+                    }
+            return None
 
         def _file(self, path: Path) -> None:
             data = path.read_bytes()
