@@ -76,7 +76,8 @@ def environment(classroom: Classroom, app: Path) -> dict[str, str]:
     """Return the environment of the class's server."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     folders = dict.fromkeys((VARIABLE, "HOME"), str(classroom.folder)) | {"SDS_RUNS": str(classroom.runs)}
-    return kept | folders | {"PYTHONPATH": str(app.parent), "HF_HUB_OFFLINE": "1"}
+    importable = os.pathsep.join(dict.fromkeys([str(app.parent), str(Path(__file__).parents[2])]))
+    return kept | folders | {"PYTHONPATH": importable, "HF_HUB_OFFLINE": "1"}
 
 
 def own_address() -> str:

@@ -44,7 +44,8 @@ def read_lab_layer(path: Path = ASSET) -> LabLayer:
     try:
         with safe_open(path, "pt") as file:
             about = dict(file.metadata())
-            weight, seen, other = (file.get_tensor(name) for name in ("weight", "seen", "held_out"))
+            weight = file.get_tensor("weight")
+            seen, other = (_square(file.get_tensor(name), weight.shape[1]) for name in ("seen", "held_out"))
     except (OSError, SafetensorError, TypeError) as error:
         cure = f"restore it, or remake it with: {_command(path)}"
         raise SDSError(f"the layer in {path} cannot be read: {error}", cure=cure) from None
@@ -81,11 +82,31 @@ def write_lab_layer(model: str, name: str, text: str, path: Path) -> Iterator[st
     about = {"model": model, "fingerprint": loaded.fingerprint, "layer": name, "text": text, "command": _command(path)}
     about |= {"torch": torch.__version__, "inputs": "of the dense model"}
     for part, chosen in parts.items():
-        tensors[part] = _gram(structure, linear, chosen, pick_device())
+        tensors[part] = _triangle(_gram(structure, linear, chosen, pick_device()))
         about |= {f"{part} windows": f"{len(chosen)} of {LENGTH} tokens", f"{part} sha256": digest(chosen)}
         yield f"{part}: {chosen.numel():,} tokens"
     save_tensors(path, tensors, about)
     yield str(path)
+
+
+def _triangle(matrix: Tensor) -> Tensor:
+    """Return the upper triangle of a symmetric matrix, row by row: the file need not hold the other."""
+    rows, columns = torch.triu_indices(*matrix.shape)
+    return matrix[rows, columns].contiguous()
+
+
+def _square(triangle: Tensor, size: int) -> Tensor:
+    """Return the symmetric matrix (size, size) of an upper triangle.
+
+    Raises:
+        SDSError: it is not one of this size.
+    """
+    if triangle.shape != (size * (size + 1) // 2,):
+        raise SDSError("the layer's Gram matrix has another size than its weight", got=str(tuple(triangle.shape)))
+    matrix = triangle.new_zeros(size, size)
+    rows, columns = torch.triu_indices(size, size)
+    matrix[rows, columns] = matrix[columns, rows] = triangle
+    return matrix
 
 
 def _gram(structure: Any, linear: Any, windows: Tensor, device: torch.device) -> Tensor:

@@ -72,3 +72,10 @@ def test_a_broken_file_is_refused_with_a_cure(tmp_path, kind):
         save_file({name: torch.ones(2, 2) for name in ("weight", "seen", "held_out")}, path)
     with pytest.raises(SDSError, match=r"cannot be read.*remake it with"):
         lab.read_lab_layer(path)
+
+
+def test_half_of_a_symmetric_matrix_is_stored():
+    root = torch.arange(9.0).reshape(3, 3)
+    matrix = root + root.T
+    half = lab._triangle(matrix)
+    assert half.tolist() == [0, 4, 8, 8, 12, 16] and torch.equal(lab._square(half, 3), matrix)
