@@ -137,7 +137,7 @@ def test_kept_weights_measure_as_recorded() -> None:
         for linear in block.linears:
             mine = next(x for b in structure.blocks for x in b.linears if x.name == linear.name)
             linear.write(one.result(mine).weight)
-    assert one.best == pytest.approx(sum(float(divergence(model, student, w)) for w in HELD_OUT) / 2, rel=1e-4)
+    assert one.best == pytest.approx(sum(divergence(model, student, w).item() for w in HELD_OUT) / 2, rel=1e-4)
 
 
 def test_weights_stay_if_held_out_error_does_not_fall() -> None:

@@ -126,10 +126,10 @@ def test_recent_experiments_show_their_lowest_perplexity(shipped, app, made):
     }
 
 
-def test_a_redense_model_is_not_ranked(runs, app, monkeypatch):
+def test_redense_and_distilled_models_are_not_ranked(runs, app, monkeypatch):
     from pages.ui import cached
 
-    known = {"a": ("redense", 5.0), "b": ("sparse", 9.0)}
+    known = {"a": ("redense", 5.0), "b": ("sparse", 9.0), "c": ("distilled", 3.0)}
     line = lambda run: cached.RunLine("finished", {"experiment": "x"}, *known[run])
     monkeypatch.setattr(cached, "run_line", line)
     monkeypatch.setattr("sds_core.runs.run_folder.ids", lambda: list(known))
