@@ -14,6 +14,7 @@ STYLE = """<style>
 @media (max-width: 700px) {
   [data-testid=stMainBlockContainer]:has(.st-key-studio, .st-key-compare) { overflow-x: auto; }
   .st-key-studio, .st-key-compare { min-width: 800px; }
+  .st-key-scope { position: static !important; }
 }
 @media (max-width: 900px) {
   .class-mode { top: 14px; }
