@@ -199,7 +199,7 @@ def test_unpairable_runs_are_named_with_the_reason(outcome, app, made):
 
 def test_unfinished_runs_alone_say_that_results_will_come(app, runs, made):
     at = compared(app, made(MODEL))
-    assert any("Results appear" in info.value for info in at.info)
+    assert any("results appear" in info.value for info in at.info)
 
 
 def test_a_run_alone_has_nothing_to_be_compared_with(outcome, app):
