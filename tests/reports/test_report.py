@@ -7,6 +7,7 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from sds_core.errors import SDSError
@@ -124,7 +125,7 @@ def test_a_hostile_title_stays_text(finished: Run, tmp_path: Path) -> None:
     config = copied.raw_config()
     (copied.folder / "config.json").write_text(json.dumps(config | {"title": HOSTILE, "calibration": f"{HOSTILE}.txt"}))
     for path in (copied.folder / "distributions").glob("*.parquet"):
-        frame = layer_stats.pd.read_parquet(path)
+        frame = pd.read_parquet(path)
         frame["linear"] = HOSTILE + frame["linear"]
         frame.to_parquet(path)
     page = Reader(report(copied, str(tmp_path / "hostile.html"))[0].read_text(encoding="utf-8"))
