@@ -64,7 +64,7 @@ def first_paint(app: App) -> None:
                 if state == "warm server":
                     row(
                         f"{name}, picture, from a click in the navigation",
-                        timed(seconds(partial(turn_to, visitor, name))),
+                        timed(seconds(partial(turn_to, visitor, name, picture))),
                         target,
                     )
 

@@ -15,8 +15,8 @@ def plots(visitor):
 
 def mask_changed(visitor):
     """The number under this heading, in per cent."""
-    said = visitor.page.locator("main.lab dl div").filter(has_text="mask changed").locator("dd").inner_text()
-    return float(said.strip("< %"))
+    number = visitor.page.locator("main.lab dl div").filter(has_text="mask changed").locator("dd", has_text="%")
+    return float(number.inner_text().strip("< %"))
 
 
 def test_walk_works_by_keyboard_up_to_the_hand_out(visitor):
