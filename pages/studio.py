@@ -25,7 +25,7 @@ CHOICE, WELCOME = 50, 48
 
 
 def begin(experiment: Experiment, choice: studio_choice.Choice, known: bool) -> None:
-    """What the first phase takes, and, where there is no experiment at all, the examples to look at first."""
+    """Show the cost of the first phase, and, where there is no experiment at all, the examples to look at first."""
     layout.room_above(CHOICE + WELCOME)
     takes = outlook.cost(studio_options.next_runs(experiment, choice))
     with st.container(horizontal=True, vertical_alignment="center", key="welcome"):

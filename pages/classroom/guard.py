@@ -26,7 +26,7 @@ WRITES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir")
 OWN = ("sds_core", "pages")
 MODES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 SYSTEM = ("/proc", "/sys", "/dev/null", "/dev/urandom", "/etc/localtime", "/etc/mime.types", "/usr/share/zoneinfo")
-"""What Python and its libraries look up of the machine; nothing there is the user's."""
+"""Places where Python and its libraries look up facts of the machine; nothing there is the user's."""
 
 
 def close(readable: Iterable[Path], writable: Path) -> None:

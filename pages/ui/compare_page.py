@@ -1,4 +1,4 @@
-"""What Compare shows: the chosen runs in the address, the picture, and the way from it to a layer's details."""
+"""The page Compare: the chosen runs in the address, the picture, and the way from it to a layer's details."""
 
 from __future__ import annotations
 

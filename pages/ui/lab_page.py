@@ -1,4 +1,4 @@
-"""What the Layer lab shows: the setting in the address, the layer round by round, and why it is so."""
+"""The page Layer lab: the setting in the address, the layer round by round, and why it is so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Micro shows: the example and the step in the address, words beside grids."""
+"""The page Micro: the example and the step in the address, words beside grids."""
 
 from __future__ import annotations
 

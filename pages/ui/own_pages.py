@@ -1,4 +1,4 @@
-"""What the server adds to Streamlit: only its own pages are answered, and no other site may frame them.
+"""The app as a server: only its own pages are answered, and no other site may frame them.
 
 Streamlit would ask a server elsewhere for this machine's address before it refused the page of another site.
 """

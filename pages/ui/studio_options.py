@@ -63,7 +63,7 @@ def next_runs(experiment: Experiment, choice: Choice) -> list[RunConfig]:
 
 
 def _plan(choice: Choice, experiment: Experiment) -> None:
-    """What the buttons will run, what it takes, and the same on the command line."""
+    """Show the runs that the buttons will start, their cost, and the same on the command line."""
     from sds_core.runs.planned import planned
     from sds_core.runs.run_command import command
 

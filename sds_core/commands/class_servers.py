@@ -20,7 +20,7 @@ LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """Of a join code: none that is mistaken for another on a projector."""
 LENGTH = 6
 KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "VIRTUAL_ENV")
-"""What the class's server sees of this process's environment: no token of the teacher's is among it."""
+"""Environment variables passed on to the class's server: none holds a token of the teacher's."""
 
 
 def serve(app: Path, teacher: list[str], port: int, hosts: list[str]) -> int:

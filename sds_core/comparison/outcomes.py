@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def league(self) -> str:
-        """What it is ranked with: the same pattern, one-shot or distilled."""
+        """The group it is ranked in: the same pattern, one-shot or distilled."""
         return pattern_of(self.made) + (", distilled" if self.stage == "distilled" else "")
 
     @property

@@ -25,7 +25,7 @@ from sds_core.runs.run_folder import Run, every_run
 TEACHER = "SDS_TEACHER"
 """Names the folder to the teacher's server; `votes.VARIABLE` does to the class's."""
 RECORD = ("config.json", "events.jsonl", "result.json", "distributions", "lock")
-"""What of a run can be looked at."""
+"""The files of a run that can be looked at."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ LOGITS = 6
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of distillation has seen."""
+    """One step of distillation and its losses."""
 
     number: int
     """From 1; 0 is the pruned model as it was."""

@@ -37,7 +37,7 @@ class Distillation:
 
 
 class Windows(NamedTuple):
-    """What is adjusted together once layers are solved: first parts of blocks, then the model; None for nothing."""
+    """Windows adjusted together once layers are solved: first parts of blocks, then the model; None for nothing."""
 
     block: Reconstruction | None
     model: Distillation | None

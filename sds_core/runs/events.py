@@ -141,7 +141,7 @@ class DistillationStarted(Event):
     windows: Count
     rate: float
     text: TextWindows
-    """What it learns from and is judged on."""
+    """The windows it learns from, and those it is judged on."""
     precision: str
     """Of products inside the model: that of the model, or bfloat16 in a float32 model where the processor gains."""
     memory: Count

@@ -37,7 +37,7 @@ class RunOptions:
     )
     reconstruct: str = option(
         "matrix",
-        """What is adjusted together, by Adam with masks that stay, once layers are solved: matrix, nothing beyond
+        """Windows adjusted together, by Adam with frozen masks, once layers are solved: matrix, nothing beyond
         single matrices; submodule, an attention or an MLP towards its dense output; block, a whole block; model, the
         whole model after all else, distilled towards the dense model's next-token distributions (no longer
         one-shot).""",

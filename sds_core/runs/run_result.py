@@ -49,7 +49,7 @@ class DistillationSummary:
 
     @property
     def sentence(self) -> str:
-        """What was done and gained, in words."""
+        """The adjustment and its gain, in words."""
         judged = f"on held-out windows the divergence went from {self.before:.4f} to {self.after:.4f} nats per token"
         kept = "" if self.kept == self.steps else f", best after step {self.kept} of {self.steps}, which was kept"
         return (

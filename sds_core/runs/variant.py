@@ -43,7 +43,7 @@ class Variant:
 
     @property
     def windows(self) -> Windows:
-        """What is adjusted in phase 3, and what after it."""
+        """The windows adjusted in phase 3, and those after it."""
         return windows_of(*self.reconstruct_options.values())
 
     @property
