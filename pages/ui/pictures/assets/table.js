@@ -145,7 +145,7 @@ function words({ log, ratio, low, high, sure, lower, doubt = "undecided" }, { wi
       "span",
       {},
       h("b", {}, times(ratio)),
-      sure ? h("b", { class: "sure" }, `${side}, sure`) : h("span", { class: "sure" }, doubt),
+      sure ? h("b", { class: "sure" }, `clearly ${side}`) : h("span", { class: "sure" }, doubt),
     ),
     h("small", {}, `${decimal(low)} to ${decimal(high)} · ${side} on ${ours} of ${windows}`),
   ];
