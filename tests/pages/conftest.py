@@ -167,7 +167,7 @@ def workshop(served: tuple[Path, str]) -> Iterator[tuple[Path, Any]]:
 @pytest.fixture
 def visitor(workshop: tuple[Path, Any]) -> Iterator[Visitor]:
     """A visitor who must not have met an error, nor looked elsewhere, in the end."""
-    visitor = workshop[1]()
+    visitor = workshop[1](reduced_motion="reduce")  # a reveal alone takes more than a second
     yield visitor
     assert visitor.left == [] and visitor.errors == []
     assert visitor.page.locator("[data-testid=stException]").count() == 0
