@@ -15,6 +15,7 @@ from sds_core.files import write_atomically
 from sds_core.options import is_unicode
 from sds_core.pruning.bins import BINS, CORNER, JOINT
 from sds_core.pruning.stages import Stage
+from sds_core.runs.parquet_footer import read_footer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,11 +184,8 @@ def _values(path: Path) -> int:
     """
     with _sound(path), pq.ParquetFile(path) as file:
         schema, metadata, size = file.schema_arrow, file.metadata, path.stat().st_size
-        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        values = sum(group.column(i).num_values for group in groups for i in range(metadata.num_columns))
-        values = max(values, metadata.num_rows * metadata.num_columns)
-        unfolded = sum(group.column(i).total_uncompressed_size for group in groups for i in range(metadata.num_columns))
-        values = max(values, unfolded // 8)
+        footer = read_footer(path)
+        values = max(footer.values, metadata.num_rows * metadata.num_columns, footer.unfolded // 8)
     if values > SMALL + MOST_UNFOLDED * size:
         raise SDSError(f"{path.name}, {size:,} bytes, would unfold to {values:,} values", cure="it is not a run's file")
     for field in SCHEMA:
