@@ -1,10 +1,15 @@
 """Runs on the tiny model that take a second, worked off in this process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from sds_core.errors import SDSError
+from sds_core.runs import checkpoint
 from sds_core.runs.config import RunConfig
 from sds_core.runs.run_folder import Run
 from sds_core.runs.worker import work
@@ -41,3 +46,18 @@ def finish(run: Run) -> Run:
     work_here([run])
     assert run.state() == "finished", run.log.read()[-1]
     return run
+
+
+@contextmanager
+def disk_full_at(name: str) -> Iterator[None]:
+    """Refuse to store a block's weights whose path holds this name."""
+    real = checkpoint.save_tensors
+
+    def fill_up(path: Path, tensors: Any) -> None:
+        if name in str(path):
+            raise SDSError("no space left")
+        real(path, tensors)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save_tensors", fill_up)
+        yield

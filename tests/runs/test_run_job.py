@@ -42,7 +42,7 @@ from tests.models.families import build
 from tests.models.folders import change_config
 from tests.models.tokenizers import with_template
 from tests.records import write_log
-from tests.small_runs import config, finish, work_here
+from tests.small_runs import config, disk_full_at, finish, work_here
 
 
 def weights(run):
@@ -500,15 +500,7 @@ def test_weights_on_disk_give_the_same_bits_after_interruption(tiny_folder, tmp_
     here = finish(create(config(tiny_folder, **chosen, weights="memory")))
     there = create(config(tiny_folder, **chosen, weights="disk"))
     monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))  # in which the dense model was not measured yet
-    real = checkpoint.save_tensors
-
-    def fill_up(path, tensors):
-        if "block-001" in str(path):
-            raise SDSError("no space left")
-        real(path, tensors)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_tensors", fill_up)
+    with disk_full_at("block-001"):
         work_here([there])
     assert there.state() == "failed"
     finish(there)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sds_core.errors import SDSError
 from sds_core.models import device as devices
 from sds_core.models import stream
 from sds_core.models.hidden_states import HostHiddenStates
@@ -15,12 +14,11 @@ from sds_core.pruning.conformance import failures
 from sds_core.pruning.precision import has_float64
 from sds_core.pruning.reading import fetch
 from sds_core.pruning.sparsegpt import SparseGPT
-from sds_core.runs import checkpoint
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run
 from tests.models.families import build, texts
-from tests.small_runs import config, finish, work_here
+from tests.small_runs import config, disk_full_at, finish, work_here
 from tests.standin import runs
 from tests.standin.device import NAME, Standin
 
@@ -49,15 +47,7 @@ def agree(one: Run, other: Run) -> None:
 def test_interrupted_phases_give_the_cpus_weights_and_perplexities(place, tiny_folder, monkeypatch) -> None:
     expected = finish(create(config(tiny_folder, device="cpu", **STAGED)))
     run = create(config(tiny_folder, device=place, **STAGED, phase=1))
-    real = checkpoint.save_tensors
-
-    def fill_up(path, tensors) -> None:
-        if "block-001" in str(path):
-            raise SDSError("no space left")
-        real(path, tensors)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_tensors", fill_up)
+    with disk_full_at("block-001"):
         work_here([run])
     assert run.state() == "failed"
     finish(run)
