@@ -11,6 +11,7 @@ from sds_core.pruning.distribution import histogram, mask_change
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import Pattern
+from sds_core.pruning.reading import read
 from sds_core.pruning.redense import admm_rounds, proximal_rounds
 from sds_core.pruning.registry import Pruner
 
@@ -90,11 +91,11 @@ def rounds(layer: LabLayer, pruner: Pruner, pattern: Pattern, method: SDSAdmm, d
 
 def _state(layer: LabLayer, first: Pruned, value: Pruned | Tensor) -> State:
     weight, mask = (value.weight, value.mask) if isinstance(value, Pruned) else (value, None)
-    counted = histogram(weight, float(layer.seen.weight.std(correction=0)))
+    counted = read(histogram(weight, float(layer.seen.weight.std(correction=0))))
     return State(
         curve=curve(counted.counts, weight.numel()),
         zeros=counted.zeros / weight.numel(),
         seen=layer.seen.loss(weight),
         held_out=layer.held_out.loss(weight),
-        changed=None if mask is None else mask_change(first.mask, mask),
+        changed=None if mask is None else read(mask_change(first.mask, mask)),
     )

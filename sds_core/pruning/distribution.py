@@ -1,7 +1,7 @@
 """The distribution of a layer's weights in numbers: histograms on fixed edges, statistics, overlap of masks.
 
-Everything is counted where the weights are. Each function exists twice: `read_…` leaves its few numbers on the device
-until they are read together with others.
+Everything is counted where the weights are. What a function returns is a `Reading`: its few numbers stay on the device
+until `read`, or `read_all` together with others.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT, NEAR_ZERO, SPAN
 from sds_core.pruning.precision import double, has_float64
-from sds_core.pruning.reading import Reading, read
+from sds_core.pruning.reading import Reading
 
 CHUNK = 1 << 22
 """Entries counted at a time: below 2²⁴, where float32 stops counting exactly."""
@@ -35,13 +35,8 @@ class Histogram:
     """Entries that are exactly zero."""
 
 
-def histogram(weight: Tensor, dense_std: float) -> Histogram:
-    """Return the histogram of a weight (any shape) in units of the dense layer's standard deviation."""
-    return read(read_histogram(weight, dense_std))
-
-
-def read_histogram(weight: Tensor, dense_std: float) -> Reading[Histogram]:
-    """Read a `histogram`."""
+def histogram(weight: Tensor, dense_std: float) -> Reading[Histogram]:
+    """Read the histogram of a weight (any shape) in units of the dense layer's standard deviation."""
     counted, zeros, over = yield _counted(weight, dense_std or 1.0)
     below, *inside, above = counted.tolist()
     inside[-1] += above - int(over)  # these lie exactly on the edge
@@ -96,13 +91,8 @@ class Statistics:
     """Share of pruned entries, counted on the mask where there is one, else on exact zeros."""
 
 
-def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Statistics:
-    """Return the statistics of a weight (R, C), with its mask (R, C) if it has one."""
-    return read(read_statistics(weight, dense_std, mask))
-
-
-def read_statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Reading[Statistics]:
-    """Read `statistics`."""
+def statistics(weight: Tensor, dense_std: float, mask: Tensor | None = None) -> Reading[Statistics]:
+    """Read the statistics of a weight (R, C), with its mask (R, C) if it has one."""
     sums, *kept = yield [_sums(weight, dense_std), *(() if mask is None else (mask.count_nonzero(),))]
     *powers, near, nonzero = sums.tolist()
     count = weight.numel()
@@ -131,19 +121,14 @@ def _sums(weight: Tensor, dense_std: float) -> Tensor:
     return sums
 
 
-def mask_change(first: Tensor, last: Tensor) -> float:
-    """Return the share of the first mask's kept weights that the last mask prunes."""
-    return read(read_mask_change(first, last))
-
-
-def read_mask_change(first: Tensor, last: Tensor) -> Reading[float]:
-    """Read `mask_change`."""
+def mask_change(first: Tensor, last: Tensor) -> Reading[float]:
+    """Read the share of the first mask's kept weights that the last mask prunes."""
     both, before = yield [(first & last).sum(), first.sum()]
     return 1 - int(both) / max(int(before), 1)
 
 
-def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int]:
-    """Return the joint histogram of two weights: `JOINT`² counts, rows for `before`, columns for `after`.
+def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> Reading[list[int]]:
+    """Read the joint histogram of two weights: `JOINT`² counts, rows for `before`, columns for `after`.
 
     Both axes span ±SPAN dense standard deviations; values beyond fall into the outermost bins. Entries that are exactly
     zero after are left out.
@@ -152,11 +137,6 @@ def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> list[int
         before, after: weights of one shape.
         dense_std: standard deviation of the dense weight.
     """
-    return read(read_joint_histogram(before, after, dense_std))
-
-
-def read_joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> Reading[list[int]]:
-    """Read a `joint_histogram`."""
     (counts,) = yield [_joint_counts(before, after, dense_std)]
     return counts.tolist()
 
@@ -173,31 +153,21 @@ def _joint_counts(before: Tensor, after: Tensor, dense_std: float) -> Tensor:
     return counts[:left_out].int()
 
 
-def mask_crop(first: Tensor, last: Tensor) -> list[int]:
-    """Return the upper left corner of two masks (R, C), at most `CORNER` entries along each side, row by row.
+def mask_crop(first: Tensor, last: Tensor) -> Reading[list[int]]:
+    """Read the upper left corner of two masks (R, C), at most `CORNER` entries along each side, row by row.
 
     0: pruned by both; 1: kept by the first only; 2: kept by the last only; 3: kept by both.
     """
-    return read(read_mask_crop(first, last))
-
-
-def read_mask_crop(first: Tensor, last: Tensor) -> Reading[list[int]]:
-    """Read a `mask_crop`."""
     (codes,) = yield [first[:CORNER, :CORNER].to(torch.uint8) + 2 * last[:CORNER, :CORNER].to(torch.uint8)]
     return codes.flatten().tolist()
 
 
-def weight_corner(weight: Tensor, dense_std: float) -> list[int]:
-    """Return the upper left corner of a weight (R, C), at most `CORNER` entries along each side, row by row.
+def weight_corner(weight: Tensor, dense_std: float) -> Reading[list[int]]:
+    """Read the upper left corner of a weight (R, C), at most `CORNER` entries along each side, row by row.
 
     Values are whole multiples of `CORNER_STEP` dense standard deviations within ±127, and zero for exact zeros alone:
     an entry that would round to zero becomes ±1.
     """
-    return read(read_weight_corner(weight, dense_std))
-
-
-def read_weight_corner(weight: Tensor, dense_std: float) -> Reading[list[int]]:
-    """Read a `weight_corner`."""
     corner = weight[:CORNER, :CORNER].float()
     steps = (corner / (CORNER_STEP * (dense_std or 1.0))).round().clamp(-127, 127)
     (signed,) = yield [torch.where(steps == 0, corner.sign(), steps).to(torch.int8)]

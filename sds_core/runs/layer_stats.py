@@ -10,12 +10,12 @@ from torch import Tensor
 
 from sds_core.pruning.bins import CORNER
 from sds_core.pruning.distribution import (
-    read_histogram,
-    read_joint_histogram,
-    read_mask_change,
-    read_mask_crop,
-    read_statistics,
-    read_weight_corner,
+    histogram,
+    joint_histogram,
+    mask_change,
+    mask_crop,
+    statistics,
+    weight_corner,
 )
 from sds_core.pruning.reading import Reading, number, read_all
 from sds_core.pruning.stages import Stage
@@ -76,9 +76,9 @@ class _Readings:
             "dense_std": std,
             "stage": stage,
             "round": number,
-            "joint": None if number or stage == "dense" else read_joint_histogram(dense, weight, std),
-            "crop": None if mask is None else read_mask_crop(solved.sparse.mask, mask),
-            "corner": None if number else read_weight_corner(weight, std),
+            "joint": None if number or stage == "dense" else joint_histogram(dense, weight, std),
+            "crop": None if mask is None else mask_crop(solved.sparse.mask, mask),
+            "corner": None if number else weight_corner(weight, std),
             "norms": None if number else self._norms,
         }
 
@@ -86,11 +86,11 @@ class _Readings:
         """Return the fields that are the same wherever the weight occurs."""
         loss = self._losses.get(id(weight), partial(self._solved.problem.loss_of, weight))
         return {
-            "histogram": read_histogram(weight, self._dense_std),
-            "statistics": read_statistics(weight, self._dense_std, mask),
+            "histogram": histogram(weight, self._dense_std),
+            "statistics": statistics(weight, self._dense_std, mask),
             "loss": _number(loss()),
             "prune_energy": NOTHING if mask is not None or number else _number(self._first.prune_energy(weight)),
-            "mask_changed": NOTHING if mask is None else read_mask_change(self._solved.sparse.mask, mask),
+            "mask_changed": NOTHING if mask is None else mask_change(self._solved.sparse.mask, mask),
             "held_out": NOTHING if number else _number(self._held_out(stage, weight)),
         }
 

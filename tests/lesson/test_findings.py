@@ -16,6 +16,7 @@ from sds_core.lesson.questions import STEPS, Choice
 from sds_core.pruning.distribution import histogram
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.perplexity import format_perplexity
+from sds_core.pruning.reading import read
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
@@ -49,7 +50,7 @@ def test_the_larger_half_is_counted_from_histograms():
     mask = NM(keep=2, group=4).mask(weight.abs() * norms, "row")
     std = float(weight.std(correction=0))
     stages = {"dense": weight, "sparse": weight * mask}
-    layer = pd.DataFrame([{"stage": s, **vars(histogram(w, std))} for s, w in stages.items()])
+    layer = pd.DataFrame([{"stage": s, **vars(read(histogram(w, std)))} for s, w in stages.items()])
     pruned = weight[~mask].abs()
     wanted = float((pruned > weight.abs().median()).float().mean())
     assert 0.1 < wanted < 0.5

@@ -13,6 +13,7 @@ from sds_core.pruning.distribution import (
     statistics,
     weight_corner,
 )
+from sds_core.pruning.reading import read
 from tests.pruning.references import random_weight
 
 
@@ -31,7 +32,7 @@ def excess_kurtosis(values):
 def test_counts_equal_numpys(dense_std):
     weight = gaussian().float() * dense_std
     weight[0, :50] *= 3
-    found = histogram(weight, dense_std)
+    found = read(histogram(weight, dense_std))
     expected, _ = np.histogram(weight.double().numpy() / dense_std, BINS, (-SPAN, SPAN))
     assert found.counts == expected.tolist() and len(found.counts) == BINS == 201
     assert found.below + found.above + sum(found.counts) == weight.numel()
@@ -40,7 +41,7 @@ def test_counts_equal_numpys(dense_std):
 def test_exact_zeros_are_counted_apart():
     weight = gaussian().float()
     weight[:, ::4] = 0
-    found = histogram(weight, 1.0)
+    found = read(histogram(weight, 1.0))
     assert found.zeros == weight.numel() // 4
     living = weight[weight != 0]
     expected, _ = np.histogram(living.double().numpy(), BINS, (-SPAN, SPAN))
@@ -49,35 +50,35 @@ def test_exact_zeros_are_counted_apart():
 
 
 def test_outliers_are_counted_on_their_side():
-    found = histogram(torch.tensor([-100.0, -13.0, -12.0, 12.0, 12.5, 13.0, 14.0]), 2.0)
+    found = read(histogram(torch.tensor([-100.0, -13.0, -12.0, 12.0, 12.5, 13.0, 14.0]), 2.0))
     assert (found.below, found.above) == (2, 3)
     assert found.counts[0] == found.counts[-1] == 1 and sum(found.counts) == 2
 
 
 def test_the_middle_bin_is_centred_on_zero():
     half = SPAN / BINS
-    counts = histogram(torch.tensor([-0.9 * half, 0.9 * half, 1.1 * half, -1.1 * half]), 1.0).counts
+    counts = read(histogram(torch.tensor([-0.9 * half, 0.9 * half, 1.1 * half, -1.1 * half]), 1.0)).counts
     assert counts[99:102] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("empty", [torch.zeros(0), torch.zeros(3, 0)])
 def test_an_empty_weight_has_an_empty_histogram(empty):
-    found = histogram(empty, 1.0)
+    found = read(histogram(empty, 1.0))
     assert sum(found.counts) + found.below + found.above + found.zeros == 0
 
 
 def test_a_constant_dense_weight_has_a_histogram():
-    found = histogram(torch.zeros(4, 4), 0.0)
+    found = read(histogram(torch.zeros(4, 4), 0.0))
     assert found.zeros == 16 and sum(found.counts) == 0
 
 
 def test_a_bin_holds_more_than_float32_can_count():
     count = 2**24 + 1000
-    assert histogram(torch.full((1,), 0.01).expand(count), 1.0).counts[BINS // 2] == count
+    assert read(histogram(torch.full((1,), 0.01).expand(count), 1.0)).counts[BINS // 2] == count
 
 
 def test_a_gaussian_has_no_excess_kurtosis():
-    found = statistics(random_weight(400, 500), 1.0)
+    found = read(statistics(random_weight(400, 500), 1.0))
     assert found.kurtosis == pytest.approx(0, abs=0.05)
     assert found.std == pytest.approx(1, abs=0.01)
     assert found.near_zero == pytest.approx(0.0797, abs=0.003)
@@ -86,7 +87,7 @@ def test_a_gaussian_has_no_excess_kurtosis():
 
 def test_two_spikes_have_kurtosis_minus_two():
     weight = torch.tensor([[-3.0, 3.0, 0.0, 0.0], [3.0, -3.0, 0.0, 0.0]])
-    found = statistics(weight, 1.0)
+    found = read(statistics(weight, 1.0))
     assert found.kurtosis == pytest.approx(-2)
     assert found.std == pytest.approx(4.5**0.5)
     assert (found.near_zero, found.sparsity) == (0.5, 0.5)
@@ -96,37 +97,37 @@ def test_two_spikes_have_kurtosis_minus_two():
 def test_kurtosis_equals_the_formula_on_nonzero_entries(seed):
     weight = random_weight(30, 40, seed).exp().float()
     weight[::3] = 0
-    assert statistics(weight, 1.0).kurtosis == pytest.approx(excess_kurtosis(weight[weight != 0]), rel=1e-9)
-    assert statistics(weight, 1.0).std == pytest.approx(np.std(weight.double().numpy()), rel=1e-9)
+    assert read(statistics(weight, 1.0)).kurtosis == pytest.approx(excess_kurtosis(weight[weight != 0]), rel=1e-9)
+    assert read(statistics(weight, 1.0)).std == pytest.approx(np.std(weight.double().numpy()), rel=1e-9)
 
 
 def test_sparsity_is_counted_on_the_mask():
     weight = torch.tensor([[0.0, 1.0, 0.0, 2.0]])
     mask = torch.tensor([[True, True, False, True]])
-    assert statistics(weight, 1.0).sparsity == 0.5
-    assert statistics(weight, 1.0, mask).sparsity == 0.25
+    assert read(statistics(weight, 1.0)).sparsity == 0.5
+    assert read(statistics(weight, 1.0, mask)).sparsity == 0.25
 
 
 def test_near_zero_is_measured_in_dense_standard_deviations():
     weight = torch.tensor([[0.0, 0.19, -0.19, 0.21]])
-    assert statistics(weight, 2.0).near_zero == 0.75
-    assert statistics(weight, 1.0).near_zero == 0.25
+    assert read(statistics(weight, 2.0)).near_zero == 0.75
+    assert read(statistics(weight, 1.0)).near_zero == 0.25
 
 
 @pytest.mark.parametrize("weight", [torch.zeros(2, 2), torch.full((2, 2), 3.0)])
 def test_weights_without_spread_have_plain_statistics(weight):
-    found = statistics(weight, 1.0)
+    found = read(statistics(weight, 1.0))
     assert (found.std, found.kurtosis) == (0, 0)
 
 
 def test_mask_change_is_the_share_of_lost_weights():
     first = torch.tensor([[True, True, True, True, False, False, False, False]])
     last = torch.tensor([[True, True, True, False, True, False, False, False]])
-    assert mask_change(first, last) == 0.25
-    assert mask_change(first, first) == 0
-    assert mask_change(first, torch.ones_like(first)) == 0
-    assert mask_change(torch.ones_like(first), first) == 0.5
-    assert mask_change(first, ~first) == 1
+    assert read(mask_change(first, last)) == 0.25
+    assert read(mask_change(first, first)) == 0
+    assert read(mask_change(first, torch.ones_like(first))) == 0
+    assert read(mask_change(torch.ones_like(first), first)) == 0.5
+    assert read(mask_change(first, ~first)) == 1
 
 
 def test_joint_histogram_is_numpys_without_pruned_entries():
@@ -139,9 +140,9 @@ def test_joint_histogram_is_numpys_without_pruned_entries():
     edges = np.linspace(-SPAN, SPAN, JOINT + 1)
     inside = np.clip(np.stack([before[kept].numpy(), after[kept].numpy()]), -SPAN + 1e-6, SPAN - 1e-6)
     expected, _, _ = np.histogram2d(*inside, bins=(edges, edges))
-    found = np.array(joint_histogram(before, after, 1.0)).reshape(JOINT, JOINT)
+    found = np.array(read(joint_histogram(before, after, 1.0))).reshape(JOINT, JOINT)
     assert found.sum() == int(kept.sum()) and np.abs(found - expected).sum() <= 4  # edges in float32
-    assert joint_histogram(2 * before, 2 * after, 2.0) == joint_histogram(before, after, 1.0)
+    assert read(joint_histogram(2 * before, 2 * after, 2.0)) == read(joint_histogram(before, after, 1.0))
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (100, 70)])
@@ -154,7 +155,7 @@ def test_a_crop_encodes_both_masks(shape):
         for i in range(min(shape[0], JOINT))
         for j in range(min(shape[1], JOINT))
     ]
-    assert mask_crop(first, last) == expected
+    assert read(mask_crop(first, last)) == expected
 
 
 def test_weight_corner_holds_rounded_steps_and_only_true_zeros():
@@ -165,5 +166,5 @@ def test_weight_corner_holds_rounded_steps_and_only_true_zeros():
     steps[0, :4] = [0, 1, -1, 127]
     steps[(steps == 0) & (weight[:64, :64].numpy() > 0)] = 1
     steps[(steps == 0) & (weight[:64, :64].numpy() < 0)] = -1
-    assert weight_corner(weight, 2.0) == steps.astype(int).flatten().tolist()
-    assert weight_corner(torch.zeros(2, 3), 0.0) == [0] * 6
+    assert read(weight_corner(weight, 2.0)) == steps.astype(int).flatten().tolist()
+    assert read(weight_corner(torch.zeros(2, 3), 0.0)) == [0] * 6
