@@ -58,7 +58,8 @@ def model_folder(name: str) -> Path | None:
             return None
         address = _HUB_ADDRESS.match(name)
         cure = f"name the model by its id: {address[1]}" if address else None
-        raise SDSError("there is no such model folder or file", got=name, cure=cure)
+        allowed = "a hub id such as owner/name, a folder, a .gguf file or demo"
+        raise SDSError("there is no such model folder or file", got=name, allowed=allowed, cure=cure)
     refuse_adapter(path, name)
     if not (path / CONFIG).is_file():
         raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
