@@ -200,6 +200,14 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
+def in_units(size: int) -> str:
+    """Write bytes in GB, in MB where that is less than one, or in kB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size / 1e3:,.1f} kB"
+
+
 def _temporary(path: Path) -> Path:
     """Return an unused name beside `path`, and remove what killed writers have left there."""
     for stale in path.parent.glob(".*.partial"):

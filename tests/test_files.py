@@ -9,7 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.files import STALE, disk_error, new_folder, require_space, user_path, write_atomically, write_json
+from sds_core.files import (
+    STALE,
+    disk_error,
+    in_units,
+    new_folder,
+    require_space,
+    user_path,
+    write_atomically,
+    write_json,
+)
 
 
 def test_failed_write_leaves_the_old_file_only(tmp_path):
@@ -114,3 +123,13 @@ def test_a_path_may_lead_to_nothing_yet(tmp_path, monkeypatch):
         assert user_path(name) == tmp_path / name.removeprefix("~").strip("/")
     with pytest.raises(SDSError, match="Not a directory"):
         write_json(tmp_path / "file" / "below", {})
+
+
+def test_sizes_are_in_units_that_say_something():
+    assert [in_units(size) for size in (0, 185, 12_340_000, 999_999_999, 1_234_567_890)] == [
+        "0.0 kB",
+        "0.2 kB",
+        "12.3 MB",
+        "1,000.0 MB",
+        "1.2 GB",
+    ]

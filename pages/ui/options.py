@@ -21,6 +21,8 @@ SUGGESTED = {
     "device": ("auto", "cpu", "cuda", "xpu", "mps"),
 }
 """Suggestions; any other value can be typed."""
+TEXTS = ("calibration", "evaluation")
+"""Options that name a text: the data sets in the hub cache are suggested, too."""
 
 
 def choose_shared(methods: Iterable[str]) -> None:
@@ -100,6 +102,14 @@ def _grid(options: Iterable[Option], method: str = "") -> None:
             _widget(option, method)
 
 
+def _cached_texts() -> dict[str, str]:
+    """Return the texts of the data sets in the hub cache, each with what to say of its size."""
+    from sds_core.files import in_units
+    from sds_core.models.hub_data_sets import cached_data_sets
+
+    return {text: f" · {in_units(one.size)}, on this machine" for one in cached_data_sets() for text in one.texts}
+
+
 def _widget(option: Option, method: str) -> None:
     label = option.name.replace("_", " ").capitalize()
     key = _key(option.name, method)
@@ -107,8 +117,11 @@ def _widget(option: Option, method: str) -> None:
     if option.choices:
         st.selectbox(label, list(option.choices), **common)
     elif option.name in SUGGESTED:
-        own = st.session_state[key]
-        st.selectbox(label, list(dict.fromkeys([*SUGGESTED[option.name], own])), accept_new_options=True, **common)
+        known = dict.fromkeys(SUGGESTED[option.name], "") | (_cached_texts() if option.name in TEXTS else {})
+        known.setdefault(st.session_state[key], "")
+        st.selectbox(
+            label, list(known), format_func=lambda name: name + known.get(name, ""), accept_new_options=True, **common
+        )
     elif isinstance(option.default, bool):
         st.toggle(label, **common)
     elif isinstance(option.default, int | float):

@@ -128,6 +128,7 @@ def _boxes() -> None:
 
 def _models() -> dict[str, str]:
     """Return the models to choose from, each with what to call it: demo, earlier runs, the hub cache, recommended."""
+    from sds_core.files import in_units
     from sds_core.models.find_model import cached_models
     from sds_core.runs.run_folder import ids
 
@@ -135,7 +136,7 @@ def _models() -> dict[str, str]:
     for model in _seen(tuple(ids())):
         found.setdefault(model, f"{Path(model).name} · {model}" if Path(model).is_absolute() else model)
     for model, size in cached_models().items():
-        found[model] = f"{model} · {size / 1e9:.1f} GB"
+        found[model] = f"{model} · {in_units(size)}, on this machine"
     for model, gigabytes in RECOMMENDED.items():
         found.setdefault(model, f"{model} · downloads {gigabytes} GB")
     return found

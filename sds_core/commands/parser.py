@@ -2,7 +2,7 @@
 
 import argparse
 
-from sds_core.commands import app, internal, make, plugin, records, start, text
+from sds_core.commands import app, cached, internal, make, plugin, records, start, text
 
 
 def build_parser(prog: str = "python -m sds_core") -> argparse.ArgumentParser:
@@ -13,6 +13,6 @@ def build_parser(prog: str = "python -m sds_core") -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(prog=prog, description="See what pruning does to a language model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (app, start, records, text, make, plugin, internal):
+    for module in (app, start, records, text, cached, make, plugin, internal):
         module.add_commands(commands)
     return parser

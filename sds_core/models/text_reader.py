@@ -7,6 +7,7 @@ from typing import Any
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import refuse_pointer, user_path
+from sds_core.models import hub_data_sets
 from sds_core.models.tables import read_column
 from sds_core.models.text_spec import ALLOWED, PYTHON_DOCS, TABLES, file_and_column
 
@@ -30,7 +31,7 @@ def read_text(source: str, rows: str = "stripped") -> str:
 
         return "\n\n".join(topics[name].strip() for name in sorted(topics))
     if source.startswith("hub:"):
-        return "\n\n".join(_cut(_hub_rows(source), rows))
+        return "\n\n".join(_cut(_hub_texts(source), rows))
     name, column = file_and_column(source)
     path = Path(os.path.expanduser(name))
     if path.suffix not in (".txt", *TABLES):
@@ -51,9 +52,8 @@ def read_text(source: str, rows: str = "stripped") -> str:
         raise SDSError(f"the text file {path} cannot be read: {first_line(error)}", allowed=wanted) from error
 
 
-def _hub_rows(source: str) -> list[str]:
+def _hub_texts(source: str) -> list[str]:
     """The rows of a hub dataset's column, streamed up to `HUB_CHARACTERS`."""
-    from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
     fields = source.split(":")[1:]
@@ -68,7 +68,7 @@ def _hub_rows(source: str) -> list[str]:
         )
     try:
         texts, total = list[str](), 0
-        rows = load_dataset(name, config or None, split=split or "train", streaming=True)
+        rows = hub_data_sets.rows(name, config, split)
         for text in _texts(_cells(rows, column, f"the dataset {name}"), column, f"the dataset {name}"):
             texts.append(text)
             total += len(text)

@@ -9,7 +9,7 @@ import pytest
 from sds_core.__main__ import main
 
 COMMANDS = ["app", "run", "resume", "inspect", "compare", "sweep", "demo", "list", "export", "pack", "import", "report"]
-COMMANDS += ["evaluate", "text", "write-text", "convert", "write-lab-layer", "check-pruner"]
+COMMANDS += ["evaluate", "text", "write-text", "convert", "write-lab-layer", "check-pruner", "cached"]
 
 
 @pytest.mark.parametrize(

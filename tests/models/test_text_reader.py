@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.models import text_reader
+from sds_core.models import hub_data_sets, text_reader
 from sds_core.models.text_reader import read_text
 
 ROWS = ["one\n", "", " two ä", "NA", 'with "quotes", and a comma']
@@ -113,6 +113,7 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, rows: Any) -> list[tuple]:
         return rows
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setattr(hub_data_sets, "hub_reachable", lambda: True)
     return calls
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from sds_core.models import find_model, hub_data_sets
+from sds_core.models.hub_data_sets import CachedDataSet
 from sds_core.runs import experiment
 from sds_core.runs.planned import planned
 from sds_core.runs.presets import PRESETS
@@ -53,6 +55,20 @@ def test_samples_length_and_self_are_explained_with_their_numbers(runs, app):
     said = texts(app(STUDIO))
     assert "8 windows (samples) of 512 tokens (length), and 1 more that no solver sees, from “self”" in said
     assert "text that the model has written itself" in said
+
+
+def test_what_the_hub_cache_holds_is_offered_with_its_size(runs, app, monkeypatch):
+    text = "hub:a/news::train:body"
+    monkeypatch.setattr(find_model, "cached_models", lambda: {"someone/tiny": 2_500_000_000})
+    monkeypatch.setattr(hub_data_sets, "cached_data_sets", lambda: [CachedDataSet("a/news", 12_300_000, (text,))])
+    at = app(STUDIO)
+    assert "someone/tiny · 2.5 GB, on this machine" in at.selectbox(key="option-model").options
+    for purpose in ("calibration", "evaluation"):
+        box = at.selectbox(key=f"option-{purpose}")
+        assert f"{text} · 12.3 MB, on this machine" in box.options
+        box.select(f"{text} · 12.3 MB, on this machine")
+    at.run()
+    assert at.session_state["option-calibration"] == at.session_state["option-evaluation"] == text
 
 
 @pytest.mark.parametrize("name", ["my text.txt", "../../evil.txt", "....txt"])
