@@ -28,11 +28,12 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from sds_core.models.block_reconstruction import adjust_block, wanted_outputs
+from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.linear import Linear
 from sds_core.models.stream import Stream, capture, logits
 from sds_core.models.structure import find_blocks
 from sds_core.pruning.layer_problem import Pruned
+from sds_core.pruning.reconstruction import Reconstruction
 from tests.models.families import plain_logits, randomised, texts
 
 WIDTHS = dict.fromkeys(("hidden_size", "n_embd", "d_model", "embedding_size", "num_hidden_state"), 32)
@@ -140,9 +141,9 @@ def adjust(family: str, attention: str, windows: torch.Tensor) -> None:
     stream = capture(structure, windows, torch.device("cpu"))
     for block in structure.blocks[:2]:
         if block.linears:
-            wanted = wanted_outputs(stream, None, 0.0)
+            dense = {linear.label: linear.read() for linear in block.linears}
             pruned = {linear.label: halved(linear) for linear in block.linears}
-            found, change = adjust_block(stream, block, pruned, wanted, epochs=3, held_out=0)
+            found, change = adjust_block(stream, block, dense, pruned, Reconstruction("block", epochs=3))
             assert change.kept, f"adjusting {block.name} does not help: {change.before:.3g} to {change.after:.3g}"
             for linear in block.linears:
                 linear.write(found[linear.label].weight)

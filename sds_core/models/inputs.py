@@ -27,7 +27,8 @@ def watching_inputs(block: nn.Module, linears: Sequence[Linear], note: Callable[
     }
 
     def note_call(module: nn.Module, args: tuple, kwargs: dict, result: object) -> None:
-        note(modules[module], args[0])
+        if args[0].numel():  # some families call an expert that no token was sent to
+            note(modules[module], args[0])
 
     def note_product(matrix: Tensor, inputs: Tensor) -> None:
         linear = slices.get(matrix.data_ptr())

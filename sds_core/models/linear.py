@@ -26,11 +26,13 @@ class Linear:
     input: str
     """Label of the first linear in the block that receives the very same input tensor; its Gram matrix is shared."""
     group: str
-    """Linears of one group are observed together: those that share an input, or the experts of one parameter."""
+    """Linears of one group are observed together: those that share an input, or the same part of all experts."""
     transposed: bool = False
     """Whether the weight is stored as (C, R)."""
     expert: int | None = None
     """Its index in a parameter that holds one matrix for each expert."""
+    routed: bool = False
+    """Whether it belongs to an expert, so that only some tokens reach it."""
 
     @property
     def owner(self) -> str:

@@ -176,7 +176,7 @@ def observe_groups(
     Raises:
         SDSError: the block calls its linears in an order that depends on the text.
     """
-    if not _fits(stream, teacher) or any(linear.expert is not None for group in groups for linear in group):
+    if not _fits(stream, teacher) or any(linear.routed for group in groups for linear in group):
         copies = 1 + (teacher is not None) + (held_out > 0)
         parts = [part for group in groups for part in _parts(group, available_memory(stream.device) / (4 * copies))]
         for part in parts:

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from sds_core.models.expert_modules import experts_at_rest, marked_as_routed
 from sds_core.models.linear import SHARED, Linear
 from sds_core.models.products import Stack
+
+UNCALLED = "it is never called"
 
 
 @dataclass
@@ -22,6 +25,12 @@ class ModuleCall:
     result: Any
     is_product: bool
     """Whether the result is input times weight plus bias; checked at once, as some blocks add to it later."""
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens that it received."""
+        inputs = next((value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)), None)
+        return 0 if inputs is None or not inputs.numel() else inputs.numel() // inputs.shape[-1]
 
     def receives(self, hidden: Tensor) -> int | str | None:
         """Return the argument that is `hidden`, or else an equal copy, as some families make between blocks."""
@@ -58,6 +67,8 @@ class Probe:
     """Linears whose outputs decide a choice."""
     stacks: Mapping[str, Stack]
     """Parameters of three dimensions, by full name."""
+    tokens: int
+    """Number of tokens that the pass read."""
     pruned: set[int] = field(default_factory=set)
     """Identities of the parameters that are pruned."""
     excluded: dict[str, str] = field(default_factory=dict)
@@ -68,14 +79,15 @@ class Probe:
         found = [*self._modules(index, block, module), *self._experts(index, block, module)]
         return tuple(linear for _, linear in sorted(found, key=lambda entry: entry[0]))
 
-    def _modules(self, index: int, block: str, module: nn.Module) -> Iterator[tuple[int, Linear]]:
-        """Yield the prunable linears that are modules, each with the number of calls before its own."""
+    def _modules(self, index: int, block: str, module: nn.Module) -> list[tuple[int, Linear]]:
+        """Return the prunable linears that are modules, each with the number of calls before its own."""
         heads: dict[tuple, str] = {}
         inside = {m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)}
-        reasons = dict.fromkeys(inside, "it is never called")
+        reasons = dict.fromkeys(inside, UNCALLED)
+        found = list[tuple[int, Linear]]()
         for place, call in enumerate(self.calls):
             linear = call.module
-            if linear not in inside or not reasons[linear]:
+            if linear not in inside or not reasons[linear] or not call.tokens:
                 continue
             reasons[linear] = self._reason_to_exclude(call)
             if reasons[linear]:
@@ -85,8 +97,18 @@ class Probe:
             label = name.removeprefix(f"{block}.")
             head = heads.setdefault(_memory(call.args[0]), label)
             transposed = isinstance(linear, Conv1D)
-            yield place, Linear(name, label, index, linear, f"{label}.weight", head, head, transposed)
-        self.excluded.update({self.names[linear]: why for linear, why in reasons.items() if why})
+            found.append((place, Linear(name, label, index, linear, f"{label}.weight", head, head, transposed)))
+        resting = {
+            self.names[linear].removeprefix(f"{block}."): linear
+            for linear, why in reasons.items()
+            if why == UNCALLED and id(linear.weight) not in self.pruned
+        }
+        experts = experts_at_rest(module, found, resting)
+        self.pruned.update(id(expert.parameter) for _, expert in experts)
+        woken = {expert.name for _, expert in experts}
+        self.excluded.update({self.names[x]: why for x, why in reasons.items() if why and self.names[x] not in woken})
+        partly = {linear.label for place, linear in found if self.calls[place].tokens < self.tokens}
+        return marked_as_routed(module, found + experts, partly | {expert.label for _, expert in experts})
 
     def _reason_to_exclude(self, call: ModuleCall) -> str:
         """Why a linear that was called is not pruned; empty if it is."""
@@ -124,7 +146,7 @@ class Probe:
                 full = name.removesuffix(place) + label
                 yield (
                     stack.place,
-                    Linear(full, label, index, stack.module, place, shared, head, stack.transposed, expert),
+                    Linear(full, label, index, stack.module, place, shared, head, stack.transposed, expert, True),
                 )
 
 

@@ -145,7 +145,7 @@ def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> Mod
     slot = chain[1].receives(hidden_of(chain[0].result)) if len(chain) > 1 else 0
     assert slot is not None
     first = chain[0].result
-    probe = Probe(linears, calls, routers(), experts)
+    probe = Probe(linears, calls, routers(), experts, tokens.numel())
     blocks = tuple(
         Block(i, f"{name}.{i}", item, probe.linears(i, f"{name}.{i}", item)) for i, item in enumerate(lists[name])
     )
