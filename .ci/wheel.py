@@ -1,4 +1,4 @@
-"""Build the wheel, install it into an environment elsewhere, and use it there: the demo's cure, a run, the served app.
+"""Build the wheel, install it into an environment elsewhere, and use it there: the demo's cure, a run, app and class.
 
 The libraries are those of this interpreter's environment, linked one by one, so nothing is downloaded. The demo model
 is left out, and so is anything that this environment knows of the product itself.
@@ -15,6 +15,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -39,6 +41,8 @@ SOURCES = [
 ]
 LIMIT = 60
 """Seconds that the served app may take to answer."""
+CODE = "/[a-z2-9]{6}"
+"""Where the class's pages are: behind a join code."""
 
 
 def main() -> None:
@@ -53,6 +57,7 @@ def main() -> None:
         check_demo(sds, place / "work")
         check_run(sds, place / "work")
         check_app(sds, place / "work")
+        check_class(sds, place / "work")
     print(f"wheel: works; {time.monotonic() - began:.0f} s")
 
 
@@ -122,32 +127,79 @@ def check_run(sds: Path, work: Path) -> None:
     assert told(sds, work, "--help").startswith("usage: sds ")
 
 
-def check_app(sds: Path, work: Path) -> None:
-    """The app is served on 127.0.0.1, its first page runs without an error, and the files of its pictures are there."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with open(work / "served.txt", "w+") as output:
-        command = [sds, "app", "--port", str(port)]
+@contextmanager
+def serving(sds: Path, work: Path, *words: str) -> Iterator[tuple[int, subprocess.Popen, Path]]:
+    """Serve the app; yield its port, its process, and the file with what it says, printed if anything fails."""
+    port, said = free_port(), work / "served.txt"
+    with open(said, "w") as output:
+        command = [sds, "app", "--port", str(port), *words]
         process = subprocess.Popen(command, cwd=work, env=own(work), stdout=output, stderr=output)
-        address = f"http://127.0.0.1:{port}"
         try:
-            wait_for(f"{address}/_stcore/health", process)
-            assert b"<title>" in read(address)
-            refuse_other_sites(port)
-            files = picture_files(port)
-            assert files and all(read(address + file) for file in files), files
-            listening = [
-                one.laddr.ip for one in psutil.Process(process.pid).net_connections() if one.status == "LISTEN"
-            ]
-            assert listening == ["127.0.0.1"], listening
+            wait_for(f"http://127.0.0.1:{port}/_stcore/health", process)
+            yield port, process, said
         except BaseException:
-            output.seek(0)
-            print(output.read(), file=sys.stderr)
+            print(said.read_text(), file=sys.stderr)
             raise
         finally:
             process.terminate()
             process.wait(LIMIT)
+
+
+def free_port() -> int:
+    """A port of this machine that is free, as is the next one."""
+    while True:
+        with socket.socket() as one, socket.socket() as next_one, suppress(OSError):
+            one.bind(("127.0.0.1", 0))
+            next_one.bind(("0.0.0.0", one.getsockname()[1] + 1))
+            return one.getsockname()[1]
+
+
+def check_app(sds: Path, work: Path) -> None:
+    """The app is served on 127.0.0.1, its first page runs without an error, and the files of its pictures are there."""
+    with serving(sds, work) as (port, process, _):
+        address = f"http://127.0.0.1:{port}"
+        assert b"<title>" in read(address)
+        refuse_other_sites(port)
+        files = picture_files(f"127.0.0.1:{port}")
+        assert files and all(read(address + file) for file in files), files
+        assert listening(process.pid) == ["127.0.0.1"]
+
+
+def check_class(sds: Path, work: Path) -> None:
+    """A class gets a server of its own, whose pages run for those who know the join code and for nobody else."""
+    with serving(sds, work, "--class") as (port, process, said):
+        joins = re.search(rf"joins at http://([^/]+):{port + 1}({CODE})\s", said.read_text())
+        assert joins, "no address was told"
+        host, code = f"127.0.0.1:{port + 1}", joins[2]
+        wait_for(f"http://{host}{code}/_stcore/health", process)
+        files = picture_files(f"127.0.0.1:{port}")
+        files_of_class = picture_files(host, code)
+        assert files and files_of_class and all(read(f"http://{host}{file}") for file in files_of_class)
+        wrong = "/zzzzzz" if code != "/zzzzzz" else "/yyyyyy"
+        for path in ("", "/walk", "/_stcore/health", wrong, f"{wrong}/_stcore/health"):
+            assert status(f"http://{host}{path}") == 404, f"{path} is served without the join code"
+        with suppress(InvalidStatus), connect(f"ws://{host}{wrong}/_stcore/stream"):
+            raise AssertionError("a wrong join code was let in")
+        children = [child.pid for child in psutil.Process(process.pid).children()]
+        assert sorted(where for child in children for where in listening(child)) == ["0.0.0.0", "127.0.0.1"]
+    assert status(f"http://{host}{code}/_stcore/health") == 0, "the class's server outlives the teacher's"
+
+
+def listening(process: int) -> list[str]:
+    """The addresses that a process listens on."""
+    connections = psutil.Process(process).net_connections()
+    return [str(one.laddr.ip) for one in connections if one.status == psutil.CONN_LISTEN]
+
+
+def status(address: str) -> int:
+    """The status of an answer; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(address, timeout=LIMIT) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (urllib.error.URLError, ConnectionError):
+        return 0
 
 
 def wait_for(address: str, process: subprocess.Popen) -> None:
@@ -178,10 +230,15 @@ def refuse_other_sites(port: int) -> None:
         assert refused.response.status_code == 403 and time.monotonic() - began < 0.5
 
 
-def picture_files(port: int) -> list[str]:
-    """Open the first page as a browser does; return the paths of the modules and style sheets of its pictures."""
+def picture_files(host: str, base: str = "") -> list[str]:
+    """Open the first page as a browser does; return the paths of the modules and style sheets of its pictures.
+
+    Args:
+        host: with its port.
+        base: what the paths of all pages begin with.
+    """
     files = []
-    with connect(f"ws://127.0.0.1:{port}/_stcore/stream", max_size=None) as socket_:
+    with connect(f"ws://{host}{base}/_stcore/stream", max_size=None) as socket_:
         hello = BackMsg()
         hello.rerun_script.SetInParent()
         socket_.send(hello.SerializeToString())
@@ -191,7 +248,7 @@ def picture_files(port: int) -> list[str]:
             if element.HasField("bidi_component"):
                 picture = element.bidi_component
                 names = (picture.js_source_path, picture.css_source_path)
-                files += [f"/_stcore/bidi-components/{picture.component_name}/{name}" for name in names]
+                files += [f"{base}/_stcore/bidi-components/{picture.component_name}/{name}" for name in names]
     assert message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
     return files
 

@@ -1,6 +1,7 @@
 """`prune`: a run from Python gives what the command line gives, and leaves nothing behind."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,8 @@ from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs.new_run import create
 from sds_core.runs.pruned_model import pruned_model
 from sds_core.runs.run_folder import Run
+from tests import notebook
 from tests.small_runs import config, finish
-
-NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_progress_names_the_work_and_counts_blocks(tiny_folder, sizes, capsys):
 
 def test_importing_the_package_loads_neither_torch_nor_pandas():
     code = "import sds_core, sys; sys.exit(bool({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=NOTEBOOK.parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=notebook.ROOT).returncode == 0
 
 
 def test_package_has_no_other_attributes():
@@ -121,17 +121,25 @@ def test_package_has_no_other_attributes():
         _ = sds_core.prun
 
 
-def test_notebook_runs(tiny_folder, sizes):
-    """Its cells in order; after the cell of parameters, those of a model that takes a second."""
-    cells = [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+def test_notebook_runs_and_shows_what_it_did(tiny_folder, sizes):
+    """Its cells in order, on a model that takes a second; what is written into it is of the same kinds."""
+    cells = notebook.code_cells(json.loads(notebook.NOTEBOOK.read_text("utf-8")))
     names: dict = {}
-    for cell in cells:
-        exec("".join(cell["source"]), names)
-        if "parameters" in cell["metadata"].get("tags", []):
-            names |= {"model": str(tiny_folder), "sizes": sizes}
+    shown = list(notebook.run(cells, names, {"model": str(tiny_folder), "sizes": sizes}))
     assert list(names["base"].perplexity.index) == ["dense", "sparse"]
     assert names["written"].shape[1] > names["prompt"]["input_ids"].shape[1]
-    assert all(cell["outputs"] == [] for cell in cells)
+    for cell, found in zip(cells, shown, strict=True):
+        kept = [output["data"] for output in cell["outputs"]]
+        assert [set(data) - {"image/png"} for data in kept] == ([set(found)] if found else [])
+        assert all(("image/png" in data) is (notebook.PLOTLY in data) for data in kept)
+        for data in kept:
+            if "text/html" in data:  # the same columns
+                assert (
+                    found
+                    and re.findall("<th>([a-z_]+)</th>", data["text/html"])[:4]
+                    == re.findall("<th>([a-z_]+)</th>", found["text/html"])[:4]
+                )
+    assert notebook.NOTEBOOK.stat().st_size < 300_000
 
 
 @pytest.mark.parametrize("error", [SDSError("there is no more room"), RuntimeError("a defect")])
