@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
-import pandas as pd
 import streamlit as st
 
 from pages.ui import cached, charts, layout, progress
@@ -30,17 +30,26 @@ def show(choice: Choice, known: list[Outcome]) -> None:
         _excluded(choice.excluded)
     if not rows:
         return
-    with st.expander("All numbers, against dense, base pruner and control", icon=":material/table:"):
-        for ranking in rank([one for one in choice.outcomes if one.configuration in configurations], known):
-            st.markdown(" ".join(answer(ranking, lambda name: f"**{layout.plain(name)}**")))
-        _numbers(rows)
-    with st.expander("One chart to take along, as PNG", icon=":material/photo_camera:"):
-        _chart(rows)
-    with st.expander("The same runs on the command line", icon=":material/terminal:"):
-        st.code("\n".join(commands([row.config for row in rows])), language=None, wrap_lines=True)
+    compared = [one for one in choice.outcomes if one.configuration in configurations]
+    _part(
+        "numbers",
+        "All numbers, against dense, base pruner and control",
+        "table",
+        lambda: _numbers(rows, compared, known),
+    )
+    _part("chart", "One chart to take along, as PNG", "photo_camera", lambda: _chart(rows))
+    _part("commands", "The same runs on the command line", "terminal", lambda: _commands(rows))
     if found := sweeps(rows):
         with st.expander("Perplexity against sparsity", icon=":material/show_chart:", expanded=True):
             _curve(found)
+
+
+def _part(name: str, label: str, icon: str, draw: Callable[[], None]) -> None:
+    """Draw what belongs below a heading once it is opened: tables and charts are the heaviest scripts in the app."""
+    part = st.expander(label, key=f"compare-{name}", icon=f":material/{icon}:", on_change="rerun")
+    if part.open:
+        with part:
+            draw()
 
 
 def _excluded(reasons: dict[str, str]) -> None:
@@ -68,8 +77,12 @@ def _wait(states: dict[str, str]) -> None:
         st.rerun()
 
 
-def _numbers(rows: list[Row]) -> None:
-    """Show all numbers as a table that sorts, and as a file."""
+def _numbers(rows: list[Row], compared: list[Outcome], known: list[Outcome]) -> None:
+    """Show the ranking in words, and all numbers as a table that sorts and as a file."""
+    import pandas as pd  # takes half a second: not before the table is opened
+
+    for ranking in rank(compared, known):
+        st.markdown(" ".join(answer(ranking, lambda name: f"**{layout.plain(name)}**")))
     frame, title = pd.DataFrame(records(rows)), names(rows)
     shown = pd.DataFrame({"run": [title[row.run] for row in rows], "perplexity": frame["perplexity"]})
     shown["pruned"] = 100 * frame["sparsity"]
@@ -111,6 +124,11 @@ def _chart(rows: list[Row]) -> None:
         "Bars are two standard errors of the ratio to the dense model. The camera above the chart saves it as PNG, "
         "three times as large as here."
     )
+
+
+def _commands(rows: list[Row]) -> None:
+    """Show the command lines that repeat the runs."""
+    st.code("\n".join(commands([row.config for row in rows])), language=None, wrap_lines=True)
 
 
 def _curve(found: list[list[Row]]) -> None:

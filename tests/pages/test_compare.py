@@ -60,8 +60,14 @@ def pair(shown: dict, a: Run, ref: Run) -> dict:
     return shown["pairs"][a.id][ref.id]
 
 
+def opened(at, part: str):
+    """The page with one of the parts below the picture opened."""
+    at.session_state[f"compare-{part}"] = True
+    return at.run()
+
+
 def table(at):
-    return at.dataframe[0].value
+    return opened(at, "numbers").dataframe[0].value
 
 
 def test_without_runs_it_says_where_to_make_some(runs, app):
@@ -161,7 +167,7 @@ def test_equal_names_are_told_apart_by_what_differs(outcome, app):
 def test_repeated_command_is_one_row_with_its_noise_floor(outcome, app):
     at = compared(app, outcome(BASE), outcome(np.add(BASE, 0.03), machine=by_hand.EPYC), outcome(SDS, method="sds"))
     assert len(drawn(at)["rows"]) == 2
-    assert "noise floor, made by another processor" in texts(at)
+    assert "noise floor, made by another processor" in texts(opened(at, "numbers"))
 
 
 def test_a_redense_model_is_ranked_nowhere(outcome, app):
@@ -218,6 +224,13 @@ def test_the_table_and_the_file_hold_the_numbers(outcome, app):
     assert found.loc[sds.id, "± base, seeds"] == pytest.approx(found.loc[sds.id, "× base"] * 0.034)
     assert math.isnan(found.loc[base.id, "× base"]) and found.loc[base.id, "pruned"] == 50
     assert len(at.get("download_button")) == 1
+
+
+def test_tables_and_charts_wait_until_they_are_opened(outcome, app):
+    at = compared(app, outcome(BASE), outcome(SDS, method="sds"))
+    heavy = ("dataframe", "plotly_chart")
+    assert [list(at.get(kind)) for kind in heavy] == [[], []] and len(at.get("bidi_component")) == 1
+    assert keys(opened(at, "chart")) == ["perplexities"]
 
 
 def test_address_selects_runs_and_others_stay_available(outcome, app):
@@ -301,6 +314,7 @@ def test_an_exploded_model_is_drawn(outcome, app):
 
 def test_the_equal_command_line_is_there(outcome, app):
     at = compared(app, outcome(BASE), outcome(SDS, method="sds", options={"iterations": 3}))
+    at = opened(at, "commands")
     words = at.code[0].value.split()
     assert words[:5] == ["python", "-m", "sds_core", "compare", "--methods"]
     assert set(words[5:7]) == {"base:wanda", "sds:wanda"} and at.code[0].value.endswith("--iterations 3")
