@@ -41,7 +41,7 @@ PAGES = {
     "Compare": ("/compare?experiment=examples", "main.compare h2", "main.compare .row"),
     "Walk": ("/walk?step=3", "main.walk .left > *", "main.walk .right > *"),
     "Layer lab": ("/lab", ".st-key-columns h1", "main.lab svg"),
-    "Micro": ("/micro?step=prune", ".st-key-columns h1", ".js-plotly-plot .main-svg"),
+    "Micro": ("/micro?step=prune", ".st-key-columns h1", "main.micro .matrix"),
 }
 """Address of each page with a picture, what is painted first, and the picture."""
 FIGURES = {"compare": "pages/compare.py", "lab": "pages/lab.py", "micro": "pages/micro.py", "walk": "pages/walk.py"}
@@ -164,8 +164,7 @@ def interactions(app: App) -> None:
         "Lab, memory off, Wanda": ("/lab", ".st-key-lab-dual", "off", "< 0.7 s"),
         "Lab, memory off, SparseGPT": ("/lab?pruner=sparsegpt", ".st-key-lab-dual", "off", "< 0.7 s"),
     }
-    drawn = """[...document.querySelectorAll('*')].map(one => one.shadowRoot?.innerHTML ??
-        (one.matches('.js-plotly-plot') ? JSON.stringify(one.data) : '')).join('')"""
+    drawn = "[...document.querySelectorAll('*')].map(one => one.shadowRoot?.innerHTML ?? '').join('')"
     for name, (path, widget, choice, target) in clicks.items():
         with browser(app, path) as visitor:
             visitor.page.locator(PAGES[name.partition(",")[0].replace("Lab", "Layer lab")][2]).first.wait_for()

@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import layout, url_state
-from pages.ui.micro_parts import LOW, WIDE, Computed, Example, next_step, show
+from pages.ui.micro_parts import Computed, Example, matrix, next_step, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.micro import PATTERN
@@ -37,19 +37,19 @@ def dense(example: Example, grids: DeltaGenerator) -> Computed:
         "earlier prunes removed. This round’s prune looks at V + U and keeps what is coloured there: "
         f"**{int(returned.sum())}** of {int(kept.mask.sum())} weights are not in the first mask."
     )
-    with grids.container(horizontal=True):
-        show(moved, "V: weights, free to move", "redense", "The re-dense weights of this round", cell=LOW)
-        alt = "The dual variable before this round’s prune"
-        show(now.dual, "U: what prunes have removed", "dual", alt, faded=now.dual == 0, cell=LOW)
-        alt = "Re-dense weight plus dual variable; coloured cells are kept, framed ones are new or lost"
-        masks = {"faded": ~kept.mask, "lost": lost, "returned": returned}
-        show(now.accumulated, "V + U, and what is kept of it", "kept", alt, **masks, cell=LOW)
-        with st.container(width=WIDE):
-            st.caption(
-                "Frames compare with the first mask: blue has returned, orange is lost. A weight that is removed again "
-                "and again grows in U until it comes back. Whatever the base pruner, these prunes go by size × input "
-                "norm."
-            )
+    title, alt = "U: what prunes have removed", "The dual variable before this round’s prune"
+    dual = matrix(now.dual, title, "dual", alt, faded=now.dual == 0)
+    alt = "Re-dense weight plus dual variable; coloured cells are kept, framed ones are new or lost"
+    masks = {"faded": ~kept.mask, "lost": lost, "returned": returned}
+    show(
+        grids,
+        matrix(moved, "V: weights, free to move", "redense", "The re-dense weights of this round"),
+        dual,
+        matrix(now.accumulated, "V + U, and what is kept of it", "kept", alt, **masks),
+        note="Frames compare with the first mask: blue has returned, orange is lost. A weight that is removed again "
+        "and again grows in U until it comes back. Whatever the base pruner, these prunes go by size × input norm.",
+        low=True,
+    )
     next_step("Go on", "again")
     return (admm_rounds,)
 
@@ -76,11 +76,10 @@ def again(example: Example, grids: DeltaGenerator) -> Computed:
             f"The second prune keeps **{int(returned.sum())}** of {int(final.mask.sum())} weights that the first did "
             "not. Then its weights are solved: they take the values with the smallest output error."
         )
-    with grids.container(horizontal=True):
-        alt = "The weights after the first prune; framed ones are lost later"
-        show(first.weight, "First prune", "first", alt, faded=~first.mask, lost=lost)
-        alt = "The final weights; framed ones were pruned at first"
-        show(final.weight, "Final weights", "final", alt, faded=~final.mask, returned=returned)
+    alt = "The weights after the first prune; framed ones are lost later"
+    before = matrix(first.weight, "First prune", "first", alt, faded=~first.mask, lost=lost)
+    alt = "The final weights; framed ones were pruned at first"
+    show(grids, before, matrix(final.weight, "Final weights", "final", alt, faded=~final.mask, returned=returned))
     st.caption("Orange: kept at first, pruned in the end. Blue: pruned at first, kept in the end.")
     st.page_link(layout.page_file("lab"), label="See the same on a real layer", icon=":material/science:")
     return SDSAdmm.finish, solve_kept

@@ -1,4 +1,4 @@
-"""Shared parts of Micro's steps: the example, a grid, the source code, and the button to the next step."""
+"""Shared parts of Micro's steps: the example, its matrices, the source code, and the button to the next step."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from functools import cached_property
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+from torch import Tensor
 
-from pages.ui import charts
-from sds_core.figures.micro import grid
+from pages.ui import layout
+from pages.ui.pictures.micro import Matrix, Micro, mount
 from sds_core.lesson import micro
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.registry import Pruner, PrunerRegistry
-
-WIDE = 456
-"""Width of a grid in pixels: two fit beside each other."""
-LOW = 29
-"""Height of a row in pixels where grids stand below each other, too."""
-
 
 Computed = tuple[Any, ...]
 """The functions and classes that a step has run, for `source`."""
@@ -60,16 +56,36 @@ class Example:
         return list(micro.rounds(self.problem, self.first, SDSAdmm()))
 
 
-def show(values: Any, title: str, key: str, alt: str, **options: Any) -> None:
-    """A grid in its own width, so that grids stand side by side or below each other.
+def matrix(
+    values: Tensor,
+    title: str,
+    key: str,
+    alt: str,
+    *,
+    faded: Tensor | None = None,
+    lost: Tensor | None = None,
+    returned: Tensor | None = None,
+    **options: Any,
+) -> Matrix:
+    """Describe a matrix of the example.
 
     Args:
-        values, title, options: as `figures.micro.grid` takes them.
-        key: of the widget.
-        alt: what the grid shows, for those who cannot see it.
+        values: (R, C).
+        title, key, alt, options: as `Matrix` has them.
+        faded, lost, returned: bool (R, C), the cells that are drawn so.
     """
-    with st.container(width=WIDE):
-        charts.show(grid(values, title, **options), key, alt)
+    rows = tuple(map(tuple, values.tolist()))
+    return Matrix(key, title, alt, rows, _cells(faded), _cells(lost), _cells(returned), **options)
+
+
+def _cells(mask: Tensor | None) -> tuple[int, ...]:
+    return () if mask is None else tuple(mask.flatten().nonzero().flatten().tolist())
+
+
+def show(grids: DeltaGenerator, *matrices: Matrix, note: str | None = None, low: bool = False) -> None:
+    """Draw the matrices of a step, and a sentence after them."""
+    with grids:
+        mount(Micro(matrices, note, low, layout.presenting()), key="micro")
 
 
 def source(*functions: Any) -> None:

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from pages.ui import layout, url_state
-from pages.ui.micro_parts import WIDE, Computed, Example, next_step, show
+from pages.ui.micro_parts import Computed, Example, matrix, next_step, show
 from sds_core.figures.style import per_cent
 from sds_core.lesson import micro
 from sds_core.lesson.glossary import GLOSSARY
@@ -43,16 +43,17 @@ def predict(example: Example, grids: DeltaGenerator) -> Computed:
         f"**Which weights of the framed row {row + 1} does {pruner_title(example.name)} keep?** "
         f"{compares(example)}"
     )
-    with grids.container(horizontal=True):
-        with st.container(width=WIDE, gap=None):
-            if example.name != "magnitude":
-                title, alt = "Strength of each input (norm)", "The norm of each of the eight inputs"
-                show(problem.gram.norms[None], title, "norms", alt, signed=False, numbered=False)
-            alt = f"The dense weights, eight by eight; row {row + 1} is framed"
-            show(problem.weight, "Weights: a row per output, a column per input", "weight", alt, row=row)
-        if example.name == "sparsegpt":
-            alt = "How strongly any two inputs go together"
-            show(problem.gram.scaled, "Correlation of the inputs", "correlation", alt)
+    shown = []
+    if example.name != "magnitude":
+        title, alt = "Strength of each input (norm)", "The norm of each of the eight inputs"
+        shown.append(matrix(problem.gram.norms[None], title, "norms", alt, numbered=False))
+    title = "Weights: a row per output, a column per input"
+    alt = f"The dense weights, eight by eight; row {row + 1} is framed"
+    shown.append(matrix(problem.weight, title, "weight", alt, row=row, below=bool(shown)))
+    if example.name == "sparsegpt":
+        alt = "How strongly any two inputs go together"
+        shown.append(matrix(problem.gram.scaled, "Correlation of the inputs", "correlation", alt))
+    show(grids, *shown)
     guess(example)
     return ()
 
@@ -113,18 +114,16 @@ def prune(example: Example, grids: DeltaGenerator) -> Computed:
     )
     scores = micro.scores(example.pruner, problem)
     moved = (first.weight - problem.weight) * first.mask
-    with grids.container(horizontal=True):
-        if scores is not None:
-            title, alt = (
-                SCORED.get(example.name, "Score"),
-                "The scores it compares; coloured ones are kept",
-            )
-            show(scores, title, "scores", alt, signed=bool((scores < 0).any()), faded=~first.mask, row=row)
-        alt = "The weights after pruning; pruned ones are 0 and without colour"
-        show(first.weight, "What is left", "pruned", alt, faded=~first.mask, row=row)
-        if scores is None:
-            alt = "How far the kept weights are from the dense ones"
-            show(moved, "How far kept weights have moved", "moved", alt, faded=moved == 0, row=row)
+    shown = []
+    if scores is not None:
+        title, alt = SCORED.get(example.name, "Score"), "The scores it compares; coloured ones are kept"
+        shown.append(matrix(scores, title, "scores", alt, faded=~first.mask, row=row))
+    alt = "The weights after pruning; pruned ones are 0 and without colour"
+    shown.append(matrix(first.weight, "What is left", "pruned", alt, faded=~first.mask, row=row))
+    if scores is None:
+        alt = "How far the kept weights are from the dense ones"
+        shown.append(matrix(moved, "How far kept weights have moved", "moved", alt, faded=moved == 0, row=row))
+    show(grids, *shown)
     rule = "" if scores is None else "Of every four neighbours, up to the gap, the two with the highest scores stay. "
     repair = " to make up for the loss" if example.name == "sparsegpt" else ""
     st.caption(f"Coloured: kept. {rule}{f'The kept weights have changed{repair}.' if moved.any() else ''}")
@@ -146,11 +145,10 @@ def columns(example: Example, grids: DeltaGenerator) -> Computed:
     faded = passed & ~steps[at - 1].mask if at else torch.zeros_like(now, dtype=torch.bool)
     pushed: Tensor = torch.where(passed, 0, now - before)
     st.markdown(described(steps[at - 1]) if at else "Nothing is pruned yet. Move the slider one column at a time.")
-    with grids.container(horizontal=True):
-        alt = "The weights after this column; pruned ones are without colour"
-        show(now, "Weights now", "now", alt, faded=faded, column=at - 1 if at else None)
-        alt = "How far this column’s errors have changed the later weights"
-        show(pushed, "Changes made by this column", "pushed", alt, faded=pushed == 0)
+    alt = "The weights after this column; pruned ones are without colour"
+    done = matrix(now, "Weights now", "now", alt, faded=faded, column=at - 1 if at else None)
+    alt = "How far this column’s errors have changed the later weights"
+    show(grids, done, matrix(pushed, "Changes made by this column", "pushed", alt, faded=pushed == 0))
     next_step("Go on", "dense")
     return (column_steps,)
 

@@ -12,16 +12,12 @@ STAGE_COLOURS = {stage: light for stage, (light, _) in palette().stages.items()}
 """The palette's colours for a light page, which a dark one shows too: Plotly does not know the page's theme."""
 RUN_COLOURS = [light for light, _ in palette().others]
 QUIET = "#868B94"
-"""For the background: reference lines, numbers of pruned weights, differences that may be chance."""
-LOST, RETURNED = STAGE_COLOURS["sparse"], STAGE_COLOURS["redense"]
-"""A weight that a later mask drops, and one that it brings back."""
+"""For the background: reference lines, differences that may be chance."""
 MARK = ("#111111", "#FFB000")
 """Frame of a chosen cell: a dark edge under a bright one shows on every colour."""
 
 ERRORS = [[0, "#F2E9D8"], [0.25, "#F0BE7A"], [0.5, "#E0823D"], [0.75, "#A8432B"], [1, "#5A1A2B"]]
-SIGNED = [[0, "#F0A45B"], [0.5, "#F5F2EB"], [1, "#82B1F7"]]
-POSITIVE = [[0, "#E4EFE8"], [1, "#7CCBAE"]]
-"""Colour scales: output errors, weights of both signs, norms and scores."""
+"""Colour scale of output errors."""
 
 TEXT = 15
 """Size of letters in pixels: legible at the far end of a room."""

@@ -12,8 +12,6 @@ COLOURS = {
     *style.STAGE_COLOURS.values(),
     *style.RUN_COLOURS,
     style.QUIET,
-    style.LOST,
-    style.RETURNED,
 }
 
 

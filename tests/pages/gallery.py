@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.pictures import compare, details, lab, start, studio, walk
+from pages.ui.pictures import compare, details, lab, micro, start, studio, walk
 
 PAYLOADS = Path(__file__).parent / "payloads"
 PAGE = """<style>
@@ -43,6 +43,7 @@ KINDS = {
     "compare": Shown(compare.Compare, compare.mount, events=("open",)),
     "details": Shown(details.Details, details.mount),
     "lab": Shown(lab.Lab, lab.mount, beside=300),
+    "micro": Shown(micro.Micro, micro.mount, above=50, beside=306, picked=False),
     "start": Shown(start.Start, start.mount, beside=460, picked=False),
     "studio": Shown(studio.Studio, studio.mount, above=62, events=("details",)),
     "walk": Shown(walk.Walk, walk.mount),

@@ -57,7 +57,7 @@ def save(visitor: Visitor, heading: str, path: Path) -> None:
     from PIL import Image
 
     visitor.page.set_viewport_size({"width": 1280, "height": 720})
-    visitor.page.locator(".js-plotly-plot, main.picture > *").first.wait_for()
+    visitor.page.locator("main.picture > *").first.wait_for()
     visitor.page.wait_for_timeout(2500)
     if heading:
         visitor.page.evaluate(

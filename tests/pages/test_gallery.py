@@ -53,7 +53,7 @@ def test_every_picture_fits_its_page(visit, name):
     main = page.locator("main.picture")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        assert main.locator("svg, .track").count() > 0
+        assert main.locator("svg, .track, .matrix").count() > 0
         assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") <= SCREEN
     page.set_viewport_size({"width": 800, "height": SCREEN})
     page.wait_for_timeout(200)
@@ -278,3 +278,19 @@ def test_the_lab_turns_weights_and_costs_together(visit):
     assert numbers.inner_text() != before[0] and shape.get_attribute("d") != before[1]
     assert slider.get_attribute("aria-valuetext") == "round 1"
     picked(visitor, round=1)
+
+
+def test_the_matrices_of_micro_are_tables_with_their_numbers(visit):
+    shown = gallery.read("micro-dense")
+    visitor = visit("micro-dense")
+    tables = visitor.page.get_by_role("table")
+    assert tables.count() == len(shown.matrices) == 3
+    for drawn, one in zip(tables.all(), shown.matrices, strict=True):
+        assert drawn.get_attribute("aria-label") == one.alt
+        cells = drawn.get_by_role("cell").all_inner_texts()
+        assert [float(text.replace("−", "-")) for text in cells] == pytest.approx(sum(one.rows, ()), abs=0.006)
+        coloured = "cells => cells.map((one) => getComputedStyle(one).backgroundColor !== 'rgba(0, 0, 0, 0)')"
+        colours = drawn.get_by_role("cell").evaluate_all(coloured)
+        assert [at for at, colour in enumerate(colours) if not colour] == list(one.faded)
+        for kind in ("lost", "returned"):
+            assert drawn.locator(f".{kind}").count() == len(getattr(one, kind))
