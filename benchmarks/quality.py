@@ -2,9 +2,10 @@
 
     python benchmarks/quality.py STUDY --evaluations TEXT … [--models demo] [--seeds 0 1 2] [--patterns …] [--methods …]
 
-A study is a list of settings; each becomes one run per seed, model and text. They are ordinary runs without kept
-weights, in the folder --runs: an interrupted study resumes where it stopped, and the app can show its runs. The results
-go to --out: STUDY.md (a table per model and text, a row per setting) and STUDY.csv (a row per run).
+A study is a list of settings; each becomes one run per seed, model and text, one seed completely before the next. They
+are ordinary runs without kept weights, in the folder --runs, and the app can show them. All work is done in this
+process: killed, the same command goes on where it was. The results go to --out: STUDY.md (a table per model and text,
+a row per setting) and STUDY.csv (a row per run); --table writes them at any time from the runs that are finished.
 """
 
 import argparse
@@ -21,8 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as workers have it; read when torch is imported
 
-from benchmarks.studies import RECIPE, STUDIES, Changes
+from benchmarks.studies import RECIPES, STUDIES, Changes
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
@@ -31,7 +33,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED, beside_methods
 from sds_core.runs.run_folder import Run, ids, open_run
-from sds_core.runs.worker import launch
+from sds_core.runs.worker import work
 
 
 class Setting(NamedTuple):
@@ -121,14 +123,12 @@ def wanted(config: RunConfig, options: argparse.Namespace) -> bool:
 
 
 def run_all(runs: list[Run]) -> None:
-    """Run in one worker, which shares the model and its dense perplexity; report every run that ends."""
-    process, began = launch(runs), time.monotonic()
+    """Run one after the other, and report each that ends."""
+    began = time.monotonic()
     for number, run in enumerate(runs, start=1):
-        while run.state() in ("queued", "running") and process.poll() is None:
-            time.sleep(1)
-        state, minutes = run.state(), (time.monotonic() - began) / 60
-        print(f"{number} of {len(runs)}, {minutes:.0f} min: {run.id} {state}", file=sys.stderr, flush=True)
-    process.wait()
+        work([run], [run.take_lock()])
+        minutes = (time.monotonic() - began) / 60
+        print(f"{number} of {len(runs)}, {minutes:.0f} min: {run.id} {run.state()}", file=sys.stderr, flush=True)
 
 
 def write(folder: Path, name: str, tables: dict[tuple[str, str], list[Setting]]) -> None:
@@ -166,13 +166,13 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
         "limit",
         "CPU s",
     )
-    yield f"| {' | '.join(head)} | × matrix | % a CPU minute |"
-    yield "|---" * (len(head) + 2) + "|"
+    yield f"| {' | '.join(head)} | × matrix | % a CPU minute | one-shot | × one-shot |"
+    yield "|---" * (len(head) + 4) + "|"
     for setting in settings:
         own = RunConfig.from_dict(setting.changes)
         base = partner(setting, settings, {"method": "base", "options": {}, **beside_methods(own.to_dict())})
         control = partner(setting, settings, {"method": "adjusted", "options": matched_options(own.made_method())})
-        recipe = next((other for other in settings if other.changes == RECIPE), None)
+        recipe = next((other for other in settings if other.changes in RECIPES), None)
         default = partner(setting, settings, {"options": {}, "observation": "model"})
         cells = [*(ratio(setting, other) for other in (base, control, recipe, default)), limit(setting, default)]
         dense = compare(setting.losses(), setting.losses("dense"))
@@ -180,7 +180,7 @@ def markdown(settings: list[Setting]) -> Iterator[str]:
         yield (
             f"| {label(setting.changes)} | {len(setting.runs)} | {setting.losses().value:.2f} "
             f"| {dense.ratio:.3f} ± {dense.ratio * dense.error:.3f} | {' | '.join(cells)} | {setting.cpu_seconds:.0f} "
-            f"| {ratio(setting, plain)} | {gain_a_minute(setting, plain)} |"
+            f"| {ratio(setting, plain)} | {gain_a_minute(setting, plain)} {one_shot(setting)} |"
         )
 
 
@@ -190,6 +190,16 @@ def gain_a_minute(setting: Setting, plain: Setting | None) -> str:
         return ""
     minutes = (setting.cpu_seconds - plain.cpu_seconds) / 60
     return f"{100 * (1 - setting.against(plain).ratio) / minutes:.1f}" if minutes > 0 else ""
+
+
+def one_shot(setting: Setting) -> str:
+    """Return two cells: perplexity before the model was distilled, and the ratio to it; empty where it was not."""
+    config = RunConfig.from_dict(setting.changes)
+    if not config.distillation:
+        return "|  | "
+    before = setting.losses(config.one_shot)
+    gained = compare(setting.losses(), before)
+    return f"| {before.value:.2f} | {gained.ratio:.3f} ± {gained.ratio * gained.error:.3f}"
 
 
 def partner(setting: Setting, settings: list[Setting], changes: Changes) -> Setting | None:

@@ -1,6 +1,7 @@
 """The study's arithmetic and its resumption, on results written by hand."""
 
 import math
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -119,3 +120,36 @@ def test_table_flag_starts_no_run(options, monkeypatch, capsys):
 def test_settings_are_valid_and_have_distinct_labels(study):
     labels = [quality.label(changes) for changes in quality.STUDIES[study]]
     assert len(set(labels)) == len(labels)
+
+
+def test_a_distilled_setting_shows_both_models(options, monkeypatch, capsys):
+    options.study, options.seeds, options.methods = "distilled", [0], ["base:sparsegpt"]
+    before, after = WINDOWS[0, 0], WINDOWS[1, 0]
+
+    def work(runs):
+        for run in runs:
+            write_result(run, run_result({"dense": DENSE, "sparse": before.tolist(), "distilled": after.tolist()}))
+
+    monkeypatch.setattr(quality, "run_all", work)
+    quality.study(options)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2:4")]
+    cells = [cell.strip() for cell in line.split("|")][1:-1]
+    change = after - before
+    ratio, error = math.exp(change.mean()), change.std(ddof=1) / math.sqrt(3)
+    assert cells[2] == f"{math.exp(after.mean()):.2f}"
+    assert cells[-2:] == [f"{math.exp(before.mean()):.2f}", f"{ratio:.3f} ± {ratio * error:.3f}"]
+
+
+def test_runs_of_a_study_go_one_after_the_other_in_this_process(options, monkeypatch, capsys):
+    worked = []
+
+    def work(runs, locks):
+        worked.append(runs[0].id)
+        finish(runs[0])
+        os.close(locks[0])
+
+    monkeypatch.setattr(quality, "work", work)
+    runs = [create(quality.RunConfig(seed=seed)) for seed in range(2)]
+    quality.run_all(runs)
+    assert worked == [run.id for run in runs]
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["finished"] * 2

@@ -12,25 +12,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div
 
 from sds_core.errors import SDSError
 from sds_core.models.block_reconstruction import LOSS_SCALE, frozen, kept_size
 from sds_core.models.device import available_memory
+from sds_core.models.divergence import divergence
+from sds_core.models.free_parameters import free_parameters
 from sds_core.models.linear import Linear
 from sds_core.models.placement import moved
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.reconstruction import Distillation
 
-POINTS = 16
+POINTS = 8
 """Times that the held-out windows are read on the way."""
+WARM_UP = 0.1
+"""Share of the steps that grow to their full length, while Adam knows too little of the gradients."""
 STATE = ("weight", "exp_avg", "exp_avg_sq")
 """Tensors of a checkpoint for each parameter: its weight, and Adam's means of gradients and of their squares."""
-WEIGHT_BYTES = 23
-"""Bytes for each prunable weight: weight, gradient, two means, the best so far (4 each), a half copy, the mask."""
-LOGITS = 6
-"""Copies of a window's logits in float32: both models', their logarithms, gradients."""
+WEIGHT_BYTES = 27
+"""Bytes for each prunable weight: weight, gradient, two means, the best so far (4 each), the mask; in half precision
+the student's weight, its gradient and the teacher's weight (2 each)."""
+LOGITS = 4
+"""Copies of a window's logits, in float32 at most: both models', a gradient before and after its scaling."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,6 @@ class Step:
     """KL divergence of the student from the teacher on the step's window, nats per token, before the step."""
     held_out: float | None
     """The same on held-out windows after the step, where it was measured."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Free:
-    """A parameter as it is stored, float32, and where it may move."""
-
-    weight: Tensor
-    mask: Tensor
 
 
 def memory_needed(structure: ModelStructure, length: int, device: torch.device) -> int:
@@ -105,7 +101,8 @@ class Distiller:
         """
         self._structure, self._pruned, self._plan = structure, pruned, plan
         self._windows, self._held_out, self._device, self._autocast = windows, held_out, device, autocast
-        self._free = _free_parameters(structure, pruned, device)
+        self._free = free_parameters(structure, pruned, device, autocast)
+        self._teacher: dict[str, Tensor] = {}
         groups = [
             {"params": [one.weight], "size": kept_size(one.weight.detach() * one.mask)} for one in self._free.values()
         ]
@@ -122,7 +119,12 @@ class Distiller:
         """The dense model is on the device inside the `with`, without gradients."""
         model = self._structure.model
         with frozen(model), moved(model.modules(), self._device):
+            for name, one in self._free.items():  # rounded once, where autocast would round them in every step
+                dense = model.get_parameter(name)
+                if dense.dtype != one.used.dtype:
+                    self._teacher[name] = dense.detach().to(one.used.dtype)
             yield
+            self._teacher.clear()
 
     def begin(self) -> Step:
         """Measure the pruned model as it is.
@@ -139,18 +141,17 @@ class Distiller:
         """Take one step on one window; every now and then, and after the last, read the held-out windows."""
         for group in self._adam.param_groups:
             falling = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
-            group["lr"] = self._plan.rate * group["size"] * falling
+            rising = min(1.0, (self.step + 1) / (WARM_UP * self.steps + 1))
+            group["lr"] = self._plan.rate * group["size"] * falling * rising
         with torch.enable_grad():
             loss = self._divergence(self._windows[self._window()])
             (LOSS_SCALE * loss).backward()
-        gradients = []
-        for one in self._free.values():
-            if one.weight.grad is None:  # an expert at rest
-                one.weight.grad = torch.zeros_like(one.weight)
-            gradients.append(one.weight.grad.mul_(one.mask))
-        if all(gradient.isfinite().all() for gradient in gradients):  # float16 may overflow in one window
+        sums = torch.stack([one.receive().sum() for one in self._free.values()])
+        if sums.isfinite().all():  # float16 may overflow in one window
             self._adam.step()
         self._adam.zero_grad()
+        for one in self._free.values():
+            one.renew()
         self.step += 1
         return Step(self.step, loss.item(), self._measured())
 
@@ -173,6 +174,7 @@ class Distiller:
         with torch.no_grad():
             for name, one in self._free.items():
                 one.weight.copy_(state[f"{name}.weight"])
+                one.renew()
                 own = self._adam.state[one.weight]
                 own["step"].fill_(taken)
                 for key in STATE[1:]:
@@ -211,31 +213,16 @@ class Distiller:
 
     def _divergence(self, window: Tensor) -> Tensor:
         """KL(dense ‖ pruned) of the next-token distributions, the mean over the tokens of a window (T,)."""
-        tokens, model = window[None].to(self._device), self._structure.model
-        asked: dict[str, Any] = {"use_cache": False}
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             with torch.no_grad():
-                wanted = model(tokens, **asked).logits
-            made = torch.func.functional_call(model, self._parameters(), (tokens,), asked).logits
-        student, teacher = (scores.float().log_softmax(-1) for scores in (made, wanted))
-        return kl_div(student, teacher, log_target=True, reduction="sum") / tokens.numel()
+                wanted = self._logits(self._teacher, window)
+            made = self._logits({name: one.used for name, one in self._free.items()}, window)
+        return divergence(made, wanted)
 
-    def _parameters(self) -> dict[str, Tensor]:
-        """The student's parameters, cast to the model's precision."""
-        return {name: one.weight.to(self._structure.model.dtype) for name, one in self._free.items()}
-
-
-def _free_parameters(
-    structure: ModelStructure, pruned: Callable[[Linear], Pruned], device: torch.device
-) -> dict[str, _Free]:
-    """Return the parameters that hold prunable linears, by name; what else they hold is dense and does not move."""
-    found: dict[str, _Free] = {}
-    for block in structure.blocks:
-        for linear in block.linears:
-            stored = linear.parameter.data
-            fresh = lambda stored=stored: _Free(stored.float().clone(), torch.zeros_like(stored, dtype=torch.bool))
-            one = found.get(linear.parameter_name) or found.setdefault(linear.parameter_name, fresh())
-            given = pruned(linear)
-            linear.view(one.weight).copy_(given.weight)
-            linear.view(one.mask).copy_(given.mask)
-    return {name: _Free(one.weight.to(device).requires_grad_(), one.mask.to(device)) for name, one in found.items()}
+    def _logits(self, parameters: dict[str, Tensor], window: Tensor) -> Tensor:
+        """Logits (T, vocabulary) of the model with other parameters."""
+        asked: dict[str, Any] = {"use_cache": False}
+        found: Tensor = torch.func.functional_call(
+            self._structure.model, parameters, (window[None].to(self._device),), asked
+        ).logits[0]
+        return found

@@ -32,7 +32,7 @@ class Distillation:
     """Passes over its windows."""
     windows: int = 0
     """Windows of the calibration text that it reads; 0 for as many as calibrate."""
-    rate: float = 0.003
+    rate: float = 0.001
     """As for `Reconstruction`."""
 
 

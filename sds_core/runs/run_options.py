@@ -53,7 +53,7 @@ class RunOptions:
     reconstruct_rate: float = option(
         0.0,
         """First steps of the widest of these, in units of the root mean square of a layer's kept weights; 0 for its
-        default, 0.0015, of the model 0.003.""",
+        default, 0.0015, of the model 0.001.""",
         low=0,
         high=1,
     )

@@ -89,7 +89,8 @@ def test_the_first_step_is_adams_on_the_divergence(name: str) -> None:
         size = float((weight[mask] ** 2).mean() ** 0.5)
         clear = gradient.abs() > 1e-6  # elsewhere rounding decides the sign
         moved = state[f"{key}.weight"] - weight
-        assert torch.allclose(moved[clear], -0.02 * size * gradient.sign()[clear], rtol=0.05, atol=1e-7)
+        length = 0.02 * size / (0.1 * 6 + 1)  # the first of 6 steps, of which a tenth warm up
+        assert torch.allclose(moved[clear], -length * gradient.sign()[clear], rtol=0.05, atol=1e-7)
         assert (moved[~mask] == 0).all() and clear.any()
 
 
@@ -142,7 +143,7 @@ def test_kept_weights_measure_as_recorded() -> None:
 
 def test_weights_stay_if_held_out_error_does_not_fall() -> None:
     structure = find_blocks(build("llama"))
-    one = distiller(structure, rate=1.0)
+    one = distiller(structure, rate=30.0)
     to_the_end(one)
     assert one.best_at == 0 and one.best == one.before
     for linear in structure.blocks[0].linears:
