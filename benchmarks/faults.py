@@ -13,13 +13,10 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -29,6 +26,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.hostile import Outcomes, flips, hostile
+from benchmarks.races import races
 from benchmarks.sessions import hostile_addresses, killed_servers, many_sessions
 from sds_core.commands.records import list_runs
 from sds_core.runs import lock
@@ -110,81 +108,9 @@ def full_disks(model: Path, each: int) -> Outcomes:
         if run.state() != "finished":
             work_here([run])
         kept = "resumed, bit-identical" if numbers(run) == numbers(whole) else "LOST"
-        told = "said" if said else "could not be written to the log"
-        yield "disk full at a write", f"{kept}; {told}" + ("; RUBBISH" if rubbish else "")
+        recorded = "said" if said else "could not be written to the log"
+        yield "disk full at a write", f"{kept}; {recorded}" + ("; RUBBISH" if rubbish else "")
         run.delete()
-
-
-RACER = """
-import os, sys, time
-from sds_core.errors import SDSError
-from sds_core.runs import lock
-from sds_core.runs.run_folder import open_run
-lock.PATIENCE = 0.05
-for line in sys.stdin:
-    try:
-        descriptor = open_run(line.strip()).take_lock()
-        time.sleep(0.2)
-        os.close(descriptor)
-        print("got it", flush=True)
-    except SDSError:
-        print("refused", flush=True)
-"""
-WAITER = """
-import sys, time
-from sds_core.runs.device_queue import device_to_itself
-class Log:
-    append = staticmethod(lambda event: None)
-for line in sys.stdin:
-    job, came = line.split()
-    with device_to_itself("cpu", job, float(came), Log(), lambda: False):
-        began = time.time()
-        time.sleep(0.02)
-        ended = time.time()
-    print(began, ended, flush=True)
-"""
-
-
-class Crew:
-    """Processes that do the same at the same moment, again and again."""
-
-    def __init__(self, code: str, size: int):
-        command = [sys.executable, "-c", code]
-        self._members = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(size)
-        ]
-
-    def do(self, lines: Sequence[str]) -> list[str]:
-        """Give each a line; return what they answer."""
-        for member, line in zip(self._members, lines, strict=True):
-            assert member.stdin
-            member.stdin.write(f"{line}\n")
-            member.stdin.flush()
-        return [member.stdout.readline().strip() for member in self._members if member.stdout]
-
-    def __enter__(self) -> "Crew":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for member in self._members:
-            member.kill()
-            member.communicate()
-
-
-def races(count: int) -> Outcomes:
-    """Let two processes race for a run, and three for the device."""
-    with Crew(RACER, 2) as crew:
-        for _ in range(count):
-            run = create(RunConfig())
-            said = sorted(crew.do([run.id] * 2))
-            yield "two processes race for a run", "one gets it" if said == ["got it", "refused"] else f"BOTH: {said}"
-            run.delete()
-    with Crew(WAITER, 3) as crew:
-        for i in range(count):
-            answers = crew.do([f"job-{j} {i + j}" for j in range(3)])
-            times = sorted((float(one.split()[0]), float(one.split()[1])) for one in answers)
-            alone = all(before[1] <= after[0] for before, after in pairwise(times))
-            yield "three processes race for a device", "one after the other" if alone else "TOGETHER"
 
 
 def many_runs(model: Path, count: int) -> Outcomes:
@@ -199,13 +125,13 @@ def many_runs(model: Path, count: int) -> Outcomes:
     with contextlib.redirect_stdout(io.StringIO()):
         list_runs(argparse.Namespace())
     seconds, used = time.monotonic() - began, time.process_time() - used
-    told = f"{seconds:.2f} s (CPU {used:.2f} s)" + ("" if seconds < 0.5 else ", LONGER than 0.5 s")
-    yield f"a folder of {count} runs is listed", told
+    outcome = f"{seconds:.2f} s (CPU {used:.2f} s)" + ("" if seconds < 0.5 else ", LONGER than 0.5 s")
+    yield f"a folder of {count} runs is listed", outcome
 
 
 def table(outcomes: Counter[tuple[str, str]]) -> str:
     lines = ["| fault | count | what became of it |", "|---|---|---|"]
-    rows = (f"| {kind} | {count} | {became} |" for (kind, became), count in sorted(outcomes.items()))
+    rows = (f"| {kind} | {count} | {outcome} |" for (kind, outcome), count in sorted(outcomes.items()))
     return "\n".join([*lines, *rows]) + "\n"
 
 
@@ -252,13 +178,13 @@ def main() -> int:
             many_runs(model, count["runs"]),
         ):
             began, kind = time.monotonic(), ""
-            for kind, became in part:
-                outcomes[kind, became] += 1
+            for kind, outcome in part:
+                outcomes[kind, outcome] += 1
             print(f"{time.monotonic() - began:.0f} s until: {kind}", file=sys.stderr, flush=True)
     print(text := table(outcomes))
     if options.out:
         options.out.write_text(text, encoding="utf-8")
-    return int(any(word in became for _, became in outcomes for word in WRONG))
+    return int(any(word in outcome for _, outcome in outcomes for word in WRONG))
 
 
 if __name__ == "__main__":
