@@ -79,11 +79,25 @@ def read(name: str) -> Any:
     return load(KINDS[name.split("-")[0]].payload, json.loads((PAYLOADS / f"{name}.json").read_text("utf-8")))
 
 
+def forget() -> None:
+    """Take from the address what was picked, and events, in the picture before."""
+    for name in ("pick", "open", "details"):
+        st.query_params.pop(name, None)
+
+
 def gallery() -> None:
     """The page."""
     st.html(PAGE + "<h1 style='position:absolute;clip-path:inset(50%)'>Gallery</h1>")
     names = sorted(path.stem for path in PAYLOADS.glob("*.json"))
-    name = st.selectbox("Picture", names, key="show", bind="query-params", label_visibility="collapsed", width=260)
+    name = st.selectbox(
+        "Picture",
+        names,
+        key="show",
+        bind="query-params",
+        on_change=forget,
+        label_visibility="collapsed",
+        width=260,
+    )
     data, shown = read(name), KINDS[name.split("-")[0]]
 
     def note(what: str) -> Callable[[Any], None]:

@@ -18,21 +18,33 @@ SCREEN = 720
 
 @pytest.fixture(scope="module")
 def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Visitor]]:
-    """Open a payload in the gallery."""
+    """Show a payload as it is before anything is picked, in the page that is open unless the address says more."""
     if MISSING:
         pytest.skip(MISSING)
     runs, cache = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache")
     with server(runs, cache, "tests/pages/gallery.py") as address, visitors(address) as browser:
-        guests: list[Visitor] = []
+        guest: Visitor = browser()
+        guest.open(f"/?show={NAMES[0]}")
 
-        def opened(name: str, query: str = "", **how: Any) -> Visitor:
-            guests.append(browser(**how))
-            guests[-1].page.set_viewport_size({"width": how.get("width", 1280), "height": SCREEN})
-            guests[-1].open(f"/?show={name}{query}").page.wait_for_selector("main.picture > *")
-            return guests[-1]
+        def shown(name: str, query: str = "", reduced_motion: str = "no-preference") -> Visitor:
+            page = guest.page
+            page.set_viewport_size({"width": 1280, "height": SCREEN})
+            page.emulate_media(color_scheme="light", reduced_motion=reduced_motion)
+            if query:
+                guest.open(f"/?show={name}{query}")
+            else:
+                others = [one for one in NAMES[:2] if one != name]
+                again = page.locator(f".st-key-{name}").count() > 0
+                for one in (*others[:again], name):
+                    page.get_by_role("combobox", name="Picture").fill(one)
+                    page.keyboard.press("Enter")
+                    page.wait_for_selector(f".st-key-{one} main.picture > *")
+                page.evaluate("document.activeElement.blur()")
+            page.wait_for_selector("main.picture > *")
+            return guest.idle()
 
-        yield opened
-        assert [one.errors + one.left for one in guests] == [[]] * len(guests)
+        yield shown
+        assert guest.errors + guest.left == []
 
 
 def picked(visitor: Visitor, what: str = "pick", **expected: Any) -> None:
@@ -61,7 +73,7 @@ def test_every_picture_fits_its_page(visit, name):
 
 
 def test_type_is_20_pixels_for_a_projector(visit):
-    page = visit("studio-four", "&present=1", width=1920).page
+    page = visit("studio-four", "&present=1").page
     page.set_viewport_size({"width": 1920, "height": 1080})
     page.wait_for_timeout(200)
     size = page.locator("main.picture").evaluate(
