@@ -46,7 +46,6 @@ def app() -> Callable[..., AppTest]:
     def opened(page: str = "pages/studio.py", **parameters: str) -> AppTest:
         at = AppTest.from_file(APP, default_timeout=60)
         if page != "pages/start.py":
-            at.run()
             at.switch_page(page)
         for name, value in parameters.items():
             at.query_params[name] = value

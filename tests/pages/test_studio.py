@@ -55,7 +55,7 @@ def drawn(at) -> dict:
 
 def open_with(**typed: object) -> AppTest:
     """The page with values in its boxes: AppTest cannot type what is not among a box's options."""
-    at = AppTest.from_file(APP, default_timeout=60).run()
+    at = AppTest.from_file(APP, default_timeout=60)
     for name, value in typed.items():
         at.session_state[f"option-{name}"] = value
     at.switch_page(PAGE)
