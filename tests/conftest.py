@@ -32,6 +32,37 @@ PROSE = (
 )
 
 
+SERVED = ("tests/pages/test_journeys", "tests/pages/test_legible")
+"""How the names of those files begin whose tests share one server."""
+SLOW = (*SERVED, "tests/pages/test_gallery")
+"""Files that go first: no worker of `pytest -n 2` is left alone with a long one at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist hand out files in the order of the tests: it would begin with those of most tests, however short."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of slow files first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give one worker all files that share the server: each worker would start its own."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "served" if nodeid.startswith(SERVED) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """One thread for torch: faster on models this small, and the same numbers everywhere."""

@@ -24,11 +24,15 @@ LOOK = """() => {
   const all = (root) => [...root.querySelectorAll('*')].flatMap((one) => [one, ...inside(one)]);
   const up = (one) => one.parentElement ?? one.getRootNode().host;
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const known = new Map();
   const rgba = (color) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255);
+    if (!known.has(color)) {
+      canvas.clearRect(0, 0, 1, 1);
+      canvas.fillStyle = color;
+      canvas.fillRect(0, 0, 1, 1);
+      known.set(color, [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255));
+    }
+    return known.get(color);
   };
   const over = ([r, g, b, a], under) => [r, g, b].map((v, i) => v * a + under[i] * (1 - a));
   const paper = (one) => {
