@@ -12,6 +12,7 @@ COMMANDS = ["app", "run", "resume", "inspect", "compare", "sweep", "demo", "list
 COMMANDS += ["evaluate", "text", "write-text", "convert", "write-lab-layer", "check-pruner", "cached"]
 
 
+@pytest.mark.usefixtures("conformance_here")
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

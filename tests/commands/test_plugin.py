@@ -9,7 +9,8 @@ from sds_core.pruning.conformance import CHECKS
 from tests.runs.test_plugin_file import SOUND, written
 
 
-def test_sound_plugin_passes_checks_and_is_compared(small, plugin_folder, in_this_process, capsys):
+@pytest.mark.usefixtures("conformance_here", "in_this_process")
+def test_sound_plugin_passes_checks_and_is_compared(small, plugin_folder, capsys):
     path = written(plugin_folder, SOUND)
     assert main(["check-pruner", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
