@@ -1,6 +1,7 @@
 """Passes over the blocks: events, observed inputs, resumption, held-out windows."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -139,6 +140,19 @@ def test_every_phase_observes_the_right_model(method: Method, staged: bool) -> N
                 assert torch.allclose(event.problem.shift.double(), shift, rtol=0, atol=close)
 
 
+@functools.cache
+def uninterrupted(
+    method: Method, together: Reconstruction | None, phase: Phase
+) -> tuple[Results, Results, dict[str, Tensor]]:
+    """What is there before a phase, and after it, with the model's weights; nobody changes them."""
+    recipe = make_recipe(method, reconstruction=together)
+    before = Results()
+    for earlier in {"redense": ["sparse"], "final": ["sparse", "redense"]}.get(phase, []):
+        finish(earlier, recipe, before)
+    straight = copy.deepcopy(before)
+    return before, straight, weights(finish(phase, recipe, straight))
+
+
 @pytest.mark.parametrize("done", [1, 2, 3])
 @pytest.mark.parametrize("phase", ["fused", "sparse", "redense", "final"])
 @pytest.mark.parametrize(
@@ -150,13 +164,7 @@ def test_a_resumed_pass_is_bit_identical(
     method: Method, together: Reconstruction | None, phase: Phase, done: int
 ) -> None:
     recipe = make_recipe(method, reconstruction=together)
-    before = Results()
-    for earlier in {"redense": ["sparse"], "final": ["sparse", "redense"]}.get(phase, []):
-        finish(earlier, recipe, before)
-
-    straight = copy.deepcopy(before)
-    expected = weights(finish(phase, recipe, straight))
-
+    before, straight, expected = uninterrupted(method, together, phase)
     broken = copy.deepcopy(before)
     broken.phase = phase
     events = run(phase, build("llama"), recipe, broken)

@@ -109,9 +109,9 @@ def test_the_base_alone_is_sequential_wanda(name: str, pattern: str, group_size:
 def test_fused_pruning_obeys_the_pattern_exactly(
     pruner: type, method: Method, together: Reconstruction | None, pattern: str
 ) -> None:
-    dense = build("llama")
+    dense, model = build("llama", num_hidden_layers=2), build("llama", num_hidden_layers=2)
     prior = Results()
-    model = finish("fused", make_recipe(method, pattern, pruner, together), prior)
+    finish("fused", make_recipe(method, pattern, pruner, together), prior, model)
     kept_of_group = {"2:4": 2, "1:4": 1}.get(pattern)
     for name, linear in pruned_layers(model).items():
         kept = prior.stages[name]["final" if method.finishes or together else "sparse"]

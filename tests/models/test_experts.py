@@ -215,7 +215,7 @@ def test_an_expert_without_tokens_is_pruned_by_magnitude() -> None:
 )
 @pytest.mark.parametrize("name", MIXTURES)
 def test_every_method_prunes_every_expert_two_of_four(name: str, recipe) -> None:
-    model = build_any(name)
+    model = build_any(name, num_hidden_layers=2)
     structure = find_blocks(model)
     for _ in run_phase("fused", structure, texts(4, 24), recipe, CPU, Results(), held_out=1):
         pass

@@ -81,11 +81,11 @@ def test_sampled_tokens_have_the_probabilities_of_their_temperature():
     model = memoryless({3: 1.0, 50: 0.0, 90: 2.0, 91: -1.0})
     model.generation_config.eos_token_id = None
     drawn = torch.tensor(
-        [token for seed in range(40) for token in continuation(model, torch.tensor([7]), 50, 0.5, seed)]
+        [token for seed in range(16) for token in continuation(model, torch.tensor([7]), 50, 0.5, seed)]
     )
     expected = torch.tensor([2.0, 0.0, 4.0, -2.0]).exp() / torch.tensor([2.0, 0.0, 4.0, -2.0]).exp().sum()
     counts = torch.tensor([(drawn == token).sum() for token in (3, 50, 90, 91)])
-    assert counts / 2000 == pytest.approx(expected.numpy(), abs=0.04)
+    assert counts / 800 == pytest.approx(expected.numpy(), abs=0.04)
 
 
 def test_the_same_seed_samples_the_same(loaded):

@@ -126,7 +126,7 @@ def with_wrong_values(content: Any) -> Iterator[tuple[str, Any]]:
             yield f"{place} is {str(wrong)[:30]!r}", replaced(content, place, wrong)
 
 
-EACH = int(os.environ.get("SDS_DAMAGE_EACH", "29"))
+EACH = int(os.environ.get("SDS_DAMAGE_EACH", "61"))
 """Of so many wrong values one is tried: coprime to their number, so that each comes in turn."""
 
 
