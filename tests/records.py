@@ -8,9 +8,9 @@ from sds_core.pruning.bins import BINS
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
-from sds_core.runs.distribution_files import LayerRow
 from sds_core.runs.event_log import to_line
 from sds_core.runs.events import BlockFinished, Event, ModelLoaded, RunStarted
+from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.recorded_values import LayerSummary, MeasuredPerplexity, Software, TextWindows
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult

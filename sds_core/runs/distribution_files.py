@@ -1,10 +1,10 @@
-"""Rows of a run's distributions and their Parquet files, whose content is checked before and after it is read."""
+"""The Parquet files of a run's distributions, whose content is checked before and after it is read."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -14,58 +14,13 @@ from sds_core.errors import SDSError
 from sds_core.files import write_atomically
 from sds_core.options import is_unicode
 from sds_core.pruning.bins import BINS, CORNER, JOINT
-from sds_core.pruning.stages import Stage
+from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.parquet_footer import read_footer
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = "distributions"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerRow:
-    """One layer at one stage, or at one recorded round of phase 2. Numbers that are not defined are NaN."""
-
-    block: int
-    linear: str
-    """Its name within the block."""
-    name: str
-    """Its name within the model."""
-    columns: int
-    """Number of inputs."""
-    dense_std: float
-    """Standard deviation of the dense weight, the unit of the histograms."""
-    stage: Stage | Literal["pruned"]
-    """A round of phase 2 has two rows: `redense`, free to move, and `pruned`, that weight pruned."""
-    round: int
-    """0 for the stage itself."""
-    counts: list[int]
-    below: int
-    above: int
-    zeros: int
-    """These four as in `Histogram`."""
-    std: float
-    kurtosis: float
-    near_zero: float
-    sparsity: float
-    """These four as in `Statistics`."""
-    loss: float
-    """Output error relative to the dense output's energy, on the calibration windows."""
-    held_out: float
-    """The same on windows that no solver has seen; stages only."""
-    prune_energy: float
-    """Share of the dense output's energy that Wanda's prune of this weight would remove; stages without a mask only."""
-    mask_changed: float
-    """Share of the first prune's kept weights that are not kept here."""
-    joint: list[int] | None = None
-    """Where the dense weights have gone (`joint_histogram`); stages only."""
-    crop: list[int] | None = None
-    """A corner of the first mask and this one (`mask_crop`)."""
-    corner: list[int] | None = None
-    """A corner of the weight (`weight_corner`); stages only."""
-    norms: list[float] | None = None
-    """Norms of the corner's inputs (`Gram.norms`) as this pass observed them; stages only."""
 
 
 _PLAIN: dict[Any, pa.DataType] = {int: pa.int64(), float: pa.float64()}

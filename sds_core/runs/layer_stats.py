@@ -20,7 +20,7 @@ from sds_core.pruning.distribution import (
 from sds_core.pruning.reading import Reading, number, read_all
 from sds_core.pruning.stages import Stage
 from sds_core.runs import distribution_files
-from sds_core.runs.distribution_files import LayerRow
+from sds_core.runs.layer_row import LayerRow
 
 if TYPE_CHECKING:
     import pandas as pd

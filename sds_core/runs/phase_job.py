@@ -11,8 +11,8 @@ from sds_core.layer_result import LayerResult
 from sds_core.pruning.stages import Pass
 from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
-from sds_core.runs.distribution_files import LayerRow
 from sds_core.runs.events import BlockFinished, Event, PhaseStarted
+from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.recorded_values import LayerSummary
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import Run

@@ -16,6 +16,7 @@ from sds_core.errors import SDSError
 from sds_core.runs import distribution_files, note, typed_json
 from sds_core.runs.config import RunConfig
 from sds_core.runs.event_log import from_line
+from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_result import RunResult
 
@@ -124,7 +125,7 @@ def record(finished: dict[str, Run], runs: Path) -> Run:
             row | lists | {"linear": FOREIGN + row["linear"], "name": FOREIGN}
             for row, lists in zip(rows, as_lists, strict=True)
         ]
-        distribution_files.save(path, [distribution_files.LayerRow(**row) for row in changed])
+        distribution_files.save(path, [LayerRow(**row) for row in changed])
     note.write(run, FOREIGN)
     return run
 

@@ -16,7 +16,7 @@ from sds_core.pruning.pattern import parse_pattern
 from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.registry import PRUNERS
 from sds_core.runs import checkpoint, layer_stats
-from sds_core.runs.distribution_files import LayerRow
+from sds_core.runs.layer_row import LayerRow
 from sds_core.sds import Recipe, run_phase
 from tests.models.families import VOCABULARY, randomised, texts
 from tests.passes import Results
