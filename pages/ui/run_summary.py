@@ -76,6 +76,11 @@ def results(result: RunResult, held_out: bool) -> None:
         f"{result.pruned:,} of {result.prunable:,} prunable weights; the model has {result.total:,} in all, of which "
         f"{100 * result.zero_share:.2f} % are exactly zero."
     )
+    _sentences(result, held_out)
+
+
+def _sentences(result: RunResult, held_out: bool) -> None:
+    """Say what there is to say beside the numbers."""
     if result.scarce_tokens:
         st.markdown(result.scarce_tokens)
     if result.chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -58,6 +59,22 @@ def choose(runs: list[Run], usual: tuple[str, ...]) -> TextQuery | None:
         on_change=turn,
         help="Every model reads each and continues it as it stands: without a chat template, as with any text.",
     )
+    _choose_sampling(turn)
+    try:
+        return TextQuery(
+            runs=tuple(name for name in names if name in st.session_state["text-runs"]),
+            prompts=split(st.session_state["text-prompts"]),
+            tokens=st.session_state["text-tokens"],
+            temperature=st.session_state["text-temperature"] or None,
+            sampling_seed=st.session_state["text-seed"],
+        )
+    except SDSError as error:
+        layout.refuse(error)
+        return None
+
+
+def _choose_sampling(turn: Callable[[], None]) -> None:
+    """Show the widgets for the continuation's length and sampling."""
     with st.popover("Length and sampling", width="stretch"):
         st.number_input(
             "Tokens that follow", 1, MOST_FOLLOWING, key="text-tokens", on_change=turn, help=GLOSSARY["greedy"]
@@ -73,17 +90,6 @@ def choose(runs: list[Run], usual: tuple[str, ...]) -> TextQuery | None:
             help="Above 0, each model writes a second continuation, whose tokens are drawn by their probability.",
         )
         st.number_input("Seed of sampling", 0, 999, key="text-seed", on_change=turn)
-    try:
-        return TextQuery(
-            runs=tuple(name for name in names if name in st.session_state["text-runs"]),
-            prompts=split(st.session_state["text-prompts"]),
-            tokens=st.session_state["text-tokens"],
-            temperature=st.session_state["text-temperature"] or None,
-            sampling_seed=st.session_state["text-seed"],
-        )
-    except SDSError as error:
-        layout.refuse(error)
-        return None
 
 
 def split(text: str) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 """Load and check a causal language model with its tokenizer. No code of the model's repository is executed."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -125,7 +126,6 @@ def _load_non_block_weights(
     in_blocks: dict[str, nn.Parameter] = {}
     for _, parameters in stored_blocks(skeleton):
         in_blocks |= parameters
-    lists = tuple({f"{name}." for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)})
     shapes = {name: tuple(parameter.shape) for name, parameter in in_blocks.items()}
     odd = refuse_other_shapes(shapes, skeleton, files)
     shared = len({id(parameter) for parameter in in_blocks.values()}) < len(in_blocks)
@@ -142,11 +142,7 @@ def _load_non_block_weights(
         dtype = str(files.get(plain[0]).dtype).removeprefix("torch.")
     wanted: Any = config.dtype if dtype == "auto" else getattr(torch, dtype)
     weights = {name: placeholder(parameter, wanted) for name, parameter in in_blocks.items()}
-    outside = [name for name, shape in files.shapes.items() if name not in in_blocks and not is_leftover(name, shape)]
-    known = skeleton.state_dict().keys()  # buffers of blocks among them, which stay in memory
-    beside = {name for name in outside if name.startswith(lists) and name not in known}  # of blocks it lacks
-    weights |= {name: torch.zeros(()).expand(files.shapes[name]) for name in beside}
-    weights |= files.read(name for name in outside if name not in beside)
+    weights |= _read_outside(in_blocks, skeleton, files)
     loading: Any = type(skeleton).from_pretrained(
         None,
         config=config,
@@ -159,6 +155,16 @@ def _load_non_block_weights(
     if (files.folder / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(files.folder)
     return model, report
+
+
+def _read_outside(in_blocks: Collection[str], skeleton: PreTrainedModel, files: WeightFiles) -> dict[str, Tensor]:
+    """Return the stored tensors outside the blocks; zeros that take no memory for those of blocks the model lacks."""
+    lists = tuple({f"{name}." for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)})
+    outside = [name for name, shape in files.shapes.items() if name not in in_blocks and not is_leftover(name, shape)]
+    known = skeleton.state_dict().keys()  # buffers of blocks among them, which stay in memory
+    beside = {name for name in outside if name.startswith(lists) and name not in known}
+    weights = {name: torch.zeros(()).expand(files.shapes[name]) for name in beside}
+    return weights | dict(files.read(name for name in outside if name not in beside))
 
 
 def _record_untied(model: PreTrainedModel) -> None:

@@ -184,6 +184,18 @@ def observe_groups(
         if pass_through:
             stream.advance()
         return
+    yield from _observe_paused(stream, groups, teacher, teacher_block, held_out, pass_through)
+
+
+def _observe_paused(
+    stream: Stream,
+    groups: Sequence[Sequence[Linear]],
+    teacher: Stream | None,
+    teacher_block: nn.Module | None,
+    held_out: int,
+    pass_through: bool,
+) -> Iterator[tuple[Sequence[Linear], dict[str, Observed]]]:
+    """Yield as `observe_groups` does, from one forward pass a window that pauses in front of every group."""
     block = stream.structure.blocks[stream.position].module
     heads = [heads_of(group)[0] for group in groups]
     labels = [head.label for head in heads]

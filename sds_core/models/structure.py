@@ -108,6 +108,31 @@ def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> Mod
     """
     store = store or WeightStore()
     lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+    probe = _run_once(model, lists, store)
+    chains = {name: chain for name, items in lists.items() if (chain := _chain(items, probe.calls))}
+    if not chains:
+        raise SDSError(
+            f"no decoder blocks were found in {type(model).__name__}",
+            allowed="a causal model with a list of blocks that feed each other",
+            cure=f"lists in this model: {', '.join(lists) or 'none'}",
+        )
+    name = max(chains, key=lambda key: sum(p.numel() for p in lists[key].parameters()))
+    chain = chains[name]
+    slot = chain[1].receives(hidden_of(chain[0].result)) if len(chain) > 1 else 0
+    assert slot is not None
+    first = chain[0].result
+    blocks = tuple(
+        Block(i, f"{name}.{i}", item, probe.linears(i, f"{name}.{i}", item)) for i, item in enumerate(lists[name])
+    )
+    return ModelStructure(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], probe.excluded, store)
+
+
+def _run_once(model: PreTrainedModel, lists: dict[str, nn.ModuleList], store: WeightStore) -> Probe:
+    """Return what one short forward pass shows of the model's linears and of the items of its lists.
+
+    Raises:
+        SDSError: the model looks ahead.
+    """
     linears = {m: name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
     calls: list[ModuleCall] = []  # keeps every tensor alive, so that no address is reused
     experts = stacks(model)
@@ -131,25 +156,8 @@ def find_blocks(model: PreTrainedModel, store: WeightStore | None = None) -> Mod
         watching_products(note),
     ):
         scores = model(tokens, use_cache=False).logits
-
     refuse_look_ahead(model, scores)
-    chains = {name: chain for name, items in lists.items() if (chain := _chain(items, calls))}
-    if not chains:
-        raise SDSError(
-            f"no decoder blocks were found in {type(model).__name__}",
-            allowed="a causal model with a list of blocks that feed each other",
-            cure=f"lists in this model: {', '.join(lists) or 'none'}",
-        )
-    name = max(chains, key=lambda key: sum(p.numel() for p in lists[key].parameters()))
-    chain = chains[name]
-    slot = chain[1].receives(hidden_of(chain[0].result)) if len(chain) > 1 else 0
-    assert slot is not None
-    first = chain[0].result
-    probe = Probe(linears, calls, routers(), experts, tokens.numel())
-    blocks = tuple(
-        Block(i, f"{name}.{i}", item, probe.linears(i, f"{name}.{i}", item)) for i, item in enumerate(lists[name])
-    )
-    return ModelStructure(model, blocks, slot, None if isinstance(first, Tensor) else first[1:], probe.excluded, store)
+    return Probe(linears, calls, routers(), experts, tokens.numel())
 
 
 def _chain(items: nn.ModuleList, calls: list[ModuleCall]) -> list[ModuleCall] | None:

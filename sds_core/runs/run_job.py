@@ -94,14 +94,22 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
             yield from run_phase_job(run, context, phase, recipe)
         stage = config.written_by(phase)
         if stage not in measured:
-            began = time.monotonic()
-            measured[stage] = yield from measure(context, stage, external.structure if external else None)
-            paired = MeasuredPerplexity.of(measured[stage], dense)
-            yield PerplexityMeasured(stage=stage, perplexity=paired, seconds=round(time.monotonic() - began, 3))
+            measured[stage] = yield from _measure(context, stage, external, dense)
     typed_json.write(run.folder / "result.json", _result(run, context, measured, external))
     if not config.keep_weights:
         run.drop_weights()
     yield JobFinished()
+
+
+def _measure(
+    context: RunContext, stage: Stage, external: ExternalCheckpoint | None, dense: Perplexity
+) -> Generator[Event, None, Perplexity]:
+    """Measure the model at a stage, and report its perplexity beside the dense model's."""
+    began = time.monotonic()
+    found = yield from measure(context, stage, external.structure if external else None)
+    paired = MeasuredPerplexity.of(found, dense)
+    yield PerplexityMeasured(stage=stage, perplexity=paired, seconds=round(time.monotonic() - began, 3))
+    return found
 
 
 def _external(context: RunContext) -> ExternalCheckpoint | None:
