@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pages.ui import cached, studio_numbers
+from pages.ui import cached
 from pages.ui.details_numbers import STAGES, Source
 from pages.ui.model_layers import Model
 from pages.ui.pictures import details
+from pages.ui.studio_numbers import PHASES
+from pages.ui.variant_labels import colors, keys, title
 from sds_core.figures.palette import palette
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.experiment import Experiment
@@ -26,17 +28,17 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
         return [], Model(0, ())
     record = cached.experiment_record(experiment, variants)
     found = []
-    names = zip(studio_numbers.keys(variants), studio_numbers.colors(variants), strict=True)
+    names = zip(keys(variants), colors(variants), strict=True)
     for variant, (key, color) in zip(variants, names, strict=True):
         origin = None if variant.method == BASE else pruner_title(variant.pruner)
         stages: dict[details.Stage, RunRecord] = {
             stage: run
-            for stage in studio_numbers.PHASES
+            for stage in PHASES
             if PHASE_OF[stage] in variant.phases and (run := record.stage(variant, stage).record) and run.done(stage)
         }
         if stages:
             first = next(iter(stages.values()))
-            name = details.RunName(key, studio_numbers.title(variant), color, origin)
+            name = details.RunName(key, title(variant), color, origin)
             found.append(Source(name, first.config.parsed_pattern(), {"dense": first, **stages}))
     return found, Model(record.blocks, tuple(record.linears))
 

@@ -11,8 +11,7 @@ from pages.ui.pictures.measured import Cell, Change, Perplexity, Round
 from pages.ui.pictures.measured import Stage as Phase
 from pages.ui.pictures.wire import pack_values
 from pages.ui.studio_distilled import distilled
-from sds_core.figures.palette import palette
-from sds_core.pruning.methods import METHODS
+from pages.ui.variant_labels import colors, keys, title
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.events import Measuring
 from sds_core.runs.experiment_record import PHASE_OF, StageRecord
@@ -32,25 +31,6 @@ QUANTITIES = (
     ("mask_changed", "mask changed", "share of the first prune’s kept weights that are not kept here", False),
 )
 NO_ROUNDS = "Rounds appear here once phase 2 has finished this block."
-
-
-def title(variant: Variant) -> str:
-    """Return what to call a variant where its base pruner stands beside it."""
-    return pruner_title(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
-
-
-def keys(variants: Sequence[Variant]) -> list[str]:
-    """Return a name in the address for each variant; the second of one name has its number behind it."""
-    found: list[str] = []
-    for variant in variants:
-        number = 1 + sum(one.name == variant.name for one in variants[: len(found)])
-        found.append(variant.name if number == 1 else f"{variant.name}-{number}")
-    return found
-
-
-def colors(variants: Sequence[Variant]) -> list[str]:
-    """Return the palette's name for each variant's colour."""
-    return palette().assign(one.pruner if one.method == BASE else one.method for one in variants)
 
 
 class Reader:

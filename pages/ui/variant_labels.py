@@ -1,0 +1,29 @@
+"""Labels of an experiment's variants in pictures: names in words and in the address, and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sds_core.figures.palette import palette
+from sds_core.pruning.methods import METHODS
+from sds_core.pruning.titles import pruner_title
+from sds_core.runs.variant import BASE, Variant
+
+
+def title(variant: Variant) -> str:
+    """Return what to call a variant where its base pruner stands beside it."""
+    return pruner_title(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
+
+
+def keys(variants: Sequence[Variant]) -> list[str]:
+    """Return a name in the address for each variant; the second of one name has its number behind it."""
+    found: list[str] = []
+    for variant in variants:
+        number = 1 + sum(one.name == variant.name for one in variants[: len(found)])
+        found.append(variant.name if number == 1 else f"{variant.name}-{number}")
+    return found
+
+
+def colors(variants: Sequence[Variant]) -> list[str]:
+    """Return the palette's name for each variant's colour."""
+    return palette().assign(one.pruner if one.method == BASE else one.method for one in variants)
