@@ -27,17 +27,16 @@ STYLE = """<style>
 .st-key-report { gap: 6px; padding-top: 8px; }
 .st-key-report h2 { font-size: 18px; line-height: 24px; font-weight: 600; padding: 0; margin: 8px 0 0; }
 .st-key-report p { font-size: 15px; line-height: 20px; }
-.st-key-report .stCode pre { padding: 10px 14px; }
+.st-key-report .stCode pre { padding: 10px 14px; font-size: 13px; line-height: 18px; }
+.st-key-report .stCode code { font-size: inherit; line-height: inherit; }
 </style>"""
 CITATION = """@inproceedings{li2025sds,
-  author    = {Li, Guanchen and Zhao, Xiandong and Liu, Lian and Li, Zeping and Xu, Yixing and Li, Dong and Tian, Lu and
-               He, Jie and Sirasao, Ashish and Barsoum, Emad},
-  title     = {Enhancing One-Shot Pruned Pre-trained Language Models through Sparse-Dense-Sparse Mechanism},
+  author = {Li, Guanchen and Zhao, Xiandong and Liu, Lian and Li, Zeping and Xu, Yixing and Li, Dong and
+            Tian, Lu and He, Jie and Sirasao, Ashish and Barsoum, Emad},
+  title = {Enhancing One-Shot Pruned Pre-trained Language Models through Sparse-Dense-Sparse Mechanism},
   booktitle = {Proceedings of the 31st International Conference on Computational Linguistics (COLING 2025)},
-  pages     = {1718--1735},
-  year      = {2025},
-  url       = {https://aclanthology.org/2025.coling-main.117/},
-  note      = {arXiv 2408.10473}
+  pages = {1718--1735}, year = {2025}, note = {arXiv 2408.10473},
+  url = {https://aclanthology.org/2025.coling-main.117/}
 }"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,6 +12,7 @@ from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
+    from sds_core.runs.config import RunConfig
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.variant import Variant
 
@@ -49,6 +51,19 @@ def offer_examples() -> None:
             st.rerun()
 
 
+def ways_out(settings: RunConfig) -> None:
+    """Offer what can be pruned where the choice cannot."""
+    st.caption(
+        "Nothing is known of this choice, so there is nothing to show. Choose another model above, or go on with:"
+    )
+    with st.container(horizontal=True):
+        if not outlook.checked_model(settings.model)[1]:
+            take = partial(st.session_state.update, {studio_choice.CALIBRATION: "python-docs"})
+            st.button("Calibrate on python-docs", key="take-docs", on_click=take)
+        take = partial(st.session_state.update, {studio_choice.MODEL: "demo"})
+        st.button("The demo model", key="take-demo", on_click=take)
+
+
 def board(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
     """The picture; polled while a worker is busy with the experiment."""
     from pages.ui import studio_board
@@ -74,7 +89,7 @@ def page(pruners: PrunerRegistry) -> None:
             experiment = with_settings(chosen.settings, opened.name if opened else "")
             busy = studio_steps.working(experiment)  # asked once: buttons and picture must agree
             if experiment.next_phase(chosen.variants):
-                _, fault = outlook.checked_model(chosen.settings.model)
+                fault = outlook.fault(chosen.settings)
         # Where buttons come and go among its neighbours, a popover loses its place, and closes.
         with st.container(horizontal=True, width="content", gap="small", key="steps"):
             if chosen and experiment:
@@ -94,10 +109,14 @@ def page(pruners: PrunerRegistry) -> None:
         st.query_params["experiment"] = experiment.name
         board(experiment, chosen.variants, busy)
     else:
-        if not fault:
+        if fault:
+            ways_out(chosen.settings)
+        else:
             begin(experiment, chosen, bool(known))
         if chosen.settings.model == "demo":
             board(experiment, chosen.variants, busy)
+        elif not fault:
+            st.caption("Its weights appear here block by block, dense and pruned, as phase 1 goes through the model.")
 
 
 layout.compact("Studio", above=CHOICE)

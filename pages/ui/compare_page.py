@@ -24,10 +24,10 @@ KEY = "compare"
 OPENED = "compare opens"
 """Session key of the layer that was opened on the map: a callback cannot switch pages."""
 STYLE = """<style>
-[data-testid=stMainBlockContainer] { position: relative; }
-.st-key-scope { position: absolute; top: 50px; right: 20px; z-index: 2; width: 220px; }
-.st-key-scope p, .st-key-scope [data-testid=stSelectbox] { font-size: 14px; }
-.st-key-compare { --beside: 236px; }
+[data-testid=stMainBlockContainer] {{ position: relative; }}
+.st-key-scope {{ position: absolute; top: {top}px; right: 20px; z-index: 2; width: 220px; }}
+.st-key-scope p, .st-key-scope [data-testid=stSelectbox] {{ font-size: 14px; }}
+.st-key-compare {{ --beside: 236px; }}
 </style>"""
 """The box of experiments is in the picture's first line, at its right."""
 
@@ -75,7 +75,7 @@ def show(empty: str, more: Callable[[Choice, list[Outcome]], None] | None = None
 
     Args:
         empty: said where there are no runs.
-        more: shows what else is known.
+        more: shows what else is known; on a projector there is no room below the picture.
     """
     try:
         open_details()
@@ -90,7 +90,7 @@ def _page(empty: str, more: Callable[[Choice, list[Outcome]], None] | None) -> N
         return
     compare_choice.remember()
     with st.container(key="scope"):
-        st.html(STYLE)
+        st.html(STYLE.format(top=layout.BOTTOM if layout.presenting() else layout.TOP))
         experiment = compare_choice.scope()
     known = finished_outcomes()
     choice = compare_choice.choose(experiment, known)
@@ -98,5 +98,5 @@ def _page(empty: str, more: Callable[[Choice, list[Outcome]], None] | None) -> N
         picture(choice, known)
     else:
         st.info("No run is finished yet; results appear once one is.", icon=":material/info:")
-    if more:
+    if more and not layout.presenting():
         more(choice, known)

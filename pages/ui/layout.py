@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 
 COMPACT = """<style>
+@property --above {{ syntax: "\\3C length\\3E"; inherits: true; initial-value: 46px; }}
 [data-testid=stHeader] {{ height: 44px; min-height: 44px; display: {header}; }}
-[data-testid=stMainBlockContainer] {{ padding: {top}px 20px {bottom}px; max-width: none; --above: {above}px; }}
+[data-testid=stMainBlockContainer] {{ padding: {top}px 20px {bottom}px; max-width: none;
+  --above: calc({above}px + var(--alert, 0px)); }}
+[data-testid=stMainBlockContainer]:has([data-testid=stAlert]) {{ --alert: {alert}px; }}
 [data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] {{ gap: 8px; }}
 [data-testid=stElementContainer]:has(.unseen) {{ position: absolute; width: 1px !important; }}
 .unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
@@ -38,9 +41,12 @@ COMPACT = """<style>
 }}
 </style>"""
 """A container with the key `columns` holds words and widgets on the left, their key beginning with `beside`, and a
-picture on the right."""
+picture on the right. `--above` is a length, so that a picture can read what it comes to; in HTML, the
+brackets of its type must be escaped."""
 TOP, BOTTOM = 50, 8
 """Pixels above and below a compact page; without navigation, on a projector, `BOTTOM` above it too."""
+ALERT = 67
+"""Height of an error in a line, with the gap below it."""
 PROJECTED = 20
 """Pixels of type that is read from the back of a room."""
 SPARE = 1.06
@@ -65,7 +71,8 @@ def compact(heading: str = "", above: int = 0, size: int = 17) -> None:
     """
     shown, top, zoom = ("none", BOTTOM, round(PROJECTED / size, 2)) if presenting() else ("flex", TOP, 1)
     low = zoom if zoom < 1.2 else SPARE
-    style = COMPACT.format(header=shown, top=top, bottom=BOTTOM, above=top + BOTTOM + above, zoom=zoom, low=low)
+    room = {"top": top, "bottom": BOTTOM, "above": top + BOTTOM + above, "alert": ALERT}
+    style = COMPACT.format(header=shown, zoom=zoom, low=low, **room)
     st.html(style + (heading and f"<h1 class='unseen'>{heading}</h1>"))
 
 
@@ -75,8 +82,9 @@ def room_above(above: int) -> None:
     Args:
         above: pixels, as for `compact`.
     """
-    top = BOTTOM if presenting() else TOP
-    st.html(f"<style>[data-testid=stMainBlockContainer] {{ --above: {top + BOTTOM + above}px; }}</style>")
+    room = BOTTOM + (BOTTOM if presenting() else TOP) + above
+    rule = f"--above: calc({room}px + var(--alert, 0px));"
+    st.html(f"<style>[data-testid=stMainBlockContainer] {{ {rule} }}</style>")
 
 
 def navigate() -> StreamlitPage:

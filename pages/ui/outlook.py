@@ -75,6 +75,17 @@ def device(name: str) -> str:
     return f"{describe(chosen)}, {available_memory(chosen) / 1e9:.1f} GB of memory free"
 
 
+def fault(settings: RunConfig) -> str:
+    """Return why a model cannot be pruned with these settings, as far as its files tell; empty where it can."""
+    from sds_core.models.check_model import check_calibration
+
+    try:
+        check_calibration(settings.model, settings.calibration)
+    except SDSError as error:
+        return checked_model(settings.model)[1] or str(error)
+    return checked_model(settings.model)[1]
+
+
 def checked_model(name: str) -> tuple[LocalModel | None, str]:
     """Return what this machine has of a model, and why it cannot be pruned; looked at again when its files change."""
     return _checked(name, _stamp(name))

@@ -11,6 +11,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SDS_CACHE") or usual)
 
 
+def self_text_folder() -> Path:
+    """The folder for texts that models have written themselves."""
+    return cache_folder() / "self-text"
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:

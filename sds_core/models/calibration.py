@@ -14,14 +14,14 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.files import make_folder
-from sds_core.models.cache import cache_folder
+from sds_core.models.cache import self_text_folder
 from sds_core.models.encode import encode
 from sds_core.models.gguf_files import DEMO
 from sds_core.models.load import LoadedModel
 from sds_core.models.special_tokens import check_vocabulary, special_tokens
 from sds_core.models.tensor_files import save_tensors
 from sds_core.models.text_reader import read_text
-from sds_core.models.text_spec import SELF, TextPart, TextSpec
+from sds_core.models.text_spec import SELF, TextPart, TextSpec, unwritten
 
 DEMO_SELF_TEXT = Path(__file__).parents[1] / "assets" / "demo-self-text.safetensors"
 
@@ -183,7 +183,7 @@ def bos_used(loaded: LoadedModel, bos: str) -> str:
 
 def self_text_file(loaded: LoadedModel) -> Path:
     """The file of the text that this model has written itself."""
-    return cache_folder() / "self-text" / f"{loaded.fingerprint[:16]}.safetensors"
+    return self_text_folder() / f"{loaded.fingerprint[:16]}.safetensors"
 
 
 def read_self_text(loaded: LoadedModel) -> Tensor:
@@ -199,10 +199,7 @@ def read_self_text(loaded: LoadedModel) -> Tensor:
         with safe_open(path, "pt") as file:
             return file.get_tensor("windows").to(torch.int64)
     except FileNotFoundError:
-        raise SDSError(
-            f"the model {loaded.name} has not written any calibration text yet",
-            cure=f"run: python -m sds_core write-text --model {loaded.name} (minutes), or choose another text",
-        ) from None
+        raise unwritten(loaded.name) from None
     except SafetensorError as error:
         raise SDSError(f"the self-written text in {path} is broken: {error}", cure="write it again") from error
 

@@ -1,4 +1,4 @@
-"""Check a model before a run is created: its configuration, the headers of its weight files, its tokenizer.
+"""Check a model before a run is created: its configuration, the headers of its weight files, its tokenizer, its text.
 
 Importing this stays cheap: transformers is not needed. Faults that only loading reveals are left to the run; nothing
 that would load is refused.
@@ -12,10 +12,12 @@ from tokenizers import Tokenizer
 
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import parse_json
+from sds_core.models.cache import self_text_folder
 from sds_core.models.find_model import cached_folder, download, gguf_file, model_folder, refuse_adapter
-from sds_core.models.gguf_files import check_gguf, converted_folder
+from sds_core.models.gguf_files import DEMO, check_gguf, converted_folder
 from sds_core.models.known_families import causal_families, refuse_encoder_decoder
 from sds_core.models.quantisation import method_in, refuse
+from sds_core.models.text_spec import SELF, TextSpec, unwritten
 from sds_core.models.token_count import TOKENIZER
 from sds_core.models.weight_files import CONFIG, WeightFiles, has_weights, weight_files
 
@@ -41,6 +43,19 @@ def check_model(name: str) -> None:
     """
     if check_local(name) is None:
         _check_config(download(name, [CONFIG]))
+
+
+def check_calibration(name: str, text: str) -> None:
+    """Check that a model which shall be calibrated on its own text can have written one.
+
+    Which of the written texts is this model's own is known only once its files have been read.
+
+    Raises:
+        SDSError: no model but the demo has a text of its own on this machine.
+    """
+    own = any(part.source == SELF for part in TextSpec.parse(text).parts)
+    if own and name != DEMO and not any(self_text_folder().glob("*")):
+        raise unwritten(name)
 
 
 def check_local(name: str) -> LocalModel | None:

@@ -29,6 +29,14 @@ _PART = re.compile(r"(?s)(.+?)(?:@(\d{1,12})-(\d{1,12})(%?))?")
 _WEIGHTED = re.compile(r"(?s)(.*?)(?:\*(\d{1,6}))?")
 
 
+def unwritten(model: str) -> SDSError:
+    """Return the error of a model that has not written the text that it shall be calibrated on."""
+    return SDSError(
+        f"the model {model} has not written any calibration text yet",
+        cure=f"run: python -m sds_core write-text --model {model} (minutes), or choose another text",
+    )
+
+
 @dataclass(frozen=True)
 class TextPart:
     """A source, or a range of its tokens."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sds_core.errors import SDSError
 from sds_core.files import make_folder
-from sds_core.models.check_model import check_model
+from sds_core.models.check_model import check_calibration, check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
 from sds_core.runs.experiment import Experiment, find
@@ -86,6 +86,7 @@ def _launch(
 ) -> list[Run]:
     """Create the runs of the next phase and start them; delete the new ones if that fails."""
     check_model(experiment.settings.model)
+    check_calibration(experiment.settings.model, experiment.settings.calibration)
     known = set(ids())
     phase = experiment.next_phase(variants)
     assert phase is not None, "all phases are done"

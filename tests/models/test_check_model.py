@@ -9,7 +9,7 @@ import huggingface_hub.constants
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.models.check_model import check_local, check_model
+from sds_core.models.check_model import check_calibration, check_local, check_model
 from sds_core.models.known_families import causal_families
 from tests.models.families import FAMILIES
 from tests.models.folders import change_config
@@ -83,3 +83,15 @@ def test_absent_hub_model_is_left_to_the_download(tmp_path: Path, monkeypatch: p
 def test_checking_needs_no_transformers() -> None:
     code = "import sys; import sds_core.models.check_model; print('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_own_text_is_missed_where_no_model_has_written_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path))
+    for name, text in (("demo", "self"), ("org/model", "python-docs"), ("/folder", "words.txt")):
+        check_calibration(name, text)
+    for text in ("self", "self@0-50%", "python-docs*3+self"):
+        with pytest.raises(SDSError, match="org/model has not written any calibration text"):
+            check_calibration("org/model", text)
+    (tmp_path / "self-text").mkdir()
+    (tmp_path / "self-text" / "0123.safetensors").touch()
+    check_calibration("org/model", "self")  # it may be its own: its files tell

@@ -13,8 +13,6 @@ PAGES = {
     "text": "/text",
     "report": "/report",
 }
-LONG = ("compare", "report")
-"""Pages that go on below their picture, or list more than a screen holds."""
 SMALL = {"width": 1280, "height": 720}
 SIZE = (
     "(({ scrollWidth, scrollHeight }) => [scrollWidth, scrollHeight])(document.querySelector('[data-testid=stMain]'))"
@@ -80,10 +78,30 @@ def test_a_page_is_whole_and_legible_on_a_small_projector(visitor, name):
     visitor.open(PAGES[name] + ("&" if "?" in PAGES[name] else "?") + "present=1")
     page.wait_for_timeout(500)
     wide, high = page.evaluate(SIZE)
-    assert wide <= SMALL["width"] and (high <= SMALL["height"] or name in LONG)
+    assert wide <= SMALL["width"] and high <= SMALL["height"]
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_timeout(200)
         found = page.evaluate(LOOK)
         assert (found["pale"], found["nameless"], found["jumps"]) == ([], [], []), scheme
         assert name == "details" or found["first"] == 1
+
+
+def test_the_studio_is_whole_below_an_error(visitor):
+    page = visitor.page
+    page.set_viewport_size(SMALL)
+    visitor.open("/studio?experiment=none-of-that-name")
+    page.locator("[data-testid=stAlert]").wait_for()
+    page.locator("main.studio > *").first.wait_for()
+    page.wait_for_timeout(500)
+    assert page.evaluate(SIZE) == [SMALL["width"], SMALL["height"]]
+
+
+@pytest.mark.parametrize("path", ["/studio?experiment=tiny-2-4", "/compare?experiment=tiny-2-4"])
+def test_a_page_does_not_go_sideways_on_a_phone(visitor, path):
+    page = visitor.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    visitor.open(path)
+    page.locator("main.picture > *").first.wait_for()
+    page.wait_for_timeout(500)
+    assert page.evaluate(SIZE)[0] == 390

@@ -98,11 +98,26 @@ def test_wrong_model_name_is_reported_at_once(runs, model):
 
 
 def test_unknown_model_is_refused_without_a_run(runs, launched):
-    at = open_with(model="no-such/model-at-all")
+    at = open_with(model="no-such/model-at-all", calibration="python-docs")
     assert not at.error
     at.button(key="phase").click().run()
     assert "no-such/model-at-all" in at.error[0].value
     assert not launched and ids() == []
+
+
+def test_own_text_that_was_never_written_is_told_before_a_start(runs, launched):
+    at = open_with(model="no-such/model-at-all", calibration="self")
+    assert "has not written any calibration text yet" in at.error[0].value and at.button(key="phase").disabled
+    at.button(key="take-docs").click().run()
+    assert not at.error and not at.exception and not at.button(key="phase").disabled
+
+
+def test_a_model_that_is_none_leaves_a_way_on(runs, launched):
+    at = open_with(model="/nowhere/at/all", calibration="self")
+    assert "no such model folder" in at.error[0].value and "nothing to show" in at.caption[-1].value
+    assert not [one for one in at.button if one.key == "take-docs"]
+    at.button(key="take-demo").click().run()
+    assert not at.error and at.selectbox(key="option-model").value == "demo" and at.get("bidi_component")
 
 
 def test_a_finished_experiment_is_shown_without_its_model(stepped, app, monkeypatch):
