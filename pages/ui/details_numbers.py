@@ -12,6 +12,7 @@ from pages.ui.model_layers import Model, cell, round_number
 from pages.ui.pictures import details
 from pages.ui.pictures.wire import Packed, pack_codes, pack_steps, pack_values
 from sds_core.errors import SDSError
+from sds_core.figures.error_map import EXPERT
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.pruning.bins import JOINT, SPAN
 from sds_core.pruning.pattern import NM, Pattern
@@ -52,6 +53,14 @@ class Source:
         if not known and (fault := next((one.fault for one in self.stages.values() if one.fault), "")):
             raise SDSError(fault)
         return known
+
+    def other_experts(self, block: int, linear: str) -> dict[details.Stage, float]:
+        """Return the share of tokens that a layer's router sends elsewhere, by stage; none if it is no expert's."""
+        if not EXPERT.search(linear):
+            return {}
+        measured = {stage: record.perplexity(stage) for stage, record in self.stages.items()}
+        routes = {stage: one.routes.of_block(block) for stage, one in measured.items() if one and one.routes}
+        return {stage: share for stage, share in routes.items() if share is not None}
 
     def record(self, block: int, linear: str) -> LayerRecord:
         """Return the whole record of a layer.
@@ -131,7 +140,7 @@ class Reader:
             curve_low=LOW,
             curve_high=HIGH,
             cells={one: cell(layers[one], self.model.blocks) for one in layers if one in ("dense", view.stage)},
-            numbers=tuple(_rows(layers, whole)),
+            numbers=tuple(_rows(layers, whole, source.other_experts(block, linear))),
             rounds=rounds,
             density=self._density(source, view, layers, whole),
             corner=corner,
@@ -183,7 +192,7 @@ class Reader:
         return found
 
 
-def _rows(layers: Layers, whole: Whole) -> list[details.Row]:
+def _rows(layers: Layers, whole: Whole, other_experts: Mapping[details.Stage, float]) -> list[details.Row]:
     """Return the quantities by stage; those that no stage has are left out."""
     table: list[tuple[str, str, details.Unit, Mapping[details.Stage, float | None]]] = [
         ("zeros", GLOSSARY["sparsity"], "share", {s: one.zeros for s, one in layers.items()}),
@@ -193,6 +202,7 @@ def _rows(layers: Layers, whole: Whole) -> list[details.Row]:
         ("output error", GLOSSARY["output error"], "percent", {s: o.loss for s, o in layers.items() if s != "dense"}),
         ("held-out error", GLOSSARY["held-out error"], "percent", {s: one.held_out for s, one in layers.items()}),
         ("mask changed", GLOSSARY["mask changed"], "percent", {s: one.mask_changed for s, one in layers.items()}),
+        ("other experts", GLOSSARY["other experts"], "percent", other_experts),
         ("next prune costs", GLOSSARY["prune energy"], "percent", {s: one.prune_energy for s, one in whole.items()}),
     ]
     rows = []

@@ -81,8 +81,8 @@ def results(result: RunResult, held_out: bool) -> None:
 
 def _sentences(result: RunResult, held_out: bool) -> None:
     """Say what there is to say beside the numbers."""
-    if result.scarce_tokens:
-        st.markdown(result.scarce_tokens)
+    if result.experts:
+        st.markdown(result.experts)
     if result.chosen:
         counts = " and ".join(
             f"{CHOSEN.get(name) or layout.plain(name)} in {count} {'layer' if count == 1 else 'layers'}"

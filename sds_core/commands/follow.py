@@ -105,8 +105,8 @@ def _show(run: Run, worker: Worker, shown: int) -> None:
             print(f"error: {_died(run, ended)}", file=sys.stderr)  # not raised: other runs may have other workers
             return
         time.sleep(0.2)
-    if (result := run.result()) and result.scarce_tokens:
-        _print(result.scarce_tokens)
+    if (result := run.result()) and result.experts:
+        _print(result.experts)
     _print(f"{time.monotonic() - began:.0f} s")
 
 

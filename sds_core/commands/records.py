@@ -59,7 +59,9 @@ def list_runs(options: argparse.Namespace) -> int:
             continue
         perplexity = format_perplexity(result.last_perplexity.value) if result else ""
         value = f"perplexity {perplexity}" if result else ""
-        print(f"{name:<50} {called:<30} {state:<12} {value:<20} {written}".rstrip())
+        routes = result.last_perplexity.routes if result else None
+        said = " · ".join(filter(None, [f"{routes.changed:.1%} to other experts" if routes else "", written]))
+        print(f"{name:<50} {called:<30} {state:<12} {value:<20} {said}".rstrip())
     return 0
 
 

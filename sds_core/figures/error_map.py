@@ -10,7 +10,7 @@ from sds_core.figures.style import Figure
 
 FEW = 12
 """Up to this many blocks, a map numbers every block and has room for a number in every cell."""
-_EXPERT = re.compile(r"\.\d+\.")
+EXPERT = re.compile(r"\.\d+\.")
 """An expert's number inside a label."""
 
 
@@ -25,7 +25,7 @@ def error_map(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Fi
         chosen: block and linear of the framed cell.
     """
     losses = _folded(losses)
-    chosen = chosen and (chosen[0], _EXPERT.sub(".*.", chosen[1]))
+    chosen = chosen and (chosen[0], EXPERT.sub(".*.", chosen[1]))
     blocks, linears = _blocks(losses), list(dict.fromkeys(losses["linear"]))
     values = _matrix(losses, blocks, linears)
     cells = _cells(values, blocks, linears) | {
@@ -53,7 +53,7 @@ def error_map(losses: pd.DataFrame, chosen: tuple[int, str] | None = None) -> Fi
 
 def _folded(losses: pd.DataFrame) -> pd.DataFrame:
     """Return a row a cell: `block`, `linear`, `loss`, and the `lowest` and `highest` where several layers share it."""
-    cells = losses[["block", "linear", "loss"]].assign(linear=losses["linear"].str.replace(_EXPERT, ".*.", regex=True))
+    cells = losses[["block", "linear", "loss"]].assign(linear=losses["linear"].str.replace(EXPERT, ".*.", regex=True))
     grouped = cells.groupby(["block", "linear"], sort=False)["loss"]
     return grouped.agg(loss="mean", lowest="min", highest="max").reset_index()
 

@@ -44,5 +44,7 @@ GLOSSARY: dict[str, str] = {
     "kurtosis": "Shape of the non-zero weights: 0 is a bell, below it two peaks, above it long tails.",
     "mask changed": "Share of the weights kept by the first prune that the later mask does not keep.",
     "held-out error": "Output error on text that no step has seen; far above the output error, it means overfitting.",
+    "other experts": "In this block, share of the evaluation tokens that the router sends to other experts than in the "
+    "dense model.",
     "prune energy": "Share of the energy of the outputs that pruning these weights would remove.",
 }

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sds_core.errors import SDSError
+from sds_core.models.routes import Routes, watching_routes
 from sds_core.models.stream import batches, capture, logits
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
@@ -16,15 +17,26 @@ ROWS = 256
 """Number of tokens whose logits are cast to float32 at a time."""
 
 
-def evaluate(structure: ModelStructure, windows: Tensor, device: torch.device) -> Generator[int, None, Perplexity]:
+def evaluate(
+    structure: ModelStructure, windows: Tensor, device: torch.device, routes: Routes | None = None
+) -> Generator[int, None, Perplexity]:
     """Return the perplexity on windows (n, T) of token ids; yield each block's index when it is done.
+
+    Args:
+        structure: the model.
+        windows: token ids (n, T).
+        device: where to compute.
+        routes: gets the experts of each token, in a mixture.
 
     Raises:
         SDSError: a loss is not finite.
     """
     stream = capture(structure, batches(windows, device), device)
     for block in structure.blocks:
-        stream.advance()
+        with stream.running(block.module), watching_routes(block) as found:
+            stream.advance()
+        if routes is not None and len(found) == len(stream.hidden):
+            routes[block.index] = torch.cat(found)
         yield block.index
     parts = [_losses(scores, tokens) for scores, tokens in zip(logits(stream, windows), windows, strict=True)]
     losses = [sum(of_window) / (windows.shape[1] - 1) for of_window in torch.stack(parts).tolist()]  # waits once

@@ -160,16 +160,19 @@ def _sentence(result: RunResult) -> str:
     share = f"{100 * result.model_sparsity:.2f} % of all {result.total:,}"
     zero = f"Exactly zero are {100 * result.zero_share:.2f} % of all."
     then = result.distillation.sentence if result.distillation else ""
-    return " ".join(filter(None, [f"Pruned are {pruned}, which is {share}.", zero, result.scarce_tokens, then]))
+    return " ".join(filter(None, [f"Pruned are {pruned}, which is {share}.", zero, result.experts, then]))
 
 
 def _perplexities(result: RunResult) -> str:
     """A row a stage: perplexity, and its ratio to the dense model with the paired standard error over windows."""
-    rows = []
+    rows, routed = [], any(measured.routes for measured in result.perplexity.values())
     for stage, measured in result.perplexity.items():
         paired = "" if stage == "dense" else format_ratio(measured.log_ratio, measured.error)
-        rows.append([STAGE_NAMES[stage], format_perplexity(measured.value), paired, len(measured.losses)])
-    return _table(["weights", "perplexity", "ratio to dense ± standard error", "windows"], rows)
+        experts = f"{100 * measured.routes.changed:.1f} %" if measured.routes else ""
+        row = [STAGE_NAMES[stage], format_perplexity(measured.value), paired, len(measured.losses)]
+        rows.append([*row, experts] if routed else row)
+    head = ["weights", "perplexity", "ratio to dense ± standard error", "windows"]
+    return _table([*head, "tokens sent to other experts"] if routed else head, rows)
 
 
 def _compared(run: Run) -> list[str]:

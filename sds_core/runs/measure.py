@@ -2,9 +2,12 @@
 
 import hashlib
 from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
 
 from sds_core.errors import SDSError
 from sds_core.files import make_folder
@@ -13,6 +16,7 @@ from sds_core.models.calibration import digest
 from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import machine
 from sds_core.models.evaluate import evaluate
+from sds_core.models.routes import Routes, has_routes, load_routes, save_routes
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
@@ -24,12 +28,21 @@ from sds_core.runs.run_context import RunContext
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's perplexity on the evaluation windows, and the experts of their tokens."""
+
+    perplexity: Perplexity
+    routes: Routes = field(default_factory=dict)
+
+
 def measure(
     context: RunContext, stage: Stage, structure: ModelStructure | None = None
-) -> Generator[Event, None, Perplexity]:
-    """Return the perplexity of the run's model as it is now, or of another one."""
-    blocks = evaluate(structure or context.structure, context.evaluation, context.device)
-    return (yield from reported(context, stage, blocks))
+) -> Generator[Event, None, Evaluation]:
+    """Evaluate the run's model as it is now, or another one."""
+    routes = Routes()
+    blocks = evaluate(structure or context.structure, context.evaluation, context.device, routes)
+    return Evaluation((yield from reported(context, stage, blocks)), routes)
 
 
 def reported(context: RunContext, what: Measurement, blocks: Generator[int, None, T]) -> Generator[Event, None, T]:
@@ -42,8 +55,8 @@ def reported(context: RunContext, what: Measurement, blocks: Generator[int, None
         yield Measuring(what=what, block=block, of=len(context.structure.blocks))
 
 
-def measure_dense(context: RunContext) -> Generator[Event, None, Perplexity]:
-    """Return the perplexity of the dense model, from the user's cache if it was measured before on this set-up.
+def measure_dense(context: RunContext) -> Generator[Event, None, Evaluation]:
+    """Evaluate the dense model, or read it from the user's cache if it was measured before on this set-up.
 
     Raises:
         SDSError: the cached result is broken.
@@ -61,12 +74,27 @@ def measure_dense(context: RunContext) -> Generator[Event, None, Perplexity]:
         torch.get_float32_matmul_precision(),
     )
     path = cache_folder() / "dense" / f"{hashlib.sha256(repr(setting).encode()).hexdigest()[:32]}.json"
-    if path.exists():
-        try:
-            return typed_json.parse(Perplexity, path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise SDSError(f"the dense result in {path} is broken: {error}", cure="delete that file") from error
+    routes = path.with_suffix(".safetensors") if has_routes(context.structure) else None
+    if path.exists() and (routes is None or routes.exists()):
+        return _cached(path, routes)
     measured = yield from measure(context, "dense")
     make_folder(path.parent)
-    typed_json.write(path, measured)
+    if routes:
+        save_routes(routes, measured.routes)
+    typed_json.write(path, measured.perplexity)
     return measured
+
+
+def _cached(path: Path, routes: Path | None) -> Evaluation:
+    """Return a stored result.
+
+    Raises:
+        SDSError: a file is broken.
+    """
+    broken = path
+    try:
+        perplexity = typed_json.parse(Perplexity, path.read_text(encoding="utf-8"))
+        broken = routes or path
+        return Evaluation(perplexity, load_routes(routes) if routes else {})
+    except (ValueError, SafetensorError) as error:
+        raise SDSError(f"the dense result in {broken} is broken: {error}", cure="delete that file") from error

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from sds_core.models.route_change import RouteChange
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare
 from sds_core.pruning.stages import Scarcity, Stage
 from sds_core.runs.typed_json import Matching, Within
@@ -58,9 +59,11 @@ class MeasuredPerplexity:
     """Log of the ratio to the dense model's perplexity; 0 for the dense model."""
     error: Annotated[float, Within(0, LARGEST)]
     """Paired standard error of `log_ratio` over windows."""
+    routes: RouteChange | None = None
+    """Of a mixture, how far its routers decide otherwise than in the dense model."""
 
     @classmethod
-    def of(cls, measured: Perplexity, dense: Perplexity) -> "MeasuredPerplexity":
+    def of(cls, measured: Perplexity, dense: Perplexity, routes: RouteChange | None = None) -> "MeasuredPerplexity":
         """Return what is recorded of a measurement."""
         paired = compare(measured, dense)
         return cls(
@@ -69,6 +72,7 @@ class MeasuredPerplexity:
             tokens=measured.tokens,
             log_ratio=paired.log_ratio,
             error=paired.error,
+            routes=routes,
         )
 
     @property

@@ -18,8 +18,8 @@ from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
 from sds_core.models.distillation import require_memory
 from sds_core.models.outliers import owl
+from sds_core.models.routes import route_change
 from sds_core.pruning.pattern import Pattern, Unstructured
-from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.registry import NO_PRUNER
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.runs import typed_json
@@ -37,7 +37,7 @@ from sds_core.runs.events import (
     of_kind,
 )
 from sds_core.runs.external import ExternalCheckpoint
-from sds_core.runs.measure import measure, measure_dense, reported
+from sds_core.runs.measure import Evaluation, measure, measure_dense, reported
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.phase_job import run_phase_job
 from sds_core.runs.plugins import load_registry
@@ -74,7 +74,8 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     require_space(run.folder, _bytes_needed(run, context))
 
     dense = yield from measure_dense(context)
-    yield PerplexityMeasured(stage="dense", perplexity=MeasuredPerplexity.of(dense, dense))
+    against_itself = MeasuredPerplexity.of(dense.perplexity, dense.perplexity)
+    yield PerplexityMeasured(stage="dense", perplexity=against_itself)
     recipe = Recipe(
         pruner=pruner,
         method=config.made_method(),
@@ -84,8 +85,8 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         bfloat16=identity.observation == "bfloat16",
         reconstruction=config.reconstruction,
     )
-    measured: dict[Stage, Perplexity] = {e.stage: e.perplexity.perplexity for e in of_kind(past, PerplexityMeasured)}
-    measured["dense"] = dense
+    measured: dict[Stage, MeasuredPerplexity] = {e.stage: e.perplexity for e in of_kind(past, PerplexityMeasured)}
+    measured["dense"] = against_itself
     for phase in config.phases:
         cache.restore_dense(changing=True)
         if phase == "distilled":
@@ -102,14 +103,14 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
 
 
 def _measure(
-    context: RunContext, stage: Stage, external: ExternalCheckpoint | None, dense: Perplexity
-) -> Generator[Event, None, Perplexity]:
+    context: RunContext, stage: Stage, external: ExternalCheckpoint | None, dense: Evaluation
+) -> Generator[Event, None, MeasuredPerplexity]:
     """Measure the model at a stage, and report its perplexity beside the dense model's."""
     began = time.monotonic()
     found = yield from measure(context, stage, external.structure if external else None)
-    paired = MeasuredPerplexity.of(found, dense)
+    paired = MeasuredPerplexity.of(found.perplexity, dense.perplexity, route_change(found.routes, dense.routes))
     yield PerplexityMeasured(stage=stage, perplexity=paired, seconds=round(time.monotonic() - began, 3))
-    return found
+    return paired
 
 
 def _external(context: RunContext) -> ExternalCheckpoint | None:
@@ -208,7 +209,7 @@ def _bytes_needed(run: Run, context: RunContext) -> int:
 
 
 def _result(
-    run: Run, context: RunContext, measured: dict[Stage, Perplexity], external: ExternalCheckpoint | None
+    run: Run, context: RunContext, measured: dict[Stage, MeasuredPerplexity], external: ExternalCheckpoint | None
 ) -> RunResult:
     events = run.log.read()
     blocks = of_kind(events, BlockFinished)
@@ -220,8 +221,9 @@ def _result(
     steps = steps_of_record(events)
     taken: list[tuple[Phase, float]] = [("distilled", step.seconds) for step in steps]
     taken_cpu: list[tuple[Phase, float]] = [("distilled", step.cpu_seconds) for step in steps]
+    dense = measured["dense"].perplexity
     return RunResult(
-        perplexity={stage: MeasuredPerplexity.of(found, measured["dense"]) for stage, found in measured.items()},
+        perplexity={s: MeasuredPerplexity.of(found.perplexity, dense, found.routes) for s, found in measured.items()},
         last=last,
         pruned=sum(layer.pruned for layer in layers),
         prunable=context.structure.prunable,

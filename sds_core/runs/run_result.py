@@ -129,6 +129,12 @@ class RunResult:
         return " ".join([*found, "More samples reach more experts."] if found else [])
 
     @property
+    def experts(self) -> str:
+        """Sentences on a mixture: what its experts got, and how far its routers decide otherwise; else empty."""
+        routes = self.last_perplexity.routes
+        return " ".join(filter(None, [self.scarce_tokens, routes.sentence if routes else ""]))
+
+    @property
     def dense_perplexity(self) -> MeasuredPerplexity:
         """Perplexity of the dense model."""
         return self.perplexity["dense"]

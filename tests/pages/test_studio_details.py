@@ -1,6 +1,8 @@
 """The details of a layer, a dialog of the Studio: its address, its numbers, and what cannot be shown."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -8,15 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from pages.ui import studio_details
+from pages.ui.details_numbers import Source
+from pages.ui.pictures.details import RunName
 from pages.ui.pictures.wire import pack_codes, pack_steps, pack_values
+from sds_core.models.route_change import BlockRoutes, RouteChange
+from sds_core.pruning.pattern import NM
+from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs.distribution_files import SCHEMA, files
 from sds_core.runs.layer_details import read_layer
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.new_run import create
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from tests.by_hand import made as by_hand
 from tests.pages.conftest import SDS, tiny, work_off
 from tests.pages.test_studio import PAGE
 
+LOSSES = Perplexity((2.0, 2.5), 31)
 OPEN = {"run": "sds-wanda", "layer": "1.mlp.up_proj", "details": "1"}
 
 
@@ -185,3 +194,12 @@ def test_distributions_of_unlogged_layers_are_refused(stepped, app):
     at = app(PAGE, **OPEN)
     assert not at.exception
     assert "istributions and log of this run are of different layers" in at.error[-1].value
+
+
+def test_an_experts_details_say_how_many_tokens_go_elsewhere():
+    routes = RouteChange((BlockRoutes(1, 0.25),))
+    measured = {"final": replace(MeasuredPerplexity.of(LOSSES, LOSSES), routes=routes)}
+    record = SimpleNamespace(perplexity=measured.get)
+    source = Source(RunName("run", "a run", "sds"), NM(2, 4), dict.fromkeys(("dense", "final"), record))
+    assert source.other_experts(1, "mlp.experts.3.down_proj") == {"final": 0.25}
+    assert source.other_experts(0, "mlp.experts.3.down_proj") == source.other_experts(1, "self_attn.q_proj") == {}

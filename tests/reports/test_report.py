@@ -4,16 +4,20 @@ import csv
 import json
 import re
 import shutil
+from argparse import Namespace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from sds_core.commands.records import list_runs
 from sds_core.errors import SDSError
+from sds_core.models.route_change import BlockRoutes, RouteChange
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.reports.report import report
-from sds_core.runs import layer_stats
+from sds_core.runs import layer_stats, typed_json
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run
 from sds_core.runs.typed_json import to_json
@@ -156,6 +160,24 @@ def test_an_unfinished_run_has_no_report(finished: Run, tmp_path: Path) -> None:
     with pytest.raises(SDSError, match=rf"run {finished.id} is .*, not finished.*resume {finished.id}"):
         report(copied, str(tmp_path / "run.html"))
     assert not list(tmp_path.glob("run.*"))
+
+
+def test_routes_of_a_mixture_are_in_report_and_list(
+    finished: Run, tmp_path: Path, runs_root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    copied = Run(shutil.copytree(finished.folder, runs_root / "routed"))
+    result = finished.finished_result()
+    routes = RouteChange((BlockRoutes(0, 0.125), BlockRoutes(2, 0.375)))
+    measured = {**result.perplexity, result.last: replace(result.last_perplexity, routes=routes)}
+    typed_json.write(copied.folder / "result.json", replace(result, perplexity=measured))
+    paths = report(copied, str(tmp_path / "run.html"))
+    text = Reader(paths[0].read_text(encoding="utf-8")).text
+    assert routes.sentence in text and "tokens sent to other experts" in text and "25.0 %" in text
+    assert to_json(routes) in [
+        one.get("routes") for one in json.loads(paths[2].read_text())["result"]["perplexity"].values()
+    ]
+    list_runs(Namespace())
+    assert "25.0% to other experts" in next(x for x in capsys.readouterr().out.splitlines() if x.startswith("routed"))
 
 
 def test_a_run_without_distributions_is_reported_in_tables(finished: Run, tmp_path: Path) -> None:

@@ -130,6 +130,9 @@ def test_mixture_is_pruned_recorded_and_resumed_like_any_other(routed, monkeypat
     few = [layer.linear for block in last for layer in block.layers if layer.scarcity == "few tokens"]
     assert few and all("experts" in label for label in few) and result.scarce["few tokens"] == len(few)
     assert f"{len(few)} expert layers got fewer calibration tokens" in result.scarce_tokens
+    routes = result.last_perplexity.routes
+    assert [one.block for one in routes.blocks] == [0, 1, 2] and 0 < routes.changed < 1
+    assert result.dense_perplexity.routes is None and result.experts.endswith(routes.sentence)
 
     again = create(config(routed, samples=2, length=16))
     save = checkpoint.save
@@ -143,6 +146,20 @@ def test_mixture_is_pruned_recorded_and_resumed_like_any_other(routed, monkeypat
         work_here([again])
     assert again.state() == "cancelled"
     assert same(weights(finish(again)), weights(run))
+    assert again.result().last_perplexity == result.last_perplexity  # the dense model's routes come from the cache
+
+
+def test_routes_of_the_dense_model_are_kept_and_a_broken_file_is_named(routed, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))
+    first = finish(create(config(routed, method="base")))
+    (path,) = (tmp_path / "cache" / "dense").glob("*.safetensors")
+    path.unlink()
+    second = finish(create(config(routed, method="base")))
+    assert second.result().last_perplexity == first.result().last_perplexity and path.exists()
+    path.write_bytes(b"no tensors")
+    broken = create(config(routed, method="base"))
+    work_here([broken])
+    assert f"the dense result in {path} is broken" in broken.log.read()[-1].message
 
 
 def test_an_export_never_overwrites(finished, tmp_path):

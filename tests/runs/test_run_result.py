@@ -1,10 +1,12 @@
 """What a result must hold before anybody reads it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from sds_core.models.block_change import BlockChange
+from sds_core.models.route_change import BlockRoutes, RouteChange
 from sds_core.runs.run_result import ReconstructionSummary, RunResult
 from sds_core.runs.typed_json import to_json
 from tests.records import run_result
@@ -34,6 +36,15 @@ def test_experts_with_scarce_tokens_are_reported(scarce, said):
     result = run_result(scarce=scarce)
     assert RunResult.parse(json.dumps(to_json(result))) == result
     assert result.scarce_tokens.startswith(said) and bool(result.scarce_tokens) == bool(said)
+
+
+def test_routes_of_a_mixture_survive_and_are_told():
+    routes = RouteChange((BlockRoutes(0, 0.25), BlockRoutes(2, 0.75)))
+    plain = run_result()
+    measured = plain.perplexity | {"final": replace(plain.last_perplexity, routes=routes)}
+    result = run_result(perplexity=measured, scarce={"no tokens": 2})
+    assert RunResult.parse(json.dumps(to_json(result))) == result
+    assert result.experts == f"{result.scarce_tokens} {routes.sentence}" and plain.experts == ""
 
 
 @pytest.mark.parametrize(

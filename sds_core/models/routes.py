@@ -1,0 +1,124 @@
+"""Routes through a mixture: the experts that each token is sent to, block by block.
+
+A router's choice is a top-k or arg-max somewhere in the block. It is known by its effect: it names each expert as often
+as the expert receives tokens.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sds_core.models.inputs import watching_inputs
+from sds_core.models.linear import Linear
+from sds_core.models.route_change import BlockRoutes, RouteChange
+from sds_core.models.structure import Block, ModelStructure, hidden_of, hooked
+from sds_core.models.tensor_files import save_tensors
+
+Routes = dict[int, Tensor]
+"""The experts of every token (N, k) by block index, in ascending order; those of several routers side by side."""
+CHOICES = ("topk", "argmax", "max")
+"""Functions of torch whose indices may be a router's choice."""
+
+
+def has_routes(structure: ModelStructure) -> bool:
+    """Whether a model has experts."""
+    return any(linear.routed for block in structure.blocks for linear in block.linears)
+
+
+class _Choices(TorchFunctionMode):
+    """Collect the indices that are chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in CHOICES:
+            indices = result if isinstance(result, Tensor) else result[1]
+            if indices.dtype == torch.int64:
+                self.seen.append(indices)
+        return result
+
+
+@contextmanager
+def watching_routes(block: Block) -> Iterator[list[Tensor]]:
+    """Yield a list of the experts (N, k) of the tokens of each forward pass of a block inside the `with`.
+
+    It stays empty where the choice is not known. The block's parameters stay where they are inside the `with`.
+    """
+    found: list[Tensor] = []
+    heads = {linear.label: linear for linear in block.linears if linear.routed and linear.label == linear.input}
+    if not heads:
+        yield found
+        return
+    received, choices = Counter[str](), _Choices()
+
+    def note(label: str, inputs: Tensor) -> None:
+        received[label] += inputs.numel() // inputs.shape[-1]
+
+    def take(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
+        tokens = hidden_of(result).shape[:-1].numel()
+        routes = _matching([rows for one in choices.seen if (rows := _rows(one, tokens)) is not None], heads, received)
+        found.extend([routes] if routes is not None else [])
+        choices.seen.clear()
+        received.clear()
+
+    with choices, watching_inputs(block.module, list(heads.values()), note), hooked([block.module], take):
+        yield found
+
+
+def _rows(indices: Tensor, tokens: int) -> Tensor | None:
+    """Return chosen indices as (N, k) for N tokens; None if they are no choice for each."""
+    if indices.numel() == tokens:
+        return indices.view(tokens, 1)
+    return indices.reshape(tokens, -1) if indices.shape[:-1].numel() == tokens else None
+
+
+def _matching(choices: list[Tensor], heads: dict[str, Linear], received: Counter[str]) -> Tensor | None:
+    """Return the choices (N, k) that name each expert as often as it received tokens; None if a group has none."""
+    groups: dict[str, dict[int, int]] = {}
+    for label, linear in heads.items():
+        groups.setdefault(linear.group, {})[_number(linear)] = received[label]
+    taken: dict[int, Tensor] = {}
+    for counts in groups.values():
+        numbers = torch.tensor(list(counts))
+        for place, chosen in enumerate(choices):
+            named = chosen.flatten().bincount(minlength=int(numbers.max()) + 1).cpu()
+            if named[numbers].tolist() == list(counts.values()):
+                taken[place] = chosen.sort(-1).values
+                break
+        else:
+            return None
+    return torch.cat(list(taken.values()), 1).to(torch.int16).cpu()
+
+
+def _number(linear: Linear) -> int:
+    """An expert's number: its index in a parameter, or in a list of modules."""
+    if linear.expert is not None:
+        return linear.expert
+    return int(linear.input.split(".")[linear.group.split(".").index("*")])
+
+
+def route_change(own: Routes, dense: Routes) -> RouteChange | None:
+    """Return how a model's routes on some windows differ from the dense model's; None if it has none."""
+    both = [block for block in own if block in dense and own[block].shape == dense[block].shape]
+    shares = [BlockRoutes(block, float((own[block] != dense[block]).any(1).double().mean())) for block in both]
+    return RouteChange(tuple(shares)) if shares else None
+
+
+def save_routes(path: Path, routes: Routes) -> None:
+    """Write routes to a file."""
+    save_tensors(path, {str(block): experts for block, experts in routes.items()})
+
+
+def load_routes(path: Path) -> Routes:
+    """Return the routes that `save_routes` wrote."""
+    return {int(block): experts for block, experts in load_file(path).items()}
