@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 20
-"""Logits that are worked on at once, so that they stay in a processor's cache; all of them would be read ten times."""
+CHUNK = 1 << 17
+"""Logits that a CPU works on at once, so that they stay in its cache: a fourth of the time of all at once."""
+CHUNK_ELSEWHERE = 1 << 25
+"""On other devices, where a call costs more than the memory."""
 
 
 def divergence(student: Tensor, teacher: Tensor) -> Tensor:
@@ -29,7 +31,8 @@ class _Divergence(torch.autograd.Function):
         tokens, vocabulary = student.shape
         total = torch.zeros((), device=student.device)
         gradient = torch.empty_like(student) if ctx.needs_input_grad[0] else None
-        for rows in torch.arange(tokens).split(max(1, CHUNK // vocabulary)):
+        chunk = CHUNK if student.device.type == "cpu" else CHUNK_ELSEWHERE
+        for rows in torch.arange(tokens).split(max(1, chunk // vocabulary)):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             found, wanted = (logits[part].float().log_softmax(-1) for logits in (student, teacher))
             probable = wanted.exp()
