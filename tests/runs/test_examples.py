@@ -28,8 +28,15 @@ def test_an_example_that_was_removed_comes_back(folder):
     assert ids() == [again.id]
 
 
+@pytest.fixture(scope="module")
+def shipped_runs(tmp_path_factory):
+    """A folder of runs in which each example is unpacked once: a method's takes phase 1 from its base pruner's."""
+    return tmp_path_factory.mktemp("shipped")
+
+
 @pytest.mark.parametrize("path", sorted(examples.FOLDER.glob("*.zip")), ids=lambda path: path.stem)
-def test_every_example_that_is_shipped_can_be_looked_at(path, runs_root):
+def test_every_example_that_is_shipped_can_be_looked_at(path, shipped_runs, monkeypatch):
+    monkeypatch.setenv("SDS_RUNS", str(shipped_runs))
     run = examples.example(path.stem)
     assert path.stem == f"{run.config.method}-{run.config.pruner}" and run.config.model == "demo"
     frame = layer_stats.load(run.folder)
