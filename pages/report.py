@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -43,8 +44,6 @@ CITATION = """@inproceedings{li2025sds,
 @st.cache_data(max_entries=4, show_spinner=False)
 def rendered(folder: str, stamp: tuple) -> dict[str, str]:
     """Return a report's files, cached until the note or any run's result changes, since it compares runs."""
-    from pathlib import Path
-
     from sds_core.reports import report
     from sds_core.runs.run_folder import Run
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui import glossary_box, layout
 from sds_core.errors import SDSError
+from sds_core.runs.typed_json import parse
 
 if TYPE_CHECKING:
     from sds_core.texts.query import TextQuery, TextResult
@@ -17,7 +18,6 @@ layout.routed()
 
 def example() -> TextResult:
     """Return the shipped result."""
-    from sds_core.runs.typed_json import parse
     from sds_core.texts.query import EXAMPLE, TextResult
 
     return parse(TextResult, EXAMPLE.read_text(encoding="utf-8"))

@@ -96,7 +96,7 @@ def run_pass(
         plan: the treatment of each layer.
         device: where the work is done.
         prior: results of earlier passes, and of this one if it was interrupted.
-        held_out: number of windows, the last ones, that are for judging only.
+        held_out: number of windows, the last ones, that no solver sees.
 
     Raises:
         SDSError: a layer's width does not fit the pattern.
@@ -131,7 +131,7 @@ class BlockPass:
     plan: PassPlan
     prior: PriorResults
     held_out: int
-    """Number of batches of windows, the last ones, that are for judging only."""
+    """Number of batches of windows, the last ones, that no solver sees."""
 
     def replay_done(self, block: Block) -> None:
         """Send the data through a block that is done already."""
@@ -215,7 +215,7 @@ class BlockPass:
     def _solve(self, linear: Linear, weight: Tensor, observed: Observed, pattern: Pattern) -> LayerResult:
         """Solve a layer, given its dense weight (R, C), and write the result into the model."""
         began = time.monotonic()
-        shift = None if observed.pull is None else self.plan.beta * (weight @ observed.pull)
+        shift = None if observed.teacher_shift is None else self.plan.beta * (weight @ observed.teacher_shift)
         layer = LayerResult(
             linear=linear,
             problem=LayerProblem(weight, observed.gram, shift),

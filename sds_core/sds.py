@@ -105,13 +105,13 @@ def run_phase(
         recipe: base pruner, method and pattern.
         device: where the work is done.
         prior: results of earlier phases, and of this one if it was interrupted.
-        held_out: number of windows, the last ones, that are for judging only.
+        held_out: number of windows, the last ones, that no solver sees.
 
     Raises:
         SDSError: a layer's width does not fit the pattern, or the method needs dense blocks beside the pruned ones and
             blocks share weights.
     """
-    if phase != "sparse":  # a base pruner looks at no target
+    if phase != "sparse":  # a base pruner ignores the target
         _refuse_shared_weights(structure, recipe)
     plan = replace(_plan(phase, recipe, prior), bfloat16=recipe.bfloat16)
     yield from run_pass(structure, windows, plan, device, prior, held_out)

@@ -49,5 +49,5 @@ def test_cancelling_is_caught_like_every_user_error():
 
 
 def test_a_message_has_an_end():
-    told = str(SDSError("x" * 10**6, allowed=", ".join(map(str, range(10**5))), cure="look at the end"))
-    assert len(told) < 2100 and told.startswith("xxx") and told.endswith("Look at the end.")
+    message = str(SDSError("x" * 10**6, allowed=", ".join(map(str, range(10**5))), cure="look at the end"))
+    assert len(message) < 2100 and message.startswith("xxx") and message.endswith("Look at the end.")

@@ -10,6 +10,7 @@ import streamlit as st
 
 from pages.ui import glossary_box, layout, url_state
 from sds_core.errors import SDSError
+from sds_core.lesson.glossary import GLOSSARY
 
 if TYPE_CHECKING:
     from pages.ui.pictures.component import Pick
@@ -49,7 +50,6 @@ def computed(pruner: str, pattern: str, alpha: str, dual: bool, sha256: str, _pr
 
 def choose(pruners: PrunerRegistry) -> tuple[str, str, int, str, bool]:
     """The setting: shown by widgets, kept in the address."""
-    from sds_core.lesson.glossary import GLOSSARY
     from sds_core.pruning.methods import SDSAdmm
     from sds_core.pruning.titles import pruner_title
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -33,8 +34,6 @@ def forecast(configs: Sequence[RunConfig]) -> Forecast:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _past(root: str, stamps: tuple[tuple[str, int], ...]) -> list[PastRun]:
-    from pathlib import Path
-
     from sds_core.runs.estimate import past_runs
     from sds_core.runs.run_folder import Run
 

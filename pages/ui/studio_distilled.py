@@ -28,16 +28,16 @@ def distilled(record: ExperimentRecord, variant: Variant) -> studio.Distilled | 
     if measured and one_shot:
         gain = compare(measured.perplexity, one_shot.perplexity)
         change = Change(gain.ratio - 1, gain.ratio * gain.error, "its one-shot model")
-    told = None
+    shown = None
     if measured:
         paired = measured.against_dense
-        told = Perplexity(measured.value, paired.ratio, paired.ratio * paired.error)
+        shown = Perplexity(measured.value, paired.ratio, paired.ratio * paired.error)
     return studio.Distilled(
         done=steps[-1].step if steps else 0,
         of=steps[-1].of if steps else 0,
         seen=pack_values(step.loss for step in steps),
         held_out=pack_values(step.held_out for step in steps),
-        perplexity=told,
+        perplexity=shown,
         change=change,
         why=None if measured else found.reason,
     )

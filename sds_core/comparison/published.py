@@ -36,8 +36,8 @@ def beside_published(runs: Iterable[Run]) -> list[str]:
     for pruner, values in PUBLISHED.items():
         alone, with_sds = here.get((pruner, "sparse")), here.get((pruner, "final"))
         for name, value, measured in zip(("", "SDS · "), values, (alone, with_sds), strict=True):
-            told = "–" if measured is None else format_perplexity(measured)
-            lines.append(_line(f"{name}{pruner_title(pruner)}", f"{value:.2f}", told))
+            cell = "–" if measured is None else format_perplexity(measured)
+            lines.append(_line(f"{name}{pruner_title(pruner)}", f"{value:.2f}", cell))
     return lines
 
 

@@ -51,7 +51,7 @@ def adjust_block(
         plan: the window, and how far it is adjusted.
         teacher_outputs: outputs of its parts in the dense model.
         beta: the teacher's share of the target.
-        held_out: so many of the last windows are for judging only.
+        held_out: number of windows, the last ones, that the optimiser does not see.
 
     Returns:
         Its layers' weights and masks by label, for each part the given ones if these were better; and

@@ -34,7 +34,7 @@ class Observed:
     gram: Gram
     """An expert's is of the tokens routed to it, shrunk towards its diagonal if they are fewer than its inputs, and the
     identity, whose pruning is by magnitude, if there are none."""
-    pull: Tensor | None
+    teacher_shift: Tensor | None
     """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream runs beside."""
     held_out: Gram | None
     """The Gram matrix of the held-out windows, if any of their tokens reached these inputs."""
@@ -82,8 +82,8 @@ class _Sums:
             return Observed(Gram(identity, linear.name, outputs), None, held_out, "no tokens")
         gram = own.gram(linear.name, outputs)
         if own.tokens >= min(columns, sum(self._window_tokens[: self._seen])):
-            return Observed(gram, own.pull(), held_out)
-        return Observed(gram.shrunk(1 - own.tokens / columns), own.pull(), held_out, "few tokens")
+            return Observed(gram, own.teacher_shift(), held_out)
+        return Observed(gram.shrunk(1 - own.tokens / columns), own.teacher_shift(), held_out, "few tokens")
 
 
 def heads_of(linears: Sequence[Linear]) -> list[Linear]:

@@ -128,7 +128,7 @@ class Gram:
         return self._factors[damping]
 
     def require_solved(self, solution: Tensor, ridge: float) -> None:
-        """Check the solution (R, C) of the last of a series of `ridge_solve`s, where a device was not waited for.
+        """Check the solution (R, C) of the last of a series of `ridge_solve`s, which do not wait for a device.
 
         Raises:
             SDSError: a matrix was not positive definite, so the solution is not finite.
@@ -177,7 +177,7 @@ class GramAccumulator:
         assert self.tokens, f"no tokens reached {name}"
         return Gram(self._sum().div_(self.tokens), name, outputs)
 
-    def pull(self) -> Tensor | None:
+    def teacher_shift(self) -> Tensor | None:
         """Return (X_teacher Xᵀ − X Xᵀ) / N (C, C), or None without a teacher."""
         return None if self._cross is None else (self._cross - self._sum()) / self.tokens
 

@@ -112,9 +112,9 @@ class LayerProblem:
         return float(self.loss_of(weight))
 
     def loss_of(self, weight: Tensor) -> Tensor:
-        """The same as a number () in float64 that no device is waited for; so are the numbers below."""
+        """The same as a float64 scalar tensor, without waiting for the device; so do the methods below."""
         change = weight - self.weight
-        return self.energy(change) - self.pulled(change)
+        return self.energy(change) - self.shift_term(change)
 
     def energy(self, change: Tensor) -> Tensor:
         """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs."""
@@ -135,9 +135,9 @@ class LayerProblem:
         diagonal = inner(weight * self.gram.diagonal, weight) if self.alpha else 0.0
         plain = (trace - self.alpha * diagonal) / (1 - self.alpha)
         moved = plain - 2 * inner(weight, observed.dense_product) + observed._energy
-        return observed._relative(moved) - observed.pulled(weight - self.weight)
+        return observed._relative(moved) - observed.shift_term(weight - self.weight)
 
-    def pulled(self, change: Tensor) -> Tensor | float:
+    def shift_term(self, change: Tensor) -> Tensor | float:
         """2 tr(D shiftᵀ) / tr(W H Wᵀ) for a change D (R, C): the part of the loss that the shift contributes."""
         return 0.0 if self.shift is None else self._relative(2 * inner(change, self.shift))
 

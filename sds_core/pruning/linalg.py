@@ -16,7 +16,7 @@ UNWATCHED = 5
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Return tr(A Bᵀ), summed over rows in float64: a number () that no device is waited for."""
+    """Return tr(A Bᵀ), summed over rows in float64: a scalar tensor, without waiting for the device."""
     return double((a * b).sum(dim=-1)).sum()
 
 

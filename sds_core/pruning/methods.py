@@ -77,7 +77,7 @@ class Checkpoint(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Adjusted(Method):
-    """Control without a dense phase: the base pruner's mask, its kept weights solved for."""
+    """Control without a dense phase: the base pruner's mask, its kept weights re-solved."""
 
     title: ClassVar[str] = "base + adjustment"
 
@@ -132,7 +132,7 @@ class SDS(Method):
 
     Phase 2: gradient steps with L1 and L2 from the sparse weight. Phase 3: the base pruner again, then
     straight-through adjustment towards the dense layer, skipped where the second prune alone is better. The weights of
-    the best mask are then solved for exactly, the limit of further steps with that mask.
+    the best mask are then re-solved exactly, the limit of further steps with that mask.
     """
 
     title: ClassVar[str] = "SDS"
@@ -171,8 +171,8 @@ class SDS(Method):
 class SDSAdmm(Method):
     """Sparse-Dense-Sparse by the alternating direction method of multipliers (ours).
 
-    Phase 2: rounds of dense solve and prune. Phase 3: the base pruner again, its kept weights solved for, unless the
-    first prune with its kept weights solved for is better.
+    Phase 2: rounds of dense solve and prune. Phase 3: the base pruner again with its kept weights
+    re-solved, unless the first prune with its kept weights re-solved is better.
     """
 
     title: ClassVar[str] = "SDS-ADMM"

@@ -28,7 +28,7 @@ class Round:
     prune: Callable[[], Pruned] = field(repr=False)
     """Computes `sparse`."""
     measure: Callable[[], Tensor] = field(repr=False)
-    """Computes `loss`, a number () that no device is waited for."""
+    """Computes `loss` as a scalar tensor, without waiting for the device."""
 
     @cached_property
     def sparse(self) -> Pruned:

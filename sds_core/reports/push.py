@@ -40,7 +40,7 @@ class Hub:
             raise SDSError("the hub is out of reach", cure="look at the network, and try again")
         self.name = name
         self._hub = HfApi(token=token)
-        with _told(name):
+        with _refusals_explained(name):
             self._hub.whoami()
 
     def push(self, folder: Path) -> str:
@@ -49,7 +49,7 @@ class Hub:
         Raises:
             SDSError: the hub refuses it or is out of reach.
         """
-        with _told(self.name):
+        with _refusals_explained(self.name):
             made = self._hub.create_repo(self.name, private=True, exist_ok=True)
             self._hub.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Pruned with SDS Studio")
         return str(made)
@@ -62,7 +62,7 @@ def _connection_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _refusals_explained(name: str) -> Iterator[None]:
     """Say what the hub's answer means; its own message may repeat what was sent."""
     try:
         yield

@@ -123,7 +123,7 @@ class _FirstPrune:
     @property
     def loss(self) -> Tensor:
         """The sparse weight's loss."""
-        return self._energy - self._problem.pulled(self._change)
+        return self._energy - self._problem.shift_term(self._change)
 
     def prune_energy(self, weight: Tensor) -> Tensor:
         """The share of the dense output's energy that Wanda's prune of a weight (R, C) removes."""

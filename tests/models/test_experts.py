@@ -197,7 +197,9 @@ def test_an_expert_without_tokens_is_pruned_by_magnitude() -> None:
     seen, _ = observe(capture(structure, windows, CPU), held_out=1)
     for label in ("mlp.experts.3.gate_up_proj", "mlp.experts.3.down_proj"):
         assert torch.equal(seen[label].gram.matrix, torch.eye(len(seen[label].gram.matrix)))
-        assert seen[label].scarcity == "no tokens" and seen[label].held_out is None and seen[label].pull is None
+        assert (
+            seen[label].scarcity == "no tokens" and seen[label].held_out is None and seen[label].teacher_shift is None
+        )
     untouched = 0
     for event in run_phase("fused", structure, windows, make_recipe(ADMM_TAUGHT), CPU, Results()):
         if isinstance(event, LayerResult) and event.linear.expert == 3:

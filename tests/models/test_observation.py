@@ -41,7 +41,7 @@ def test_gram_matrices_equal_those_of_a_plain_forward(name: str) -> None:
         gram = seen[linear.input].gram
         assert torch.allclose(gram.matrix.double(), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
         assert torch.equal(gram.matrix, gram.matrix.T)
-        assert seen[linear.input].pull is None
+        assert seen[linear.input].teacher_shift is None
 
     assert stream.position == 1
     stream.move_on(outputs)
@@ -76,8 +76,8 @@ def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bo
         xs, xd = x[linear.name], dense[linear.name]
         expected = (xd.T @ xs - xs.T @ xs) / len(xs)
         assert expected.abs().max() > 1e-3
-        pull = seen[linear.label].pull.double()
-        assert torch.allclose(pull, expected, rtol=0, atol=2e-5 * float((xs.T @ xs).abs().max() / len(xs)))
+        found = seen[linear.label].teacher_shift.double()
+        assert torch.allclose(found, expected, rtol=0, atol=2e-5 * float((xs.T @ xs).abs().max() / len(xs)))
 
     assert stream.position == 1 and teacher.position == 2
     teacher.advance()
@@ -95,7 +95,7 @@ def test_held_out_windows_have_separate_gram_matrices(with_teacher: bool) -> Non
     for label, observed in both.items():
         assert torch.equal(observed.gram.matrix, seen[label].gram.matrix)
         assert torch.equal(observed.held_out.matrix, unseen[label].gram.matrix)
-        assert (observed.pull is not None) == with_teacher and seen[label].held_out is None
+        assert (observed.teacher_shift is not None) == with_teacher and seen[label].held_out is None
 
 
 @pytest.mark.parametrize("name", ["llama", "gptj"])
@@ -111,7 +111,7 @@ def test_stopped_replay_observes_the_same_inputs(name: str, with_teacher: bool) 
         mine, its = seen[group[0].label], whole[group[0].label]
         assert torch.equal(mine.gram.matrix, its.gram.matrix)
         assert torch.equal(mine.held_out.matrix, its.held_out.matrix)
-        assert torch.equal(mine.pull, its.pull) if with_teacher else mine.pull is None
+        assert torch.equal(mine.teacher_shift, its.teacher_shift) if with_teacher else mine.teacher_shift is None
     assert stream.position == 0 and (teacher is None or teacher.position == 0)
 
 
@@ -143,7 +143,7 @@ def test_observation_on_the_gpu_agrees_with_the_cpu() -> None:
     for label, observed in seen[CPU].items():
         other = seen[pick_device()][label]
         assert torch.allclose(other.gram.matrix.cpu(), observed.gram.matrix, rtol=1e-3, atol=1e-3)
-        assert torch.allclose(other.pull.cpu(), observed.pull, rtol=1e-3, atol=1e-3)
+        assert torch.allclose(other.teacher_shift.cpu(), observed.teacher_shift, rtol=1e-3, atol=1e-3)
 
 
 def solved_in_turn(name: str, with_teacher: bool, paused: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[dict, Stream]:
@@ -174,7 +174,11 @@ def test_paused_forwards_equal_repeated_ones_bit_for_bit(name, with_teacher, mon
         assert torch.equal(one.gram.matrix, other.gram.matrix) and torch.equal(
             one.held_out.matrix, other.held_out.matrix
         )
-        assert torch.equal(one.pull, other.pull) if with_teacher else one.pull is other.pull is None
+        assert (
+            torch.equal(one.teacher_shift, other.teacher_shift)
+            if with_teacher
+            else one.teacher_shift is other.teacher_shift is None
+        )
     assert all(map(torch.equal, behind.hidden, also_behind.hidden))
 
 

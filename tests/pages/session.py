@@ -27,7 +27,7 @@ class Seen:
     failed: bool = False
     """Whether the script ended with an error."""
     size: int = 0
-    """Bytes that came."""
+    """Bytes received."""
 
 
 class Session:
@@ -67,9 +67,9 @@ class Session:
         began, seen = time.monotonic(), Seen(0)
         self._socket.send(asked.SerializeToString())
         while True:
-            came = self._socket.recv(PATIENCE)
-            message = ForwardMsg.FromString(came)
-            seen.size += len(came)
+            received = self._socket.recv(PATIENCE)
+            message = ForwardMsg.FromString(received)
+            seen.size += len(received)
             if message.HasField("script_finished"):
                 break
             if message.HasField("page_info_changed"):

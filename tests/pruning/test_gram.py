@@ -55,20 +55,20 @@ def test_pull_is_the_difference_of_both_products():
     for own, other in zip(student.T.float().split(15), teacher.T.float().split(15), strict=True):
         sums.add(own, other)
     expected = (teacher @ student.T - student @ student.T) / 40
-    torch.testing.assert_close(sums.pull().double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sums.teacher_shift().double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_equal_teacher_has_zero_pull():
     inputs = correlated_inputs(6, 40).float().T
     sums = GramAccumulator(6, cross=True)
     sums.add(inputs, inputs.clone())
-    torch.testing.assert_close(sums.pull(), torch.zeros(6, 6))
+    torch.testing.assert_close(sums.teacher_shift(), torch.zeros(6, 6))
 
 
 def test_without_a_teacher_there_is_no_pull():
     sums = GramAccumulator(3)
     sums.add(torch.ones(2, 3))
-    assert sums.pull() is None
+    assert sums.teacher_shift() is None
 
 
 def test_missing_teacher_or_tokens_are_noticed():
@@ -151,7 +151,7 @@ def test_inputs_wider_than_a_strip_are_summed_whole(columns):
     assert torch.equal(matrix, matrix.T)
     torch.testing.assert_close(matrix, inputs @ inputs.T / 30)
     expected = (teacher.double() - inputs.double()) @ inputs.double().T / 30
-    torch.testing.assert_close(sums.pull().double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sums.teacher_shift().double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_top_eigenvalue_has_a_margin():

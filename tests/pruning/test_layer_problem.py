@@ -47,7 +47,7 @@ def test_an_accumulated_pull_makes_the_teachers_rhs():
     sums = GramAccumulator(COLUMNS, cross=True)
     sums.add(INPUTS.T, teacher_inputs.T)
     weight = WEIGHT.float()
-    problem = LayerProblem(weight, sums.gram("x"), weight @ sums.pull())
+    problem = LayerProblem(weight, sums.gram("x"), weight @ sums.teacher_shift())
     expected = WEIGHT @ teacher_inputs @ INPUTS.T / TOKENS
     assert float((problem.rhs - expected).norm() / expected.norm()) < 1e-6
 

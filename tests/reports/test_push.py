@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def told(folder: Path, address: str, token: str) -> str:
+def output_of_push(folder: Path, address: str, token: str) -> str:
     """All that a process says that pushes: the client reads its settings when it is imported."""
     own = {"HF_ENDPOINT": address, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     own |= {"HF_HOME": str(folder.parent / "cache")}
@@ -47,7 +47,7 @@ def told(folder: Path, address: str, token: str) -> str:
 def test_files_and_card_arrive_in_a_private_repository(folder):
     pushed: dict[str, object] = {}
     with stub_hub({}, {}, pushed) as (address, _):
-        said = told(folder, address, TOKEN)
+        said = output_of_push(folder, address, TOKEN)
     assert pushed.pop("private") in (True, "private")
     assert pushed == {path.name: path.read_bytes() for path in folder.iterdir()}
     assert "someone/pruned" in said and TOKEN not in said
@@ -56,13 +56,13 @@ def test_files_and_card_arrive_in_a_private_repository(folder):
 def test_token_that_the_hub_refuses_is_not_repeated(folder):
     pushed: dict[str, object] = {}
     with stub_hub({}, {}, pushed) as (address, _):
-        said = told(folder, address, "hf_wrong")
+        said = output_of_push(folder, address, "hf_wrong")
     assert "does not let this token write to someone/pruned" in said and "hf_wrong" not in said and not pushed
 
 
 def test_hub_out_of_reach_is_told_at_once(folder):
     began = time.monotonic()
-    assert "the hub is out of reach" in told(folder, "http://127.0.0.1:9", TOKEN)
+    assert "the hub is out of reach" in output_of_push(folder, "http://127.0.0.1:9", TOKEN)
     assert time.monotonic() - began < 30
 
 

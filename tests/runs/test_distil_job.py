@@ -71,11 +71,11 @@ def test_distilled_run_records_its_gain_and_keeps_masks(tiny_folder, plan, tmp_p
     (started,) = of_kind(events, DistillationStarted)
     assert (started.steps, started.windows, started.epochs, started.rate) == (5, 5, 1, 0.02)
     assert started.precision in ("float32", "bfloat16") and started.memory > 0
-    steps, told = steps_of_record(events), summary(events)
-    assert [one.step for one in steps] == list(range(6)) and told == result.distillation
+    steps, gain = steps_of_record(events), summary(events)
+    assert [one.step for one in steps] == list(range(6)) and gain == result.distillation
     judged = {one.step: one.held_out for one in steps}
-    assert told.before == judged[0] and told.after == judged[told.kept] == min(judged.values())
-    assert told.after < told.before and result.seconds["distilled"] > 0
+    assert gain.before == judged[0] and gain.after == judged[gain.kept] == min(judged.values())
+    assert gain.after < gain.before and result.seconds["distilled"] > 0
     assert not list((run.folder / "phase4").glob("state-*")), "only the result stays"
     assert set(layer_stats.load(run.folder)["stage"]) == {"dense", "sparse", "redense", "final", "pruned"}
     folder = export(run, str(tmp_path / "out"))
