@@ -147,33 +147,33 @@ class BlockPass:
     def solve_block(self, block: Block) -> Generator[LayerResult, None, BlockChange | None]:
         """Observe a block, solve its layers one by one, and send the data through it."""
         dense = {linear.label: linear.weight.clone() for linear in block.linears}
-        whole, waiting, change = self.plan.reconstruction, list[LayerResult](), None
+        reconstruction, unadjusted, change = self.plan.reconstruction, list[LayerResult](), None
         teacher_outputs = (
-            teacher_part_outputs(self.teacher, block.module, parts_of(block, whole.window))
-            if whole and self.teacher
+            teacher_part_outputs(self.teacher, block.module, parts_of(block, reconstruction.window))
+            if reconstruction and self.teacher
             else None
         )
         dense_block = self._write_prior(block)
         last = block is self.stream.structure.blocks[-1]
-        for group, seen in self._observed(block, dense_block, pass_through=whole is None and not last):
+        for group, seen in self._observed(block, dense_block, pass_through=reconstruction is None and not last):
             last_of = {linear.input: linear for linear in group}
             for linear in group:
                 weight = dense[linear.label].to(self.stream.device).float()
-                if whole is None:
+                if reconstruction is None:
                     del dense[linear.label]
                 # the factorisations of one expert would stay in memory beside the next one's
                 observed = seen.pop(linear.input) if linear is last_of[linear.input] else seen[linear.input]
                 result = self._solve(linear, weight, observed, self.plan.pattern(block))
                 del observed
-                if whole is not None:
+                if reconstruction is not None:
                     result, final = result.split_final()
-                    waiting.append(final)
+                    unadjusted.append(final)
                 yield result
                 del result  # its rounds would stay in memory beside the next layer's, or while the block is adjusted
             del seen
-        if whole is not None:
-            change = yield from self._adjust(block, waiting, dense, whole, teacher_outputs)
-            del waiting, teacher_outputs
+        if reconstruction is not None:
+            change = yield from self._adjust(block, unadjusted, dense, reconstruction, teacher_outputs)
+            del unadjusted, teacher_outputs
             if not last:
                 self.stream.advance()
         return change
@@ -234,14 +234,21 @@ class BlockPass:
         block: Block,
         solved: list[LayerResult],
         dense: dict[str, Tensor],
-        plan: Reconstruction,
+        reconstruction: Reconstruction,
         teacher_outputs: list[HiddenStates] | None,
     ) -> Generator[LayerResult, None, BlockChange]:
         """Adjust the layers of a block together, and write the result into the model."""
         given = {layer.linear.label: layer.final for layer in solved}
         beta, held_out = self.plan.beta, self.held_out
         found, change = adjust_block(
-            self.stream, block, dense, given, plan, teacher_outputs=teacher_outputs, beta=beta, held_out=held_out
+            self.stream,
+            block,
+            dense,
+            given,
+            reconstruction,
+            teacher_outputs=teacher_outputs,
+            beta=beta,
+            held_out=held_out,
         )
         for layer in solved:
             final = found[layer.linear.label]
