@@ -235,20 +235,13 @@ class BlockPass:
         solved: list[LayerResult],
         dense: dict[str, Tensor],
         reconstruction: Reconstruction,
-        teacher_outputs: list[HiddenStates] | None,
+        teacher: list[HiddenStates] | None,
     ) -> Generator[LayerResult, None, BlockChange]:
         """Adjust the layers of a block together, and write the result into the model."""
         given = {layer.linear.label: layer.final for layer in solved}
         beta, held_out = self.plan.beta, self.held_out
         found, change = adjust_block(
-            self.stream,
-            block,
-            dense,
-            given,
-            reconstruction,
-            teacher_outputs=teacher_outputs,
-            beta=beta,
-            held_out=held_out,
+            self.stream, block, dense, given, reconstruction, teacher_outputs=teacher, beta=beta, held_out=held_out
         )
         for layer in solved:
             final = found[layer.linear.label]

@@ -1,32 +1,26 @@
 """A run from its configuration to its result: load, measure the dense model, run each phase, measure again, store."""
 
-import platform
 import time
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from typing import Literal
 
 import torch
-import transformers
 
-import sds_core
 from sds_core.errors import SDSError
 from sds_core.files import require_space
 from sds_core.models.bfloat16 import is_faster
 from sds_core.models.calibration import bos_used
 from sds_core.models.code_identity import families
-from sds_core.models.device import allow_fast_matmul, machine, peak_memory, pick_device, use_threads
+from sds_core.models.device import allow_fast_matmul, pick_device, use_threads
 from sds_core.models.distillation import require_memory
 from sds_core.models.outliers import owl
 from sds_core.models.routes import route_change
 from sds_core.pruning.pattern import Pattern, Unstructured
 from sds_core.pruning.registry import NO_PRUNER
-from sds_core.pruning.stages import Phase, Stage
+from sds_core.pruning.stages import Stage
 from sds_core.runs import typed_json
 from sds_core.runs.distil_job import run_distillation, state_bytes
-from sds_core.runs.distillation_curve import steps_of_record, summary
 from sds_core.runs.events import (
-    BlockFinished,
     Event,
     JobFinished,
     ModelLoaded,
@@ -41,11 +35,10 @@ from sds_core.runs.measure import Evaluation, measure, measure_dense, reported
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.phase_job import run_phase_job
 from sds_core.runs.plugins import load_registry
-from sds_core.runs.recorded_values import MeasuredPerplexity, Software
-from sds_core.runs.run_command import command
+from sds_core.runs.recorded_values import MeasuredPerplexity
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import FOLDERS, Run
-from sds_core.runs.run_result import ReconstructionSummary, RunResult
+from sds_core.runs.summary import result_of, software
 from sds_core.sds import Recipe
 
 
@@ -63,7 +56,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     pruner = None if config.pruner == NO_PRUNER else pruners.make(config.pruner, config.pruner_sha256)
     started = first(past, RunStarted)
     threads = use_threads(started.threads if started else config.threads)
-    yield RunStarted(threads=threads, matmul=allow_fast_matmul(pick_device(config.device)), software=_software())
+    yield RunStarted(threads=threads, matmul=allow_fast_matmul(pick_device(config.device)), software=software())
     context = cache.context(config)
     external = _external(context)
     identity = _identity(context, external, first(past, ModelLoaded))
@@ -96,7 +89,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         stage = config.written_by(phase)
         if stage not in measured:
             measured[stage] = yield from _measure(context, stage, external, dense)
-    typed_json.write(run.folder / "result.json", _result(run, context, measured, external))
+    typed_json.write(run.folder / "result.json", result_of(run, context, measured, external))
     if not config.keep_weights:
         run.drop_weights()
     yield JobFinished()
@@ -137,16 +130,6 @@ def _by_block(context: RunContext, cache: ModelCache, past: list[Event]) -> Gene
         allocated = SparsityAllocated(ratios=tuple(ratios))
         yield allocated
     return tuple(map(Unstructured, allocated.ratios))
-
-
-def _software() -> Software:
-    return Software(
-        version=sds_core.__version__,
-        python=platform.python_version(),
-        torch=torch.__version__,
-        transformers=transformers.__version__,
-        machine=machine(),
-    )
 
 
 def _identity(context: RunContext, external: ExternalCheckpoint | None, before: ModelLoaded | None) -> ModelLoaded:
@@ -206,50 +189,3 @@ def _bytes_needed(run: Run, context: RunContext) -> int:
     stored = sum(path.stat().st_size for stage in stages for path in (run.folder / FOLDERS[stage]).glob("*"))
     needed = len(stages) * context.stage_bytes - stored + (2 * state_bytes(context) if run.config.distillation else 0)
     return max(needed, 0) + (16 << 20)
-
-
-def _result(
-    run: Run, context: RunContext, measured: dict[Stage, MeasuredPerplexity], external: ExternalCheckpoint | None
-) -> RunResult:
-    events = run.log.read()
-    blocks = of_kind(events, BlockFinished)
-    last = run.config.written_by(run.config.phases[-1])
-    of_last = [block for block in blocks if block.stage == last]
-    of_solved = [block for block in blocks if block.stage == run.config.one_shot] if last == "distilled" else of_last
-    layers, solved = ([layer for block in found for layer in block.layers] for found in (of_last, of_solved))
-    calibration, evaluation = context.texts
-    steps = steps_of_record(events)
-    taken: list[tuple[Phase, float]] = [("distilled", step.seconds) for step in steps]
-    taken_cpu: list[tuple[Phase, float]] = [("distilled", step.cpu_seconds) for step in steps]
-    dense = measured["dense"].perplexity
-    return RunResult(
-        perplexity={s: MeasuredPerplexity.of(found.perplexity, dense, found.routes) for s, found in measured.items()},
-        last=last,
-        pruned=sum(layer.pruned for layer in layers),
-        prunable=context.structure.prunable,
-        total=context.structure.total,
-        zeros=(external.structure if external else context.structure).count_zeros(),
-        excluded=context.structure.excluded,
-        other_differing_tensors=tuple(external.other_differing_tensors) if external else (),
-        scarce=dict(Counter(layer.scarcity for layer in solved if layer.scarcity)),
-        chosen=dict(Counter(layer.chosen for layer in solved if layer.chosen)),
-        reconstruction=ReconstructionSummary.of_blocks([b.reconstruction for b in of_solved if b.reconstruction]),
-        distillation=summary(events) if last == "distilled" else None,
-        seconds=_by_phase([(block.phase, block.seconds) for block in blocks] + taken),
-        cpu_seconds=_by_phase([(block.phase, block.cpu_seconds) for block in blocks] + taken_cpu),
-        measuring_seconds=round(sum(event.seconds for event in of_kind(events, PerplexityMeasured)), 1),
-        peak_memory=peak_memory(),
-        weight_bytes=context.stage_bytes,
-        command=command(run.config),
-        calibration=calibration,
-        evaluation=evaluation,
-        software=_software(),
-    )
-
-
-def _by_phase(seconds: Iterable[tuple[Phase, float]]) -> dict[Phase, float]:
-    """Return the sums by phase."""
-    total = dict[Phase, float]()
-    for phase, taken in seconds:
-        total[phase] = total.get(phase, 0.0) + taken
-    return {phase: round(taken, 1) for phase, taken in total.items()}
