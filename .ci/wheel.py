@@ -116,7 +116,7 @@ def check_run(sds: Path, work: Path) -> None:
     sys.path.insert(0, str(ROOT))
     from transformers.utils import logging
 
-    from tests.conftest import save_tiny_model
+    from tests.fixtures import save_tiny_model
 
     logging.disable_progress_bar()
     tiny = save_tiny_model(work / "tiny")

@@ -34,7 +34,7 @@ from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run, root
 from sds_core.runs.worker import launch
-from tests.conftest import PROSE, byte_level_tokenizer
+from tests.fixtures import PROSE, byte_level_tokenizer
 from tests.models.families import randomised
 from tests.small_runs import config, work_here
 

@@ -34,7 +34,7 @@ from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.run_job import run_job
 from sds_core.sds import Recipe, run_phase
-from tests.conftest import byte_level_tokenizer
+from tests.fixtures import byte_level_tokenizer
 from tests.models.families import build, texts
 from tests.models.gguf_files import write_gguf
 

@@ -18,7 +18,7 @@ from sds_core.models.structure import find_blocks
 from sds_core.reports.export import export
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.new_run import create
-from tests.conftest import byte_level_tokenizer
+from tests.fixtures import byte_level_tokenizer
 from tests.models.families import LLAMA, build, build_any, randomised
 from tests.models.folders import change_config, change_weights
 from tests.models.gguf_files import write_gguf

@@ -24,7 +24,7 @@ from sds_core.runs.external import ExternalCheckpoint, external_config
 from sds_core.runs.new_run import create
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import ids, open_run
-from tests.conftest import byte_level_tokenizer
+from tests.fixtures import byte_level_tokenizer
 from tests.models.families import LLAMA, randomised
 from tests.small_runs import config, finish, work_here
 
