@@ -67,7 +67,7 @@ def drawn(at):
 def test_without_runs_the_example_is_shown(runs, app):
     at = app(PAGE)
     assert not at.exception and "None of the runs here has its weights" in texts(at)
-    assert [link.proto.page for link in at.get("page_link")][-2:] == ["start", "studio"]
+    assert [link.proto.page for link in at.get("page_link")][-2:] == ["", "studio"]  # Start is the default page
     shown = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     assert at.segmented_control(key="text-prompt").options == [f"Prompt {n + 1}" for n in range(len(shown["prompts"]))]
     assert all(reading["name"] in drawn(at) for reading in shown["readings"])
