@@ -48,12 +48,14 @@ def _remove_absent_limit(config: PreTrainedConfig) -> None:
     """Write a sliding window that means no limit (0, −1 or null) as transformers understands it.
 
     It takes 0 and −1 for a window without any key, and refuses null where layers are declared sliding. Layer types are
-    kept: they may decide more than the window, such as the base of rotary embeddings.
+    kept: they may decide more than the window, such as the base of rotary embeddings. Qwen2-MoE writes 0 where none
+    slides, and makes the mask of a window all the same.
     """
     window = getattr(config, "sliding_window", 1)
     if window is None or window <= 0:
-        slides = "sliding_attention" in (getattr(config, "layer_types", None) or [])
-        config.sliding_window = UNLIMITED if slides else None
+        types = getattr(config, "layer_types", None) or []
+        masked = "sliding_attention" in types or (types and window is not None)
+        config.sliding_window = UNLIMITED if masked else None
 
 
 def position_limit(config: PreTrainedConfig) -> int | None:

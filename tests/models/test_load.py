@@ -205,6 +205,19 @@ def test_zero_negative_or_null_sliding_window_is_no_limit(
     assert not torch.allclose(logits[64], logits[8], atol=1e-2)
 
 
+def test_qwen2_moe_without_a_sliding_window_is_loaded(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    experts = {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
+    config = AutoConfig.for_model("qwen2_moe", **LLAMA, **experts, vocab_size=288)
+    model = randomised(AutoModelForCausalLM.from_config(config))
+    model.save_pretrained(folder)
+    assert config.sliding_window == 0
+    loaded = load_model(str(folder)).model
+    tokens = torch.arange(20)[None]
+    with torch.inference_mode():
+        assert torch.equal(loaded(tokens, use_cache=False).logits, model(tokens, use_cache=False).logits)
+
+
 def test_stored_buffers_of_blocks_are_read_from_disk(tiny_folder: Path, tmp_path: Path) -> None:
     """The activation of Apertus has constants that are no parameters; they are changed, to tell them from defaults."""
     folder = shutil.copytree(tiny_folder, tmp_path / "apertus")
