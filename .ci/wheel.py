@@ -39,7 +39,7 @@ SOURCES = [
     "pages",
     "sds_core",
 ]
-LIMIT = 60
+LIMIT = 180
 """Seconds that the served app may take to answer."""
 CODE = "/[a-z2-9]{6}"
 """Where the class's pages are: behind a join code."""

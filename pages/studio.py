@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout, outlook, studio_choice, studio_details, studio_options, studio_runs, studio_steps
+from pages.ui import layout, outlook, own_text, studio_choice, studio_details, studio_options, studio_runs, studio_steps
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ layout.routed()
 
 STYLE = """<style>
 .st-key-choice p { font-size: 14px; }
+body:has(:is(.st-key-option-model, .st-key-option-calibration, .st-key-option-evaluation):focus-within)
+  [data-testid=stSelectboxVirtualDropdown] { min-width: 440px; }
 .st-key-choice [data-variant=pills], .st-key-choice [data-variant=pills] p { color: inherit !important; }
 </style>"""
 CHOICE, WELCOME = 50, 48
@@ -35,6 +37,7 @@ def begin(experiment: Experiment, choice: studio_choice.Choice, known: bool) -> 
         st.markdown(f"**Prune** {said}", width="content")
         if not known:
             offer_examples()
+    own_text.offer_another(choice.settings)
 
 
 def offer_examples() -> None:
@@ -69,6 +72,7 @@ def board(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
     from pages.ui import studio_board
     from sds_core.runs.dense_layers import MODEL, dense_layers
 
+    studio_board.words()
     try:
         dense = dense_layers() if experiment.settings.model == MODEL else None
         studio_board.show(experiment, variants, busy, dense)

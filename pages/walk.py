@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 layout.routed()
 
 STYLE = """<style>
-.st-key-aside { position: fixed; top: 2px; right: 56px; width: auto; z-index: 1000000; }
-:has(> .st-key-aside) { position: absolute; }
-.st-key-aside p { font-size: 14px; }
 .st-key-notes { border-top: 1px solid rgb(128 128 128 / 30%); padding-top: 8px; }
 .st-key-notes p { font-size: 14px; line-height: 20px; }
 @media (min-width: 901px) {
@@ -31,7 +28,6 @@ STYLE = """<style>
   :has(> .st-key-notes) { position: absolute; }
   .st-key-notes { position: fixed; bottom: 12px; left: 520px; right: 20px; width: auto; height: 92px; overflow: auto; }
 }
-@media (max-width: 900px) { .st-key-aside, :has(> .st-key-aside) { position: static; } }
 </style>"""
 
 
@@ -145,7 +141,7 @@ def page() -> None:
 
 
 layout.compact("Why prune, fill in, and prune again?")
-st.html(STYLE)
+st.html(STYLE + glossary_box.BAR)
 with st.spinner("Loading the engine …"):  # pandas and torch take seconds the first time: the navigation need not wait
     import sds_core.lesson.questions  # noqa: F401
 page()

@@ -8,18 +8,13 @@ from pages.ui.own_pages import OwnPagesOnly
 STYLE = """<style>
 [data-testid=stElementContainer]:has(.class-mode) { position: absolute; }
 .class-mode { position: fixed; top: 12px; right: 56px; z-index: 1000000; font-size: 13px; opacity: .85; }
-.st-key-aside { position: fixed; top: 4px; right: 240px; width: auto; z-index: 1000000; }
-:has(> .st-key-aside) { position: absolute; }
-.st-key-aside p { font-size: 14px; }
+:root { --bar-right: 240px; }
 @media (max-width: 700px) {
   [data-testid=stMainBlockContainer]:has(.st-key-studio, .st-key-compare) { overflow-x: auto; }
   .st-key-studio, .st-key-compare { min-width: 800px; }
   .st-key-scope { position: static !important; }
 }
-@media (max-width: 900px) {
-  .class-mode { top: 14px; }
-  .st-key-aside, :has(> .st-key-aside) { position: static; }
-}
+@media (max-width: 900px) { .class-mode { top: 14px; } }
 </style>"""
 MODE = "<div class='class-mode'>Class: to look at and guess</div>"
 

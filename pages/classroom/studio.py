@@ -43,6 +43,7 @@ def page() -> None:
 
 
 layout.compact("Studio", above=CHOICE)
+studio_board.words()
 try:
     page()
 except SDSError as error:

@@ -56,8 +56,7 @@ def page() -> None:
     """One step."""
     number = url_state.whole("step", 1, len(STEPS), 1)
     view = walk_numbers.view(number, st.query_params.get("guess", ""), st.query_params.get("shown", ""))
-    with st.container(key="aside"):
-        glossary_box.popover(*STEPS[number - 1].terms)
+    glossary_box.in_bar(*STEPS[number - 1].terms)
     found = None
     try:
         found = answered(number)

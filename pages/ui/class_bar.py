@@ -12,6 +12,7 @@ KEY = "class-shares"
 STYLE = """<style>
 .st-key-class { position: fixed; top: 4px; right: 330px; width: auto; z-index: 1000000; }
 :has(> .st-key-class) { position: absolute; }
+body:has(.st-key-walk-handout) .st-key-class { right: 500px; }
 .st-key-class p { font-size: 14px; }
 @media (max-width: 900px) { .st-key-class, :has(> .st-key-class) { position: static; } }
 </style>"""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import compare_choice, layout, studio_details
+from pages.ui import compare_choice, glossary_box, layout, studio_details
 from pages.ui.compare_numbers import Numbers
 from pages.ui.model_layers import Model
 from pages.ui.pictures import compare
@@ -89,6 +89,9 @@ def _page(empty: str, more: Callable[[Choice, list[Outcome]], None] | None) -> N
         st.info(empty, icon=":material/info:")
         return
     compare_choice.remember()
+    glossary_box.in_bar(
+        "perplexity", "standard error", "paired", "output error", "block", "Wanda", "SparseGPT", "SDS", "memory"
+    )
     with st.container(key="scope"):
         st.html(STYLE.format(top=layout.BOTTOM if layout.presenting() else layout.TOP))
         experiment = compare_choice.scope()

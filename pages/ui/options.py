@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages.ui import own_text
+
 if TYPE_CHECKING:
     from sds_core.options import Option, Overrides
 
@@ -21,8 +23,6 @@ SUGGESTED = {
     "device": ("auto", "cpu", "cuda", "xpu", "mps"),
 }
 """Suggestions; any other value can be typed."""
-TEXTS = ("calibration", "evaluation")
-"""Options that name a text: the data sets in the hub cache are suggested, too."""
 
 
 def choose_shared(methods: Iterable[str]) -> None:
@@ -117,7 +117,9 @@ def _widget(option: Option, method: str) -> None:
     if option.choices:
         st.selectbox(label, list(option.choices), **common)
     elif option.name in SUGGESTED:
-        known = dict.fromkeys(SUGGESTED[option.name], "") | (_cached_texts() if option.name in TEXTS else {})
+        known = dict.fromkeys(SUGGESTED[option.name], "") | (
+            _cached_texts() if option.name in own_text.PURPOSES else {}
+        )
         known.setdefault(st.session_state[key], "")
         st.selectbox(
             label, list(known), format_func=lambda name: name + known.get(name, ""), accept_new_options=True, **common

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 KINDS = ("txt",)
 """Kinds of file that can be uploaded."""
+PURPOSES = ("calibration", "evaluation")
+"""Options of a run that name a text."""
 COUNTED = 1_000_000
 """Characters whose tokens are counted; the count of a longer text is extrapolated."""
 
@@ -38,8 +40,30 @@ def upload(settings: RunConfig | None) -> None:
         layout.refuse(error)
         return
     with st.container(horizontal=True):
-        for purpose in ("calibration", "evaluation"):
+        for purpose in PURPOSES:
             st.button(f"Use it for {purpose}", key=f"use-{purpose}", on_click=_use, args=(purpose, str(path)))
+
+
+def offer_another(settings: RunConfig) -> None:
+    """Say that the model's own text is asked for and it has written none, and offer one that everybody has."""
+    from sds_core.models.text_spec import PYTHON_DOCS, SELF, TextSpec
+    from sds_core.models.written_texts import has_written
+
+    named = {purpose: TextSpec.parse(getattr(settings, purpose)).parts for purpose in PURPOSES}
+    lacking = [purpose for purpose in PURPOSES if any(part.source == SELF for part in named[purpose])]
+    if not lacking or has_written(settings.model):
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        words = (
+            f"{' and '.join(lacking).capitalize()}: “self” is text that a model wrote itself; this one has none here."
+        )
+        st.markdown(f":orange[{words}]", width="content")
+        st.button("Take Python’s documentation", key="take-docs", on_click=_take, args=(lacking, PYTHON_DOCS))
+
+
+def _take(purposes: list[str], text: str) -> None:
+    for purpose in purposes:
+        _use(purpose, text)
 
 
 def _use(purpose: str, path: str) -> None:

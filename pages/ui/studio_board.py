@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import cached, layout, studio_details
+from pages.ui import cached, glossary_box, layout, studio_details
 from pages.ui.model_layers import Model
 from pages.ui.pictures import studio
 from pages.ui.pictures.component import Pick
@@ -26,6 +26,24 @@ KEY = "studio"
 LIVE = ("queued", "running")
 OPENING = "studio opens details"
 """Session key, set when the details are requested in the picture: a dialog is opened by the page, not by a fragment."""
+
+
+def words() -> None:
+    """Show the glossary of the picture beside the navigation."""
+    glossary_box.in_bar(
+        "block",
+        "perplexity",
+        "standard error",
+        "output error",
+        "σ",
+        "near zero",
+        "Wanda",
+        "SparseGPT",
+        "SDS",
+        "memory",
+        "round",
+        "mask changed",
+    )
 
 
 def show(

@@ -108,7 +108,7 @@ def _boxes() -> None:
         "Model",
         list(dict.fromkeys([*models, st.session_state[MODEL]])),
         key=MODEL,
-        format_func=lambda name: models.get(name, name),
+        format_func=lambda name: models.get(name) or _called(name),
         accept_new_options=True,
         label_visibility="collapsed",
         width=210,
@@ -134,12 +134,17 @@ def _models() -> dict[str, str]:
 
     found = {"demo": "demo · SmolLM2 135M"}
     for model in _seen(tuple(ids())):
-        found.setdefault(model, f"{Path(model).name} · {model}" if Path(model).is_absolute() else model)
+        found.setdefault(model, _called(model))
     for model, size in cached_models().items():
         found[model] = f"{model} · {in_units(size)}, on this machine"
     for model, gigabytes in RECOMMENDED.items():
         found.setdefault(model, f"{model} · downloads {gigabytes} GB")
     return found
+
+
+def _called(model: str) -> str:
+    """Return what to call a model: of a folder's path, the end comes first, for the box is narrow."""
+    return f"{Path(model).name} · {model}" if Path(model).is_absolute() else model
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

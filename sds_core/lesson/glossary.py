@@ -6,6 +6,8 @@ GLOSSARY: dict[str, str] = {
     "weight": "A number by which a layer multiplies one of its inputs; a language model has millions of them.",
     "layer": "A table of weights that turns a list of inputs into a list of outputs: a row per output, a column per "
     "input.",
+    "block": "One of a language model’s like parts, numbered from 0: attention with its layers q, k, v, o, then the "
+    "wider layers gate, up and down.",
     "dense": "Nothing is pruned: any weight may differ from zero.",
     "sparse": "Many weights are exactly zero.",
     "sparsity": "The share of the weights that is pruned.",
@@ -26,6 +28,8 @@ GLOSSARY: dict[str, str] = {
     "perplexity": "How unsure a model is about a text: 1 if it is certain of every next word, 50 if it might as well "
     "choose among 50 words.",
     "standard error": "About as much as chance moves a number; a difference of more than two of them is hardly chance.",
+    "paired": "Both models read the same windows of text, and each window’s two results are compared: whether it is "
+    "easy or hard then plays no part.",
     "token": "The piece of text that a model reads or writes at a time: a word, a part of one, or a single character.",
     "loss": "How unexpected a token was, in nats: 0 if the model was certain of it, 0.69 at even odds, 4.6 at one in a "
     "hundred.",
@@ -37,6 +41,7 @@ GLOSSARY: dict[str, str] = {
     "re-dense": "After the first prune, every weight may move again, until the layer acts nearly as the dense one did.",
     "memory": "What every prune removed, added up (the dual variable of ADMM): a weight that is missed in every round "
     "grows there until it comes back.",
+    "σ": "Standard deviation, a usual distance from the mean: two thirds of a bell are within one σ of its middle.",
     "round": "One dense step and one prune; the dense phase consists of several rounds.",
     "solved": "The mask stays as it is, and the kept weights take the values with the smallest output error.",
     "spread": "Standard deviation of all weights, relative to that of the dense layer.",

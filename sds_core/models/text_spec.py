@@ -33,7 +33,8 @@ def unwritten(model: str) -> SDSError:
     """Return the error of a model that has not written the text that it shall be calibrated on."""
     return SDSError(
         f"the model {model} has not written any calibration text yet",
-        cure=f"run: python -m sds_core write-text --model {model} (minutes), or choose another text",
+        cure="choose another text, such as python-docs, or let it write one (minutes): "
+        f"python -m sds_core write-text --model {model}",
     )
 
 

@@ -9,6 +9,7 @@ from sds_core.runs.planned import planned
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.variant import Variant
 from tests.pages.conftest import SDS, WANDA
+from tests.pages.test_studio import open_with
 from tests.pages.test_studio_runs import STUDIO, texts
 from tests.small_runs import config
 
@@ -55,6 +56,15 @@ def test_samples_length_and_self_are_explained_with_their_numbers(runs, app):
     said = texts(app(STUDIO))
     assert "8 windows (samples) of 512 tokens (length), and 1 more that no solver sees, from “self”" in said
     assert "text that the model has written itself" in said
+
+
+def test_a_model_without_a_text_of_its_own_is_offered_another(runs, app, tiny_folder):
+    assert "this one has none here" not in texts(app(STUDIO))  # the demo's text comes along
+    at = open_with(model=str(tiny_folder))
+    assert "Calibration: “self” is text that a model wrote itself; this one has none here." in texts(at)
+    at.button(key="take-docs").click().run()
+    assert at.session_state["option-calibration"] == "python-docs"
+    assert "this one has none here" not in texts(at)
 
 
 def test_what_the_hub_cache_holds_is_offered_with_its_size(runs, app, monkeypatch):

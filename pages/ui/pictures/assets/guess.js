@@ -44,7 +44,7 @@ function choices({ view, told, pick, votes }, answer) {
       h("span", { class: "key" }, hit ? "✓" : i + 1),
       sketch && drawn(answer, sketch),
       h("span", {}, h("b", {}, name), note && h("small", {}, note)),
-      h("small", {}, votes ? `${votes[key] ?? 0} of ${every}` : told && mine ? "your guess" : ""),
+      h("small", {}, every ? `${votes[key] ?? 0} of ${every}` : told && mine ? "your guess" : ""),
     );
   };
   return h("div", { class: "options", role: "group", "aria-label": "Your guess" }, answer.options.map(option));

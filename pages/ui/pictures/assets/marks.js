@@ -23,8 +23,11 @@ export const decimal = (v, digits = 2) => (known(v) ? signed(fixed(v, digits)) :
 export const perplexity = (v) =>
   !known(v) ? NONE : v < 1000 ? fixed(v, 2) : v < 1e5 ? fixed(v, 0) : v.toExponential(1);
 export const times = (v) => `× ${v < 1000 ? fixed(v, 2) : v.toExponential(1)}`;
-export const change = ({ value, error }) =>
-  `${value < 0 ? MINUS : "+"}${fixed(Math.abs(100 * value), 0)} ± ${fixed(100 * error, 0)} %`;
+export function change({ value, error }) {
+  const digits = 100 * error < 0.5 ? 1 : 0;
+  const size = fixed(Math.abs(100 * value), digits);
+  return `${Number(size) ? (value < 0 ? MINUS : "+") : ""}${size} ± ${fixed(100 * error, digits)} %`;
+}
 export const count = (v) => Math.round(v).toLocaleString("en");
 export const zeros = (share) => (share < 0.005 ? "no zeros" : `${fixed(100 * share, 0)} % zeros`);
 export const sigma = (v) => (v ? `${signed(String(v))} σ` : "0");
