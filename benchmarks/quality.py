@@ -123,12 +123,18 @@ def wanted(config: RunConfig, options: argparse.Namespace) -> bool:
 
 
 def run_all(runs: list[Run]) -> None:
-    """Run one after the other, and report each that ends."""
+    """Run one after the other, and report each that ends.
+
+    Raises:
+        SDSError: one did not finish; those after it are not begun.
+    """
     began = time.monotonic()
     for number, run in enumerate(runs, start=1):
         work([run], [run.take_lock()])
         minutes = (time.monotonic() - began) / 60
         print(f"{number} of {len(runs)}, {minutes:.0f} min: {run.id} {run.state()}", file=sys.stderr, flush=True)
+        if run.result() is None:
+            raise SDSError(f"run {run.id} did not finish: see {run.folder}", cure="the same command goes on with it")
 
 
 def write(folder: Path, name: str, tables: dict[tuple[str, str], list[Setting]]) -> None:

@@ -153,3 +153,11 @@ def test_runs_of_a_study_go_one_after_the_other_in_this_process(options, monkeyp
     quality.run_all(runs)
     assert worked == [run.id for run in runs]
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["finished"] * 2
+
+
+def test_a_study_stops_at_a_run_that_does_not_finish(options, monkeypatch, capsys):
+    monkeypatch.setattr(quality, "work", lambda runs, locks: os.close(locks[0]))
+    runs = [create(quality.RunConfig(seed=seed)) for seed in range(2)]
+    with pytest.raises(quality.SDSError, match=f"run {runs[0].id} did not finish.*[Tt]he same command goes on"):
+        quality.run_all(runs)
+    assert len(capsys.readouterr().err.splitlines()) == 1
