@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,19 +24,24 @@ import json, sys
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.models.calibration import evaluation_windows
+def refused(name):
+    try:
+        load_model(name)
+    except SDSError as error:
+        return str(error)
 loaded = load_model("someone/tiny")
 windows = evaluation_windows(loaded, sys.argv[1], 2, 16)
-try:
-    load_model("someone/else")
-except SDSError as error:
-    message = str(error)
-print(json.dumps([loaded.fingerprint, str(loaded.folder), windows.tolist(), message]))
+found = {"fingerprint": loaded.fingerprint, "folder": str(loaded.folder), "windows": windows.tolist()}
+found["unknown"] = refused("someone/else")
 """
-
-
-def ask(cache: Path, address: str, text: str, **more: str) -> list:
-    """What a process of its own gets from the hub at an address: the client reads its settings when it is imported."""
-    return run_script(ASK, [text], environment_of(cache, address, **more))
+TAKE = """
+from pathlib import Path
+from sds_core.models.convert import convert
+found["others"] = [load_model(name).fingerprint for name in ("someone/twice", "someone/shards")]
+found["pickled"] = refused("someone/pickled")
+convert("someone/pickled", Path(sys.argv[2]))
+found["total"] = load_model(sys.argv[2]).model.lm_head.weight.sum().item()
+"""
 
 
 def environment_of(cache: Path, address: str, **more: str) -> dict[str, str]:
@@ -50,9 +57,10 @@ def environment_of(cache: Path, address: str, **more: str) -> dict[str, str]:
     }
 
 
-def run_script(script: str, arguments: list[str], environment: dict[str, str]) -> list:
+def run_script(script: str, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """What a process of its own finds: the client reads its settings when it is imported."""
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, "-c", f"{script}print(json.dumps(found))", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -63,53 +71,26 @@ def run_script(script: str, arguments: list[str], environment: dict[str, str]) -
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture
-def news(tmp_path: Path) -> Path:
-    """A data set's repository: one split in one file."""
-    folder = tmp_path / "news"
-    folder.mkdir()
-    (folder / "train.jsonl").write_text("".join(json.dumps({"body": f"{row}\n"}) + "\n" for row in ROWS))
-    return folder
+@dataclass
+class Visit:
+    """What one process got from the hub, and what the hub was asked."""
+
+    cache: Path
+    found: dict[str, Any]
+    asked: list[str]
+    shards: set[str]
+    """Names of the files in which one model has its weights."""
 
 
-def test_hub_model_and_dataset_load_then_work_offline(tiny_folder: Path, news: Path, tmp_path: Path) -> None:
-    here = load_model(str(tiny_folder))
-    (tmp_path / "local.txt").write_text("\n".join(ROWS))
-    expected = evaluation_windows(here, str(tmp_path / "local.txt"), 2, 16).tolist()
-    with stub_hub({"someone/tiny": tiny_folder}, {"someone/news": news}) as (address, asked):
-        fingerprint, folder, windows, message = ask(tmp_path, address, "hub:someone/news::train:body")
-    assert fingerprint == here.fingerprint
-    assert windows == expected
-    assert folder == str(tmp_path / "hub" / "models--someone--tiny" / "snapshots" / REVISION)
-    assert message.startswith("model 'someone/else' cannot be loaded: the hub does not offer it")
-    assert any("tiny/resolve" in path and path.endswith("model.safetensors") for path in asked)
-
-    local = str(tmp_path / "local.txt")
-    again = ask(tmp_path, "http://127.0.0.1:9", local, HF_HUB_OFFLINE="1")
-    assert again[:3] == [fingerprint, folder, expected]
-    assert "out of reach" in again[3]
-
-
-TAKE = """
-import json, sys
-from pathlib import Path
-from sds_core.errors import SDSError
-from sds_core.models.convert import convert
-from sds_core.models.load import load_model
-fingerprints = [load_model(name).fingerprint for name in ("someone/twice", "someone/shards")]
-try:
-    load_model("someone/pickled")
-except SDSError as error:
-    message = str(error)
-convert("someone/pickled", Path(sys.argv[1]))
-print(json.dumps([*fingerprints, message, load_model(sys.argv[1]).model.lm_head.weight.sum().item()]))
-"""
-
-
-def test_only_the_weights_that_are_loaded_are_downloaded(tiny_folder: Path, tmp_path: Path) -> None:
-    """Of repositories that hold them twice, in several files, or pickled."""
+@pytest.fixture(scope="module")
+def visit(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    """A data set of one split, and models that hold their weights once, twice, in several files, or pickled."""
+    place = tmp_path_factory.mktemp("hub")
+    news = place / "news"
+    news.mkdir()
+    (news / "train.jsonl").write_text("".join(json.dumps({"body": f"{row}\n"}) + "\n" for row in ROWS))
     tensors = load_file(tiny_folder / "model.safetensors")
-    twice, shards, pickled = (shutil.copytree(tiny_folder, tmp_path / name) for name in ("twice", "shards", "pickled"))
+    twice, shards, pickled = (shutil.copytree(tiny_folder, place / name) for name in ("twice", "shards", "pickled"))
     for name in ("consolidated.safetensors", "model.fp16.safetensors", "pytorch_model.bin", "flax_model.msgpack"):
         (twice / name).write_bytes(b"not needed")
     (shards / "model.safetensors").unlink()
@@ -121,14 +102,35 @@ def test_only_the_weights_that_are_loaded_are_downloaded(tiny_folder: Path, tmp_
     (shards / "consolidated.safetensors").write_bytes(b"not needed")
     (pickled / "model.safetensors").unlink()
     torch.save(tensors, pickled / "pytorch_model.bin")
-    models = {"someone/twice": twice, "someone/shards": shards, "someone/pickled": pickled}
-    with stub_hub(models, {}) as (address, asked):
-        *fingerprints, message, total = run_script(TAKE, [str(tmp_path / "new")], environment_of(tmp_path, address))
-    assert fingerprints[0] == load_model(str(tiny_folder)).fingerprint
-    assert message.startswith(
+    models = {"tiny": tiny_folder, "twice": twice, "shards": shards, "pickled": pickled}
+    with stub_hub({f"someone/{name}": at for name, at in models.items()}, {"someone/news": news}) as (address, asked):
+        arguments = ["hub:someone/news::train:body", str(place / "new")]
+        found = run_script(ASK + TAKE, arguments, environment_of(place, address))
+    return Visit(place, found, asked, set(halves))
+
+
+def test_hub_model_and_dataset_load_then_work_offline(visit: Visit, tiny_folder: Path, tmp_path: Path) -> None:
+    here, found = load_model(str(tiny_folder)), visit.found
+    local = str(tmp_path / "local.txt")
+    Path(local).write_text("\n".join(ROWS))
+    assert found["fingerprint"] == here.fingerprint
+    assert found["windows"] == evaluation_windows(here, local, 2, 16).tolist()
+    assert found["folder"] == str(visit.cache / "hub" / "models--someone--tiny" / "snapshots" / REVISION)
+    assert found["unknown"].startswith("model 'someone/else' cannot be loaded: the hub does not offer it")
+    assert any("tiny/resolve" in path and path.endswith("model.safetensors") for path in visit.asked)
+
+    again = run_script(ASK, [local], environment_of(visit.cache, "http://127.0.0.1:9", HF_HUB_OFFLINE="1"))
+    assert all(again[name] == found[name] for name in ("fingerprint", "folder", "windows"))
+    assert "out of reach" in again["unknown"]
+
+
+def test_only_the_weights_that_are_loaded_are_downloaded(visit: Visit, tiny_folder: Path) -> None:
+    found, tensors = visit.found, load_file(tiny_folder / "model.safetensors")
+    assert found["others"][0] == load_model(str(tiny_folder)).fingerprint
+    assert found["pickled"].startswith(
         "model 'someone/pickled' has no safetensors. If it has *.bin files, convert them: python -m"
     )
-    assert total == pytest.approx(tensors["lm_head.weight"].sum().item(), rel=1e-5)
-    taken = {path.rpartition("/")[2] for path in asked if path.startswith("GET") and "resolve" in path}
+    assert found["total"] == pytest.approx(tensors["lm_head.weight"].sum().item(), rel=1e-5)
+    taken = {path.rpartition("/")[2] for path in visit.asked if path.startswith("GET") and "resolve" in path}
     weights = {name for name in taken if name.endswith((".safetensors", ".bin", ".msgpack"))}
-    assert weights == {"model.safetensors", *halves, "pytorch_model.bin"}
+    assert weights == {"model.safetensors", *visit.shards, "pytorch_model.bin"}
