@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -27,20 +28,8 @@ def choose(runs: list[Run], usual: tuple[str, ...]) -> TextQuery | None:
         usual: the prompts if the address names none.
     """
     names = called({run.id: run.config for run in runs})
-    st.session_state["text-runs"] = _asked_for(runs)
-    st.session_state["text-prompts"] = _prompts(usual)
-    st.session_state["text-tokens"] = url_state.whole("tokens", 1, MOST_FOLLOWING, TextQuery.tokens)
-    st.session_state["text-temperature"] = float(url_state.choice("temperature", TEMPERATURES, "0"))
-    st.session_state["text-seed"] = url_state.whole("sampling-seed", 0, 999, TextQuery.sampling_seed)
-
-    def turn() -> None:
-        st.query_params["runs"] = ",".join(name for name in names if name in st.session_state["text-runs"])
-        st.query_params["prompts"] = st.session_state["text-prompts"]
-        st.query_params["tokens"] = str(st.session_state["text-tokens"])
-        st.query_params["temperature"] = f"{st.session_state['text-temperature']:g}"
-        st.query_params["sampling-seed"] = str(st.session_state["text-seed"])
-        st.query_params.pop("prompt", None)  # another query has other prompts
-
+    _read_address(runs, usual)
+    turn = partial(_write_address, list(names))
     st.multiselect(
         "Beside the dense model",
         list(names),
@@ -71,6 +60,25 @@ def choose(runs: list[Run], usual: tuple[str, ...]) -> TextQuery | None:
     except SDSError as error:
         layout.refuse(error)
         return None
+
+
+def _read_address(runs: list[Run], usual: tuple[str, ...]) -> None:
+    """Give the widgets the values in the address."""
+    st.session_state["text-runs"] = _asked_for(runs)
+    st.session_state["text-prompts"] = _prompts(usual)
+    st.session_state["text-tokens"] = url_state.whole("tokens", 1, MOST_FOLLOWING, TextQuery.tokens)
+    st.session_state["text-temperature"] = float(url_state.choice("temperature", TEMPERATURES, "0"))
+    st.session_state["text-seed"] = url_state.whole("sampling-seed", 0, 999, TextQuery.sampling_seed)
+
+
+def _write_address(names: list[str]) -> None:
+    """Write the widgets' values into the address, the runs in the order of `names`."""
+    st.query_params["runs"] = ",".join(name for name in names if name in st.session_state["text-runs"])
+    st.query_params["prompts"] = st.session_state["text-prompts"]
+    st.query_params["tokens"] = str(st.session_state["text-tokens"])
+    st.query_params["temperature"] = f"{st.session_state['text-temperature']:g}"
+    st.query_params["sampling-seed"] = str(st.session_state["text-seed"])
+    st.query_params.pop("prompt", None)  # another query has other prompts
 
 
 def _choose_sampling(turn: Callable[[], None]) -> None:
