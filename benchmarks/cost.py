@@ -18,6 +18,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import torch
+
+from sds_core.layer_result import LayerResult
+from sds_core.models.calibration import calibration_windows
+from sds_core.models.device import allow_fast_matmul, machine
+from sds_core.models.load import load_model
+from sds_core.models.stream import capture
+from sds_core.models.structure import find_blocks
+from sds_core.pruning.registry import PRUNERS
+from sds_core.runs import layer_stats
+from sds_core.runs.config import RunConfig
+from sds_core.sds import Recipe, run_phase
+
 METHODS = {
     "Wanda": {"method": "base", "pruner": "wanda"},
     "SparseGPT": {"method": "base", "pruner": "sparsegpt"},
@@ -64,19 +77,6 @@ class NothingDone:
 
 def one(name: str, model: str, samples: int, length: int, threads: int) -> dict:
     """Measure one method in this process."""
-    import torch
-
-    from sds_core.layer_result import LayerResult
-    from sds_core.models.calibration import calibration_windows
-    from sds_core.models.device import allow_fast_matmul, machine
-    from sds_core.models.load import load_model
-    from sds_core.models.stream import capture
-    from sds_core.models.structure import find_blocks
-    from sds_core.pruning.registry import PRUNERS
-    from sds_core.runs import layer_stats
-    from sds_core.runs.config import RunConfig
-    from sds_core.sds import Recipe, run_phase
-
     torch.set_num_threads(threads)
     allow_fast_matmul(torch.device("cpu"))
     config = RunConfig(model=model, samples=samples, length=length, **METHODS[name])

@@ -22,6 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from streamlit.testing.v1 import AppTest
+
 from benchmarks import served_app, studio_speed
 from benchmarks.served_app import App, browser, row, seconds, server_process, timed
 from sds_core.models.device import machine
@@ -141,8 +143,6 @@ def memory_of_polling(app: App) -> None:
 
 def largest_figures(app: App) -> None:
     """Measure the largest figure or picture that each page sends to the browser."""
-    from streamlit.testing.v1 import AppTest
-
     for name, script in FIGURES.items():
         tested = AppTest.from_file(str(Path(__file__).parents[1] / "app.py"), default_timeout=120).run()
         tested.switch_page(script)
