@@ -16,9 +16,10 @@ from sds_core.models.distillation import require_memory
 from sds_core.models.outliers import owl
 from sds_core.models.routes import route_change
 from sds_core.pruning.pattern import Pattern, Unstructured
-from sds_core.pruning.registry import NO_PRUNER
+from sds_core.pruning.registry import NO_PRUNER, Pruner
 from sds_core.pruning.stages import Stage
 from sds_core.runs import typed_json
+from sds_core.runs.config import RunConfig
 from sds_core.runs.distil_job import run_distillation, state_bytes
 from sds_core.runs.events import (
     Event,
@@ -52,8 +53,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         SDSError: anything that the user can cause; finished blocks stay on disk.
     """
     config, past = run.config, run.log.read()
-    pruners = load_registry([config.pruner], accepted=[config.pruner_sha256])
-    pruner = None if config.pruner == NO_PRUNER else pruners.make(config.pruner, config.pruner_sha256)
+    pruner = _pruner(config)
     started = first(past, RunStarted)
     threads = use_threads(started.threads if started else config.threads)
     yield RunStarted(threads=threads, matmul=allow_fast_matmul(pick_device(config.device)), software=software())
@@ -93,6 +93,17 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     if not config.keep_weights:
         run.drop_weights()
     yield JobFinished()
+
+
+def _pruner(config: RunConfig) -> Pruner | None:
+    """Return the run's base pruner; None for a checkpoint that was pruned elsewhere.
+
+    Raises:
+        SDSError: the pruner is a plugin that is missing or has changed.
+    """
+    if config.pruner == NO_PRUNER:
+        return None
+    return load_registry([config.pruner], accepted=[config.pruner_sha256]).make(config.pruner, config.pruner_sha256)
 
 
 def _measure(
