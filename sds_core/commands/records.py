@@ -53,7 +53,7 @@ def list_runs(options: argparse.Namespace) -> int:
         try:
             run = open_run(name)
             result, state, written = run.result(), run.state(), note.read(run).partition("\n")[0]
-            called = name_of(run.config)
+            called, model = name_of(run.config), run.config.model.rpartition("/")[2]
         except SDSError as error:
             print(f"{name:<50} broken: {error}")
             continue
@@ -61,7 +61,7 @@ def list_runs(options: argparse.Namespace) -> int:
         value = f"perplexity {perplexity}" if result else ""
         routes = result.last_perplexity.routes if result else None
         said = " · ".join(filter(None, [f"{routes.changed:.1%} to other experts" if routes else "", written]))
-        print(f"{name:<50} {called:<30} {state:<12} {value:<20} {said}".rstrip())
+        print(f"{name:<50} {called:<30} {state:<12} {value:<20} {model:<20} {said}".rstrip())
     return 0
 
 

@@ -18,7 +18,7 @@ def test_run_list_export_report(small, tmp_path, capsys, runs_root):
     (folder,) = runs_root.iterdir()
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
-    assert folder.name in listed and "finished" in listed
+    assert folder.name in listed and "finished" in listed and listed.split()[-1] == "tiny"
     assert main(["export", folder.name, str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "model.safetensors").exists()
     assert main(["report", folder.name, str(tmp_path / "run.html")]) == 0

@@ -137,7 +137,7 @@ def test_walk_works_by_keyboard_up_to_the_hand_out(visitor):
         visitor.idle()
         if number < len(STEPS):
             page.keyboard.press("ArrowRight")
-    assert page.title() == "Walk · SDS Studio"
+    assert page.title() == "Walk · SDS Studio" and go.get_attribute("href") == "studio"
     page.reload()
     page.get_by_text(STEPS[-1].why).wait_for()
     page.keyboard.press("ArrowLeft")

@@ -125,18 +125,21 @@ function way(state) {
 function turn(state, step) {
   const { view, data } = state;
   const { shown, guess: said } = view;
-  const next = view.step === data.titles.length ? null : "Next";
+  const last = view.step === data.titles.length;
+  const next = last ? null : "Next";
   const label = shown || !step ? next : said ? "Reveal" : "Reveal without a guess";
   return h(
     "div",
     { class: "turn" },
     h("button", { class: "back", onclick: () => go(state, view.step - 1), disabled: view.step === 1 }, "Back"),
-    h(
-      "button",
-      { class: `go${step && !shown && !said ? " quiet" : ""}`, disabled: !label, onclick: () => on(state) },
-      label ?? "The end",
-      label && h("kbd", {}, "↵"),
-    ),
+    shown && last
+      ? h("a", { class: "go", href: data.present ? "studio?present=1" : "studio", target: "_self" }, "On to the Studio")
+      : h(
+          "button",
+          { class: `go${step && !shown && !said ? " quiet" : ""}`, disabled: !label, onclick: () => on(state) },
+          label,
+          label && h("kbd", {}, "↵"),
+        ),
     h("button", { class: "again", onclick: () => again(state), disabled: !shown }, "Ask again"),
   );
 }
