@@ -1,5 +1,6 @@
 """What the page tests share: folders of runs, made by the engine once or written by hand, and the app itself."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from sds_core.pruning.registry import BUILT_IN
@@ -28,6 +30,15 @@ from tests.small_runs import config, work_here
 APP = str(Path(__file__).parents[2] / "app.py")
 SDS = Variant("sds", "wanda", {"iterations": 2})
 WANDA = Variant("base", "wanda")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components() -> Iterator[None]:
+    """Look once for components among the installed packages: every `AppTest` would read the metadata of all."""
+    scan = functools.cache(manifest_scanner.scan_component_manifests)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
 
 
 @pytest.fixture
