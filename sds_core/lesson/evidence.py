@@ -15,7 +15,7 @@ NAMES = {
     "base-wanda": "Wanda alone",
     "base-sparsegpt": "SparseGPT alone",
     "sds-wanda": "SDS (from Wanda)",
-    "sds-admm-wanda": "SDS with a memory (from Wanda)",
+    "sds-admm-wanda": "SDS with a memory, SDS-ADMM (from Wanda)",
 }
 """The shipped examples that the Walk needs, with their names there."""
 RUNS = tuple(NAMES)

@@ -142,7 +142,7 @@ STEPS = (
         findings.repair,
         "The inputs of a layer rise and fall together, so weights on similar inputs can do part of what a removed "
         "weight did.",
-        ("SparseGPT", "correlation", "calibration", "perplexity"),
+        ("SparseGPT", "correlation", "calibration", "perplexity", "standard error"),
         Notes(
             7,
             "Half a choir is missing. Should the others sing exactly as before?",
