@@ -4,8 +4,8 @@
 
 Serves the app with the example runs and opens it in Chromium through playwright; both must be installed. Run nothing
 else meanwhile, above all no other run of the product, behind which `sentence` would wait. The load of the machine is
-printed, and the server's CPU seconds beside the wall-clock seconds. On two cores all parts take about ten minutes,
-`sentence` and `memory` three each.
+printed, and the server's CPU seconds beside the wall-clock seconds. On two cores all parts take about eight minutes,
+`sentence` three of them.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ from sds_core.runs.examples import unpack_all
 from sds_core.runs.new_run import create
 from sds_core.runs.presets import PRESETS
 from tests.pages.browser import CHROMIUM, IDLE
+from tests.pages.session import Session
 from tests.records import block_finished, model_loaded
 
 ASSETS = Path(__file__).parents[1] / "pages" / "ui" / "pictures" / "assets"
 TABS = 4
-"""Tabs that poll at the same time; a single one, at two polls a second, would need eight minutes for a thousand."""
+"""Tabs that poll in turn, each as soon as it is answered: a browser, at two polls a second, would take minutes."""
 PAGES = {
     "Start": ("/", "h1", "main.start > *"),
     "Studio": ("/studio?experiment=examples", ".st-key-phase button", ".studio .cell.dense path.edge"),
@@ -116,27 +118,27 @@ def memory_of_polling(app: App) -> None:
     """Measure the server's resident memory before and after many polls of a live run."""
     run = create(RunConfig.from_dict(PRESETS["quick"] | {"title": "polled"}))
     log = run.writer()
-    log.append(model_loaded(blocks=10**6))
+    log.append(model_loaded(blocks=app.polls))
     descriptor = os.open(run.lock_path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    tabs = [app.visit() for _ in range(TABS)]
-    traffics = [counted(tab, f"/studio?experiment={run.id}") for tab in tabs]
-    sent = lambda: sum(traffic.count("sent") for traffic in traffics)
+    tabs = [Session(app.address) for _ in range(TABS)]
+    for tab in tabs:
+        assert not tab.open("studio", f"experiment={run.id}").failed
 
-    def poll(count: int) -> None:
-        goal, block = sent() + count, 0
-        while sent() < goal:
-            log.append(block_finished(block, seconds=1.0))
-            block += 1
-            tabs[block % TABS].page.wait_for_timeout(250)
+    def poll(times: int) -> None:
+        for i in range(times):
+            if i % TABS == 0:
+                log.append(block_finished(next(blocks), seconds=1.0))
+            assert not tabs[i % TABS].poll().failed
 
+    blocks = count()
     poll(100)  # what the first polls load is not counted
     before, began = server_process().memory_info().rss, time.monotonic()
     poll(app.polls)
     after, took = server_process().memory_info().rss, time.monotonic() - began
     os.close(descriptor)
     for tab in tabs:
-        tab.page.context.close()
+        tab.close()
     change = f"{before / 1e6:.1f} → {after / 1e6:.1f} MB ({(after - before) / 1e6:+.1f} MB)"
     row(f"server memory, {app.polls} polls of a live run, {TABS} tabs in {took:.0f} s", change)
 

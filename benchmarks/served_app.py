@@ -20,6 +20,7 @@ class App:
 
     visit: Callable[..., Visitor]
     """Opens a browser with an empty cache; given an address, on another server."""
+    address: str
     runs: Path
     examples: list[Run]
     polls: int
@@ -36,7 +37,7 @@ def app(runs: Path, examples: list[Run], polls: int, quiet: float) -> Iterator[A
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         visit = lambda where=address: Visitor(chromium.new_context(accept_downloads=True), where)
         try:
-            yield App(visit, runs, examples, polls, quiet)
+            yield App(visit, address, runs, examples, polls, quiet)
         finally:
             chromium.close()
 

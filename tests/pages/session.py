@@ -40,6 +40,7 @@ class Session:
         """
         self._socket = connect(f"{address.replace('http', 'ws', 1)}/_stcore/stream", max_size=None)
         self._widgets: dict[str, str] = {}
+        self._polled = ""
         self.page = ""
 
     def open(self, page: str, query: str = "") -> Seen:
@@ -51,6 +52,13 @@ class Session:
         """Pick something in a picture that is shown."""
         self._widgets[seen.ids[picture]] = json.dumps({"pick": {**view, "n": 1}})
         return self._run(self._message())
+
+    def poll(self) -> Seen:
+        """Ask again for the part of the page that wants to be asked at intervals, as a tab does by itself."""
+        assert self._polled, "no part of the page is polled"
+        message = self._message()
+        message.rerun_script.fragment_id, message.rerun_script.is_auto_rerun = self._polled, True
+        return self._run(message)
 
     def close(self) -> None:
         """Close the tab."""
@@ -70,8 +78,10 @@ class Session:
             received = self._socket.recv(PATIENCE)
             message = ForwardMsg.FromString(received)
             seen.size += len(received)
-            if message.HasField("script_finished"):
+            if message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
                 break
+            if message.HasField("auto_rerun"):
+                self._polled = message.auto_rerun.fragment_id
             if message.HasField("page_info_changed"):
                 self.query = message.page_info_changed.query_string
             _note(message.delta.new_element, seen)

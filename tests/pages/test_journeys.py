@@ -9,6 +9,7 @@ import time
 import pytest
 
 from sds_core.pruning.perplexity import format_perplexity
+from sds_core.runs.archive import unpack
 from sds_core.runs.event_log import to_line
 from sds_core.runs.events import JobCancelled
 from sds_core.runs.run_folder import Run, ids, open_run
@@ -98,7 +99,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
+def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path, monkeypatch):
     visitor.open("/")
     visitor.page.get_by_role("button", name="See the finished example").click()
     visitor.page.wait_for_url("**/studio?experiment=examples")
@@ -123,6 +124,13 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path):
     assert got.value.suggested_filename == f"{best}.html"
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert best in report and "Plotly.newPlot" in report and report.rstrip().endswith("</html>")
+    with visitor.page.expect_download() as got:
+        visitor.page.locator(".st-key-pack button").click()
+    got.value.save_as(tmp_path / "run.zip")
+    assert got.value.suggested_filename == f"{best}.zip"
+    monkeypatch.setenv("SDS_RUNS", str(tmp_path / "elsewhere"))
+    taken_in = unpack(tmp_path / "run.zip")
+    assert (taken_in.id, taken_in.result()) == (best, Run(workshop[0] / best).result())
 
 
 def test_an_idle_page_sends_nothing(workshop, visitor):
