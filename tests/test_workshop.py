@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from sds_core.lesson import micro
-from sds_core.lesson.questions import STEPS
+from sds_core.lesson.questions import STEPS, Choice
+from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.registry import PRUNERS
 
 ROOT = Path(__file__).parents[1]
@@ -40,3 +41,28 @@ def test_paths_name_pages_and_parameters_that_exist():
         page = parts.path.strip("/")
         assert (ROOT / "pages" / f"{page or 'start'}.py").exists()
         assert all(set(values) <= known[page][name] for name, values in parse_qs(parts.query).items())
+
+
+def test_the_pruners_differ_in_row_1_of_the_example():
+    problem = micro.example(10)
+    masks = {name: PRUNERS[name]().solve(problem, micro.PATTERN).mask[0] for name in ("wanda", "magnitude")}
+    assert micro.telling_row(problem) == 0 and "two masks differ in row 1" in PLAN
+    assert (masks["wanda"] != masks["magnitude"]).any()
+
+
+def test_the_lab_has_the_rounds_that_are_named():
+    assert f"from 1 to {SDSAdmm().rounds}" in PLAN
+
+
+def test_the_last_vote_has_the_choices_that_are_named():
+    last = STEPS[-1].guess
+    assert isinstance(last, Choice) and len(last.options) == 5
+    assert "too close to call" in last.options[-1][0] and "best of four, or “too close to call”" in PLAN
+
+
+def test_labels_in_quotes_are_on_the_pages():
+    pages = [path for suffix in ("py", "js") for path in (ROOT / "pages").rglob(f"*.{suffix}")]
+    said = "".join(path.read_text("utf-8") for path in [*pages, ROOT / "sds_core" / "lesson" / "questions.py"])
+    quoted = set(re.findall(r"“([^”]+)”", PLAN))
+    assert len(quoted) >= 5 and [label for label in quoted if label not in said] == []
+    assert "Class mode: teacher" in said

@@ -125,7 +125,7 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path, monke
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert best in report and "Plotly.newPlot" in report and report.rstrip().endswith("</html>")
     with visitor.page.expect_download() as got:
-        visitor.page.locator(".st-key-pack button").click()
+        visitor.page.get_by_role("button", name="Its record (ZIP)").click()
     got.value.save_as(tmp_path / "run.zip")
     assert got.value.suggested_filename == f"{best}.zip"
     monkeypatch.setenv("SDS_RUNS", str(tmp_path / "elsewhere"))
