@@ -7,6 +7,7 @@ from sds_core.reports.export import export
 from sds_core.runs.external import external_config
 from sds_core.runs.new_run import create
 from tests.pages.conftest import tiny, work_off
+from tests.pages.test_compare import opened
 
 
 def test_every_page_opens_it(runs, app, tiny_folder, tmp_path):
@@ -22,4 +23,4 @@ def test_every_page_opens_it(runs, app, tiny_folder, tmp_path):
     assert [one["name"] for one in shown["runs"]] == ["existing checkpoint"] and shown["stages"] == ["dense", "sparse"]
     at = app("pages/compare.py", runs=f"{mine.id},{its.id}")
     assert not at.exception and not at.error
-    assert any("existing checkpoint" in text.value for text in at.markdown)
+    assert any("existing checkpoint" in text.value for text in opened(at, "numbers").markdown)
