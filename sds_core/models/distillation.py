@@ -26,6 +26,8 @@ from sds_core.pruning.reconstruction import Distillation
 
 POINTS = 8
 """Times that the held-out windows are read on the way."""
+PIECE = 256
+"""Tokens of a step: longer windows are cut, for more and cheaper steps gain more than longer contexts."""
 WARM_UP = 0.1
 """Share of the steps that grow to their full length, while Adam knows too little of the gradients."""
 STATE = ("weight", "exp_avg", "exp_avg_sq")
@@ -44,16 +46,22 @@ class Step:
     number: int
     """From 1; 0 is the pruned model as it was."""
     loss: float | None
-    """KL divergence of the student from the teacher on the step's window, nats per token, before the step."""
+    """KL divergence of the student from the teacher on the step's piece, nats per token, before the step."""
     held_out: float | None
     """The same on held-out windows after the step, where it was measured."""
+
+
+def pieces(length: int) -> tuple[int, int]:
+    """Return into how many pieces a window is cut, and the tokens of each."""
+    count = max(1, length // PIECE)
+    return count, length // count
 
 
 def memory_needed(structure: ModelStructure, length: int, device: torch.device) -> int:
     """Return the bytes that distilling takes besides the dense model, which a GPU has to hold, too."""
     weights = WEIGHT_BYTES * structure.prunable
     shapes = [linear.shape for block in structure.blocks for linear in block.linears]
-    passed = 4 * length * sum(rows + columns for rows, columns in shapes)
+    passed = 4 * pieces(length)[1] * sum(rows + columns for rows, columns in shapes)
     logits = 4 * LOGITS * length * structure.model.config.get_text_config().vocab_size
     there = 0 if device.type == "cpu" else structure.total * structure.model.dtype.itemsize
     return weights + passed + logits + there
@@ -93,21 +101,23 @@ class Distiller:
         Args:
             structure: the model, its weights dense; they stay.
             pruned: gives each linear's weight and mask to begin with.
-            windows: token ids (n, T) to learn from, one window a step.
+            windows: token ids (n, T) to learn from, one piece of a window a step.
             held_out: token ids (m, T) that decide which weights are kept.
             plan: how far to go.
             device: where the work is done.
             autocast: the precision of products in a float32 model, where it is another one.
         """
         self._structure, self._pruned, self._plan = structure, pruned, plan
-        self._windows, self._held_out, self._device, self._autocast = windows, held_out, device, autocast
+        count, tokens = pieces(windows.shape[1])
+        self._pieces = windows[:, : count * tokens].reshape(-1, tokens)
+        self._held_out, self._device, self._autocast = held_out, device, autocast
         self._free = free_parameters(structure, pruned, device, autocast)
         self._teacher: dict[str, Tensor] = {}
         groups = [
             {"params": [one.weight], "size": kept_size(one.weight.detach() * one.mask)} for one in self._free.values()
         ]
         self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8 * LOSS_SCALE, fused=True)
-        self.step, self.steps = 0, plan.epochs * len(windows)
+        self.step, self.steps = 0, plan.epochs * len(self._pieces)
         self.before, self.best_at, self.best = math.nan, 0, math.inf
         self._best: dict[str, Tensor] = {}
         for one in self._free.values():
@@ -138,13 +148,13 @@ class Distiller:
         return Step(0, None, self.before)
 
     def advance(self) -> Step:
-        """Take one step on one window; every now and then, and after the last, read the held-out windows."""
+        """Take one step on one piece; every now and then, and after the last, read the held-out windows."""
         for group in self._adam.param_groups:
             falling = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
             rising = min(1.0, (self.step + 1) / (WARM_UP * self.steps + 1))
             group["lr"] = self._plan.rate * group["size"] * falling * rising
         with torch.enable_grad():
-            loss = self._divergence(self._windows[self._window()])
+            loss = self._divergence(self._pieces[self._piece()])
             (LOSS_SCALE * loss).backward()
         sums = torch.stack([one.receive().sum() for one in self._free.values()])
         if sums.isfinite().all():  # float16 may overflow in one window
@@ -192,11 +202,11 @@ class Distiller:
         assert bool((found.weight[~found.mask] == 0).all()), f"a pruned weight of {linear.name} has moved"
         return found
 
-    def _window(self) -> int:
-        """Return the window of the next step: all of them, shuffled anew in every epoch."""
-        epoch, place = divmod(self.step, len(self._windows))
+    def _piece(self) -> int:
+        """Return the piece of the next step: all of them, shuffled anew in every epoch."""
+        epoch, place = divmod(self.step, len(self._pieces))
         generator = torch.Generator().manual_seed(epoch)
-        return int(torch.randperm(len(self._windows), generator=generator)[place])
+        return int(torch.randperm(len(self._pieces), generator=generator)[place])
 
     def _measured(self) -> float | None:
         if self.step < self.steps and self.step % math.ceil(self.steps / POINTS):

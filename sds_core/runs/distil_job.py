@@ -13,7 +13,7 @@ from sds_core.errors import SDSError
 from sds_core.models.bfloat16 import is_faster
 from sds_core.models.cache import file_sha256
 from sds_core.models.calibration import digest
-from sds_core.models.distillation import Distiller, Step, memory_needed
+from sds_core.models.distillation import Distiller, Step, memory_needed, pieces
 from sds_core.models.tensor_files import save_tensors
 from sds_core.runs import checkpoint
 from sds_core.runs.checkpoint import Checkpoints
@@ -68,7 +68,7 @@ def _started(context: RunContext) -> DistillationStarted:
     assert plan
     half = dtype == "float32" and is_faster(context.device)
     return DistillationStarted(
-        steps=plan.epochs * plan.windows,
+        steps=plan.epochs * plan.windows * pieces(context.config.length)[0],
         epochs=plan.epochs,
         windows=plan.windows,
         rate=plan.rate,

@@ -136,7 +136,7 @@ class DistillationStarted(Event):
     """The pruned model begins to be distilled as a whole."""
 
     steps: Annotated[int, Within(1, 1e12)]
-    """One a window and epoch."""
+    """One a piece of a window and epoch."""
     epochs: Count
     windows: Count
     rate: float

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from sds_core.errors import SDSError
 from sds_core.models import distillation
-from sds_core.models.distillation import Distiller, memory_needed, require_memory
+from sds_core.models.distillation import Distiller, memory_needed, pieces, require_memory
 from sds_core.models.linear import Linear
 from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.pruning.layer_problem import Pruned
@@ -92,6 +92,21 @@ def test_the_first_step_is_adams_on_the_divergence(name: str) -> None:
         length = 0.02 * size / (0.1 * 6 + 1)  # the first of 6 steps, of which a tenth warm up
         assert torch.allclose(moved[clear], -length * gradient.sign()[clear], rtol=0.05, atol=1e-7)
         assert (moved[~mask] == 0).all() and clear.any()
+
+
+def test_long_windows_are_cut_into_equal_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [pieces(length) for length in (20, 256, 511, 512, 1000)] == [(1, 20), (1, 256), (1, 511), (2, 256), (3, 333)]
+    monkeypatch.setattr(distillation, "PIECE", 6)
+    model = build("llama")
+    one = distiller(find_blocks(model))
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    window, place = divmod(int(order[0]), 3)
+    with one.on_device():
+        one.begin()
+        step = one.advance()
+    student, _ = pruned_copy(model)
+    loss = divergence(model, student, WINDOWS[window, 6 * place : 6 * place + 6])
+    assert one.steps == 2 * 9 and step.loss == pytest.approx(loss.item(), rel=1e-4)
 
 
 def test_divergence_falls_along_its_gradient_as_finite_differences_say() -> None:
