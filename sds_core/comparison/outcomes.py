@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sds_core.errors import SDSError
@@ -52,7 +53,7 @@ class Outcome:
     earlier_options: tuple[Any, ...] = ()
     """Options of phase 2, where they differ from those of phase 3."""
 
-    @property
+    @cached_property  # asked for thousands of times where many runs are compared
     def made(self) -> RunConfig:
         """The configuration of one whole run that makes these weights."""
         return made_by(self.config, self.stage)
@@ -66,7 +67,7 @@ class Outcome:
     def perplexity(self) -> float:
         return self.measured.value
 
-    @property
+    @cached_property
     def configuration(self) -> str:
         """Equal for runs that differ in nothing but the seed and what changes no outcome."""
         return configuration_of(self.made) + (repr(self.earlier_options) if self.earlier_options else "")
