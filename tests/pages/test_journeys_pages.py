@@ -114,7 +114,8 @@ def plots(visitor):
 
 def mask_changed(visitor):
     """The number under this heading, in per cent."""
-    number = visitor.page.locator("main.lab dl div").filter(has_text="mask changed").locator("dd", has_text="%")
+    row = visitor.page.locator("main.lab dl div").filter(has_text="mask changed")
+    number = row.locator("dd", has_text=re.compile(r"\d+.*%"))
     return float(number.inner_text().strip("< %"))
 
 
