@@ -30,7 +30,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.linear import Linear
-from sds_core.models.stream import Stream, capture, logits
+from sds_core.models.logits import logits
+from sds_core.models.stream import Stream, capture
 from sds_core.models.structure import find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.reconstruction import Reconstruction

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,19 @@ from sds_core.models.block_parts import parts_of, teacher_part_outputs
 from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.device import synchronise
 from sds_core.models.hidden_states import HiddenStates
+from sds_core.models.input_sums import Observed
 from sds_core.models.linear import Linear
-from sds_core.models.observation import Observed, observe, observe_groups
+from sds_core.models.observation import observe, observe_groups
 from sds_core.models.stream import Stream, batches, capture
 from sds_core.models.structure import Block, ModelStructure
-from sds_core.pruning.layer_problem import LayerProblem, Pruned
+from sds_core.pass_plan import PassPlan, PriorResults
+from sds_core.pruning.lanes import as_they_come, in_turn
+from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.stages import Stages
+
+Reported = TypeVar("Reported")
 
 
 @dataclass(frozen=True)
@@ -38,56 +43,15 @@ class BlockDone:
     """The effect of adjusting the block as a whole, if it was."""
 
 
-class PriorResults(Protocol):
-    """Stored results of earlier passes, and of this one if it was interrupted."""
-
-    @property
-    def finished(self) -> int:
-        """Number of blocks that this pass has done already, counted from the first."""
-        ...
-
-    def restore(self, block: Block) -> None:
-        """Write this pass's result for a block into the model; the block may have been done since the pass began."""
-        ...
-
-    def sparse(self, linear: Linear) -> Pruned:
-        """The result of phase 1."""
-        ...
-
-    def redense(self, linear: Linear) -> Tensor:
-        """The result of phase 2 (R, C)."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassPlan:
-    """The treatment of each layer in a pass, and the weights through which data flows to later blocks."""
-
-    solve: Callable[[LayerResult], LayerResult]
-    """Add this pass's stages to a layer."""
-    pattern: Callable[[Block], Pattern]
-    prior: Callable[[Linear], Stages] | None = None
-    """Stages from earlier passes, on the CPU. A block is observed with the newest; without a function, dense."""
-    propagate: Literal["prior", "result"] = "result"
-    """The weights with which a block feeds later ones; phase 2 observes inputs inside the sparse model."""
-    bfloat16: bool = False
-    """Whether the products of forward passes are in bfloat16, of a model in float32 (`models/bfloat16.py`)."""
-    beta: float = 0.0
-    """Share of the dense model's outputs in a layer's target."""
-    sequential: bool = False
-    """Whether each layer sees the outputs of the solved layers before it in its block."""
-    reconstruction: Reconstruction | None = None
-    """How parts of a block are adjusted once its layers are solved; None where they are not."""
-
-
 def run_pass(
     structure: ModelStructure,
     windows: Tensor,
     plan: PassPlan,
     device: torch.device,
     prior: PriorResults,
-    held_out: int = 0,
-) -> Iterator[LayerResult | BlockDone]:
+    held_out: int,
+    report: Callable[[LayerResult], Reported],
+) -> Iterator[Reported | BlockDone]:
     """Apply the plan to every block of a dense model; afterwards the model holds the results.
 
     Args:
@@ -97,6 +61,7 @@ def run_pass(
         device: where the work is done.
         prior: results of earlier passes, and of this one if it was interrupted.
         held_out: number of windows, the last ones, that no solver sees.
+        report: what to yield of a layer; may be called in another thread, while others are solved.
 
     Raises:
         SDSError: a layer's width does not fit the pattern.
@@ -108,7 +73,7 @@ def run_pass(
     held_out_batches = held_out if one_by_one else len(batches(windows[len(windows) - held_out :], device))
     taken = windows if one_by_one else batches(windows, device, held_out)
     stream = capture(structure, taken, device, plan.bfloat16)
-    block_pass = BlockPass(stream, stream.fork() if plan.beta else None, plan, prior, held_out_batches)
+    block_pass = BlockPass(stream, stream.fork() if plan.beta else None, plan, prior, held_out_batches, report)
     for block in structure.blocks:
         done, change = block.index < prior.finished, None
         with structure.store.resident(block.module):
@@ -122,7 +87,7 @@ def run_pass(
 
 
 @dataclass(frozen=True, eq=False)
-class BlockPass:
+class BlockPass(Generic[Reported]):
     """The state of a pass: the streams in front of the next block, which is still dense."""
 
     stream: Stream
@@ -132,6 +97,7 @@ class BlockPass:
     prior: PriorResults
     held_out: int
     """Number of batches of windows, the last ones, that no solver sees."""
+    report: Callable[[LayerResult], Reported]
 
     def replay_done(self, block: Block) -> None:
         """Send the data through a block that is done already."""
@@ -144,8 +110,8 @@ class BlockPass:
         if self.plan.propagate == "result":
             self.stream.advance()
 
-    def solve_block(self, block: Block) -> Generator[LayerResult, None, BlockChange | None]:
-        """Observe a block, solve its layers one by one, and send the data through it."""
+    def solve_block(self, block: Block) -> Generator[Reported, None, BlockChange | None]:
+        """Observe a block, solve its layers, and send the data through it."""
         dense = {linear.label: linear.weight.clone() for linear in block.linears}
         reconstruction, unadjusted, change = self.plan.reconstruction, list[LayerResult](), None
         teacher_outputs = (
@@ -156,20 +122,7 @@ class BlockPass:
         dense_block = self._write_prior(block)
         last = block is self.stream.structure.blocks[-1]
         for group, seen in self._observed(block, dense_block, pass_through=reconstruction is None and not last):
-            last_of = {linear.input: linear for linear in group}
-            for linear in group:
-                weight = dense[linear.label].to(self.stream.device).float()
-                if reconstruction is None:
-                    del dense[linear.label]
-                # the factorisations of one expert would stay in memory beside the next one's
-                observed = seen.pop(linear.input) if linear is last_of[linear.input] else seen[linear.input]
-                result = self._solve(linear, weight, observed, self.plan.pattern(block))
-                del observed
-                if reconstruction is not None:
-                    result, final = result.split_final()
-                    unadjusted.append(final)
-                yield result
-                del result  # its rounds would stay in memory beside the next layer's, or while the block is adjusted
+            yield from self._solve_group(block, group, seen, dense, unadjusted)
             del seen
         if reconstruction is not None:
             change = yield from self._adjust(block, unadjusted, dense, reconstruction, teacher_outputs)
@@ -177,6 +130,46 @@ class BlockPass:
             if not last:
                 self.stream.advance()
         return change
+
+    def _solve_group(
+        self,
+        block: Block,
+        group: Sequence[Linear],
+        seen: dict[str, Observed],
+        dense: dict[str, Tensor],
+        waiting: list[LayerResult],
+    ) -> Iterator[Reported]:
+        """Solve layers that do not see each other, and report each.
+
+        Args:
+            block: their block.
+            group: the layers.
+            seen: observations by input label. All are dropped here, those of each input once its layers are solved: the
+                factorisations of one expert would stay in memory beside the next one's.
+            dense: weights by label; dropped too, unless the block is adjusted as a whole.
+            waiting: takes the final stages of the layers, if the block is adjusted as a whole.
+        """
+        whole, pattern, device = self.plan.reconstruction is not None, self.plan.pattern(block), self.stream.device
+
+        def solve(given: tuple[Linear, Tensor, Observed]) -> tuple[Reported, LayerResult | None]:
+            linear, weight, observed = given
+            result, final = self._solve(linear, weight.to(device).float(), observed, pattern), None
+            if whole:
+                result, final = result.split_final()
+            return self.report(result), final
+
+        items = [
+            (linear, dense[linear.label] if whole else dense.pop(linear.label), seen[linear.input]) for linear in group
+        ]
+        seen.clear()
+        cost = lambda item: item[1].numel() * item[1].shape[1]
+        each = as_they_come(solve, items, device, cost=cost) if self.plan.side_by_side else in_turn(solve, items)
+        del items
+        for reported, final in each:
+            if final is not None:
+                waiting.append(final)
+            yield reported
+            del reported  # its rounds would stay in memory beside the next layer's, or while the block is adjusted
 
     def _observed(
         self, block: Block, dense_block: nn.Module | None, pass_through: bool
@@ -236,7 +229,7 @@ class BlockPass:
         dense: dict[str, Tensor],
         reconstruction: Reconstruction,
         teacher: list[HiddenStates] | None,
-    ) -> Generator[LayerResult, None, BlockChange]:
+    ) -> Generator[Reported, None, BlockChange]:
         """Adjust the layers of a block together, and write the result into the model."""
         given = {layer.linear.label: layer.final for layer in solved}
         beta, held_out = self.plan.beta, self.held_out
@@ -246,5 +239,5 @@ class BlockPass:
         for layer in solved:
             final = found[layer.linear.label]
             layer.linear.write(final.weight)
-            yield replace(layer, stages=Stages(final=final))
+            yield self.report(replace(layer, stages=Stages(final=final)))
         return change

@@ -11,23 +11,26 @@ final. Both call the same functions per layer.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from sds_core.block_pass import BlockDone, PassPlan, PriorResults, run_pass
+from sds_core.block_pass import BlockDone, run_pass
 from sds_core.errors import SDSError
 from sds_core.layer_result import LayerResult
 from sds_core.models.linear import SHARED, Linear
 from sds_core.models.structure import Block, ModelStructure
+from sds_core.pass_plan import PassPlan, PriorResults
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.methods import Method
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.reconstruction import Reconstruction
 from sds_core.pruning.redense import Round
-from sds_core.pruning.registry import Pruner
+from sds_core.pruning.registry import PRUNERS, Pruner
 from sds_core.pruning.stages import Pass, Stages
 
+Reported = TypeVar("Reported")
 SHOWN_ROUNDS = (1, 2, 4, 8, 16, 32)
 """Rounds of phase 2 that are recorded, besides the last."""
 
@@ -96,6 +99,20 @@ def run_phase(
     prior: PriorResults,
     held_out: int = 0,
 ) -> Iterator[LayerResult | BlockDone]:
+    """Take a dense model through one phase, as `report_phase` does, and yield the results of its layers."""
+    return report_phase(phase, structure, windows, recipe, device, prior, held_out, lambda layer: layer)
+
+
+def report_phase(
+    phase: Pass,
+    structure: ModelStructure,
+    windows: Tensor,
+    recipe: Recipe,
+    device: torch.device,
+    prior: PriorResults,
+    held_out: int,
+    report: Callable[[LayerResult], Reported],
+) -> Iterator[Reported | BlockDone]:
     """Take a dense model through one phase; afterwards it holds the phase's weights.
 
     Args:
@@ -106,6 +123,8 @@ def run_phase(
         device: where the work is done.
         prior: results of earlier phases, and of this one if it was interrupted.
         held_out: number of windows, the last ones, that no solver sees.
+        report: what to yield of a layer. On a CPU it is called in several threads at once, and what is not yielded is
+            let go there.
 
     Raises:
         SDSError: a layer's width does not fit the pattern, or the method needs dense blocks beside the pruned ones and
@@ -113,8 +132,9 @@ def run_phase(
     """
     if phase != "sparse":  # a base pruner ignores the target
         _refuse_shared_weights(structure, recipe)
-    plan = replace(_plan(phase, recipe, prior), bfloat16=recipe.bfloat16)
-    yield from run_pass(structure, windows, plan, device, prior, held_out)
+    built_in = recipe.pruner is None or type(recipe.pruner) in PRUNERS.values()  # others may not be made for threads
+    plan = replace(_plan(phase, recipe, prior), bfloat16=recipe.bfloat16, side_by_side=built_in)
+    yield from run_pass(structure, windows, plan, device, prior, held_out, report)
 
 
 def _plan(phase: Pass, recipe: Recipe, prior: PriorResults) -> PassPlan:

@@ -2,6 +2,9 @@
 
 import copy
 import functools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from sds_core.block_pass import BlockDone
 from sds_core.errors import SDSError
 from sds_core.layer_result import LayerResult
 from sds_core.models.structure import find_blocks
+from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.methods import SDS, Adjusted, Base, Method, SDSAdmm
 from sds_core.pruning.pattern import NM, Pattern
 from sds_core.pruning.reconstruction import Reconstruction
@@ -258,3 +262,51 @@ def test_held_out_windows_only_judge(method):
             assert found["pruned", one.number]["mask_changed"] == pytest.approx(float(changed), abs=1e-6)
     for name, value in plain.state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("phase_method", [("sparse", ADMM), ("fused", ADMM_TAUGHT), ("fused", PAPER_SDS)])
+def test_layers_solved_side_by_side_come_in_order_with_the_same_numbers(phase_method, two_threads) -> None:
+    phase, method = phase_method
+    together = [event for event in run(phase, build("llama"), make_recipe(method)) if isinstance(event, LayerResult)]
+    again = [event for event in run(phase, build("llama"), make_recipe(method)) if isinstance(event, LayerResult)]
+    torch.set_num_threads(1)
+    in_turn = [event for event in run(phase, build("llama"), make_recipe(method)) if isinstance(event, LayerResult)]
+    assert [event.linear.name for event in together] == [event.linear.name for event in in_turn]
+    for one, other, alone in zip(together, again, in_turn, strict=True):
+        assert torch.equal(one.stages.newest.weight, other.stages.newest.weight)
+        torch.testing.assert_close(one.stages.newest.weight, alone.stages.newest.weight, rtol=1e-4, atol=1e-5)
+        assert vars(layer_stats.rows(one)[-1])["counts"] == vars(layer_stats.rows(other)[-1])["counts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lonely:
+    """Prunes by magnitude, and notes in which thread."""
+
+    threads: list[int]
+
+    def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
+        self.threads.append(threading.get_ident())
+        mask = pattern.mask(problem.weight.abs(), "row")
+        return Pruned(problem.weight * mask, mask)
+
+
+def test_a_pruner_that_is_not_built_in_works_in_one_thread(two_threads) -> None:
+    recipe = Recipe(pruner=Lonely(threads=[]), method=Base(), pattern=NM(2, 4))
+    solved = [event for event in run("sparse", build("llama"), recipe) if isinstance(event, LayerResult)]
+    assert recipe.pruner.threads == [threading.get_ident()] * len(solved)
+
+
+def test_an_error_while_layers_are_solved_side_by_side_ends_the_pass(two_threads, monkeypatch) -> None:
+    def fail(*_: object) -> Pruned:
+        raise SDSError("no")
+
+    monkeypatch.setattr(Wanda, "solve", fail)
+    with pytest.raises(SDSError, match="no"):
+        list(run("sparse", build("llama"), make_recipe(Base())))

@@ -16,6 +16,7 @@ ROOMS = (
     "pruning",
     "models",
     "layer_result",
+    "pass_plan",
     "block_pass",
     "sds",
     "runs",
@@ -30,7 +31,7 @@ ROOMS = (
 ROOMS += ("commands", "__main__", "pages", "app")
 """Every module and folder at the top, from the ground up: each may import itself and what stands before it."""
 FORBIDDEN = {"sds_core/pruning/": ["transformers", "pathlib"]}
-FORBIDDEN |= {f"sds_core/{name}.py": ["transformers"] for name in ("layer_result", "block_pass", "sds")}
+FORBIDDEN |= {f"sds_core/{name}.py": ["transformers"] for name in ("layer_result", "pass_plan", "block_pass", "sds")}
 """What a room must not know, besides the rooms above it."""
 PRINTING = ("sds_core/commands/", "sds_core/__main__.py")
 DRAWING = ["streamlit", "plotly"]

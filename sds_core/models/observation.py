@@ -7,88 +7,25 @@ solved. Otherwise, and where experts take turns within the forward, the block is
 give the same numbers.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from sds_core.models.device import available_memory
 from sds_core.models.hidden_states import HiddenStateFile, HiddenStates, empty_like
-from sds_core.models.inputs import watching_inputs
+from sds_core.models.input_sums import InputSums, Observed, heads_of
+from sds_core.models.inputs import Noting, watching_inputs
 from sds_core.models.linear import Linear
 from sds_core.models.paused_forwards import PausedForwards, paused
 from sds_core.models.stream import Stream
-from sds_core.pruning.gram import Gram, GramAccumulator
-from sds_core.pruning.stages import Scarcity
+from sds_core.pruning.lanes import lanes, side_by_side
 
 PAUSED_SIZE = 10
 """Most memory that a paused forward holds, in units of its hidden states: residual, normalised input, gate, up."""
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """The calibration statistics of one input tensor."""
-
-    gram: Gram
-    """An expert's is of the tokens routed to it, shrunk towards its diagonal if they are fewer than its inputs, and the
-    identity, whose pruning is by magnitude, if there are none."""
-    teacher_shift: Tensor | None
-    """(X_dense Xᵀ − X Xᵀ) / N (C, C), where a dense stream runs beside."""
-    held_out: Gram | None
-    """The Gram matrix of the held-out windows, if any of their tokens reached these inputs."""
-    scarcity: Scarcity = ""
-
-
-class _Sums:
-    """Accumulators for the inputs of some linears, those of held-out windows apart.
-
-    An expert sees the tokens that are routed to it, in the dense model others than in the pruned one: it has no
-    teacher's inputs to be paired with where it does not see all tokens of a window.
-    """
-
-    def __init__(self, heads: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
-        self._heads, self._seen = heads, len(stream.hidden) - held_out
-        self._window_tokens = [state.numel() // state.shape[-1] for state in stream.hidden]
-        columns = {linear.label: linear.shape[1] for linear in heads}
-        block = stream.structure.blocks[stream.position]
-        self._outputs = {head.label: sum(x.shape[0] for x in block.linears if x.input == head.label) for head in heads}
-        self._device = stream.device
-        self._own = {label: GramAccumulator(c, stream.device, cross=cross) for label, c in columns.items()}
-        self._held_out = {label: GramAccumulator(c, stream.device) for label, c in columns.items() if held_out}
-
-    def add(self, label: str, window: int, inputs: Tensor, dense_inputs: Tensor | None = None) -> None:
-        if window < self._seen:
-            routed = inputs.numel() // inputs.shape[-1] < self._window_tokens[window]
-            paired = dense_inputs is not None and dense_inputs.shape == inputs.shape and not routed
-            self._own[label].add(inputs, dense_inputs if paired else inputs)
-        else:
-            self._held_out[label].add(inputs)
-
-    def observed(self) -> dict[str, Observed]:
-        """By input label; each accumulator is freed as its matrix is made."""
-        found = dict[str, Observed]()
-        for linear in self._heads:
-            own, other = self._own.pop(linear.label), self._held_out.pop(linear.label, None)
-            found[linear.label] = self._one(linear, own, other if other and other.tokens else None)
-        return found
-
-    def _one(self, linear: Linear, own: GramAccumulator, other: GramAccumulator | None) -> Observed:
-        outputs, columns = self._outputs[linear.label], linear.shape[1]
-        held_out = other.gram(linear.name) if other else None
-        if not own.tokens:
-            identity = torch.eye(columns, device=self._device)
-            return Observed(Gram(identity, linear.name, outputs), None, held_out, "no tokens")
-        gram = own.gram(linear.name, outputs)
-        if own.tokens >= min(columns, sum(self._window_tokens[: self._seen])):
-            return Observed(gram, own.teacher_shift(), held_out)
-        return Observed(gram.shrunk(1 - own.tokens / columns), own.teacher_shift(), held_out, "few tokens")
-
-
-def heads_of(linears: Sequence[Linear]) -> list[Linear]:
-    """The first linear of each set that shares an input: it stands for the others."""
-    return [linear for linear in linears if linear.label == linear.input]
 
 
 def observe(
@@ -115,39 +52,69 @@ def observe(
     block = stream.structure.blocks[stream.position]
     dense = teacher_block or block.module
     heads = heads_of(linears or block.linears)
-    sums = _Sums(heads, stream, held_out, cross=teacher is not None)
+    sums = InputSums(heads, stream, held_out, cross=teacher is not None)
     outputs, teacher_outputs = empty_like(stream.hidden), empty_like(stream.hidden)
-    with stream.running(block.module), stream.running(dense):
-        for window in range(len(stream.hidden)):
-            dense_inputs: dict[str, Tensor] = {}
-            if teacher is not None:
-                with _inputs(dense, heads, run_to_end) as dense_inputs:
-                    teacher_outputs.append(teacher.replay(window, dense))
-            with _inputs(block.module, heads, run_to_end) as inputs:
-                outputs.append(stream.replay(window))
-            for label, seen in inputs.items():
-                sums.add(label, window, seen, dense_inputs.get(label))
+    stop_after = None if run_to_end else len(heads)
+    with (
+        stream.running(block.module),
+        stream.running(dense),
+        watching_inputs(block.module, heads) as noting,
+        watching_inputs(dense, heads) as noting_dense,
+    ):
+
+        def run(window: int) -> tuple[_Forward, _Forward | None]:
+            own = _forward(partial(stream.replay, window), noting, stop_after)
+            return own, None if teacher is None else _forward(
+                partial(teacher.replay, window, dense), noting_dense, stop_after
+            )
+
+        def note(window: int, own: _Forward, taught: _Forward | None) -> None:
+            for label, inputs in own.inputs.items():
+                sums.add(label, window, inputs, taught.inputs.get(label) if taught else None)
+            if run_to_end:
+                outputs.append(own.output)
+            if run_to_end and taught:
+                teacher_outputs.append(taught.output)
+
+        windows = range(len(stream.hidden))
+        at_a_time = lanes(len(windows), stream.device)
+        for first in windows[::at_a_time]:  # the inputs of a few windows are in memory at once
+            for window, forwards in enumerate(
+                side_by_side(run, windows[first : first + at_a_time], stream.device), first
+            ):
+                note(window, *forwards)
+            del forwards
+            sums.sum_up()
     if teacher is not None and run_to_end:
         teacher.move_on(teacher_outputs)
-    return sums.observed(), outputs if run_to_end else []
+    return sums.observed(), outputs
 
 
 class _AllSeen(Exception):
     """All inputs were seen; the rest of the block is not needed."""
 
 
-@contextmanager
-def _inputs(block: nn.Module, linears: Sequence[Linear], run_to_end: bool) -> Iterator[dict[str, Tensor]]:
-    """The inputs of a block's linears, by label, as they are called inside the `with`, which may end at the last."""
+@dataclass(frozen=True, eq=False)
+class _Forward:
+    """The inputs of a block's linears in a forward, by label, and the block's output if it was run to its end."""
+
+    inputs: dict[str, Tensor]
+    output: Tensor
+
+
+def _forward(replay: Callable[[], Tensor], noting: Noting, stop_after: int | None) -> _Forward:
+    """Run a forward to its end, or until that many linears were called."""
     found: dict[str, Tensor] = {}
 
     def note(label: str, inputs: Tensor) -> None:
         found[label] = inputs
-        if len(found) == len(linears) and not run_to_end:
+        if len(found) == stop_after:
             raise _AllSeen
 
-    with suppress(_AllSeen), watching_inputs(block, linears, note):
-        yield found
+    output = torch.empty(0)
+    with suppress(_AllSeen), noting(note):
+        output = replay()
+    return _Forward(found, output)
 
 
 def observe_groups(
@@ -208,11 +175,13 @@ def _observe_paused(
             stack.enter_context(teacher.running(teacher_block))
             dense = stack.enter_context(paused(teacher, teacher_block, labels))
         for place, (group, head) in enumerate(zip(groups, heads, strict=True)):
-            sums = _Sums([head], stream, held_out, cross=dense is not None)
-            for window in range(len(stream.hidden)):
-                dense_inputs = dense.inputs(window, place) if dense else None
-                if (inputs := own.inputs(window, place)) is not None:
-                    sums.add(head.label, window, inputs, dense_inputs)
+            sums = InputSums([head], stream, held_out, cross=dense is not None)
+            dense_inputs = dense.inputs(place) if dense else [None] * len(stream.hidden)
+            for window, (inputs, taught) in enumerate(zip(own.inputs(place), dense_inputs, strict=True)):
+                if inputs is not None:
+                    sums.add(head.label, window, inputs, taught)
+            sums.sum_up()
+            del inputs, taught, dense_inputs
             yield group, sums.observed()
         if teacher is not None and dense is not None:
             teacher.move_on(dense.outputs())

@@ -52,7 +52,8 @@ class _Choices(TorchFunctionMode):
 def watching_routes(block: Block) -> Iterator[list[Tensor]]:
     """Yield a list of the experts (N, k) of the tokens of each forward pass of a block inside the `with`.
 
-    It stays empty where the choice is not known. The block's parameters stay where they are inside the `with`.
+    It stays empty where the choice is not known. Passes in other threads are not watched. The block's parameters stay
+    where they are inside the `with`.
     """
     found: list[Tensor] = []
     heads = {linear.label: linear for linear in block.linears if linear.routed and linear.label == linear.input}
@@ -71,7 +72,8 @@ def watching_routes(block: Block) -> Iterator[list[Tensor]]:
         choices.seen.clear()
         received.clear()
 
-    with choices, watching_inputs(block.module, list(heads.values()), note), hooked([block.module], take):
+    watching = watching_inputs(block.module, list(heads.values()))
+    with choices, watching as noting, noting(note), hooked([block.module], take):
         yield found
 
 

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from sds_core.models.bfloat16 import bfloat16_products
 from sds_core.models.device import available_memory
 from sds_core.models.hidden_states import HiddenStates, HostHiddenStates, empty_like
-from sds_core.models.placement import DeviceCopies, moved, on_device
+from sds_core.models.placement import DeviceCopies, on_device
 from sds_core.models.structure import Block, ModelStructure, hidden_of
+from sds_core.pruning.lanes import as_they_come, in_turn
 
 LISTS = 8
 """Hidden states stay on a device that has room for so many lists of them: at most five are alive in a pass."""
@@ -146,17 +148,24 @@ class Stream:
         self.hidden = outputs
         self.position += 1
 
-    def advance(self, module: nn.Module | None = None) -> None:
-        """Step behind the next block with its present weights, or through `module` in its place."""
+    def advance(self, module: nn.Module | None = None, in_this_thread: bool = False) -> None:
+        """Step behind the next block with its present weights, or through `module` in its place.
+
+        Args:
+            module: takes the block's place.
+            in_this_thread: whether the caller watches its own thread alone, so that windows go one by one.
+        """
         block = module or self.structure.blocks[self.position].module
         with self.running(block):
-            for window in range(len(self.hidden)):
-                self.hidden[window] = self.replay(window, block)
+            replay, windows = partial(self.replay, module=block), range(len(self.hidden))
+            outputs = in_turn(replay, windows) if in_this_thread else as_they_come(replay, windows, self.device)
+            for window, output in enumerate(outputs):
+                self.hidden[window] = output
         self.position += 1
 
 
 @contextmanager
-def _replaced_forwards(structure: ModelStructure, forward: Any) -> Iterator[None]:
+def replaced_forwards(structure: ModelStructure, forward: Any) -> Iterator[None]:
     """Every block's `forward` is `forward(block, args, kwargs)` inside the `with`."""
     with ExitStack() as stack:
         for block in structure.blocks:
@@ -165,7 +174,9 @@ def _replaced_forwards(structure: ModelStructure, forward: Any) -> Iterator[None
         yield
 
 
-def _split(structure: ModelStructure, args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, tuple, dict[str, Any]]:
+def split_arguments(
+    structure: ModelStructure, args: tuple, kwargs: dict[str, Any]
+) -> tuple[Tensor, tuple, dict[str, Any]]:
     """Split a block's arguments into hidden states and the rest."""
     if isinstance(structure.slot, int) and structure.slot < len(args):
         return args[structure.slot], args[: structure.slot] + args[structure.slot + 1 :], kwargs
@@ -193,7 +204,7 @@ def capture(
     calls: list[list[_Arguments]] = [[] for _ in structure.blocks]
 
     def record(block: Block, args: tuple, kwargs: dict[str, Any]) -> Any:
-        state, args, kwargs = _split(structure, args, kwargs)
+        state, args, kwargs = split_arguments(structure, args, kwargs)
         if block.index == 0:
             hidden.append(state)
         calls[block.index].append(
@@ -204,7 +215,7 @@ def capture(
         return structure.wrap(state)
 
     # Not inference mode: `block_reconstruction` differentiates with these tensors later.
-    with torch.no_grad(), _replaced_forwards(structure, record):
+    with torch.no_grad(), replaced_forwards(structure, record):
         for window in windows:
             try:
                 structure.model(torch.atleast_2d(window), use_cache=False)
@@ -220,22 +231,3 @@ def _placed(hidden: HiddenStates, device: torch.device) -> HiddenStates:
     if LISTS * sum(state.nbytes for state in hidden) < available_memory(device):
         return [state.to(device) for state in hidden]
     return HostHiddenStates(device, hidden)
-
-
-def logits(stream: Stream, windows: Tensor) -> Iterator[Tensor]:
-    """Yield the model's logits (T, V) window (n, T) by window, from a stream behind the last block."""
-    structure, device = stream.structure, stream.device
-    assert stream.position == len(structure.blocks)
-    last = len(structure.blocks) - 1
-    inside = {module for block in structure.blocks for module in block.module.modules()}
-    non_block = [module for module in structure.model.modules() if module not in inside]
-    states = (state[None] for batch in stream.hidden for state in batch)
-    with moved(non_block, device):
-        for tokens, final in zip(windows, states, strict=True):
-
-            def insert_final(block: Block, args: tuple, kwargs: dict[str, Any], final: Tensor = final) -> Any:
-                return structure.wrap(final.to(device) if block.index == last else _split(structure, args, kwargs)[0])
-
-            with torch.inference_mode(), _replaced_forwards(structure, insert_final):
-                scores = structure.model(tokens[None].to(device), use_cache=False).logits[0]
-            yield scores

@@ -1,6 +1,9 @@
 """The Gram matrix of a layer's inputs: all that pruning and reconstruction need of the calibration data."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from threading import RLock
 
 import torch
 from torch import Tensor
@@ -43,6 +46,7 @@ class Gram:
         self._inverses: dict[float, Tensor] = {}
         self._shrunk: dict[float, Gram] = {}
         self._factors: dict[float, Tensor] = {}
+        self._factorising = RLock()  # layers that share it may be solved side by side
 
     @cached_property
     def diagonal(self) -> Tensor:
@@ -82,11 +86,12 @@ class Gram:
         """
         if alpha == 0:
             return self
-        if alpha not in self._shrunk:
-            matrix = (1 - alpha) * self.matrix
-            matrix.diagonal().copy_(self.matrix.diagonal())
-            self._shrunk[alpha] = Gram(matrix, self.name, self.outputs)
-        return self._shrunk[alpha]
+        with self._factorising:
+            if alpha not in self._shrunk:
+                matrix = (1 - alpha) * self.matrix
+                matrix.diagonal().copy_(self.matrix.diagonal())
+                self._shrunk[alpha] = Gram(matrix, self.name, self.outputs)
+            return self._shrunk[alpha]
 
     def ridge_solve(self, rhs: Tensor, ridge: float) -> Tensor:
         """Y (H̃ + ridge·I)⁻¹ for Y (R, C).
@@ -101,15 +106,18 @@ class Gram:
         try:
             if self.outputs < len(self.matrix) and not self.matrix.is_cpu:
                 return linalg.divide(rhs, self.scaled, ridge)
+            return rhs @ self._inverse(ridge, shared=self.outputs > len(rhs))
+        except torch.linalg.LinAlgError:
+            raise self._singular(f"rho {ridge:g}", "rho") from None
+
+    def _inverse(self, ridge: float, shared: bool) -> Tensor:
+        with self._factorising:
             inverse = self._inverses.get(ridge)
             if inverse is None:
                 inverse = linalg.ridge_inverse(self.scaled, ridge)
-                shared = self.outputs > len(rhs)
                 if shared and (len(self._inverses) + 1) * inverse.nbytes <= INVERSES:
                     self._inverses[ridge] = inverse
-            return rhs @ inverse
-        except torch.linalg.LinAlgError:
-            raise self._singular(f"rho {ridge:g}", "rho") from None
+            return inverse
 
     def inverse_factor(self, damping: float) -> Tensor:
         """Upper triangular U with UᵀU = (H + δI)⁻¹, δ = damping · mean(diag H), dead inputs given H_jj = 1.
@@ -117,15 +125,19 @@ class Gram:
         Raises:
             SDSError: H + δI is not positive definite.
         """
-        if damping not in self._factors:
-            matrix = double(self.matrix).clone()
-            matrix.diagonal().masked_fill_(self.dead.to(matrix.device), 1.0)
-            try:
-                factor = linalg.upper_inverse_factor(matrix, damping * matrix.diagonal().mean())
-            except torch.linalg.LinAlgError:
-                raise self._singular(f"damping {damping}", "damping") from None
-            self._factors[damping] = factor.to(self.matrix)
-        return self._factors[damping]
+        with self._factorising:
+            if damping not in self._factors:
+                self._factors[damping] = self._inverse_factor(damping)
+            return self._factors[damping]
+
+    def _inverse_factor(self, damping: float) -> Tensor:
+        matrix = double(self.matrix).clone()
+        matrix.diagonal().masked_fill_(self.dead.to(matrix.device), 1.0)
+        try:
+            factor = linalg.upper_inverse_factor(matrix, damping * matrix.diagonal().mean())
+        except torch.linalg.LinAlgError:
+            raise self._singular(f"damping {damping}", "damping") from None
+        return factor.to(self.matrix)
 
     def require_solved(self, solution: Tensor, ridge: float) -> None:
         """Check the solution (R, C) of the last of a series of `ridge_solve`s, which do not wait for a device.
@@ -147,6 +159,26 @@ STRIP = 192
 """Rows of a Gram matrix accumulated at a time, from the diagonal on; wide enough for a fast matrix product."""
 
 
+@dataclass(frozen=True, eq=False)
+class PartOfSum:
+    """The adding of products Yᵀ X to a part of a Gram matrix that no other part touches."""
+
+    total: Tensor
+    """(c, C), a view that is written to."""
+    factors: Sequence[tuple[Tensor, Tensor]]
+    """Y (N, c) and X (N, C)."""
+
+    @property
+    def cost(self) -> int:
+        """Numbers to multiply."""
+        return sum(len(left) for left, _ in self.factors) * self.total.numel()
+
+    def add(self) -> None:
+        """Add the products in turn."""
+        for left, right in self.factors:
+            self.total.addmm_(left.T, right)
+
+
 class GramAccumulator:
     """Sum of X Xᵀ over batches of inputs in float32, and optionally of X_teacher Xᵀ.
 
@@ -163,14 +195,23 @@ class GramAccumulator:
 
     def add(self, inputs: Tensor, teacher_inputs: Tensor | None = None) -> None:
         """Add inputs (..., C) and, if `cross`, the teacher's inputs (..., C) for the same tokens."""
-        rows = inputs.detach().flatten(0, -2).float()
-        for start in range(0, rows.shape[1], STRIP):  # by symmetry, the upper triangle is enough
+        for part in self.adding([(inputs, teacher_inputs)]):
+            part.add()
+
+    def adding(self, batches: Sequence[tuple[Tensor, Tensor | None]]) -> list["PartOfSum"]:
+        """Return the adding of batches, one behind the other, in parts that any threads may do in any order."""
+        rows = [inputs.detach().flatten(0, -2).float() for inputs, _ in batches]
+        self.tokens += sum(map(len, rows))
+        parts = []
+        for start in range(0, len(self._upper), STRIP):  # by symmetry, the upper triangle is enough
             strip = slice(start, start + STRIP)
-            self._upper[strip, start:].addmm_(rows[:, strip].T, rows[:, start:])
+            parts.append(PartOfSum(self._upper[strip, start:], [(x[:, strip], x[:, start:]) for x in rows]))
         if self._cross is not None:
-            assert teacher_inputs is not None and teacher_inputs.shape == inputs.shape
-            self._cross.addmm_(teacher_inputs.detach().flatten(0, -2).float().T, rows)
-        self.tokens += rows.shape[0]
+            taught = [x for _, x in batches if x is not None]
+            assert [x.shape for x in taught] == [x.shape for x, _ in batches]
+            pairs = zip((x.detach().flatten(0, -2).float() for x in taught), rows, strict=True)
+            parts.append(PartOfSum(self._cross, list(pairs)))
+        return parts
 
     def gram(self, name: str, outputs: int = 0) -> Gram:
         """Return H = X Xᵀ / N over all tokens added, exactly symmetric; arguments as for `Gram`."""

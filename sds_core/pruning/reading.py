@@ -1,11 +1,14 @@
 """Read the results of several computations from a device in one copy, so that the host waits once."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from sds_core.pruning.lanes import side_by_side
+
+CPU = torch.device("cpu")
 T = TypeVar("T")
 Reading = Generator[list[Tensor], list[Tensor], T]
 """A computation that yields the tensors which it needs on the host, is sent them, and returns what it makes of them."""
@@ -16,9 +19,9 @@ def read(computation: Reading[T]) -> T:
     return read_all([computation])[0]
 
 
-def read_all(computations: Sequence[Reading[T]]) -> list[T]:
-    """Return the results of computations whose tensors travel together."""
-    wanted = [next(computation) for computation in computations]
+def read_all(computations: Sequence[Reading[T]], device: torch.device = CPU) -> list[T]:
+    """Return the results of computations on one device, whose tensors travel together."""
+    wanted = side_by_side(next, computations, device)
     fetched = iter(fetch([tensor for tensors in wanted for tensor in tensors]))
     results = []
     for computation, tensors in zip(computations, wanted, strict=True):
@@ -43,7 +46,11 @@ def fetch(tensors: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def number(tensor: Tensor) -> Reading[float]:
-    """Read a number ()."""
-    (value,) = yield [tensor]
+def number(compute: Callable[[], Tensor | float]) -> Reading[float]:
+    """Read a number () that is computed as it is read."""
+    value = compute()
+    if isinstance(value, Tensor):
+        (value,) = yield [value]
+    else:
+        yield []
     return float(value)

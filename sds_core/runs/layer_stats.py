@@ -40,7 +40,7 @@ def rows(solved: "LayerResult") -> list[LayerRow]:
         found.append(readings.row("redense", each.dense, number=each.number))
         found.append(readings.row("pruned", each.sparse.weight, each.sparse.mask, each.number))
     asked = {id(value): value for fields in found for value in fields.values() if isinstance(value, Generator)}
-    values = dict(zip(asked, read_all(list(asked.values())), strict=True))  # waits for a device once
+    values = dict(zip(asked, read_all(list(asked.values()), dense.device), strict=True))  # waits for a device once
     return [_row({name: values.get(id(value), value) for name, value in fields.items()}) for fields in found]
 
 
@@ -82,26 +82,22 @@ class _Readings:
             "norms": None if number else self._norms,
         }
 
-    def _numbers(self, stage: str, weight: Tensor, mask: Tensor | None, number: int) -> dict[str, Any]:
+    def _numbers(self, stage: str, weight: Tensor, mask: Tensor | None, round: int) -> dict[str, Any]:
         """Return the fields that are the same wherever the weight occurs."""
         loss = self._losses.get(id(weight), partial(self._solved.problem.loss_of, weight))
         return {
             "histogram": histogram(weight, self._dense_std),
             "statistics": statistics(weight, self._dense_std, mask),
-            "loss": _number(loss()),
-            "prune_energy": NOTHING if mask is not None or number else _number(self._first.prune_energy(weight)),
+            "loss": number(loss),
+            "prune_energy": NOTHING if mask is not None or round else number(partial(self._first.prune_energy, weight)),
             "mask_changed": NOTHING if mask is None else mask_change(self._solved.sparse.mask, mask),
-            "held_out": NOTHING if number else _number(self._held_out(stage, weight)),
+            "held_out": NOTHING if round else number(partial(self._held_out, stage, weight)),
         }
 
     def _held_out(self, stage: str, weight: Tensor) -> Tensor | float:
         if self._solved.held_out is None:
             return NOTHING
         return 0.0 if stage == "dense" else self._solved.held_out.loss_of(weight)
-
-
-def _number(value: Tensor | float) -> Reading[float] | float:
-    return number(value) if isinstance(value, Tensor) else value
 
 
 def _norms(norms: Tensor) -> Reading[list[float]]:

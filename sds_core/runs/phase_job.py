@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from sds_core.layer_result import LayerResult
-from sds_core.pruning.stages import Pass
+from sds_core.pruning.stages import Pass, Stage
 from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.events import BlockFinished, Event, PhaseStarted
@@ -16,7 +17,7 @@ from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.recorded_values import LayerSummary
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import Run
-from sds_core.sds import Recipe, run_phase
+from sds_core.sds import Recipe, report_phase
 
 
 def run_phase_job(run: Run, context: RunContext, phase: Pass, recipe: Recipe) -> Iterator[Event]:
@@ -32,15 +33,14 @@ def run_phase_job(run: Run, context: RunContext, phase: Pass, recipe: Recipe) ->
     began, used = time.monotonic(), time.process_time()
     rows, layers, masks = list[LayerRow](), dict[str, LayerSummary](), dict[str, Tensor]()
     windows = torch.cat([context.calibration, context.held_out])
-    for event in run_phase(phase, context.structure, windows, recipe, context.device, past, len(context.held_out)):
-        if isinstance(event, LayerResult):  # freed at once: the rounds of a whole block would fill a GPU
-            its_rows = layer_stats.rows(event)
-            rows += its_rows
-            layers[event.linear.label] = _summary(event, its_rows, layers.get(event.linear.label))
-            for done in event.stages:
-                if done.stage == stage and done.mask is not None:
-                    masks[event.linear.label] = checkpoint.packed_mask(done.mask)
-            del event
+    record, of_device = partial(_record, stage), (context.device, past, len(context.held_out))
+    for event in report_phase(phase, context.structure, windows, recipe, *of_device, record):
+        if isinstance(event, _LayerRecord):
+            label, summary = event.summary.linear, event.summary
+            rows += event.rows
+            layers[label] = replace(summary, loss=layers[label].loss | summary.loss) if label in layers else summary
+            if event.mask is not None:
+                masks[label] = event.mask
             continue
         block = blocks[event.block]
         if rows:
@@ -62,8 +62,25 @@ def run_phase_job(run: Run, context: RunContext, phase: Pass, recipe: Recipe) ->
         rows, layers, masks = [], {}, {}
 
 
-def _summary(solved: LayerResult, rows: list[LayerRow], earlier: LayerSummary | None) -> LayerSummary:
-    """Return a layer's losses by stage and the exact counts of its last mask, added to what was reported before."""
+@dataclass(frozen=True, eq=False)
+class _LayerRecord:
+    """All that is kept of a solved layer. Its weights are freed at once: those of a block would fill a GPU."""
+
+    rows: list[LayerRow]
+    summary: LayerSummary
+    mask: Tensor | None
+    """The stage's mask as it is stored."""
+
+
+def _record(stage: Stage, solved: LayerResult) -> _LayerRecord:
+    """Record a layer of a phase that writes a stage."""
+    rows = layer_stats.rows(solved)
+    masks = [checkpoint.packed_mask(mask) for name, _, mask in solved.stages if name == stage and mask is not None]
+    return _LayerRecord(rows, _summary(solved, rows), masks[0] if masks else None)
+
+
+def _summary(solved: LayerResult, rows: list[LayerRow]) -> LayerSummary:
+    """Return a layer's losses by stage and the exact counts of its last mask."""
     masked = [stage for stage, _, mask in solved.stages if mask is not None]
     weights = solved.problem.weight.numel()
     pruned = [round(row.sparsity * weights) for row in rows if [row.stage] == masked[-1:] and row.round == 0]
@@ -72,7 +89,7 @@ def _summary(solved: LayerResult, rows: list[LayerRow], earlier: LayerSummary | 
         linear=solved.linear.label,
         seconds=round(solved.seconds, 3),
         chosen=solved.chosen,
-        loss=(earlier.loss if earlier else {}) | loss,
+        loss=loss,
         pruned=pruned[0] if pruned else 0,
         weights=weights if pruned else 0,
         scarcity=solved.scarcity,

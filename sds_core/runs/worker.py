@@ -104,6 +104,8 @@ def start_process(command: list[str], locks: list[int], errors: Path, runs: Path
                 "PYTHONPATH": paths,
                 "SDS_RUNS": str(runs),
                 "OMP_WAIT_POLICY": "PASSIVE",
+                # One heap for all threads: what one of them has freed, the others could not use.
+                "MALLOC_ARENA_MAX": "1",
                 "TOKENIZERS_PARALLELISM": "false",
             },
         )

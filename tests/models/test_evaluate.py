@@ -67,3 +67,13 @@ def test_pruning_between_two_evaluations_is_seen() -> None:
     model.model.layers[1].mlp.down_proj.weight.data.zero_()
     _, pruned = finish(evaluate(structure, windows, CPU))
     assert abs(dense.losses[0] - pruned.losses[0]) > 1e-3
+
+
+def test_windows_side_by_side_have_the_losses_of_windows_in_turn() -> None:
+    model = build("llama")
+    alone = finish(evaluate(find_blocks(model), texts(5), CPU))
+    torch.set_num_threads(2)
+    try:
+        assert finish(evaluate(find_blocks(model), texts(5), CPU)) == alone
+    finally:
+        torch.set_num_threads(1)

@@ -17,9 +17,10 @@ from sds_core.models import observation
 from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import load_model
+from sds_core.models.logits import logits
 from sds_core.models.observation import observe, observe_groups
 from sds_core.models.products import watching_products
-from sds_core.models.stream import capture, logits
+from sds_core.models.stream import capture
 from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.reconstruction import Reconstruction, Window

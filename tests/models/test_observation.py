@@ -1,6 +1,7 @@
 """Gram matrices of a block's inputs are those of plain forwards, whether forwards are repeated or paused."""
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from sds_core.errors import SDSError
 from sds_core.models import observation
 from sds_core.models.device import pick_device
 from sds_core.models.linear import Linear
+from sds_core.models.logits import logits
 from sds_core.models.observation import observe, observe_groups
 from sds_core.models.paused_forwards import paused
-from sds_core.models.stream import Stream, capture, logits
+from sds_core.models.stream import Stream, capture
 from sds_core.models.structure import ModelStructure, find_blocks
 from tests.models.families import FAMILIES, build, plain_inputs, plain_logits, texts
 from tests.models.test_stream import CPU, halve
@@ -204,6 +206,27 @@ def test_an_abandoned_observation_leaves_nothing_behind() -> None:
     assert torch.equal(stream.replay(0), stream.replay(0))
 
 
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("with_teacher", [False, True])
+@pytest.mark.parametrize("paused", [False, True])
+def test_windows_side_by_side_are_summed_in_their_order(with_teacher, paused, monkeypatch, threads) -> None:
+    """Sums of float32 depend on their order: bit for bit, those of lanes are those of one thread."""
+    together, behind = solved_in_turn("llama", with_teacher, paused, monkeypatch)
+    torch.set_num_threads(1)
+    alone, also_behind = solved_in_turn("llama", with_teacher, paused, monkeypatch)
+    for key, one in together.items():
+        assert torch.equal(one.gram.matrix, alone[key].gram.matrix)
+        assert torch.equal(one.held_out.matrix, alone[key].held_out.matrix)
+        assert not with_teacher or torch.equal(one.teacher_shift, alone[key].teacher_shift)
+    assert all(map(torch.equal, behind.hidden, also_behind.hidden))
+
+
 class Contrary(nn.Module):
     """Calls its two linears in an order that depends on its input."""
 
@@ -220,14 +243,14 @@ def test_an_order_that_depends_on_the_text_is_refused() -> None:
     block = Contrary()
 
     class Replays:
-        hidden = (torch.ones(1, 2, 4), -torch.ones(1, 2, 4))
+        hidden, device = (torch.ones(1, 2, 4), -torch.ones(1, 2, 4)), CPU
 
         def replay(self, window: int, module: nn.Module) -> torch.Tensor:
             return module(self.hidden[window])
 
     with paused(Replays(), block, ["first", "second"]) as forwards:
-        assert forwards.inputs(0, 0) is not None and forwards.inputs(1, 0) is None
+        first, second = forwards.inputs(0)
+        assert first is not None and second is None
         with pytest.raises(SDSError, match=r"order that depends on the text.*--no-sequential"):
-            for window in (0, 1):
-                forwards.inputs(window, 1)
-                forwards.inputs(window, 2)
+            for place in (1, 2):
+                forwards.inputs(place)

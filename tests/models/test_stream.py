@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sds_core.models.linear import Linear
-from sds_core.models.stream import Stream, capture, logits
+from sds_core.models.logits import logits
+from sds_core.models.stream import Stream, capture
 from sds_core.models.structure import find_blocks
 from tests.models.families import CASES, WINDOW, build, plain_logits, texts
 

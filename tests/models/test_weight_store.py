@@ -12,7 +12,8 @@ from sds_core.errors import SDSError
 from sds_core.models import memory
 from sds_core.models.hidden_states import HiddenStateFile
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.models.stream import capture, logits
+from sds_core.models.logits import logits
+from sds_core.models.stream import capture
 from sds_core.models.structure import find_blocks
 from sds_core.models.weight_store import WeightStore, stored_blocks
 from tests.models.families import FAMILIES, build, plain_logits, texts
