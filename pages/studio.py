@@ -61,8 +61,7 @@ def ways_out(settings: RunConfig) -> None:
     )
     with st.container(horizontal=True):
         if not outlook.checked_model(settings.model)[1]:
-            take = partial(st.session_state.update, {studio_choice.CALIBRATION: "python-docs"})
-            st.button("Calibrate on python-docs", key="take-docs", on_click=take)
+            own_text.offer_docs(["calibration"])
         take = partial(st.session_state.update, {studio_choice.MODEL: "demo"})
         st.button("The demo model", key="take-demo", on_click=take)
 

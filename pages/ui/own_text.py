@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +48,7 @@ def upload(settings: RunConfig | None) -> None:
 
 def offer_another(settings: RunConfig) -> None:
     """Say that the model's own text is asked for and it has written none, and offer one that everybody has."""
-    from sds_core.models.text_spec import PYTHON_DOCS, SELF, TextSpec
+    from sds_core.models.text_spec import SELF, TextSpec
     from sds_core.models.written_texts import has_written
 
     named = {purpose: TextSpec.parse(getattr(settings, purpose)).parts for purpose in PURPOSES}
@@ -58,12 +60,15 @@ def offer_another(settings: RunConfig) -> None:
             f"{' and '.join(lacking).capitalize()}: “self” is text that a model wrote itself; this one has none here."
         )
         st.markdown(f":orange[{words}]", width="content")
-        st.button("Take Python’s documentation", key="take-docs", on_click=_take, args=(lacking, PYTHON_DOCS))
+        offer_docs(lacking)
 
 
-def _take(purposes: list[str], text: str) -> None:
-    for purpose in purposes:
-        _use(purpose, text)
+def offer_docs(purposes: Iterable[str]) -> None:
+    """The button that takes the text which comes with Python."""
+    from sds_core.models.text_spec import PYTHON_DOCS
+
+    take = partial(st.session_state.update, {f"option-{purpose}": PYTHON_DOCS for purpose in purposes})
+    st.button("Take Python’s documentation", key="take-docs", on_click=take)
 
 
 def _use(purpose: str, path: str) -> None:

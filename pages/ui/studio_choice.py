@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.variant import Variant
 
-MODEL, PATTERN, CALIBRATION = "option-model", "option-pattern", "option-calibration"
+MODEL, PATTERN = "option-model", "option-pattern"
 PRUNERS, METHODS, CONTROLS = "studio-pruners", "studio-methods", "studio-controls"
 """Keys of the widgets; model and pattern are those of every other page."""
 QUICK = "quick"

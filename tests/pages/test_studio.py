@@ -105,7 +105,8 @@ def test_unknown_model_is_refused_without_a_run(runs, launched):
     assert not launched and ids() == []
 
 
-def test_own_text_that_was_never_written_is_told_before_a_start(runs, launched):
+def test_own_text_that_was_never_written_is_told_before_a_start(runs, launched, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path))
     at = open_with(model="no-such/model-at-all", calibration="self")
     assert "has not written any calibration text yet" in at.error[0].value and at.button(key="phase").disabled
     at.button(key="take-docs").click().run()

@@ -1,8 +1,11 @@
 """What the Studio says before a run: cost of phases and presets, texts in words, uploaded texts, the command lines."""
 
 import pytest
+import torch
 
 from sds_core.models import find_model, hub_data_sets
+from sds_core.models.cache import self_text_folder
+from sds_core.models.calibration import save_self_text
 from sds_core.models.hub_data_sets import CachedDataSet
 from sds_core.runs import experiment
 from sds_core.runs.planned import planned
@@ -58,8 +61,11 @@ def test_samples_length_and_self_are_explained_with_their_numbers(runs, app):
     assert "text that the model has written itself" in said
 
 
-def test_a_model_without_a_text_of_its_own_is_offered_another(runs, app, tiny_folder):
+def test_a_model_without_a_text_of_its_own_is_offered_another(runs, app, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path))
     assert "this one has none here" not in texts(app(STUDIO))  # the demo's text comes along
+    of_another = torch.ones(2, 4, dtype=torch.int64)
+    save_self_text(self_text_folder() / "a.safetensors", of_another, {"model": "someone/else"})
     at = open_with(model=str(tiny_folder))
     assert "Calibration: “self” is text that a model wrote itself; this one has none here." in texts(at)
     at.button(key="take-docs").click().run()
