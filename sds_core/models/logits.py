@@ -1,6 +1,5 @@
 """A model's logits from hidden states that have passed its blocks, window by window."""
 
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,7 +9,6 @@ from torch import Tensor
 from sds_core.models.placement import moved
 from sds_core.models.stream import Stream, replaced_forwards, split_arguments
 from sds_core.models.structure import Block
-from sds_core.pruning.lanes import side_by_side
 
 Result = TypeVar("Result")
 
@@ -33,20 +31,16 @@ def reduced_logits(stream: Stream, windows: Tensor, reduce: Callable[[Tensor, Te
     last = len(structure.blocks) - 1
     inside = {module for block in structure.blocks for module in block.module.modules()}
     non_block = [module for module in structure.model.modules() if module not in inside]
-    here = threading.local()
+    final: Tensor
 
     def insert_final(block: Block, args: tuple, kwargs: dict[str, Any]) -> Any:
-        return structure.wrap(here.final if block.index == last else split_arguments(structure, args, kwargs)[0])
+        return structure.wrap(final if block.index == last else split_arguments(structure, args, kwargs)[0])
 
-    def of_batch(numbered: tuple[int, Tensor]) -> list[Result]:
-        number, batch = numbered
-        found = []
-        for tokens, final in zip(batch, stream.hidden[number], strict=True):
-            here.final = final[None].to(device)
-            with torch.inference_mode():
+    found = []
+    with moved(non_block, device), replaced_forwards(structure, insert_final), torch.inference_mode():
+        for batch, hidden in zip(windows.split(len(stream.hidden[0])), stream.hidden, strict=True):
+            for tokens, row in zip(batch, hidden, strict=True):
+                final = row[None].to(device)
+                # one window at a time: logits are large, and their one wide product keeps all cores busy by itself
                 found.append(reduce(structure.model(tokens[None].to(device), use_cache=False).logits[0], tokens))
-        return found
-
-    numbered = list(enumerate(windows.split(len(stream.hidden[0]))))
-    with moved(non_block, device), replaced_forwards(structure, insert_final):
-        return [result for found in side_by_side(of_batch, numbered, device) for result in found]
+    return found
