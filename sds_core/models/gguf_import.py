@@ -1,6 +1,9 @@
 """Convert GGUF files, the demo model among them, to a folder of float32 safetensors in the user's cache."""
 
+import functools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +43,25 @@ def convert_gguf(path: Path) -> Path:
         with FileLock(f"{target}.lock", fallback_to_soft=False):
             if not target.exists():
                 require_space(target.parent, BYTES_PER_BYTE * path.stat().st_size)
-                with new_model_folder(target) as folder:
+                with new_model_folder(target) as folder, _parsed_once(path):
                     _dequantise(path, folder)
     except OSError as error:
         raise disk_error(target, error) from error
     return target
+
+
+@contextmanager
+def _parsed_once(path: Path) -> Iterator[None]:
+    """Parse a GGUF file once inside the `with`: for each part of a model transformers parses it anew, for seconds."""
+    import gguf  # as slow as transformers; see `_unused_entries`
+
+    parse = gguf.GGUFReader
+    parsed = functools.cache(lambda: parse(path))
+    vars(gguf)["GGUFReader"] = lambda asked: parsed() if Path(asked) == path else parse(asked)
+    try:
+        yield
+    finally:
+        vars(gguf)["GGUFReader"] = parse
 
 
 def _dequantise(path: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -52,6 +53,16 @@ def test_a_gguf_file_is_converted_once(
     assert find_model(str(path)) == first
     (tmp_path / "elsewhere").mkdir()
     assert find_model(str(shutil.copy(path, tmp_path / "elsewhere"))) == first
+
+
+def test_a_gguf_file_is_parsed_once(
+    tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed, parse = [], gguf.GGUFReader
+    monkeypatch.setattr(gguf, "GGUFReader", counted := lambda path: parsed.append(path) or parse(path))
+    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
+    convert_gguf(path)
+    assert parsed == [path] and gguf.GGUFReader is counted
 
 
 def test_changed_gguf_file_is_converted_again(tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path) -> None:
