@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from streamlit.testing.v1 import AppTest
 
 from benchmarks import served_app, studio_speed
-from benchmarks.served_app import App, browser, row, seconds, server_process, timed
+from benchmarks.served_app import App, browser, row, seconds, server_process, timed, wait_until_idle
 from sds_core.models.device import machine
 from sds_core.runs.config import RunConfig
 from sds_core.runs.examples import unpack_all
@@ -71,6 +71,7 @@ def first_paint(app: App) -> None:
                         timed(seconds(partial(turn_to, visitor, name, picture))),
                         target,
                     )
+            wait_until_idle()
 
 
 def open_until(visitor: Any, path: str, selector: str) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def seconds(act: Callable[[], object]) -> tuple[float, float]:
     cpu, began = sum(process.cpu_times()[:2]), time.monotonic()
     act()
     return time.monotonic() - began, sum(process.cpu_times()[:2]) - cpu
+
+
+def wait_until_idle() -> None:
+    """Wait until the server has nothing to do: behind its first page it goes on loading."""
+    while seconds(partial(time.sleep, 0.5))[1] > 0.05:
+        pass
 
 
 def timed(measured: tuple[float, float]) -> str:
