@@ -61,6 +61,14 @@ def test_numbers_have_the_digits_of_the_report():
 
 
 @node
+def test_an_expert_is_named_by_its_number():
+    linears = ["self_attn.q_proj", "mlp.experts.17.down_proj", "fc1"]
+    code = 'import { layerName } from "ASSETS/marks.js";'
+    got = javascript(f"{code} console.log(JSON.stringify([3, 4, 5].map((at) => layerName(at, {linears}))))")
+    assert got == ["block 1 · q_proj", "block 1 · 17 · down_proj", "block 1 · fc1"]
+
+
+@node
 @pytest.mark.parametrize("error", [0.02, -0.02])
 def test_an_error_below_zero_is_explained(error):
     rows = [{"name": "output error", "about": "", "unit": "percent", "values": {"sparse": 0.1, "redense": error}}]

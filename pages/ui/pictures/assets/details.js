@@ -6,7 +6,7 @@
 import { corner } from "./corner.js";
 import { density } from "./density.js";
 import { history, numbers } from "./history.js";
-import { dot, mark, short, STAGES } from "./marks.js";
+import { dot, inBlock, mark, STAGES } from "./marks.js";
 import { picture } from "./picture.js";
 import { h } from "./render.js";
 
@@ -55,7 +55,7 @@ function head(state) {
       {},
       select("Block", block, blocks, (to) => state.pick({ at: to * wide + linear })),
       " · ",
-      select("Linear", linear, data.linears.map(short), (to) => state.pick({ at: block * wide + to })),
+      select("Linear", linear, data.linears.map(inBlock), (to) => state.pick({ at: block * wide + to })),
     ),
     h("div", { class: "chips", role: "group", "aria-label": "Run" }, data.runs.map(run)),
     h("div", { class: "tabs", role: "group", "aria-label": "Stage" }, data.stages.map(stage)),

@@ -40,10 +40,14 @@ export const BELOW_ZERO =
 // --- names ----------------------------------------------------------------------------------------------------------
 export const STAGES = { dense: "dense", sparse: "sparse", redense: "re-dense", final: "final" };
 export const PHASES = ["sparse", "redense", "final"];
-export const short = (linear) => linear.split(".").pop();
-export const column = (linear) => short(linear).replace("_proj", "");
+export const column = (linear) => linear.split(".").pop().replace("_proj", "");
+// A layer's own name, behind the number of the expert that it belongs to.
+export function inBlock(linear) {
+  const [name, expert] = linear.split(".").reverse();
+  return /^\d+$/.test(expert) ? `${expert} · ${name}` : name;
+}
 export const layerName = (at, linears) =>
-  `block ${Math.floor(at / linears.length)} · ${short(linears[at % linears.length])}`;
+  `block ${Math.floor(at / linears.length)} · ${inBlock(linears[at % linears.length])}`;
 export const runName = (run) => (run.origin ? `${run.name} from ${run.origin}` : run.name);
 
 // The blocks that an axis names: every fifth, and the last.
