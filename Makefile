@@ -15,8 +15,8 @@ class: install ## the same, and pages to look at for a class on the local networ
 demo: install ## the same job on the command line
 	$(BIN)/python -m sds_core demo
 
-test: $(VENV)/.tested ## the tests, offline, a file at a time on each of two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.tested ## the tests, offline; on two cores a third process computes while others wait
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(VENV)/.tested ## style and types
 	$(BIN)/ruff check .
