@@ -1,5 +1,6 @@
-"""What all tests share: no network, an order that two workers finish together, and the fixtures in `fixtures.py`."""
+"""What all tests share: no network, an order in which workers finish together, and the fixtures in `fixtures.py`."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import time, so before anything imports the hub client
@@ -8,10 +9,12 @@ os.environ.pop("SDS_PRUNERS", None)  # a developer's plugins are not part of the
 
 import pytest
 
+gc.set_threshold(100_000, 50, 100)  # looking through thousands of tests for garbage would take a tenth of the time
+
 SERVED = ("tests/pages/test_journeys", "tests/pages/test_legible")
 """How the names of those files begin whose tests share one server."""
 SLOW = (*SERVED, "tests/pages/test_gallery")
-"""Files that go first: no worker of `pytest -n 2` is left alone with a long one at the end."""
+"""Files that go first: no worker is left alone with a long one at the end."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of slow files first."""
     items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+
+
+def pytest_collection_finish() -> None:
+    """Never look through the tests and what they have imported for garbage again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
