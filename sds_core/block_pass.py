@@ -137,7 +137,7 @@ class BlockPass(Generic[Reported]):
         group: Sequence[Linear],
         seen: dict[str, Observed],
         dense: dict[str, Tensor],
-        waiting: list[LayerResult],
+        unadjusted: list[LayerResult],
     ) -> Iterator[Reported]:
         """Solve layers that do not see each other, and report each.
 
@@ -147,7 +147,7 @@ class BlockPass(Generic[Reported]):
             seen: observations by input label. All are dropped here, those of each input once its layers are solved: the
                 factorisations of one expert would stay in memory beside the next one's.
             dense: weights by label; dropped too, unless the block is adjusted as a whole.
-            waiting: takes the final stages of the layers, if the block is adjusted as a whole.
+            unadjusted: takes the final stages of the layers, if the block is adjusted as a whole.
         """
         whole, pattern, device = self.plan.reconstruction is not None, self.plan.pattern(block), self.stream.device
 
@@ -167,7 +167,7 @@ class BlockPass(Generic[Reported]):
         del items
         for reported, final in each:
             if final is not None:
-                waiting.append(final)
+                unadjusted.append(final)
             yield reported
             del reported  # its rounds would stay in memory beside the next layer's, or while the block is adjusted
 

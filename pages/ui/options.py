@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -97,9 +98,10 @@ def _set_method_options(method: str, options: dict[str, float]) -> None:
 
 def _grid(options: Iterable[Option], method: str = "") -> None:
     """Show widgets beside each other, as many in a row as the window has room for."""
+    cached = functools.cache(_cached_texts)  # asked for once, for two boxes
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for option in options:
-            _widget(option, method)
+            _widget(option, method, cached)
 
 
 def _cached_texts() -> dict[str, str]:
@@ -110,16 +112,15 @@ def _cached_texts() -> dict[str, str]:
     return {text: f" · {in_units(one.size)}, on this machine" for one in cached_data_sets() for text in one.texts}
 
 
-def _widget(option: Option, method: str) -> None:
+def _widget(option: Option, method: str, cached_texts: Callable[[], dict[str, str]]) -> None:
     label = option.name.replace("_", " ").capitalize()
     key = _key(option.name, method)
     common: dict[str, Any] = {"key": key, "help": option.doc, "persist_state": "session", "width": 174}
     if option.choices:
         st.selectbox(label, list(option.choices), **common)
     elif option.name in SUGGESTED:
-        known = dict.fromkeys(SUGGESTED[option.name], "") | (
-            _cached_texts() if option.name in own_text.PURPOSES else {}
-        )
+        known = dict.fromkeys(SUGGESTED[option.name], "")
+        known |= cached_texts() if option.name in own_text.PURPOSES else {}
         known.setdefault(st.session_state[key], "")
         st.selectbox(
             label, list(known), format_func=lambda name: name + known.get(name, ""), accept_new_options=True, **common

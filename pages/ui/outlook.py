@@ -78,11 +78,13 @@ def fault(settings: RunConfig) -> str:
     """Return why a model cannot be pruned with these settings, as far as its files tell; empty where it can."""
     from sds_core.models.check_model import check_calibration
 
+    if wrong := checked_model(settings.model)[1]:
+        return wrong
     try:
         check_calibration(settings.model, settings.calibration)
     except SDSError as error:
-        return checked_model(settings.model)[1] or str(error)
-    return checked_model(settings.model)[1]
+        return str(error)
+    return ""
 
 
 def checked_model(name: str) -> tuple[LocalModel | None, str]:

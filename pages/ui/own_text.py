@@ -48,11 +48,10 @@ def upload(settings: RunConfig | None) -> None:
 
 def offer_another(settings: RunConfig) -> None:
     """Say that the model's own text is asked for and it has written none, and offer one that everybody has."""
-    from sds_core.models.text_spec import SELF, TextSpec
+    from sds_core.models.text_spec import TextSpec
     from sds_core.models.written_texts import has_written
 
-    named = {purpose: TextSpec.parse(getattr(settings, purpose)).parts for purpose in PURPOSES}
-    lacking = [purpose for purpose in PURPOSES if any(part.source == SELF for part in named[purpose])]
+    lacking = [purpose for purpose in PURPOSES if TextSpec.parse(getattr(settings, purpose)).has_own]
     if not lacking or has_written(settings.model):
         return
     with st.container(horizontal=True, vertical_alignment="center"):

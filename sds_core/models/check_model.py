@@ -17,7 +17,7 @@ from sds_core.models.find_model import cached_folder, download, gguf_file, model
 from sds_core.models.gguf_files import DEMO, check_gguf, converted_folder
 from sds_core.models.known_families import causal_families, refuse_encoder_decoder
 from sds_core.models.quantisation import method_in, refuse
-from sds_core.models.text_spec import SELF, TextSpec, unwritten
+from sds_core.models.text_spec import TextSpec, unwritten
 from sds_core.models.token_count import TOKENIZER
 from sds_core.models.weight_files import CONFIG, WeightFiles, has_weights, weight_files
 
@@ -53,8 +53,7 @@ def check_calibration(name: str, text: str) -> None:
     Raises:
         SDSError: no model but the demo has a text of its own on this machine.
     """
-    own = any(part.source == SELF for part in TextSpec.parse(text).parts)
-    if own and name != DEMO and not any(self_text_folder().glob("*")):
+    if TextSpec.parse(text).has_own and name != DEMO and not any(self_text_folder().glob("*")):
         raise unwritten(name)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sds_core.errors import SDSError
-from sds_core.models.logits import reduced_logits
+from sds_core.models.logits import logits
 from sds_core.models.routes import Routes, watching_routes
 from sds_core.models.stream import batches, capture
 from sds_core.models.structure import ModelStructure
@@ -35,11 +35,11 @@ def evaluate(
     stream = capture(structure, batches(windows, device), device)
     for block in structure.blocks:
         with stream.running(block.module), watching_routes(block) as found:
-            stream.advance(in_this_thread=any(linear.routed for linear in block.linears))
+            stream.advance(in_this_thread=block.routed)
         if routes is not None and len(found) == len(stream.hidden):
             routes[block.index] = torch.cat(found)
         yield block.index
-    parts = reduced_logits(stream, windows, _losses)
+    parts = list(map(_losses, logits(stream, windows), windows))  # no name holds a window's logits beside the next's
     losses = [sum(of_window) / (windows.shape[1] - 1) for of_window in torch.stack(parts).tolist()]  # waits once
     for number, loss in enumerate(losses):
         if not math.isfinite(loss):

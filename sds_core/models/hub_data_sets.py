@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +119,27 @@ class _Info:
     """Types by name."""
 
 
-def _described(folder: Path) -> Iterator[_Info]:
+def _described(folder: Path) -> Sequence[_Info]:
+    try:
+        return _described_in(folder / CARD, (folder / CARD).stat().st_mtime_ns)
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=256)
+def _described_in(card: Path, stamp: int) -> Sequence[_Info]:
+    """Read a card once in each state: some describe hundreds of configurations, and pages ask at every click."""
     from huggingface_hub.repocard import metadata_load
 
+    found = list[_Info]()
     try:
-        entries = (metadata_load(folder / CARD) or {}).get("dataset_info") or []
+        entries = (metadata_load(card) or {}).get("dataset_info") or []
         for entry in entries if isinstance(entries, list) else [entries]:
             columns = {one["name"]: str(one.get("dtype")) for one in entry["features"]}
-            yield _Info(str(entry.get("config_name") or ""), [one["name"] for one in entry["splits"]], columns)
+            found.append(_Info(str(entry.get("config_name") or ""), [one["name"] for one in entry["splits"]], columns))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, YAMLError):
-        return  # a card is written by hand
+        pass  # a card is written by hand
+    return found
 
 
 def _prepared(name: str) -> Iterator[_Info]:

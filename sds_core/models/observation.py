@@ -143,7 +143,7 @@ def observe_groups(
     Raises:
         SDSError: the block calls its linears in an order that depends on the text.
     """
-    if not _fits(stream, teacher) or any(linear.routed for group in groups for linear in group):
+    if not _fits(stream, teacher) or stream.structure.blocks[stream.position].routed:
         copies = 1 + (teacher is not None) + (held_out > 0)
         parts = [part for group in groups for part in _parts(group, available_memory(stream.device) / (4 * copies))]
         for part in parts:

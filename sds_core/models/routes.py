@@ -29,7 +29,7 @@ CHOICES = ("topk", "argmax", "max")
 
 def has_routes(structure: ModelStructure) -> bool:
     """Whether a model has experts."""
-    return any(linear.routed for block in structure.blocks for linear in block.linears)
+    return any(block.routed for block in structure.blocks)
 
 
 class _Choices(TorchFunctionMode):

@@ -33,6 +33,11 @@ class Block:
     """In the order of their calls."""
 
     @property
+    def routed(self) -> bool:
+        """Whether it has experts, so that only some tokens reach some of its linears."""
+        return any(linear.routed for linear in self.linears)
+
+    @property
     def groups(self) -> list[tuple[Linear, ...]]:
         """Its linears in groups that are observed together (`Linear.group`)."""
         groups = dict.fromkeys(linear.group for linear in self.linears)

@@ -125,6 +125,11 @@ class TextSpec:
             weights.append(weight)
         return cls(tuple(parts), tuple(weights))
 
+    @property
+    def has_own(self) -> bool:
+        """Whether a part of it is text that the model writes itself."""
+        return any(part.source == SELF for part in self.parts)
+
     def __str__(self) -> str:
         """The form that `parse` reads."""
         pairs = zip(self.parts, self.weights, strict=True)

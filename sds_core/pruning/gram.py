@@ -198,7 +198,7 @@ class GramAccumulator:
         for part in self.adding([(inputs, teacher_inputs)]):
             part.add()
 
-    def adding(self, batches: Sequence[tuple[Tensor, Tensor | None]]) -> list["PartOfSum"]:
+    def adding(self, batches: Sequence[tuple[Tensor, Tensor | None]]) -> list[PartOfSum]:
         """Return the adding of batches, one behind the other, in parts that any threads may do in any order."""
         rows = [inputs.detach().flatten(0, -2).float() for inputs, _ in batches]
         self.tokens += sum(map(len, rows))
