@@ -116,6 +116,7 @@ def mask_changed(visitor):
     """The number under this heading, in per cent."""
     row = visitor.page.locator("main.lab dl div").filter(has_text="mask changed")
     number = row.locator("dd", has_text=re.compile(r"\d+.*%"))
+    number.wait_for()  # a picture is hidden, its text empty, until its style sheet is there
     return float(number.inner_text().strip("< %"))
 
 
