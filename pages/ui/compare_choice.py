@@ -55,15 +55,16 @@ def scope() -> str:
         asked = _default(known)
     st.query_params["experiment"] = asked
     st.session_state["compare-scope"] = asked
-    st.selectbox(
-        "Experiment",
-        ["", *known],
-        key="compare-scope",
-        format_func=lambda name: name or ALL,
-        on_change=_turn_to_scope,
-        label_visibility="collapsed",
-        width=220,
-    )
+    with st.container(key="scope"):
+        st.selectbox(
+            "Experiment",
+            ["", *known],
+            key="compare-scope",
+            format_func=lambda name: name or ALL,
+            on_change=_turn_to_scope,
+            label_visibility="collapsed",
+            width=220,
+        )
     return asked
 
 

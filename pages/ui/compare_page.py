@@ -25,7 +25,7 @@ OPENED = "compare opens"
 """Session key of the layer that was opened on the map: a callback cannot switch pages."""
 STYLE = """<style>
 [data-testid=stMainBlockContainer] {{ position: relative; }}
-.st-key-scope {{ position: absolute; top: {top}px; right: 20px; z-index: 2; width: 220px; }}
+.st-key-scope {{ position: absolute; top: calc({top}px + var(--alert, 0px)); right: 20px; z-index: 2; width: 220px; }}
 .st-key-scope p, .st-key-scope [data-testid=stSelectbox] {{ font-size: 14px; }}
 .st-key-compare {{ --beside: 236px; }}
 </style>"""
@@ -92,9 +92,8 @@ def _page(empty: str, more: Callable[[Choice, list[Outcome]], None] | None) -> N
     glossary_box.in_bar(
         "perplexity", "standard error", "paired", "output error", "block", "Wanda", "SparseGPT", "SDS", "memory"
     )
-    with st.container(key="scope"):
-        st.html(STYLE.format(top=layout.BOTTOM if layout.presenting() else layout.TOP))
-        experiment = compare_choice.scope()
+    st.html(STYLE.format(top=layout.BOTTOM if layout.presenting() else layout.TOP))
+    experiment = compare_choice.scope()
     known = finished_outcomes()
     choice = compare_choice.choose(experiment, known)
     if choice.offered:

@@ -121,8 +121,8 @@ function scale({ a, ref, most }) {
   return h(
     "div",
     { class: "scale" },
-    h("small", {}, h("b", {}, dot(a), `${a.label} lower`), h("br"), "percentage points"),
+    h("small", {}, h("b", {}, dot(a), a.label), h("br"), "lower, percentage points"),
     h("div", {}, at.map(tick)),
-    h("small", {}, h("b", {}, dot(ref), `${ref.label} lower`), h("br"), "with a dot"),
+    h("small", {}, h("b", {}, dot(ref), ref.label), h("br"), "lower, with a dot"),
   );
 }
