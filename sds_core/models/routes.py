@@ -1,12 +1,13 @@
 """Routes through a mixture: the experts that each token is sent to, block by block.
 
-A router's choice is a top-k or arg-max somewhere in the block. It is known by its effect: it names each expert as often
-as the expert receives tokens.
+A router's choice is a top-k, an arg-max or the first of a ranking somewhere in the block. It is known by its effect: it
+names each expert as often as the expert receives tokens.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sds_core.models.tensor_files import save_tensors
 
 Routes = dict[int, Tensor]
 """The experts of every token (N, k) by block index, in ascending order; those of several routers side by side."""
-CHOICES = ("topk", "argmax", "max")
+CHOICES = ("topk", "argmax", "max", "sort", "argsort")
 """Functions of torch whose indices may be a router's choice."""
 
 
@@ -91,15 +92,27 @@ def _matching(choices: list[Tensor], heads: dict[str, Linear], received: Counter
         groups.setdefault(linear.group, {})[_number(linear)] = received[label]
     taken: dict[int, Tensor] = {}
     for counts in groups.values():
-        numbers = torch.tensor(list(counts))
-        for place, chosen in enumerate(choices):
-            named = chosen.flatten().bincount(minlength=int(numbers.max()) + 1).cpu()
-            if named[numbers].tolist() == list(counts.values()):
-                taken[place] = chosen.sort(-1).values
+        for place, ranks in enumerate(choices):
+            if (experts := _taken(ranks, counts)) is not None:
+                taken[place] = experts.sort(-1).values
                 break
         else:
             return None
     return torch.cat(list(taken.values()), 1).to(torch.int16).cpu()
+
+
+def _taken(ranks: Tensor, counts: dict[int, int]) -> Tensor | None:
+    """Return the part of a ranking (N, m) that names each expert as often as it received tokens; None if none does.
+
+    That is the whole of a top-k, and the first or the last of a sort of all experts.
+    """
+    numbers, received = torch.tensor(list(counts)), list(counts.values())
+    parts = (part for width in range(1, ranks.shape[1]) for part in (ranks[:, :width], ranks[:, -width:]))
+    for part in chain([ranks], parts):
+        named = part.flatten().bincount(minlength=int(numbers.max()) + 1).cpu()
+        if named[numbers].tolist() == received:
+            return part
+    return None
 
 
 def _number(linear: Linear) -> int:

@@ -1,15 +1,18 @@
 """The experts of every token are recorded as a mixture is evaluated. Expected ones come from hooks on its modules."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from sds_core.models.evaluate import evaluate
 from sds_core.models.route_change import BlockRoutes, RouteChange
 from sds_core.models.routes import Routes, has_routes, load_routes, route_change, save_routes
 from sds_core.models.structure import find_blocks
-from tests.models.families import MIXTURES, build, build_any, plain_logits, texts
+from tests.models.families import MIXTURES, build, build_any, plain_logits, randomised, texts
 from tests.models.test_expert_modules import routed
 from tests.models.test_experts import experts_of
 from tests.models.test_stream import CPU, halve
@@ -71,6 +74,44 @@ def test_routes_to_modules_in_a_list_are_recorded() -> None:
     plain_logits(model, windows)
     handle.remove()
     assert evaluated(model, windows)[1].flatten().tolist() == found
+
+
+class Ranked(nn.Module):
+    """Four experts in a list; a function of the router's outputs (..., 4) names two (..., 2) for each token."""
+
+    def __init__(self, mlps: list[nn.Module], rank: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.router, self.experts, self.rank = nn.Linear(32, 4, bias=False), nn.ModuleList(mlps), rank
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        chosen, found = self.rank(self.router(hidden)), torch.zeros_like(hidden)
+        for number, expert in enumerate(self.experts):
+            own = (chosen == number).any(-1)
+            found[own] += expert(hidden[own])
+        return found
+
+
+RANKINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sort": lambda scores: scores.sigmoid().sort(descending=True).indices[..., :2],
+    "argsort": lambda scores: torch.argsort(-scores, dim=-1)[..., :2],
+    "the last of an ascending sort": lambda scores: scores.softmax(-1).argsort()[..., 2:],
+    "the first of a longer top-k": lambda scores: scores.topk(3).indices[..., :2],
+}
+
+
+@pytest.mark.parametrize("ranking", RANKINGS)
+def test_routes_are_the_part_of_a_ranking_that_the_experts_receive(ranking: str) -> None:
+    model, windows = build("llama"), texts(3, 24)
+    for layer in model.model.layers:
+        layer.mlp = Ranked([LlamaMLP(model.config) for _ in range(4)], RANKINGS[ranking])
+    randomised(model)
+    best: list[set[int]] = []
+    router = model.model.layers[1].mlp.router
+    note = lambda _, args, scores: best.extend(set(row) for row in scores.flatten(0, -2).topk(2).indices.tolist())
+    handle = router.register_forward_hook(note)
+    plain_logits(model, windows)
+    handle.remove()
+    assert [set(row) for row in evaluated(model, windows)[1].tolist()] == best
 
 
 def test_two_routers_of_a_block_stand_side_by_side() -> None:
