@@ -20,6 +20,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.models.cache import cache_folder, file_sha256
+from sds_core.models.converted_weights import ConvertedWeights
 from sds_core.models.find_model import find_model, model_files
 from sds_core.models.free_memory import out_of_memory
 from sds_core.models.loading_report import (
@@ -79,7 +80,8 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     on_disk = rest_on_disk(weights, folder, skeleton, copies)
     try:
         if on_disk:
-            model, report = _load_non_block_weights(skeleton, config, files, dtype)
+            stored = ConvertedWeights(files, skeleton)
+            model, report = _load_non_block_weights(skeleton, config, stored, dtype)
         else:
             model, report = _load_whole(folder, config, dtype)
     except SDSError:
@@ -89,7 +91,7 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     refuse_differences(report, model, files, restored)
     _record_untied(model)
     if on_disk:
-        store: WeightStore = DiskWeightStore(model, files, cache_folder())
+        store: WeightStore = DiskWeightStore(model, stored, cache_folder())
     else:
         refuse_not_finite_weights(model, folder)
         store = WeightStore()
@@ -113,7 +115,7 @@ def _load_whole(folder: Path, config: PreTrainedConfig, dtype: str) -> tuple[Pre
 
 
 def _load_non_block_weights(
-    skeleton: PreTrainedModel, config: PreTrainedConfig, files: WeightFiles, dtype: str
+    skeleton: PreTrainedModel, config: PreTrainedConfig, stored: ConvertedWeights, dtype: str
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Load all weights but those of the blocks, which become placeholders; transformers builds and checks the model.
 
@@ -121,13 +123,15 @@ def _load_non_block_weights(
         The model, and the loader's report.
 
     Raises:
-        SDSError: blocks share weights, or the files do not hold one tensor for every parameter of a block.
+        SDSError: blocks share weights, or a parameter of a block cannot be made of what the files hold.
     """
+    files = stored.files
     in_blocks: dict[str, nn.Parameter] = {}
     for _, parameters in stored_blocks(skeleton):
         in_blocks |= parameters
     shapes = {name: tuple(parameter.shape) for name, parameter in in_blocks.items()}
-    odd = refuse_other_shapes(shapes, skeleton, files)
+    odd = [name for name, shape in shapes.items() if stored.shapes.get(name) != shape]
+    refuse_other_shapes(odd, shapes, skeleton, files)
     shared = len({id(parameter) for parameter in in_blocks.values()}) < len(in_blocks)
     if odd or shared or hasattr(config, "quantization_config"):
         raise SDSError(
@@ -142,7 +146,7 @@ def _load_non_block_weights(
         dtype = str(files.get(plain[0]).dtype).removeprefix("torch.")
     wanted: Any = config.dtype if dtype == "auto" else getattr(torch, dtype)
     weights = {name: placeholder(parameter, wanted) for name, parameter in in_blocks.items()}
-    weights |= _read_outside(in_blocks, skeleton, files)
+    weights |= _read_outside(in_blocks, skeleton, stored)
     loading: Any = type(skeleton).from_pretrained(
         None,
         config=config,
@@ -157,11 +161,12 @@ def _load_non_block_weights(
     return model, report
 
 
-def _read_outside(in_blocks: Collection[str], skeleton: PreTrainedModel, files: WeightFiles) -> dict[str, Tensor]:
+def _read_outside(in_blocks: Collection[str], skeleton: PreTrainedModel, stored: ConvertedWeights) -> dict[str, Tensor]:
     """Return the stored tensors outside the blocks; zeros that take no memory for those of blocks the model lacks."""
+    files, taken = stored.files, stored.sources(in_blocks)
     lists = tuple({f"{name}." for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)})
-    outside = [name for name, shape in files.shapes.items() if name not in in_blocks and not is_leftover(name, shape)]
-    known = skeleton.state_dict().keys()  # buffers of blocks among them, which stay in memory
+    outside = [name for name, shape in files.shapes.items() if name not in taken and not is_leftover(name, shape)]
+    known = stored.sources(skeleton.state_dict())  # of buffers of blocks too, which stay in memory
     beside = {name for name in outside if name.startswith(lists) and name not in known}
     weights = {name: torch.zeros(()).expand(files.shapes[name]) for name in beside}
     return weights | dict(files.read(name for name in outside if name not in beside))

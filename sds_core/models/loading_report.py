@@ -1,7 +1,7 @@
 """Compare a loaded model with its files: no weight may be filled in, and no tensor silently dropped."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,19 +140,19 @@ def refuse_not_finite_weights(model: PreTrainedModel, folder: Path) -> None:
 
 
 def refuse_other_shapes(
-    shapes: Mapping[str, tuple[int, ...]], skeleton: PreTrainedModel, files: WeightFiles
-) -> list[str]:
+    odd: Collection[str], shapes: Mapping[str, tuple[int, ...]], skeleton: PreTrainedModel, files: WeightFiles
+) -> None:
     """Refuse weights that are stored quantised, inside something else, or in another shape.
 
     Args:
+        odd: names of weights that cannot be made of what is stored.
         shapes: those that the model wants, by name.
         skeleton: the model, without weights.
         files: what is stored.
 
-    Returns:
-        The names under which no tensor of that shape is stored, although transformers might make it of others.
+    Raises:
+        SDSError: that is why.
     """
-    odd = [name for name, shape in shapes.items() if files.shapes.get(name) != shape]
     if odd:
         extra = sorted(files.shapes.keys() - skeleton.state_dict().keys())
         packed = [name for name in odd if files.dtypes.get(name, PLAIN_DTYPES[0]) not in PLAIN_DTYPES]
@@ -161,7 +161,6 @@ def refuse_other_shapes(
         stored = [name for name in odd if name in files.shapes and len(shapes[name]) < 3]  # experts may be transposed
         other = [(name, files.shapes[name], shapes[name]) for name in stored]
         refuse_incomplete({"missing_keys": (), "mismatched_keys": other}, files.folder)
-    return odd
 
 
 def _refuse_second_names(model: PreTrainedModel, files: WeightFiles) -> None:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sds_core.files import write_json
+from sds_core.models.converted_weights import ConvertedWeights
 from sds_core.models.device import return_freed_memory
 from sds_core.models.hidden_states import HiddenStateFile, HiddenStates
 from sds_core.models.tensor_files import save_tensors
-from sds_core.models.weight_files import INDEX, SINGLE, WeightFiles
+from sds_core.models.weight_files import INDEX, SINGLE
 
 
 class WeightStore:
@@ -78,15 +79,15 @@ class DiskWeightStore(WeightStore):
 
     Args:
         model: its blocks' parameters of any value; they become placeholders.
-        files: the model's files; every parameter of a stored block (`stored_blocks`) is in them under its own name.
+        stored: the weights in the model's files, among them all parameters of its blocks (`stored_blocks`).
         scratch: a folder on disk for hidden states.
     """
 
     kind = "disk"
 
-    def __init__(self, model: nn.Module, files: WeightFiles, scratch: Path):
+    def __init__(self, model: nn.Module, stored: ConvertedWeights, scratch: Path):
         super().__init__()
-        self._files, self._scratch = files, scratch
+        self._stored, self._scratch = stored, scratch
         self._blocks: dict[nn.Module, dict[str, nn.Parameter]] = dict(stored_blocks(model))
         self._writes: dict[nn.Module, Callable[[], None]] = {}
         self._resident: set[nn.Module] = set()
@@ -116,7 +117,7 @@ class DiskWeightStore(WeightStore):
     def _load(self, block: nn.Module) -> None:
         parameters = self._blocks[block]
         with torch.inference_mode(False):  # a parameter cannot hold an inference tensor
-            for name, tensor in self._files.read(parameters):
+            for name, tensor in self._stored.read(parameters):
                 parameters[name].data = tensor.to(parameters[name].dtype)
 
     def _unload(self, block: nn.Module) -> None:
@@ -190,7 +191,7 @@ class DiskWeightStore(WeightStore):
         for number, (block, parameters) in enumerate(self._blocks.items(), start=2):
             file = f"model-{number:05}-of-{count:05}.safetensors"
             with self.resident(block):
-                tensors = {name: parameter.data for name, parameter in parameters.items()}
+                tensors = self._stored.as_stored({name: parameter.data for name, parameter in parameters.items()})
                 save_tensors(folder / file, tensors, {"format": "pt"})
                 add(file, tensors)
         write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
