@@ -38,15 +38,22 @@ class ConvertedWeights:
         converters = [one for one in transforms if isinstance(one, WeightConverter)]
         renamings = [one for one in transforms if isinstance(one, WeightRenaming)]
         wanted = skeleton.state_dict()
+        self._converters = {pattern: converter for converter in converters for pattern in converter.source_patterns}
         self._sources: dict[str, list[tuple[str, str | None]]] = {}
         """The stored tensors of each weight, in order, each with the pattern by which a converter takes it."""
+        self._leading: dict[str, str] = {}
+        """The first of the weights that are made together, by the names of the others."""
         for stored in sorted(files.shapes, key=dot_natural_key):
             name, pattern = rename_source_key(stored, renamings, converters, skeleton.base_model_prefix, wanted)
             if name not in wanted:
                 name, pattern = rename_source_key(stored, [], [], skeleton.base_model_prefix, wanted)
             if name in wanted:
                 self._sources.setdefault(name, []).append((stored, pattern))
-        self._converters = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+            first, *others = self._converters[pattern].target_patterns if pattern else [name]
+            for other in others:
+                self._leading[name.replace(first, other, 1)] = name
+        together = {name: self._sources[first] for name, first in self._leading.items() if first in self._sources}
+        self._sources = together | self._sources
         vars(skeleton)["_weight_conversions"] = [one for one in transforms if one.was_used()]  # as a loaded model has
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Shapes by name, of the weights that can be made."""
@@ -104,7 +111,8 @@ class ConvertedWeights:
         pattern = sources[0][1]
         assert pattern is not None
         converter: Any = deepcopy(self._converters[pattern])
+        first = self._leading.get(name, name)
         for stored, own in sources:
-            converter.add_tensor(name, stored, own or stored, take(stored))
-        made = converter.convert(name, model=self._skeleton, config=self._skeleton.config)[name]
+            converter.add_tensor(first, stored, own or stored, take(stored))
+        made = converter.convert(first, model=self._skeleton, config=self._skeleton.config)[name]
         return made[0] if isinstance(made, list) else made

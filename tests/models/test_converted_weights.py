@@ -1,4 +1,4 @@
-"""Experts that files hold apart rest on disk like other weights, exactly those that transformers loads."""
+"""Weights that files hold apart or joined rest on disk like others, exactly those that transformers loads."""
 
 import json
 import re
@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sds_core.errors import SDSError
 from sds_core.models.load import load_model
 from sds_core.models.stream import capture
 from sds_core.models.structure import find_blocks
 from sds_core.models.weight_store import stored_blocks
-from tests.models.families import MIXTURES, build_any, plain_logits, texts
+from tests.models.families import MIXTURES, ROUTED, VOCABULARY, build_any, plain_logits, randomised, texts
 from tests.models.test_stream import CPU, replayed
 from tests.models.test_weight_store import at_rest
 
@@ -25,9 +26,20 @@ APART = {
 """How files of some families name a block's experts, and the parts of each."""
 
 
+SPLIT = {**ROUTED, "num_experts": 4, "moe_intermediate_size": 24, "n_group": 1, "topk_group": 1}
+"""A family whose files hold query, key and value joined, and experts apart."""
+NAMES = (*MIXTURES, "sarvam_moe")
+
+
+def built(name: str) -> PreTrainedModel:
+    if name in MIXTURES:
+        return build_any(name)
+    return randomised(AutoModelForCausalLM.from_config(AutoConfig.for_model(name, vocab_size=VOCABULARY, **SPLIT)))
+
+
 def stored(name: str, folder: Path, tokenizer: Path) -> Path:
     """A family's tiny model as a folder of several files, as `save_pretrained` writes it."""
-    build_any(name).save_pretrained(folder, max_shard_size="10KB")
+    built(name).save_pretrained(folder, max_shard_size="10KB")
     for path in tokenizer.glob("tokenizer*"):
         shutil.copy(path, folder)
     return folder
@@ -55,7 +67,7 @@ def test_experts_stored_apart_are_joined_on_demand(name: str, dtype: str, tmp_pa
     assert all(tensor.isnan().all() for tensor in at_rest(loaded).values())
 
 
-@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_mixture_on_disk_is_the_mixture_in_memory(name: str, tmp_path: Path, tiny_folder: Path) -> None:
     folder, windows = stored(name, tmp_path / "model", tiny_folder), texts()
     here, there = load_model(str(folder)), load_model(str(folder), weights="disk")
@@ -70,7 +82,7 @@ def test_a_mixture_on_disk_is_the_mixture_in_memory(name: str, tmp_path: Path, t
     assert torch.equal(replayed(capture(other, windows, CPU), windows), plain_logits(here.model, windows))
 
 
-@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_mixture_on_disk_is_saved_as_its_files_hold_it(name: str, tmp_path: Path, tiny_folder: Path) -> None:
     folder, out = stored(name, tmp_path / "model", tiny_folder), tmp_path / "out"
     out.mkdir()
