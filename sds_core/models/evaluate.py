@@ -34,7 +34,7 @@ def evaluate(
     """
     stream = capture(structure, batches(windows, device), device)
     for block in structure.blocks:
-        with stream.running(block.module), watching_routes(block) as found:
+        with stream.running(block.module), watching_routes(block, stream.tokens) as found:
             stream.advance(in_this_thread=block.routed)
         if routes is not None and len(found) == len(stream.hidden):
             routes[block.index] = torch.cat(found)

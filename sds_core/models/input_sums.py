@@ -36,7 +36,7 @@ class InputSums:
 
     def __init__(self, heads: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
         self._heads, self._seen = heads, len(stream.hidden) - held_out
-        self._window_tokens = [state.numel() // state.shape[-1] for state in stream.hidden]
+        self._window_tokens = stream.tokens
         columns = {linear.label: linear.shape[1] for linear in heads}
         block = stream.structure.blocks[stream.position]
         self._outputs = {head.label: sum(x.shape[0] for x in block.linears if x.input == head.label) for head in heads}

@@ -5,7 +5,7 @@ names each expert as often as the expert receives tokens.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from sds_core.models.inputs import watching_inputs
 from sds_core.models.linear import Linear
 from sds_core.models.route_change import BlockRoutes, RouteChange
-from sds_core.models.structure import Block, ModelStructure, hidden_of, hooked
+from sds_core.models.structure import Block, ModelStructure, hooked
 from sds_core.models.tensor_files import save_tensors
 
 Routes = dict[int, Tensor]
@@ -50,25 +50,28 @@ class _Choices(TorchFunctionMode):
 
 
 @contextmanager
-def watching_routes(block: Block) -> Iterator[list[Tensor]]:
+def watching_routes(block: Block, tokens: Sequence[int]) -> Iterator[list[Tensor]]:
     """Yield a list of the experts (N, k) of the tokens of each forward pass of a block inside the `with`.
 
-    It stays empty where the choice is not known. Passes in other threads are not watched. The block's parameters stay
-    where they are inside the `with`.
+    It stays empty where the choice is not known. Passes in other threads are not watched.
+
+    Args:
+        block: its parameters stay where they are inside the `with`.
+        tokens: N of each pass.
     """
     found: list[Tensor] = []
     heads = {linear.label: linear for linear in block.linears if linear.routed and linear.label == linear.input}
     if not heads:
         yield found
         return
-    received, choices = Counter[str](), _Choices()
+    received, choices, counts = Counter[str](), _Choices(), iter(tokens)
 
     def note(label: str, inputs: Tensor) -> None:
         received[label] += inputs.numel() // inputs.shape[-1]
 
     def take(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
-        tokens = hidden_of(result).shape[:-1].numel()
-        routes = _matching([rows for one in choices.seen if (rows := _rows(one, tokens)) is not None], heads, received)
+        count = next(counts)
+        routes = _matching([rows for one in choices.seen if (rows := _rows(one, count)) is not None], heads, received)
         found.extend([routes] if routes is not None else [])
         choices.seen.clear()
         received.clear()
@@ -86,27 +89,41 @@ def _rows(indices: Tensor, tokens: int) -> Tensor | None:
 
 
 def _matching(choices: list[Tensor], heads: dict[str, Linear], received: Counter[str]) -> Tensor | None:
-    """Return the choices (N, k) that name each expert as often as it received tokens; None if a group has none."""
+    """Return the choices (N, k) that name each expert as often as it received tokens; None if a group has none.
+
+    Experts to which every token goes are no choice.
+    """
     groups: dict[str, dict[int, int]] = {}
     for label, linear in heads.items():
         groups.setdefault(linear.group, {})[_number(linear)] = received[label]
     taken: dict[int, Tensor] = {}
+    everyone = len(choices[0]) if choices else 0
     for counts in groups.values():
-        for place, ranks in enumerate(choices):
+        if set(counts.values()) in ({everyone}, {0}):
+            continue
+        for place, ranks in enumerate([*choices, *_side_by_side(choices)]):
             if (experts := _taken(ranks, counts)) is not None:
                 taken[place] = experts.sort(-1).values
                 break
         else:
             return None
-    return torch.cat(list(taken.values()), 1).to(torch.int16).cpu()
+    return torch.cat(list(taken.values()), 1).to(torch.int16).cpu() if taken else None
+
+
+def _side_by_side(choices: list[Tensor]) -> list[Tensor]:
+    """Return single choices (N, 1) as one (N, k), where a router makes several, one after the other."""
+    single = [chosen for chosen in choices if chosen.shape[1] == 1]
+    return [torch.cat(single, 1)] if len(single) > 1 else []
 
 
 def _taken(ranks: Tensor, counts: dict[int, int]) -> Tensor | None:
     """Return the part of a ranking (N, m) that names each expert as often as it received tokens; None if none does.
 
-    That is the whole of a top-k, and the first or the last of a sort of all experts.
+    That is the whole of a top-k, and the first or the last of a sort of all experts. Of an expert that received none,
+    nothing is asked: some are named and do nothing.
     """
-    numbers, received = torch.tensor(list(counts)), list(counts.values())
+    numbers = torch.tensor([number for number, tokens in counts.items() if tokens])
+    received = [tokens for tokens in counts.values() if tokens]
     parts = (part for width in range(1, ranks.shape[1]) for part in (ranks[:, :width], ranks[:, -width:]))
     for part in chain([ranks], parts):
         named = part.flatten().bincount(minlength=int(numbers.max()) + 1).cpu()

@@ -87,10 +87,13 @@ class Stream:
         structure: ModelStructure,
         hidden: HiddenStates,
         calls: list[list[_Arguments]],
+        tokens: list[int],
         device: torch.device,
         bfloat16: bool = False,
     ):
         self.structure, self.hidden, self.device, self.bfloat16 = structure, hidden, device, bfloat16
+        self.tokens = tokens
+        """Number of tokens of each window; some families have several hidden states for each."""
         self.position = 0
         self._calls = calls
         self._on_device = DeviceCopies(device)
@@ -112,7 +115,7 @@ class Stream:
         hidden = empty_like(self.hidden)
         for state in self.hidden:
             hidden.append(state)
-        other = Stream(self.structure, hidden, calls, self.device, self.bfloat16)
+        other = Stream(self.structure, hidden, calls, self.tokens, self.device, self.bfloat16)
         other.position = self.position
         return other
 
@@ -221,7 +224,7 @@ def capture(
                 structure.model(torch.atleast_2d(window), use_cache=False)
             except _AllCaptured:
                 continue
-    return Stream(structure, _placed(hidden, device), calls, device, bfloat16)
+    return Stream(structure, _placed(hidden, device), calls, [x.numel() for x in windows], device, bfloat16)
 
 
 def _placed(hidden: HiddenStates, device: torch.device) -> HiddenStates:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.families import tiny
 from sds_core.errors import SDSError
 from sds_core.models import observation
 from sds_core.models.device import pick_device
@@ -52,10 +53,11 @@ def test_gram_matrices_equal_those_of_a_plain_forward(name: str) -> None:
     assert torch.equal(torch.stack(list(logits(stream, windows))), plain_logits(model, windows))
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "deepseek_v4"])  # the last has several hidden states for each token
 @pytest.mark.parametrize("stand_in", [False, True])
 def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bool) -> None:
-    dense_model = build(name)
+    dense_model = build(name) if name in FAMILIES else tiny(name, "eager")
+    dense_model.set_experts_implementation("eager")
     model = copy.deepcopy(dense_model)
     windows = texts(3)
     structure = find_blocks(model)
@@ -71,10 +73,11 @@ def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bo
         for linear in structure.blocks[1].linears:
             halve(linear)
 
-    names = [linear.name for linear in heads(structure, 1)]
+    whole = [linear for linear in heads(structure, 1) if not linear.routed and linear.shape[1] < 512]
+    names = [linear.name for linear in whole]
     x, dense = plain_inputs(model, windows, names), plain_inputs(dense_model, windows, names)
-    seen, _ = observe(stream, teacher, dense_block)
-    for linear in heads(structure, 1):
+    seen, _ = observe(stream, teacher, dense_block, linears=whole)
+    for linear in whole:
         xs, xd = x[linear.name], dense[linear.name]
         expected = (xd.T @ xs - xs.T @ xs) / len(xs)
         assert expected.abs().max() > 1e-3
@@ -82,7 +85,8 @@ def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bo
         assert torch.allclose(found, expected, rtol=0, atol=2e-5 * float((xs.T @ xs).abs().max() / len(xs)))
 
     assert stream.position == 1 and teacher.position == 2
-    teacher.advance()
+    for _ in structure.blocks[2:]:
+        teacher.advance()
     assert torch.equal(torch.stack(list(logits(teacher, windows))), plain_logits(dense_model, windows))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from benchmarks.families import tiny
 from sds_core.models.evaluate import evaluate
 from sds_core.models.route_change import BlockRoutes, RouteChange
 from sds_core.models.routes import Routes, has_routes, load_routes, route_change, save_routes
@@ -64,6 +65,24 @@ def test_routes_are_what_the_experts_receive(name: str) -> None:
         assert one.changed == pytest.approx(sum(a != b for a, b in pairs) / windows.numel())
         assert change.of_block(one.block) == one.changed
     assert change.changed == pytest.approx(sum(one.changed for one in change.blocks) / len(before))
+
+
+@pytest.mark.parametrize("name", ["deepseek_v4", "inkling_text", "longcat_flash", "phimoe"])
+def test_routes_are_known_although_the_family_is_unusual(name: str) -> None:
+    """Several hidden states a token, experts for all tokens, experts that do nothing, one choice after another."""
+    model, windows = tiny(name, "eager"), texts(3, 24, vocabulary=90)
+    structure, found = find_blocks(model), []
+
+    def note(_: object, args: tuple, kwargs: dict) -> None:
+        indices = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dtype == torch.int64)
+        found.extend(set(row) for row in indices.tolist())
+
+    block = structure.blocks[-1]
+    experts = next(linear.module for linear in block.linears if linear.routed)
+    handle = experts.register_forward_pre_hook(note, with_kwargs=True)
+    plain_logits(model, windows)
+    handle.remove()
+    assert [set(row) for row in evaluated(model, windows)[block.index].tolist()] == found
 
 
 def test_routes_to_modules_in_a_list_are_recorded() -> None:
