@@ -88,7 +88,8 @@ def make(options: argparse.Namespace) -> None:
             mixture = convert(demo.model, own[: options.samples], options.experts, options.active, options.shared)
     else:
         mixture = load_model(str(options.folder), "float32").model
-        taught = own[torch.randint(len(own), (options.steps,), generator=torch.Generator().manual_seed(options.seed))]
+        dice, rounds = torch.Generator().manual_seed(options.seed), -(-options.steps // len(own))
+        taught = own[torch.cat([torch.randperm(len(own), generator=dice) for _ in range(rounds)])[: options.steps]]
         for line in distil(mixture, demo.model, taught, options.rate, state):
             print(line, flush=True)
     mixture.save_pretrained(options.folder)

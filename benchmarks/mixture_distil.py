@@ -17,7 +17,8 @@ class Training:
 
     Args:
         mixture: what is trained.
-        rate: a step, relative to the root mean square of a parameter; it falls to 0 along a cosine.
+        rate: a step, relative to the root mean square of a parameter; it grows over the first tenth of the steps, and
+            falls to 0 along a cosine.
         steps: their number.
         file: where the state is stored; one that is there already is read.
     """
@@ -41,7 +42,8 @@ class Training:
         """Take a step along the gradients, which are then cleared."""
         rate, steps = self._plan
         for group, size in zip(self._optimiser.param_groups, self._sizes, strict=True):
-            group["lr"] = rate * size * 0.5 * (1 + math.cos(math.pi * self.done / steps))
+            grown = min(1.0, 10 * (self.done + 1) / steps)
+            group["lr"] = rate * size * grown * 0.5 * (1 + math.cos(math.pi * self.done / steps))
         self._optimiser.step()
         self._optimiser.zero_grad()
         self.done += 1
