@@ -83,7 +83,7 @@ def start(run: Run) -> None:
     from sds_core.runs.worker import launch
 
     try:
-        launch([run])
+        launch([run], stay=True)
     except SDSError as error:
         st.session_state["refused"] = str(error)
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sds_core.errors import SDSError
@@ -56,7 +57,7 @@ def launch_phase(experiment: Experiment, variants: Sequence[Variant], pruners: P
         SDSError: the model or a pruner is not available, a run is being worked on, or the disk is full; no new run is
             left then.
     """
-    return _launch(experiment, variants, pruners, worker.launch)
+    return _launch(experiment, variants, pruners, partial(worker.launch, stay=True))
 
 
 def launch_all(experiment: Experiment, variants: Sequence[Variant], pruners: PrunerRegistry) -> list[Run]:
@@ -71,9 +72,8 @@ def launch_all(experiment: Experiment, variants: Sequence[Variant], pruners: Pru
     if held is None:
         raise SDSError(f"experiment {experiment.name} is being worked on", cure="wait for it, or cancel it")
     try:
-        return _launch(
-            experiment, variants, pruners, lambda runs: worker.launch(runs, ["--plan", plan.to_text()], held)
-        )
+        start = partial(worker.launch, arguments=["--plan", plan.to_text()], held=held, stay=True)
+        return _launch(experiment, variants, pruners, start)
     finally:
         os.close(held)  # the worker has inherited it
 

@@ -10,16 +10,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sds_core.errors import Cancelled, SDSError, is_fault_of_file
-from sds_core.files import disk_error
 from sds_core.runs import lock
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobCancelled, JobFailed, JobFinished, JobQueued
 from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.process import start_process
 from sds_core.runs.run_folder import Run
 
 if TYPE_CHECKING:
@@ -38,7 +37,9 @@ class Worker(Protocol):
         ...
 
 
-def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = None) -> subprocess.Popen:
+def launch(
+    runs: list[Run], arguments: Sequence[str] = (), held: int | None = None, stay: bool = False
+) -> subprocess.Popen:
     """Start a worker that executes these runs in order, sharing the model.
 
     Each run's lock is taken here and inherited by the worker, so that it is held without a gap.
@@ -46,7 +47,8 @@ def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = No
     Args:
         runs: at least one.
         arguments: further arguments of the worker's command.
-        held: another lock's descriptor, which the worker holds until it ends.
+        held: another lock's descriptor, which the worker holds until it is done.
+        stay: whether its process may be one that has stayed, and stays (`start_process`).
 
     Raises:
         SDSError: another process works on one of them, one is finished, or its pruner is not available.
@@ -65,50 +67,12 @@ def launch(runs: list[Run], arguments: Sequence[str] = (), held: int | None = No
                     run.drop_weights()
                 raise SDSError(f"run {run.id} is finished already", cure="start a new run, or export this one")
             (run.folder / "cancel").unlink(missing_ok=True)
-        command = ["work", *(run.id for run in runs), "--locks", ",".join(map(str, descriptors)), *arguments]
+        command = ["work", *(run.id for run in runs), *arguments]
         inherited = descriptors if held is None else [*descriptors, held]
-        return start_process(command, inherited, runs[0].errors, runs[0].folder.parent)
+        return start_process(command, inherited, runs[0].errors, runs[0].folder.parent, stay)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def start_process(command: list[str], locks: list[int], errors: Path, runs: Path) -> subprocess.Popen:
-    """Start `python -m sds_core COMMAND` in its own session, so that it outlives this process.
-
-    Args:
-        locks: descriptors that it inherits.
-        errors: the file that its standard error is appended to.
-        runs: the folder of runs.
-
-    Raises:
-        SDSError: the file cannot be written.
-    """
-    package = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    try:
-        file = open(errors, "a", encoding="utf-8")  # noqa: SIM115, closed below
-    except OSError as error:
-        raise disk_error(errors, error) from error
-    with file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sds_core", *command],
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=file,
-            pass_fds=locks,
-            # Waiting threads must not spin: on a busy laptop that made small solves hundreds of times slower.
-            env=os.environ
-            | {
-                "PYTHONPATH": paths,
-                "SDS_RUNS": str(runs),
-                "OMP_WAIT_POLICY": "PASSIVE",
-                # One heap for all threads: what one of them has freed, the others could not use.
-                "MALLOC_ARENA_MAX": "1",
-                "TOKENIZERS_PARALLELISM": "false",
-            },
-        )
 
 
 def work(runs: list[Run], locks: list[int], following: Callable[[], list[Run]] = list) -> int:

@@ -33,10 +33,11 @@ from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStarted
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
+from sds_core.runs.process import start_process
 from sds_core.runs.pruned_model import take_weights
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run, every_run, open_run, root
-from sds_core.runs.worker import attempt, refuse_cancelled, start_process
+from sds_core.runs.worker import attempt, refuse_cancelled
 from sds_core.texts.query import PromptReading, TextQuery, TextReading, TextResult
 
 DENSE = "dense"
@@ -116,8 +117,7 @@ class TextJob(JobFolder):
             if not (self.folder / "result.json").exists():
                 (self.folder / "cancel").unlink(missing_ok=True)
                 typed_json.write(self.folder / "query.json", query)
-                command = ["result", self.id, "--lock", str(descriptor)]
-                start_process(command, [descriptor], self.errors, root())
+                start_process(["result", self.id], [descriptor], self.errors, root(), stay=True)
         finally:
             os.close(descriptor)
 
@@ -149,10 +149,7 @@ def _model(run: Run) -> tuple[str, list[tuple[str, str]]]:
 
 
 def work(name: str, descriptor: int) -> int:
-    """Answer the query in the named folder; return the exit code.
-
-    `descriptor` is the folder's inherited lock; it stays open until this process ends.
-    """
+    """Answer the query in the named folder, whose inherited lock this is; return the exit code."""
     job = TextJob(_folder(name.removeprefix("text-")))
     assert job.id == name
     os.set_inheritable(descriptor, False)
@@ -169,7 +166,10 @@ def work(name: str, descriptor: int) -> int:
         typed_json.write(job.folder / "result.json", result)
         log.append(JobFinished())
 
-    return int(not attempt(job, do))
+    try:
+        return int(not attempt(job, do))
+    finally:
+        os.close(descriptor)
 
 
 def _ask(query: TextQuery, job: TextJob, log: LogWriter) -> TextResult:

@@ -31,7 +31,7 @@ def shipped(walk_examples, runs, monkeypatch):
 def launched(monkeypatch):
     """Runs that a worker would have been started for."""
     found: list = []
-    monkeypatch.setattr("sds_core.runs.worker.launch", found.extend)
+    monkeypatch.setattr("sds_core.runs.worker.launch", lambda runs, **_: found.extend(runs))
     return found
 
 
@@ -101,7 +101,7 @@ def test_pruning_live_goes_back_to_what_was_begun(runs, app, launched):
 
 
 def test_demo_that_cannot_start_is_reported(runs, app, monkeypatch):
-    def refuse(given):
+    def refuse(given, **_):
         raise SDSError("another process works on it", cure="wait")
 
     monkeypatch.setattr("sds_core.runs.worker.launch", refuse)

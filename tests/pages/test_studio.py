@@ -27,7 +27,7 @@ PAGE = "pages/studio.py"
 def launched(monkeypatch):
     """Configurations that were given a worker; none is started."""
     started = []
-    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given, *plan: started.extend(run.config for run in given))
+    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given, **_: started.extend(run.config for run in given))
     return started
 
 
@@ -267,7 +267,7 @@ def test_a_broken_record_is_named_and_hides_no_other(stepped, app):
 
 
 def test_refusal_to_launch_is_reported(stepped, app, monkeypatch):
-    def refuse(runs):
+    def refuse(runs, **_):
         raise SDSError("another process works on this run")
 
     monkeypatch.setattr("sds_core.runs.worker.launch", refuse)

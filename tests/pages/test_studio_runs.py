@@ -54,7 +54,7 @@ class Held:
 def launched(monkeypatch):
     """Names of the runs that were given a worker; none is started."""
     started: list[str] = []
-    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given: started.extend(run.id for run in given))
+    monkeypatch.setattr("sds_core.runs.worker.launch", lambda given, **_: started.extend(run.id for run in given))
     return started
 
 

@@ -41,7 +41,7 @@ def own(finished, runs, tmp_path, monkeypatch):
 def started(monkeypatch):
     """Names of the questions that were given a process."""
     names: list[str] = []
-    monkeypatch.setattr(module, "start_process", lambda command, *_: names.append(command[1]))
+    monkeypatch.setattr(module, "start_process", lambda command, *_, stay: names.append(command[1]))
     return names
 
 

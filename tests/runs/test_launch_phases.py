@@ -42,7 +42,7 @@ def test_plans_survive_the_command_line():
 
 @pytest.mark.parametrize("launch", [launch_phase, launch_all])
 def test_a_refused_launch_leaves_nothing(empty, monkeypatch, launch):
-    def refuse(runs, *plan):
+    def refuse(runs, **_):
         raise SDSError("no such device")
 
     monkeypatch.setattr(launch_phases.worker, "launch", refuse)

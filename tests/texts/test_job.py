@@ -52,11 +52,9 @@ def here(monkeypatch):
     """Questions are answered in this process; their names."""
     names: list[str] = []
 
-    def start(command, locks, errors, root):
+    def start(command, locks, errors, root, stay):
         names.append(command[1])
-        inherited = os.dup(locks[0])  # the launcher closes its own
-        work(command[1], inherited)
-        os.close(inherited)
+        work(command[1], os.dup(locks[0]))  # the launcher closes its own
 
     monkeypatch.setattr(module, "start_process", start)
     return names
