@@ -43,7 +43,7 @@ def convert_gguf(path: Path) -> Path:
         with FileLock(f"{target}.lock", fallback_to_soft=False):
             if not target.exists():
                 require_space(target.parent, BYTES_PER_BYTE * path.stat().st_size)
-                with new_model_folder(target) as folder, _parsed_once(path):
+                with new_model_folder(target) as folder, _each_once(path):
                     _dequantise(path, folder)
     except OSError as error:
         raise disk_error(target, error) from error
@@ -51,17 +51,22 @@ def convert_gguf(path: Path) -> Path:
 
 
 @contextmanager
-def _parsed_once(path: Path) -> Iterator[None]:
-    """Parse a GGUF file once inside the `with`: for each part of a model transformers parses it anew, for seconds."""
+def _each_once(path: Path) -> Iterator[None]:
+    """Parse a GGUF file once inside the `with`, and make a table of names once.
+
+    transformers parses it for each part of a model, and makes the table for each module, which takes seconds.
+    """
     import gguf  # as slow as transformers; see `_unused_entries`
 
-    parse = gguf.GGUFReader
+    parse, table = gguf.GGUFReader, gguf.get_tensor_name_map
     parsed = functools.cache(lambda: parse(path))
-    vars(gguf)["GGUFReader"] = lambda asked: parsed() if Path(asked) == path else parse(asked)
+    names = vars(gguf)
+    names["GGUFReader"] = lambda asked: parsed() if Path(asked) == path else parse(asked)
+    names["get_tensor_name_map"] = functools.cache(table)
     try:
         yield
     finally:
-        vars(gguf)["GGUFReader"] = parse
+        names["GGUFReader"], names["get_tensor_name_map"] = parse, table
 
 
 def _dequantise(path: Path, target: Path) -> None:

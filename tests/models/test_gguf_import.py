@@ -55,14 +55,14 @@ def test_a_gguf_file_is_converted_once(
     assert find_model(str(shutil.copy(path, tmp_path / "elsewhere"))) == first
 
 
-def test_a_gguf_file_is_parsed_once(
-    tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("costly", ["GGUFReader", "get_tensor_name_map"])
+def test_a_gguf_file_is_parsed_and_named_once(
+    costly: str, tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parsed, parse = [], gguf.GGUFReader
-    monkeypatch.setattr(gguf, "GGUFReader", counted := lambda path: parsed.append(path) or parse(path))
-    path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
-    convert_gguf(path)
-    assert parsed == [path] and gguf.GGUFReader is counted
+    calls, make = [], getattr(gguf, costly)
+    monkeypatch.setattr(gguf, costly, counted := lambda *given: calls.append(given) or make(*given))
+    convert_gguf(write_gguf(tiny_folder, tmp_path / "tiny.gguf"))
+    assert len(calls) == 1 and getattr(gguf, costly) is counted
 
 
 def test_changed_gguf_file_is_converted_again(tiny_folder: Path, folder: Path, tmp_path: Path, own_cache: Path) -> None:
