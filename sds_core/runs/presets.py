@@ -8,6 +8,7 @@ PRESETS: dict[str, Overrides] = {
         "method": "sds-admm",
         "samples": 32,
         "length": 1024,
+        "held_out": 4,
         "eval_windows": 64,
         "eval_length": 1024,
         "reconstruct": "block",
