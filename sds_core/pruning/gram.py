@@ -1,8 +1,9 @@
 """The Gram matrix of a layer's inputs: all that pruning and reconstruction need of the calibration data."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from threading import RLock
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from sds_core.errors import SDSError
 from sds_core.pruning import linalg
+from sds_core.pruning.lanes import lanes, side_by_side
 from sds_core.pruning.precision import double
 
 INVERSES = 256 << 20
@@ -110,13 +112,22 @@ class Gram:
         except torch.linalg.LinAlgError:
             raise self._singular(f"rho {ridge:g}", "rho") from None
 
+    def prepare(self, ridges: Sequence[float]) -> None:
+        """Compute the first of the inverses that `ridge_solve` will need, with the next on the CPU's other lanes."""
+        with self._factorising, suppress(torch.linalg.LinAlgError):  # `ridge_solve` tells it
+            count = lanes(len(ridges), self.matrix.device)
+            if count > 1 and ridges[0] not in self._inverses:
+                inverse = partial(linalg.ridge_inverse, self.scaled)
+                found = side_by_side(inverse, ridges[:count], self.matrix.device)
+                self._inverses.update(zip(ridges, found, strict=False))
+
     def _inverse(self, ridge: float, shared: bool) -> Tensor:
         with self._factorising:
-            inverse = self._inverses.get(ridge)
+            inverse = self._inverses.pop(ridge, None)
             if inverse is None:
                 inverse = linalg.ridge_inverse(self.scaled, ridge)
-                if shared and (len(self._inverses) + 1) * inverse.nbytes <= INVERSES:
-                    self._inverses[ridge] = inverse
+            if shared and (len(self._inverses) + 1) * inverse.nbytes <= INVERSES:
+                self._inverses[ridge] = inverse
             return inverse
 
     def inverse_factor(self, damping: float) -> Tensor:

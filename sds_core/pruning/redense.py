@@ -7,6 +7,8 @@ Two variants: the paper's gradient steps with L1 and L2 (`sds`), and the alterna
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import accumulate, repeat
+from operator import mul
 
 import torch
 from torch import Tensor
@@ -116,7 +118,9 @@ def admm_rounds(
     gram = problem.gram
     target = start * gram.scale  # Z − U
     dual = 0.0 * target
-    for number in range(1, rounds + 1):
+    penalties = _penalties(rho, rho_growth, rounds)
+    for number, rho in enumerate(penalties, 1):
+        gram.prepare(penalties[number - 1 :])
         rhs = torch.add(problem.scaled_rhs, target, alpha=rho)
         dense = gram.ridge_solve(rhs, rho)
         accumulated = dense + dual
@@ -126,7 +130,6 @@ def admm_rounds(
         weight = dense / gram.scale
         measure = partial(_solved_loss, problem, weight, rhs, rho)
         yield Round(number, weight, partial(Pruned, sparse / gram.scale, mask), measure)
-        rho *= rho_growth
         target = sparse - dual
     gram.require_solved(dense, rho)
 
@@ -148,14 +151,20 @@ def proximal_rounds(
     """
     gram = problem.gram
     dense = start * gram.scale
-    for number in range(1, rounds + 1):
+    penalties = _penalties(rho, rho_growth, rounds)
+    for number, rho in enumerate(penalties, 1):
+        gram.prepare(penalties[number - 1 :])
         rhs = torch.add(problem.scaled_rhs, dense, alpha=rho)
         dense = gram.ridge_solve(rhs, rho)
         weight = dense / gram.scale
         measure = partial(_solved_loss, problem, weight, rhs, rho)
         yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
-        rho *= rho_growth
     gram.require_solved(dense, rho)
+
+
+def _penalties(first: float, growth: float, rounds: int) -> list[float]:
+    """Return ρ of every round."""
+    return list(accumulate(repeat(growth, rounds - 1), mul, initial=first))
 
 
 def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> Tensor:

@@ -233,3 +233,17 @@ def test_solving_by_an_inverse_that_is_kept_for_others_is_the_same_solve(outputs
     ridged = gram.scaled + 0.3 * torch.eye(8, dtype=torch.float64)
     torch.testing.assert_close(gram.ridge_solve(rhs, 0.3) @ ridged, rhs)
     assert len(gram._inverses) == (outputs > 5)
+
+
+def test_inverses_are_prepared_side_by_side_as_far_as_there_are_lanes(monkeypatch):
+    inputs = correlated_inputs(8, 60)
+    gram, alone = (Gram(inputs @ inputs.T / 60, outputs=5) for _ in range(2))
+    rhs, ridges = random_weight(5, 8, seed=2), [0.1, 0.2, 0.3]
+    gram.prepare(ridges)
+    assert not gram._inverses
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for place, ridge in enumerate(ridges):
+        gram.prepare(ridges[place:])
+        assert list(gram._inverses) == [[0.1, 0.2], [0.2], []][place]
+        torch.testing.assert_close(gram.ridge_solve(rhs, ridge), alone.ridge_solve(rhs, ridge))
+    assert not gram._inverses
