@@ -104,6 +104,9 @@ def _environment(runs: Path) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         # One heap for all threads: what one of them has freed, the others could not use.
         "MALLOC_ARENA_MAX": "1",
+        # Matrices of a few megabytes come and go: pages that go back to the system are cleared before they return.
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
         "TOKENIZERS_PARALLELISM": "false",
     }
 
