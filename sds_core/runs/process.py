@@ -24,11 +24,11 @@ PROMPTNESS = 2.0
 """Seconds within which a process that is free takes a job; later it is taken for hung, and ended."""
 AT_MOST = 2
 """Processes that stay: several hundred megabytes each."""
-LONGEST = 1 << 16
-"""Bytes of a command."""
+CHUNK = 1 << 16
+"""Bytes that are read at a time."""
 MOST = 64
 """Descriptors that a command comes with."""
-FREE, TAKEN = b"free", b"taken"
+FREE, TAKEN, END = b"free", b"taken", b"\n"
 
 
 class _Staying(NamedTuple):
@@ -42,10 +42,10 @@ class _Staying(NamedTuple):
         """Let it run a command, if it is free; return whether it does."""
         try:
             self.line.setblocking(False)
-            if self.line.recv(len(FREE)) != FREE:
+            if len(locks) >= MOST or self.line.recv(len(FREE)) != FREE:
                 return False
-            socket.send_fds(self.line, [json.dumps(command).encode()], [errors, *locks])
             self.line.settimeout(PROMPTNESS)
+            socket.send_fds(self.line, [json.dumps(command).encode() + END], [errors, *locks])
             return self.line.recv(len(TAKEN)) == TAKEN
         except TimeoutError:
             self.process.kill()
@@ -88,7 +88,7 @@ def start_process(
                 return one.process
         if not stay or len(_staying) >= AT_MOST:
             return _start(command, locks, file.fileno(), environment)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair()
         with theirs:
             process = _start(command, locks, file.fileno(), environment, theirs.fileno())
         _staying.append(_Staying(process, ours, environment))
@@ -147,11 +147,14 @@ def stay(line: int, do: Callable[[list[str]], object]) -> None:
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
             try:
-                theirs.send(FREE)
-                text, (errors, *locks), *_ = socket.recv_fds(theirs, LONGEST, MOST)
-                theirs.send(TAKEN)
+                theirs.sendall(FREE)
+                text, (errors, *locks), *_ = socket.recv_fds(theirs, CHUNK, MOST)
+                while not text.endswith(END):
+                    text += theirs.recv(CHUNK) or END
+                command = json.loads(text)
+                theirs.sendall(TAKEN)
             except (OSError, ValueError):  # none has come, or there is no one any more
                 return
             os.dup2(errors, 2)
             os.close(errors)
-            do([*json.loads(text), "--locks", ",".join(map(str, locks))])
+            do([*command, "--locks", ",".join(map(str, locks))])

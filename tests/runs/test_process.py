@@ -27,7 +27,7 @@ def nobody_stays(monkeypatch):
 def waiting():
     """A process that never answers, and both ends of the line to it."""
     sleeping = subprocess.Popen(["sleep", "60"])
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair()
     with ours, theirs:
         yield process._Staying(sleeping, ours, {}), theirs
     sleeping.kill()
@@ -91,7 +91,7 @@ def test_a_process_that_hangs_is_ended(waiting, monkeypatch):
 
 
 def test_a_process_stays_no_longer_than_it_is_patient():
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair()
     script = f"from sds_core.runs import process; process.PATIENCE = 0.1; process.stay({theirs.fileno()}, print)"
     patient = subprocess.Popen([sys.executable, "-c", script], pass_fds=[theirs.fileno()])
     theirs.close()
