@@ -4,9 +4,7 @@ Its numbers go into files beside it: the statistics of every layer as CSV, the w
 """
 
 import json
-import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from sds_core.figures.style import Figure
 from sds_core.files import make_folder, require_space, user_path, write_text
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.pruning.stages import STAGE_NAMES
+from sds_core.reports.report_numbers import as_csv, as_json
 from sds_core.runs import layer_stats, note
 from sds_core.runs.events import ModelLoaded
 from sds_core.runs.excluded_layers import ExcludedLayers, excluded_layers
@@ -62,8 +61,8 @@ def rendered(run: Run) -> dict[str, str]:
     model = run.model()
     return {
         ".html": _page(run, result, model, layers),
-        ".csv": _csv(layers),
-        ".json": _json(run, result, model, layers),
+        ".csv": as_csv(layers),
+        ".json": as_json(run, result, model, layers),
     }
 
 
@@ -90,32 +89,6 @@ def report(run: Run, file: str) -> list[Path]:
             path.unlink(missing_ok=True)
         raise
     return paths
-
-
-def _csv(layers: pd.DataFrame) -> str:
-    """Return the statistics of every layer and stage; lists, such as a histogram's counts, are in the JSON only."""
-    return layers.drop(columns=["counts", "joint", "crop"], errors="ignore").to_csv(index=False)
-
-
-def _json(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame) -> str:
-    rows = [{str(key): _plain(value) for key, value in row.items()} for row in layers.to_dict("records")]
-    whole = {
-        "run": run.id,
-        "note": note.read(run),
-        "config": run.config.to_dict(),
-        "result": to_json(result),
-        "claims": {role: asdict(against) for role, against in claims_about(run).items()},
-        "model": to_json(model),
-        "layers": rows,
-    }
-    return json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """A cell of the record as JSON knows it; what is not a number becomes null."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _page(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame) -> str:

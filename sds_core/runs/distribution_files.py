@@ -29,6 +29,8 @@ _LISTS = {
 }
 BYTES = {"crop": np.uint8, "corner": np.int8}
 """Lists of numbers that fit a byte, stored as bytes: lists of small integers would take four times the space."""
+LISTS = {*_LISTS, *BYTES}
+"""Columns of lists."""
 SCHEMA = pa.schema(
     (f.name, pa.binary() if f.name in BYTES else _LISTS.get(f.name, _PLAIN.get(f.type, pa.string())))
     for f in fields(LayerRow)

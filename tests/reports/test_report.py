@@ -122,6 +122,9 @@ def test_the_csv_holds_a_line_a_layer_and_stage(made: list[Path], finished: Run)
     assert [(line["linear"], line["stage"], float(line["loss"])) for line in lines] == [
         (row["linear"], row["stage"], row["loss"]) for row in layers.to_dict("records")
     ]
+    assert "\n" not in "".join(cell for line in lines for cell in line.values())
+    assert not any(cell.startswith("[") for line in lines for cell in line.values()), "an array is no cell"
+    assert {"counts", "corner", "norms"}.isdisjoint(lines[0])
 
 
 def test_a_hostile_title_stays_text(finished: Run, tmp_path: Path) -> None:
