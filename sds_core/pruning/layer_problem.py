@@ -127,10 +127,11 @@ class LayerProblem:
     def observed_loss(self, weight: Tensor, trace: Tensor) -> Tensor:
         """Return the loss of V (R, C) on the problem as observed, given tr(V H_α Vᵀ) on this one; no product with H.
 
-        Solvers know the trace from their own equations. tr(V H Vᵀ) = [tr(V H_α Vᵀ) − α tr(V diag(H) Vᵀ)] / (1 − α).
+        Solvers know the trace from their own equations. tr(V H Vᵀ) = [tr(V H_α Vᵀ) − α tr(V diag(H) Vᵀ)] / (1 − α),
+        but near α = 1 the quotient would be of rounding.
         """
         observed = self.observed or self
-        if self.alpha == 1:
+        if self.alpha > 0.9:
             return observed.loss_of(weight)
         diagonal = inner(weight * self.gram.diagonal, weight) if self.alpha else 0.0
         plain = (trace - self.alpha * diagonal) / (1 - self.alpha)

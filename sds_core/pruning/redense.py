@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import accumulate, repeat
-from operator import mul
 
 import torch
 from torch import Tensor
@@ -17,6 +16,11 @@ from torch.nn.functional import softshrink
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.linalg import inner
 from sds_core.pruning.pattern import Pattern
+
+LARGEST_RHO = 1e12
+"""A larger ρ changes no digit of a dense solve, and would leave the numbers that float32 holds."""
+TRUSTED_RHO = 10.0
+"""Up to this ρ a round's loss follows from its equations; of a larger one, rounding would be all that is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,7 @@ def admm_rounds(
         V = argmin f(V) + ρ‖V − (Z − U)‖² = [B̃ + ρ(Z − U)] (H̃ + ρI)⁻¹      dense solve
         Z = the entries of V + U with the highest |V + U|, in the pattern    prune (by Wanda's score, for any base)
         U ← V + U − Z                                                       dual update
-        ρ ← rho_growth·ρ, U ← U / rho_growth                                penalty update
+        ρ ← rho_growth·ρ, U ← U / rho_growth                                penalty update, up to LARGEST_RHO
 
     Pruning the last V loses almost nothing. Without the dual variable the mask would never change: a pruned weight
     returns smaller than it was, so the old mask always wins. With it, a wrongly pruned weight grows until it returns.
@@ -164,7 +168,8 @@ def proximal_rounds(
 
 def _penalties(first: float, growth: float, rounds: int) -> list[float]:
     """Return ρ of every round."""
-    return list(accumulate(repeat(growth, rounds - 1), mul, initial=first))
+    grow = lambda rho, factor: min(rho * factor, LARGEST_RHO)
+    return list(accumulate(repeat(growth, rounds - 1), grow, initial=first))
 
 
 def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> Tensor:
@@ -174,6 +179,8 @@ def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> Ten
 
 def _solved_loss(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float) -> Tensor:
     """The observed loss of the weight whose V solves V (H̃ + ρI) = Y (R, C), by tr(V H̃ Vᵀ) = tr(V Yᵀ) − ρ‖V‖²."""
+    if rho > TRUSTED_RHO:
+        return (problem.observed or problem).loss_of(weight)
     solved = weight * problem.gram.scale
     return problem.observed_loss(weight, inner(solved, rhs) - rho * inner(solved, solved))
 

@@ -121,3 +121,12 @@ def test_observed_loss_needs_the_shrunk_curvature_only(alpha, beta):
     expected = torch.trace(change @ gram @ change.T) - 2 * (change * shift).sum()
     expected = float(expected / torch.trace(WEIGHT @ gram @ WEIGHT.T))
     assert problem.shrunk(alpha).observed_loss(other, curvature) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.9, 0.99, 0.9999])
+def test_observed_loss_is_exact_in_float32_however_much_is_shrunk(alpha):
+    problem, other = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float()), 1.1 * WEIGHT
+    shrunk = problem.shrunk(alpha)
+    curvature = torch.tensor(float(torch.trace(other.float() @ shrunk.gram.matrix @ other.float().T)))
+    exact = LayerProblem.from_inputs(WEIGHT, INPUTS).loss(other)
+    assert float(shrunk.observed_loss(other.float(), curvature)) == pytest.approx(exact, rel=1e-3)

@@ -212,3 +212,13 @@ def test_a_rounds_loss_is_that_of_its_dense_weight(kind, alpha):
         options = {"iterations": 4, "learning_rate": 0.9, "l1": 0.01, "l2": 0.01}
     for one in kind(fit, start, NM(2, 4), **options):
         assert one.loss == pytest.approx(problem.loss(one.dense), rel=1e-9)
+
+
+def test_rounds_end_well_whatever_their_penalty():
+    problem = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float())
+    rounds = list(admm_rounds(problem.shrunk(0.2), SPARSE.float(), NM(2, 4), rounds=400, rho=0.1, rho_growth=1.3))
+    assert 0.1 * 1.3**399 > torch.finfo(torch.float32).max
+    assert torch.equal(rounds[-1].sparse.mask, rounds[59].sparse.mask)
+    torch.testing.assert_close(rounds[-1].dense, rounds[-1].sparse.weight, rtol=1e-4, atol=1e-5)
+    for one in rounds[19::20]:
+        assert one.loss == pytest.approx(PROBLEM.loss(one.dense.double()), rel=2e-3)
