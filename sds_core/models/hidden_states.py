@@ -102,12 +102,13 @@ class HiddenStateFile:
         assert (tensor.shape, tensor.dtype) == (like.shape, like.dtype)
         data = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data
         try:
-            written = os.pwrite(self._file.fileno(), data, place)
+            while data:  # a disk that fills up takes a part, and refuses the rest
+                written = os.pwrite(self._file.fileno(), data, place)
+                data, place = data[written:], place + written
         except OSError as error:
             raise SDSError(
                 f"hidden states cannot be written to disk: {error.strerror}", cure="free some space"
             ) from error
-        assert written == like.nbytes
 
     def empty(self) -> "HiddenStateFile":
         """Return an empty list of the same kind."""

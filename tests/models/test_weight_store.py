@@ -1,6 +1,8 @@
 """A model whose blocks rest on disk is the very same model: loaded, dissected, replayed, changed and put back."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -187,3 +189,19 @@ def test_a_list_on_disk_is_a_list(tmp_path: Path) -> None:
     listed.append(torch.ones(3, 7))  # of another shape, as a last batch of windows
     assert torch.equal(listed[3], torch.ones(3, 7)) and torch.equal(listed[2], tensors[2])
     assert list(tmp_path.iterdir()) == [], "the file has no name that could be left behind"
+
+
+def test_a_disk_that_takes_only_a_part_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, room = os.pwrite, 50
+
+    def filling_up(file: int, data: memoryview, place: int) -> int:
+        if place >= room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data[: min(16, room - place)], place)
+
+    monkeypatch.setattr(os, "pwrite", filling_up)
+    listed, tensor = HiddenStateFile(tmp_path), torch.randn(1, 2, 5)
+    listed.append(tensor)
+    assert torch.equal(listed[0], tensor)
+    with pytest.raises(SDSError, match=r"hidden states cannot be written to disk: No space left.*Free some space"):
+        listed.append(tensor)
