@@ -19,7 +19,7 @@ class SDSError(Exception):
 
     def __init__(self, what: str, *, got: Any = None, allowed: str | None = None, cure: str | None = None):
         self.what, self.got, self.allowed, self.cure = what, got, allowed, cure
-        parts = [what]
+        parts = [what.rstrip(".")]
         if got is not None:
             parts[0] += f": got {str(got)[:200]!r}"
         if allowed:

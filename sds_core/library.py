@@ -21,6 +21,7 @@ from sds_core.errors import SDSError
 from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.style import Figure
+from sds_core.files import user_path
 from sds_core.options import options_of
 from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, lock
@@ -116,7 +117,7 @@ def prune(model: str | Path | LoadedPair = "demo", *, runs: str | Path | None = 
     with tempfile.TemporaryDirectory(prefix="sds-") as folder:
         values["model"] = _save(model, Path(folder) / "model") if isinstance(model, tuple) else str(model)
         config = RunConfig.from_dict(values)
-        run = create(config, load_registry([config.pruner]), Path(runs or folder).expanduser().resolve())
+        run = create(config, load_registry([config.pruner]), user_path(str(runs or folder)).resolve())
         _work(run)
         loaded, result = pruned_model(run), run.finished_result()
         layers = layer_stats.load(run.folder)

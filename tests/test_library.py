@@ -105,6 +105,11 @@ def test_unknown_option_is_reported(tiny_folder):
         prune(tiny_folder, sampels=3)
 
 
+def test_a_folder_that_cannot_be_is_one_sentence(tiny_folder):
+    with pytest.raises(SDSError, match="not a path: Could not determine home directory: got '~nobody9'"):
+        prune(tiny_folder, runs="~nobody9")
+
+
 def test_progress_names_the_work_and_counts_blocks(tiny_folder, sizes, capsys):
     prune(tiny_folder, method="base", **sizes)
     shown = capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
+from sds_core.files import user_path
 from sds_core.pruning.registry import RESERVED
 
 VARIABLE = "SDS_PRUNERS"
@@ -14,4 +14,4 @@ def folder_flag(names: Iterable[str]) -> list[str]:
     if set(names) <= set(RESERVED):
         return []
     folder = os.environ.get(VARIABLE)
-    return ["--pruners", str(Path(folder).expanduser().resolve()) if folder else "FOLDER"]
+    return ["--pruners", str(user_path(folder).resolve()) if folder else "FOLDER"]
