@@ -4,8 +4,9 @@ For how a text is named, see `text_spec`.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import add
 from pathlib import Path
 
 import torch
@@ -31,7 +32,8 @@ def calibration_windows(
 ) -> Tensor:
     """Draw windows (count + held_out, length) at random, without overlap.
 
-    Each part of a mixture contributes its share (`TextSpec.counts`), in the order of the parts.
+    Each part of a mixture contributes its share (`TextSpec.counts`), in the order of the parts, and then its share of
+    those held out.
 
     Args:
         loaded: its tokenizer reads the text.
@@ -52,7 +54,11 @@ def calibration_windows(
         return slots[order[:share]]
 
     asked = f"{count} calibration windows" + (f" and {held_out} held out" if held_out else "")
-    return _from_parts(text, count + held_out, asked, draw)
+    spec = TextSpec.parse(text)
+    seen, apart = spec.counts(count), spec.shares(held_out)
+    drawn = _of_parts(spec, list(map(add, seen, apart)), asked, draw)
+    pairs = list(zip(drawn, seen, strict=True))
+    return torch.cat([windows[:n] for windows, n in pairs] + [windows[n:] for windows, n in pairs])
 
 
 def evaluation_windows(
@@ -84,14 +90,16 @@ def evaluation_windows(
         return source.windows(torch.stack([source.tokens[start : start + source.taken] for start in starts]))
 
     asked = f"{count} evaluation windows" if count else "an evaluation window"
-    return _from_parts(text, count, asked, spread)
-
-
-def _from_parts(text: str, count: int, asked: str, windows: Callable[[TextPart, int, str], Tensor]) -> Tensor:
-    """Join the windows of all parts; `asked` describes the whole for messages."""
     spec = TextSpec.parse(text)
-    shares = zip(spec.parts, spec.counts(count) if count else [0] * len(spec.parts), strict=True)
-    return torch.cat([windows(part, n, asked if n == count else f"{n} of {asked}") for part, n in shares])
+    return torch.cat(_of_parts(spec, spec.counts(count) if count else spec.shares(0), asked, spread))
+
+
+def _of_parts(
+    spec: TextSpec, counts: Sequence[int], asked: str, windows: Callable[[TextPart, int, str], Tensor]
+) -> list[Tensor]:
+    """Return so many windows of each part; `asked` describes the whole for messages."""
+    pairs, whole = zip(spec.parts, counts, strict=True), sum(counts)
+    return [windows(part, n, asked if n == whole else f"{n} of {asked}") for part, n in pairs]
 
 
 def digest(windows: Tensor) -> str:

@@ -141,13 +141,17 @@ class TextSpec:
         Raises:
             SDSError: a part would get none.
         """
-        counts = _apportion(windows, self.weights)
+        counts = self.shares(windows)
         if 0 in counts:
             raise SDSError(
                 f"{windows} windows are too few for the mixture {self}: none from {self.parts[counts.index(0)]}",
                 cure="ask for more windows, or make the weights more alike",
             )
         return counts
+
+    def shares(self, windows: int) -> list[int]:
+        """The same where a part may get none."""
+        return _apportion(windows, self.weights)
 
 
 def _split(text: str) -> list[str]:

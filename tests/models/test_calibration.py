@@ -296,6 +296,19 @@ def test_mixture_draws_windows_by_weight(loaded: LoadedModel, numbers: tuple[Pat
     assert from_first(loaded, ask(f"{first}*1+{second}*3", 8)).count(True) == 2
 
 
+def test_windows_held_out_are_a_mixture_too(loaded: LoadedModel, numbers: tuple[Path, Path]) -> None:
+    first, second = numbers
+    mixture = f"{first}*2+{second}"
+    windows = calibration_windows(loaded, mixture, 6, 30, seed=4, held_out=4)
+    assert from_first(loaded, windows) == [True] * 4 + [False] * 2 + [True] * 3 + [False]
+    assert torch.equal(windows[:6], calibration_windows(loaded, mixture, 6, 30, seed=4))
+    assert len(windows.unique(dim=0)) == 10
+    one_more = calibration_windows(loaded, mixture, 6, 30, seed=4, held_out=1)
+    assert from_first(loaded, one_more) == [True] * 4 + [False] * 2 + [True]
+    with pytest.raises(SDSError, match=r"1 windows are too few for the mixture .*: none from .*second\.txt"):
+        calibration_windows(loaded, mixture, 1, 30, seed=4, held_out=9)
+
+
 def test_short_part_of_a_mixture_is_named(loaded: LoadedModel, numbers: tuple[Path, Path]) -> None:
     first, second = numbers
     with pytest.raises(
