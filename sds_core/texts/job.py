@@ -22,7 +22,7 @@ from sds_core.errors import SDSError
 from sds_core.files import make_folder
 from sds_core.models.cache import cache_folder
 from sds_core.models.code_identity import code_identity
-from sds_core.models.device import machine, pick_device
+from sds_core.models.device import allow_fast_matmul, machine, pick_device, use_threads
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
@@ -80,7 +80,7 @@ class TextJob(JobFolder):
         identity = (
             *code_identity(runs[0].model().families),
             machine(),
-            sorted({run.config.device for run in runs}),
+            sorted({(run.config.device, run.config.threads) for run in runs}),
             query.prompts,
             query.tokens,
             query.temperature,
@@ -159,9 +159,11 @@ def work(name: str, descriptor: int) -> int:
 
     def do(log: LogWriter) -> None:
         query = typed_json.parse(TextQuery, (job.folder / "query.json").read_text(encoding="utf-8"))
-        device = open_run(query.runs[0]).config.device
-        with device_to_itself(device, job.id, queued_at, log, lambda: job.cancel_requested):
+        config = open_run(query.runs[0]).config
+        with device_to_itself(config.device, job.id, queued_at, log, lambda: job.cancel_requested):
             _stop_if_cancelled(job)
+            use_threads(config.threads)  # as for a run: a process that has stayed keeps those of its last job
+            allow_fast_matmul(pick_device(config.device))
             result = _ask(query, job, log)
         typed_json.write(job.folder / "result.json", result)
         log.append(JobFinished())

@@ -124,6 +124,21 @@ def test_equal_queries_share_one_result(runs, here):
     assert TextJob.of(asked(runs[:1])).id not in here
 
 
+def test_an_answer_does_not_depend_on_what_its_process_did_before(runs, here, monkeypatch):
+    ask, seen = module._ask, []
+
+    def noted(*arguments):
+        seen.append((torch.get_num_threads(), torch.get_float32_matmul_precision()))
+        return ask(*arguments)
+
+    monkeypatch.setattr(module, "_ask", noted)
+    for tokens, threads, precision in ((1, 1, "highest"), (2, 2, "high")):
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        answered(asked(runs[:1], tokens=tokens))
+    assert seen[0] == seen[1] and seen[0][0] == runs[0].config.threads
+
+
 def test_other_code_answers_again(runs, monkeypatch):
     before = TextJob.of(asked(runs)).id
     monkeypatch.setattr(module, "code_identity", lambda families: ("torch 0", *families))
