@@ -136,7 +136,7 @@ def stay(line: int, do: Callable[[list[str]], object]) -> None:
     """
     import torch  # here, for pages that only start processes
 
-    from sds_core.models.device import return_freed_memory
+    from sds_core.models.device import forget_peak_memory, return_freed_memory
 
     with socket.socket(fileno=line) as theirs:
         theirs.settimeout(PATIENCE)
@@ -144,6 +144,7 @@ def stay(line: int, do: Callable[[list[str]], object]) -> None:
         while True:
             gc.collect()
             return_freed_memory()
+            forget_peak_memory()
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
             try:

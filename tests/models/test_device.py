@@ -1,13 +1,22 @@
 """Devices are named, not guessed; the fast matrix product is used only where it is accurate."""
 
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from sds_core.errors import SDSError
-from sds_core.models.device import allow_fast_matmul, available_memory, device_name, pick_device
+from sds_core.models.device import (
+    allow_fast_matmul,
+    available_memory,
+    device_name,
+    forget_peak_memory,
+    peak_memory,
+    pick_device,
+)
 
 
 @pytest.fixture
@@ -111,3 +120,13 @@ def test_trying_the_product_leaves_the_global_random_numbers_alone() -> None:
     before = torch.get_rng_state()
     allow_fast_matmul(torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process's peak begin anew")
+def test_a_peak_that_is_forgotten_counts_no_longer() -> None:
+    forget_peak_memory()
+    before = peak_memory()
+    np.ones(16 << 20).sum()
+    assert peak_memory() - before > 120 << 20
+    forget_peak_memory()
+    assert peak_memory() - before < 30 << 20
