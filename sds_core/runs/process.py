@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sds_core.files import disk_error
+from sds_core.models.code_identity import code_identity
 
 PATIENCE = 300.0
 """Seconds that a process stays for another job."""
@@ -37,6 +38,8 @@ class _Staying(NamedTuple):
     process: subprocess.Popen
     line: socket.socket
     environment: dict[str, str]
+    code: tuple[str, ...]
+    """The identity of the code when it was started: what has changed since is not what it would execute."""
 
     def take(self, command: list[str], errors: int, locks: list[int]) -> bool:
         """Let it run a command, if it is free; return whether it does."""
@@ -78,20 +81,20 @@ def start_process(
         file = open(errors, "a", encoding="utf-8")  # noqa: SIM115, closed below
     except OSError as error:
         raise disk_error(errors, error) from error
-    environment = _environment(runs)
+    environment, code = _environment(runs), code_identity(own=["**/*.py"]) if stay else ()
     with file, _lock:
         for one in list(_staying):
             if one.process.poll() is not None:
                 one.line.close()
                 _staying.remove(one)
-            elif stay and one.environment == environment and one.take(command, file.fileno(), locks):
+            elif (one.environment, one.code) == (environment, code) and one.take(command, file.fileno(), locks):
                 return one.process
         if not stay or len(_staying) >= AT_MOST:
             return _start(command, locks, file.fileno(), environment)
         ours, theirs = socket.socketpair()
         with theirs:
             process = _start(command, locks, file.fileno(), environment, theirs.fileno())
-        _staying.append(_Staying(process, ours, environment))
+        _staying.append(_Staying(process, ours, environment, code))
         return process
 
 

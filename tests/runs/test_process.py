@@ -29,7 +29,7 @@ def waiting():
     sleeping = subprocess.Popen(["sleep", "60"])
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield process._Staying(sleeping, ours, {}), theirs
+        yield process._Staying(sleeping, ours, {}, ()), theirs
     sleeping.kill()
     sleeping.wait()
 
@@ -70,6 +70,17 @@ def test_a_job_of_another_environment_starts_a_process_and_two_stay(tmp_path, mo
     for _ in range(2):
         process.start_process(["work"], [], tmp_path / "stderr.txt", tmp_path, stay=True)
     assert [line is None for line in lines] == [False, True]
+    process._staying.clear()
+
+
+def test_a_process_that_would_execute_older_code_takes_nothing(tmp_path, monkeypatch, waiting):
+    staying, theirs = waiting
+    monkeypatch.setattr(process, "_environment", lambda runs: staying.environment)
+    monkeypatch.setattr(process, "_start", lambda *_: None)
+    monkeypatch.setattr(process, "code_identity", lambda own: ("torch 0",))
+    process._staying.append(staying)
+    theirs.send(process.FREE)
+    assert process.start_process(["work"], [], tmp_path / "stderr.txt", tmp_path, stay=True) is None
     process._staying.clear()
 
 
