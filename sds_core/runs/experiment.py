@@ -181,7 +181,7 @@ def with_settings(settings: RunConfig, preferred: str = "") -> Experiment:
     """
     known = sorted(experiments(), key=lambda experiment: experiment.name != preferred)
     for experiment in known:
-        if not _differing(experiment.settings, settings):
+        if not differing(experiment.settings, settings):
             return dataclasses.replace(experiment, settings=settings)
     return Experiment(_new_name(settings, {experiment.name for experiment in known}), settings)
 
@@ -211,7 +211,7 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
         | {key: value for key, value in asked.items() if key not in own}
         | own
     )
-    if known and (other := _differing(known.settings, settings)):
+    if known and (other := differing(known.settings, settings)):
         raise SDSError(
             f"experiment {name} has another {' and '.join(other)}", cure="give this run another experiment's name"
         )
@@ -221,7 +221,7 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
     return experiment.config_of(variant.base if phase == 1 else variant, phase)
 
 
-def _differing(one: RunConfig, other: RunConfig) -> list[str]:
+def differing(one: RunConfig, other: RunConfig) -> list[str]:
     """Return the shared options in which two runs differ."""
     return [name for name in SHARED if getattr(one, name) != getattr(other, name)]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sds_core.errors import SDSError
@@ -14,7 +13,7 @@ from sds_core.files import make_folder
 from sds_core.models.check_model import check_calibration, check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
-from sds_core.runs.experiment import Experiment, find
+from sds_core.runs.experiment import Experiment, differing, experiments, find
 from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, ids, root
@@ -54,51 +53,67 @@ def launch_phase(experiment: Experiment, variants: Sequence[Variant], pruners: P
     """Start a worker for the next phase of the variants; return its runs.
 
     Raises:
-        SDSError: the model or a pruner is not available, a run is being worked on, or the disk is full; no new run is
-            left then.
+        SDSError: the experiment is being worked on or has gone on since it was read, the model or a pruner is not
+            available, or the disk is full; no new run is left then.
     """
-    return _launch(experiment, variants, pruners, partial(worker.launch, stay=True))
+    return _launch(experiment, variants, pruners)
 
 
 def launch_all(experiment: Experiment, variants: Sequence[Variant], pruners: PrunerRegistry) -> list[Run]:
     """Start a worker for all phases that the variants still need; return the runs of the first of them.
 
     Raises:
-        SDSError: as for `launch_phase`, or a plan of the experiment is being worked on.
+        SDSError: as for `launch_phase`.
     """
-    plan = Plan(experiment.name, tuple(variants))
-    make_folder(root())
-    held = lock.take(plan_lock(experiment.name))
-    if held is None:
-        raise SDSError(f"experiment {experiment.name} is being worked on", cure="wait for it, or cancel it")
-    try:
-        start = partial(worker.launch, arguments=["--plan", plan.to_text()], held=held, stay=True)
-        return _launch(experiment, variants, pruners, start)
-    finally:
-        os.close(held)  # the worker has inherited it
+    return _launch(experiment, variants, pruners, Plan(experiment.name, tuple(variants)))
 
 
 def _launch(
-    experiment: Experiment,
-    variants: Sequence[Variant],
-    pruners: PrunerRegistry,
-    start: Callable[[list[Run]], object],
+    experiment: Experiment, variants: Sequence[Variant], pruners: PrunerRegistry, plan: Plan | None = None
 ) -> list[Run]:
     """Create the runs of the next phase and start them; delete the new ones if that fails."""
     check_model(experiment.settings.model)
     check_calibration(experiment.settings.model, experiment.settings.calibration)
-    known = set(ids())
-    phase = experiment.next_phase(variants)
-    assert phase is not None, "all phases are done"
-    runs = runs_for(experiment, variants, phase, pruners)
+    make_folder(root())
+    held = lock.take(plan_lock(experiment.name))
+    if held is None:
+        raise _at_work(experiment)
     try:
-        start(runs)
-    except SDSError:
-        for run in runs:
-            if run.id not in known:
-                run.delete()
-        raise
-    return runs
+        now, phase = _as_it_is_now(experiment), experiment.next_phase(variants)
+        if phase is None or now.next_phase(variants) != phase:
+            raise SDSError(f"experiment {experiment.name} has gone on meanwhile", cure="go on from what it is now")
+        known = set(ids())
+        runs = runs_for(now, variants, phase, pruners)
+        arguments = ["--plan", plan.to_text()] if plan else []
+        try:
+            worker.launch(runs, arguments=arguments, held=held if plan else None, stay=True)
+        except SDSError:
+            for run in runs:
+                if run.id not in known:
+                    run.delete()
+            raise
+        return runs
+    finally:
+        os.close(held)  # the worker of a plan has inherited it
+
+
+def _as_it_is_now(experiment: Experiment) -> Experiment:
+    """Return an experiment with the runs that other tabs or processes have added since it was read.
+
+    Raises:
+        SDSError: one of its runs is at work, or it has begun with other options.
+    """
+    now = next((one for one in experiments() if one.name == experiment.name), experiment)
+    if now.live():
+        raise _at_work(experiment)
+    if other := differing(now.settings, experiment.settings):
+        what = f"experiment {experiment.name} has begun meanwhile, with another {' and '.join(other)}"
+        raise SDSError(what, cure="look at it, or try again for one with another name")
+    return replace(now, settings=experiment.settings)
+
+
+def _at_work(experiment: Experiment) -> SDSError:
+    return SDSError(f"experiment {experiment.name} is being worked on", cure="wait for it, or cancel it")
 
 
 def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:

@@ -1,6 +1,8 @@
 """Launching an experiment's next phase, or all of them in one worker."""
 
+import os
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -8,9 +10,9 @@ from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment, launch_phases, lock
 from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock
-from sds_core.runs.run_folder import ids
+from sds_core.runs.run_folder import Run, ids
 from sds_core.runs.variant import Variant
-from tests.small_runs import config
+from tests.small_runs import config, finish
 
 SDS = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
 MAGNITUDE = Variant("base", "magnitude")
@@ -49,3 +51,24 @@ def test_a_refused_launch_leaves_nothing(empty, monkeypatch, launch):
     with pytest.raises(SDSError, match="no such device"):
         launch(empty, [SDS], BUILT_IN)
     assert ids() == [] and not lock.held(plan_lock(empty.name))
+
+
+def test_a_tab_that_is_behind_starts_nothing_twice(empty, monkeypatch):
+    held = []
+    monkeypatch.setattr(launch_phases.worker, "launch", lambda runs, **_: held.extend(map(Run.take_lock, runs)))
+    (run,) = launch_phase(empty, [SDS], BUILT_IN)
+    for launch in (launch_phase, launch_all):
+        with pytest.raises(SDSError, match="is being worked on"):
+            launch(empty, [SDS], BUILT_IN)
+    os.close(held.pop())
+    assert launch_phase(empty, [SDS], BUILT_IN) == [run] and ids() == [run.id], "it is resumed"
+    os.close(held.pop())
+    finish(run)
+    for variant in (SDS, SDS.base):
+        with pytest.raises(SDSError, match="has gone on meanwhile"):
+            launch_phase(empty, [variant], BUILT_IN)
+    with pytest.raises(SDSError, match="has gone on meanwhile"):
+        launch_phase(experiment.find(empty.name), [SDS.base], BUILT_IN)
+    with pytest.raises(SDSError, match="has begun meanwhile, with another samples"):
+        launch_phase(replace(empty, settings=replace(empty.settings, samples=2)), [MAGNITUDE], BUILT_IN)
+    assert ids() == [run.id]
