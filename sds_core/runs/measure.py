@@ -38,14 +38,14 @@ class Evaluation:
 
 def measure(
     context: RunContext, stage: Stage, structure: ModelStructure | None = None
-) -> Generator[Event, None, Evaluation]:
+) -> Generator[Measuring, None, Evaluation]:
     """Evaluate the run's model as it is now, or another one."""
     routes = Routes()
     blocks = evaluate(structure or context.structure, context.evaluation, context.device, routes)
     return Evaluation((yield from reported(context, stage, blocks)), routes)
 
 
-def reported(context: RunContext, what: Measurement, blocks: Generator[int, None, T]) -> Generator[Event, None, T]:
+def reported(context: RunContext, what: Measurement, blocks: Generator[int, None, T]) -> Generator[Measuring, None, T]:
     """Yield an event for every block that a pass finishes; return what the pass returns."""
     while True:
         try:
@@ -55,7 +55,43 @@ def reported(context: RunContext, what: Measurement, blocks: Generator[int, None
         yield Measuring(what=what, block=block, of=len(context.structure.blocks))
 
 
-def measure_dense(context: RunContext) -> Generator[Event, None, Evaluation]:
+class DenseEvaluation:
+    """The dense model's evaluation, which can keep just ahead of a pass that changes the model block by block.
+
+    So the pass need not wait for it: the first picture comes many seconds sooner.
+    """
+
+    def __init__(self, context: RunContext):
+        self._steps = measure_dense(context)
+        self._latest: Measuring | None = None
+        self.found: Evaluation | None = None
+        """What was measured, or read from the cache; None while there are blocks to come."""
+
+    def reach(self, block: int) -> None:
+        """Evaluate up to and including a block, which with all behind it still has to be dense.
+
+        Raises:
+            SDSError: as of `measure_dense`.
+        """
+        while self.found is None and (self._latest is None or self._latest.block < block):
+            self._step()
+
+    def finish(self) -> Generator[Event, None, Evaluation]:
+        """Report and evaluate what is left."""
+        while self.found is None:
+            if self._latest:
+                yield self._latest
+            self._step()
+        return self.found
+
+    def _step(self) -> None:
+        try:
+            self._latest = next(self._steps)
+        except StopIteration as done:
+            self.found = done.value
+
+
+def measure_dense(context: RunContext) -> Generator[Measuring, None, Evaluation]:
     """Evaluate the dense model, or read it from the user's cache if it was measured before on this set-up.
 
     Raises:

@@ -14,22 +14,30 @@ from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.events import BlockFinished, Event, PhaseStarted
 from sds_core.runs.layer_row import LayerRow
+from sds_core.runs.measure import DenseEvaluation
 from sds_core.runs.recorded_values import LayerSummary
 from sds_core.runs.run_context import RunContext
 from sds_core.runs.run_folder import Run
 from sds_core.sds import Recipe, report_phase
 
 
-def run_phase_job(run: Run, context: RunContext, phase: Pass, recipe: Recipe) -> Iterator[Event]:
-    """Pass over the blocks once; a block's results are stored before it is reported."""
+def run_phase_job(
+    run: Run, context: RunContext, phase: Pass, recipe: Recipe, dense: DenseEvaluation
+) -> Iterator[Event]:
+    """Pass over the blocks once; a block's results are stored before it is reported.
+
+    The dense model's evaluation, unless it is finished, keeps just ahead.
+    """
     config, blocks = run.config, context.structure.blocks
     stage = config.written_by(phase)
     past = Checkpoints(run, stage)
     if past.finished == len(blocks):
+        dense.reach(len(blocks) - 1)
         for block in blocks:
             context.structure.store.change(block.module, partial(past.restore, block))
         return
     yield PhaseStarted(phase=phase, stage=stage, of=len(blocks))
+    dense.reach(past.finished)
     began, used = time.monotonic(), time.process_time()
     rows, layers, masks = list[LayerRow](), dict[str, LayerSummary](), dict[str, Tensor]()
     windows = torch.cat([context.calibration, context.held_out])
@@ -58,6 +66,7 @@ def run_phase_job(run: Run, context: RunContext, phase: Pass, recipe: Recipe) ->
             layers=tuple(layers.values()),
             reconstruction=event.change,
         )
+        dense.reach(min(event.block + 1, len(blocks) - 1))
         began, used = time.monotonic(), time.process_time()
         rows, layers, masks = [], {}, {}
 

@@ -32,7 +32,7 @@ from sds_core.runs.events import (
     of_kind,
 )
 from sds_core.runs.external import ExternalCheckpoint
-from sds_core.runs.measure import Evaluation, measure, measure_dense, reported
+from sds_core.runs.measure import DenseEvaluation, Evaluation, measure, reported
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.phase_job import run_phase_job
 from sds_core.runs.plugins import load_registry
@@ -66,9 +66,10 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         require_memory(context.structure, config.length, context.device)
     require_space(run.folder, _bytes_needed(run, context))
 
-    dense = yield from measure_dense(context)
-    against_itself = MeasuredPerplexity.of(dense.perplexity, dense.perplexity)
-    yield PerplexityMeasured(stage="dense", perplexity=against_itself)
+    dense = DenseEvaluation(context)
+    dense.reach(0)
+    if dense.found:
+        yield _measured_dense(dense.found)
     recipe = Recipe(
         pruner=pruner,
         method=config.made_method(),
@@ -79,16 +80,17 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         reconstruction=config.reconstruction,
     )
     measured: dict[Stage, MeasuredPerplexity] = {e.stage: e.perplexity for e in of_kind(past, PerplexityMeasured)}
-    measured["dense"] = against_itself
     for phase in config.phases:
         cache.restore_dense(changing=True)
         if phase == "distilled":
+            yield from _finished(dense)
             yield from run_distillation(run, context)
         else:
-            yield from run_phase_job(run, context, phase, recipe)
-        stage = config.written_by(phase)
+            yield from run_phase_job(run, context, phase, recipe, dense)
+        stage, reference = config.written_by(phase), (yield from _finished(dense))
+        measured["dense"] = MeasuredPerplexity.of(reference.perplexity, reference.perplexity)
         if stage not in measured:
-            measured[stage] = yield from _measure(context, stage, external, dense)
+            measured[stage] = yield from _measure(context, stage, external, reference)
     typed_json.write(run.folder / "result.json", result_of(run, context, measured, external))
     if not config.keep_weights:
         run.drop_weights()
@@ -104,6 +106,18 @@ def _pruner(config: RunConfig) -> Pruner | None:
     if config.pruner == NO_PRUNER:
         return None
     return load_registry([config.pruner], accepted=[config.pruner_sha256]).make(config.pruner, config.pruner_sha256)
+
+
+def _measured_dense(found: Evaluation) -> PerplexityMeasured:
+    return PerplexityMeasured(stage="dense", perplexity=MeasuredPerplexity.of(found.perplexity, found.perplexity))
+
+
+def _finished(dense: DenseEvaluation) -> Generator[Event, None, Evaluation]:
+    """Finish the dense model's evaluation, and report its perplexity, unless that was done before."""
+    if dense.found is None:
+        yield _measured_dense((yield from dense.finish()))
+    assert dense.found
+    return dense.found
 
 
 def _measure(

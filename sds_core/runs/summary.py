@@ -9,7 +9,7 @@ import transformers
 
 import sds_core
 from sds_core.models.device import machine, peak_memory
-from sds_core.pruning.stages import Phase, Stage
+from sds_core.pruning.stages import STAGE_NAMES, Phase, Stage
 from sds_core.runs.distillation_curve import steps_of_record, summary
 from sds_core.runs.events import BlockFinished, PerplexityMeasured, of_kind
 from sds_core.runs.external import ExternalCheckpoint
@@ -46,8 +46,9 @@ def result_of(
     taken: list[tuple[Phase, float]] = [("distilled", step.seconds) for step in steps]
     taken_cpu: list[tuple[Phase, float]] = [("distilled", step.cpu_seconds) for step in steps]
     dense = measured["dense"].perplexity
+    in_order = [(stage, measured[stage]) for stage in STAGE_NAMES if stage in measured]
     return RunResult(
-        perplexity={s: MeasuredPerplexity.of(found.perplexity, dense, found.routes) for s, found in measured.items()},
+        perplexity={s: MeasuredPerplexity.of(found.perplexity, dense, found.routes) for s, found in in_order},
         last=last,
         pruned=sum(layer.pruned for layer in layers),
         prunable=context.structure.prunable,

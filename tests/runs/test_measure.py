@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from sds_core.runs import measure as module
-from sds_core.runs.measure import measure_dense
+from sds_core.runs.events import BlockFinished, Measuring, PerplexityMeasured
+from sds_core.runs.measure import DenseEvaluation, measure_dense
 from sds_core.runs.model_cache import ModelCache
+from sds_core.runs.new_run import create
 from sds_core.runs.run_context import RunContext
-from tests.small_runs import config
+from tests.small_runs import config, finish
 
 
 @pytest.fixture
@@ -76,3 +78,30 @@ def test_another_attention_or_matmul_precision_is_measured_again(context: RunCon
     finally:
         torch.set_float32_matmul_precision("highest")
     assert len(measured) == 3
+
+
+def test_it_keeps_ahead_of_a_pass_that_changes_the_model(context: RunContext) -> None:
+    with torch.no_grad():
+        scores = context.loaded.model(context.evaluation).logits[:, :-1].double()
+    losses = torch.nn.functional.cross_entropy(scores.mT, context.evaluation[:, 1:], reduction="none").mean(1)
+    dense, blocks = DenseEvaluation(context), context.structure.blocks
+    for block in blocks:
+        dense.reach(block.index)
+        for parameter in block.module.parameters():
+            parameter.data.zero_()
+    assert dense.found is None
+    (reported,) = dense.finish()
+    assert reported == Measuring(what="dense", block=len(blocks) - 1, of=len(blocks))
+    assert dense.found is not None
+    assert dense.found.perplexity.losses == pytest.approx(losses.tolist(), rel=1e-5)
+    assert result(context) == dense.found
+
+
+def test_the_first_block_does_not_wait_for_it(context: RunContext, runs_root: Path) -> None:
+    orders = []
+    for seed in (1, 2):
+        finish(run := create(config(context.loaded.folder, seed=seed)))
+        events = [event for event in run.log.read() if isinstance(event, BlockFinished | PerplexityMeasured)]
+        orders.append([event.stage for event in events])
+    blocks = ["final"] * len(context.structure.blocks)
+    assert orders == [[*blocks, "dense", "final"], ["dense", *blocks, "final"]]

@@ -1,10 +1,10 @@
 """Processes that stay for the next job."""
 
+import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -35,12 +35,9 @@ def waiting():
 
 
 def finished(run):
-    """Wait until a run is finished and its process has had time to let go of it."""
-    deadline = time.monotonic() + 60
-    while run.state() != "finished":
-        assert time.monotonic() < deadline, run.errors.read_text()
-        time.sleep(0.05)
-    time.sleep(0.5)
+    """Wait until the only process that stays is free again; the run must be finished then."""
+    (one,) = process._staying
+    assert select.select([one.line], [], [], 60)[0] and run.state() == "finished", run.errors.read_text()
     return run
 
 
