@@ -86,9 +86,13 @@ class TextPart:
             )
         return tokens[self.start : self.stop]
 
+    def is_of_one_source(self, other: "TextPart") -> bool:
+        """Whether both name the same source."""
+        return _identity(self.source) == _identity(other.source)
+
     def may_overlap(self, other: "TextPart") -> bool:
         """Whether both may hold the same token; a range in per cent and one in tokens are not compared, so they may."""
-        if _identity(self.source) != _identity(other.source):
+        if not self.is_of_one_source(other):
             return False
         if self.stop is None or other.stop is None or self.percent != other.percent:
             return True
@@ -183,18 +187,30 @@ def _apportion(count: int, weights: Sequence[int]) -> list[int]:
     return counts
 
 
-def disjoint(calibration: str, evaluation: str) -> tuple[str, str]:
+def disjoint(calibration: str, evaluation: str, rows: str = "stripped") -> tuple[str, str]:
     """Return both texts narrowed so that they share no token.
 
     A source that both name whole is halved: calibration gets its first half (`@0-50%`), evaluation the second.
 
+    Args:
+        calibration: its rows are stripped.
+        evaluation: the other text.
+        rows: its rows, one of `ROW_MODES`.
+
     Raises:
-        SDSError: one of them is not a text, or parts that were named overlap.
+        SDSError: one of them is not a text, parts that were named overlap, or, with whole rows, both name one source.
     """
     first, second = TextSpec.parse(calibration), TextSpec.parse(evaluation)
     first_parts, second_parts = list(first.parts), list(second.parts)
     for i, part in enumerate(first.parts):
         for j, other in enumerate(second.parts):
+            if rows == "whole" and part.source not in (SELF, PYTHON_DOCS) and part.is_of_one_source(other):
+                raise SDSError(
+                    f"calibration and evaluation share {part.source}, of which whole rows have other tokens, so its "
+                    "parts would overlap",
+                    got=f"{part} and {other}",
+                    cure="take two texts, or --eval-rows stripped",
+                )
             if not part.may_overlap(other):
                 continue
             if part.stop is not None or other.stop is not None:

@@ -160,7 +160,7 @@ class RunConfig(RunOptions):
     @property
     def texts(self) -> tuple[str, str]:
         """Calibration and evaluation text, narrowed so that they share no token."""
-        return disjoint(self.calibration, self.evaluation)
+        return disjoint(self.calibration, self.evaluation, self.eval_rows)
 
     @property
     def pruner_title(self) -> str:

@@ -170,6 +170,14 @@ def test_overlapping_parts_are_refused_with_disjoint_ones(calibration: str, eval
         disjoint(calibration, evaluation)
 
 
+@pytest.mark.parametrize("evaluation", ["a.txt", "python-docs+./a.txt", "a.txt@50-100%"])
+def test_one_text_with_rows_stripped_and_whole_is_refused(evaluation: str) -> None:
+    with pytest.raises(SDSError, match=r"share a\.txt, of which whole rows .* two texts, or --eval-rows stripped"):
+        disjoint("self+a.txt@0-50%", evaluation, "whole")
+    assert disjoint("a.txt", "b.txt", "whole") == ("a.txt", "b.txt")
+    assert disjoint("self", "self", "whole") == disjoint("self", "self"), "it has no rows"
+
+
 def test_a_link_to_a_text_is_that_text(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
