@@ -46,7 +46,8 @@ class Step:
     number: int
     """From 1; 0 is the pruned model as it was."""
     loss: float | None
-    """KL divergence of the student from the teacher on the step's piece, nats per token, before the step."""
+    """KL divergence of the student from the teacher on the step's piece, nats per token, before the step; None where it
+    is not finite."""
     held_out: float | None
     """The same on held-out windows after the step, where it was measured."""
 
@@ -163,7 +164,7 @@ class Distiller:
         for one in self._free.values():
             one.renew()
         self.step += 1
-        return Step(self.step, loss.item(), self._measured())
+        return Step(self.step, _finite(loss.item()), self._measured())
 
     def state(self) -> dict[str, Tensor]:
         """All that changes on the way, as tensors by name."""
@@ -215,7 +216,7 @@ class Distiller:
         if error < self.best:
             self.best, self.best_at = error, self.step
             self._best = {name: one.weight.detach().clone() for name, one in self._free.items()}
-        return error if math.isfinite(error) else None
+        return _finite(error)
 
     def _judge(self) -> float:
         with torch.no_grad():
@@ -236,3 +237,7 @@ class Distiller:
             self._structure.model, parameters, (window[None].to(self._device),), asked
         ).logits[0]
         return found
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None

@@ -221,6 +221,18 @@ def test_too_little_memory_is_refused_with_what_is_needed(monkeypatch: pytest.Mo
         require_memory(structure, 1000, CPU)
 
 
+def test_a_step_that_overflows_is_left_out_and_has_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = distiller(find_blocks(build("llama")))
+    with one.on_device():
+        one.begin()
+        before = one.state()
+        with monkeypatch.context() as patched:
+            patched.setattr(distillation, "divergence", lambda made, wanted: made.sum() * math.inf)
+            step = one.advance()
+    assert step == distillation.Step(1, None, None)
+    assert all(torch.equal(before[name], after) for name, after in one.state().items() if name != "numbers")
+
+
 def test_logits_that_are_not_finite_are_refused() -> None:
     model = build("llama")
     one = distiller(find_blocks(model))
