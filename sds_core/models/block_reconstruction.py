@@ -133,11 +133,12 @@ def _descend(
     for _ in range(plan.epochs):
         for window in torch.randperm(windows, generator=generator).tolist():
             optimiser.zero_grad()
-            (LOSS_SCALE * error(window)).backward()
+            loss = LOSS_SCALE * error(window)
+            if loss.requires_grad:  # else no token of the window reaches these layers, which are experts
+                loss.backward()
             gradients = [weight.grad for weight in free.values() if weight.grad is not None]  # none: an expert at rest
-            if torch.stack(
-                [gradient.isfinite().all() for gradient in gradients]
-            ).all():  # float16 may overflow in one window
+            finite = [gradient.isfinite().all() for gradient in gradients]  # float16 may overflow in one window
+            if not finite or torch.stack(finite).all():
                 optimiser.step()
             schedule.step()
 

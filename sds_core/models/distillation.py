@@ -156,7 +156,8 @@ class Distiller:
             group["lr"] = self._plan.rate * group["size"] * falling * rising
         with torch.enable_grad():
             loss = self._divergence(self._pieces[self._piece()])
-            (LOSS_SCALE * loss).backward()
+            if loss.requires_grad:  # else none of its tokens reaches the layers, which are experts
+                (LOSS_SCALE * loss).backward()
         sums = torch.stack([one.receive().sum() for one in self._free.values()])
         if sums.isfinite().all():  # float16 may overflow in one window
             self._adam.step()

@@ -6,9 +6,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from sds_core.models.block_reconstruction import adjust_block
+from sds_core.models.distillation import Distiller
+from sds_core.models.exclude import exclude_layers
+from sds_core.models.linear import Linear
 from sds_core.models.observation import observe, observe_groups
 from sds_core.models.stream import capture
 from sds_core.models.structure import find_blocks
+from sds_core.pruning.layer_problem import Pruned
+from sds_core.pruning.reconstruction import Distillation, Reconstruction
 from sds_core.sds import run_phase
 from tests.models.families import build, plain_logits, randomised, texts
 from tests.models.test_stream import CPU, replayed
@@ -115,3 +121,29 @@ def test_expert_modules_are_pruned_and_replay_exactly(call_all: bool) -> None:
         for linear in block.linears:
             assert (linear.weight != 0).view(linear.shape[0], -1, 4).sum(-1).max() == 2, linear.name
     assert torch.equal(replayed(capture(structure, windows, CPU), windows), plain_logits(model, windows))
+
+
+def halved(linear: Linear) -> Pruned:
+    """Every other column."""
+    mask = torch.zeros(linear.shape, dtype=torch.bool)
+    mask[:, ::2] = True
+    return Pruned(linear.read() * mask, mask)
+
+
+def test_windows_that_do_not_reach_the_only_layer_teach_nothing() -> None:
+    model, windows = routed(), texts(6, 4)
+    every = find_blocks(model)
+    reached = [inputs_of_experts(model, window[None], 0).keys() for window in windows]
+    label = next(label for label in sorted(set().union(*reached)) if not all(label in one for one in reached))
+    names = [linear.name for block in every.blocks for linear in block.linears]
+    structure = exclude_layers(every, [name for name in names if name != f"model.layers.0.{label}"])
+    (linear,) = structure.blocks[0].linears
+    pruned = {linear.label: halved(linear)}
+    stream, dense = capture(structure, windows, CPU), {linear.label: linear.weight.clone()}
+    found, change = adjust_block(stream, structure.blocks[0], dense, pruned, Reconstruction("block"))
+    assert change.kept and not torch.equal(found[linear.label].weight, pruned[linear.label].weight)
+    distiller = Distiller(structure, halved, windows, windows[:1], Distillation(windows=6), CPU)
+    with distiller.on_device():
+        distiller.begin()
+        steps = [distiller.advance() for _ in range(distiller.steps)]
+    assert {step.loss == 0 for step in steps} == {True, False}
