@@ -53,7 +53,7 @@ def answer(claim: Claim, name: str, reference: str, next_best: bool) -> Answer:
         case Verdict.NOISE:
             headline = f"{name} and {reference} are the same configuration: {ratio}."
             return Answer(headline, f"{measured}, made by {claim.reason}.", "The noise floor:")
-    side = "lowest" if next_best else "lower" if claim.log_ratio < 0 else "higher"
+    side = ("lowest" if next_best else "lower") if claim.log_ratio < 0 else "higher"  # higher, on the seeds both have
     headline = f"{name} has the {side} perplexity, × {claim.ratio:.2f} of {reference}, but that may be chance."
     if claim.seed_error is None:
         detail = f"for one seed says little: {measured}. Run both with other seeds to learn how far a seed moves it."

@@ -117,7 +117,7 @@ def answer(ranking: Ranking, mark: Callable[[str], str] = str) -> list[str]:
         first = words(ranking.claims[0], titles[0], titles[1])
         numbers = [format_perplexity(group.perplexity) for group in (best, others[0])]
         sentences.append(f"At {ranking.pattern}: {first} Perplexity {numbers[0]} against {numbers[1]}.")
-    for verdict in (Verdict.BETTER, Verdict.UNDECIDED):
+    for verdict in (Verdict.BETTER, Verdict.WORSE, Verdict.UNDECIDED):  # worse, where few seeds are shared
         rest = [
             f"{title} ({short(found)})"
             for title, found in zip(titles[2:], ranking.claims[1:], strict=True)

@@ -76,6 +76,13 @@ def test_seeds_are_averaged_and_not_ranked_against_each_other():
     ]
 
 
+def test_the_best_over_all_seeds_may_be_worse_on_the_shared_one():
+    best = [made(np.add(FAR, shift), method="sds", seed=seed) for seed, shift in enumerate((-0.2, -0.8, -0.8))]
+    first, second = answer(ranked(*best, made(NEAR), made(np.add(NEAR, 0.02), method="adjusted"))[0])
+    assert "SDS · Wanda (mean over seeds 0, 1 and 2) is clearly worse than Wanda (seed 0)" in first
+    assert "base + adjustment · Wanda (seed 0) (" in second and second.endswith("it is clearly worse.")
+
+
 def test_a_repeated_run_stays_beside_the_ranking():
     (found,) = ranked(made(FAR), made(np.add(FAR, 0.03), machine=EPYC), made(BEST, method="sds"))
     assert len(found.groups) == 2 and len(found.repetitions) == 1

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from pages.ui.compare_numbers import unpaired_error
+from pages.ui.compare_words import answer
 from pages.ui.pictures.wire import pack_values
+from sds_core.comparison.claims import Claim, Verdict
 from sds_core.comparison.study import SPREAD
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs import distribution_files
@@ -117,6 +119,11 @@ def test_what_is_not_sure_is_called_so(outcome, app):
     shown = drawn(compared(app, base, near))
     assert "may be chance" in shown["answer"]["headline"] and shown["answer"]["verdict"] == "Undecided,"
     assert not pair(shown, near, base)["sure"]
+
+
+def test_the_best_over_all_seeds_is_not_called_lowest_where_the_shared_one_says_otherwise():
+    claim = Claim(log_ratio=0.02, window_error=0.02, seed_error=0.02, verdict=Verdict.UNDECIDED)
+    assert answer(claim, "SDS", "Wanda", next_best=True).headline.startswith("SDS has the higher perplexity, × 1.02")
 
 
 def test_without_other_seeds_nothing_is_sure(outcome, app):
