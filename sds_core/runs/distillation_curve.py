@@ -7,9 +7,13 @@ from sds_core.runs.run_result import DistillationSummary
 
 
 def steps_of_record(events: Sequence[Event]) -> list[DistillationStep]:
-    """Return the steps in order; of those that were repeated after an interruption, the last."""
-    last = {event.step: event for event in of_kind(events, DistillationStep)}
-    return [last[number] for number in sorted(last)]
+    """Return the steps so far, in order, without those that were lost in an interruption."""
+    found: list[DistillationStep] = []
+    for event in of_kind(events, DistillationStep):
+        while found and found[-1].step >= event.step:
+            found.pop()
+        found.append(event)
+    return found
 
 
 def summary(events: Sequence[Event]) -> DistillationSummary | None:

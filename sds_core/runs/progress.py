@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sds_core.pruning.stages import STAGE_NAMES, Phase
+from sds_core.runs.distillation_curve import steps_of_record
 from sds_core.runs.events import (
     BlockFinished,
     DistillationSaved,
@@ -99,10 +100,10 @@ def _phase_of(last: Event | None) -> Phase | None:
 
 
 def _distilling(events: Sequence[Event]) -> PhaseProgress:
-    seconds = {event.step: event.seconds for event in of_kind(events, DistillationStep)}
+    steps = steps_of_record(events)
     of = max((event.steps for event in of_kind(events, DistillationStarted)), default=0)
-    done = max(seconds, default=0)
-    pace = statistics.median(list(seconds.values())[-RECENT_BLOCKS:]) if 0 < done < of else None
+    done = steps[-1].step if steps else 0
+    pace = statistics.median(step.seconds for step in steps[-RECENT_BLOCKS:]) if 0 < done < of else None
     return PhaseProgress(phase="distilled", done=done, of=of, seconds_left=None if pace is None else pace * (of - done))
 
 

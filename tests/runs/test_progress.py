@@ -1,11 +1,13 @@
 """What a log says of work that is under way."""
 
 import statistics
+from functools import partial
 
 import pytest
 
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs.events import (
+    DistillationStep,
     JobCancelled,
     JobFailed,
     JobQueued,
@@ -64,6 +66,14 @@ def test_phases_are_counted_apart_and_a_repeated_block_once():
     status = progress(events, STAGED)
     assert [phase.done for phase in status.phases] == [3, 1, 0]
     assert status.current.phase == "redense" and status.phases[0].seconds_left is None
+
+
+def test_steps_that_an_interruption_has_lost_do_not_count():
+    step = partial(DistillationStep, of=20, cpu_seconds=1.0)
+    lost = [step(step=number, seconds=2.0) for number in range(9)]
+    events = [model_loaded(), *lost, *(step(step=number, seconds=4.0) for number in (4, 5))]
+    (status,) = progress(events, ("distilled",)).phases
+    assert (status.done, status.line(live=False)) == (5, "Then distilled: step 5 of …")
 
 
 @pytest.mark.parametrize("ending", [JobFailed(message="the disk is full"), JobCancelled(message="stopped")])
