@@ -16,7 +16,7 @@ from sds_core.pruning.reconstruction import MODEL, then_distilled
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import config_in
-from sds_core.runs.new_run import create
+from sds_core.runs.new_run import create, create_all
 from sds_core.runs.phases import RECONSTRUCTED, steps_of
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, open_run
@@ -120,11 +120,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _create(configs: list[RunConfig]) -> list[Run]:
-    """Create the runs, or none of them if a pruner is not available."""
-    pruners = load_registry(config.pruner for config in configs)
-    for config in configs:
-        pruners.require(config.pruner, config.pruner_sha256)
-    return [create(config, pruners) for config in configs]
+    """Create the runs, or none of them."""
+    return create_all(configs, load_registry(config.pruner for config in configs))
 
 
 def _resume(options: argparse.Namespace) -> int:

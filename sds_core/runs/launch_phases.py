@@ -14,7 +14,7 @@ from sds_core.models.check_model import check_calibration, check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
 from sds_core.runs.experiment import Experiment, differing, experiments, find
-from sds_core.runs.new_run import create
+from sds_core.runs.new_run import create_all
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, ids, root
 from sds_core.runs.variant import Variant
@@ -125,10 +125,7 @@ def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pr
     steps = [variant.base if phase == 1 else variant for variant in variants if phase in variant.phases]
     found = [run for variant in steps if (run := experiment.run_of(variant, phase))]
     stopped = [run for run in found if run.state() not in ("finished", "running", "queued")]
-    configs = experiment.configs(variants, phase)
-    for config in configs:
-        pruners.require(config.pruner, config.pruner_sha256)
-    return [*dict.fromkeys(stopped), *(create(config, pruners) for config in configs)]
+    return [*dict.fromkeys(stopped), *create_all(experiment.configs(variants, phase), pruners)]
 
 
 def plan_lock(experiment: str) -> Path:

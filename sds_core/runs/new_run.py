@@ -3,6 +3,7 @@
 import dataclasses
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from sds_core.errors import SDSError
@@ -13,6 +14,19 @@ from sds_core.runs.branch import inherit
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import id_prefix
 from sds_core.runs.run_folder import Run, open_run, root
+
+
+def create_all(configs: Iterable[RunConfig], pruners: PrunerRegistry = BUILT_IN) -> list[Run]:
+    """Create the folders of several runs, or none of them; arguments and errors as of `create`."""
+    made: list[Run] = []
+    try:
+        for config in configs:
+            made.append(create(config, pruners))
+    except SDSError:
+        for run in made:
+            run.delete()
+        raise
+    return made
 
 
 def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN, runs: Path | None = None) -> Run:

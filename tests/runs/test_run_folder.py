@@ -4,11 +4,11 @@ import secrets
 import pytest
 
 from sds_core.errors import SDSError
-from sds_core.runs import lock
+from sds_core.runs import lock, new_run
 from sds_core.runs.branch import as_parent
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued
-from sds_core.runs.new_run import create
+from sds_core.runs.new_run import create, create_all
 from sds_core.runs.run_folder import ids, open_run
 from tests.records import block_finished
 
@@ -92,3 +92,18 @@ def test_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
 def test_a_run_without_a_finished_phase_is_no_parent():
     with pytest.raises(SDSError, match="no finished phase 1"):
         as_parent(create(RunConfig(schedule="staged", phase=1, method="sds")), 1)
+
+
+def test_of_several_runs_none_stays_where_one_cannot_be_created(runs_root, monkeypatch):
+    write, left = new_run.typed_json.write, [1]
+
+    def fill_up(path, values):
+        if not left:
+            raise SDSError("no space left")
+        left.pop()
+        write(path, values)
+
+    monkeypatch.setattr(new_run.typed_json, "write", fill_up)
+    with pytest.raises(SDSError, match="no space left"):
+        create_all([RunConfig(), RunConfig(method="base")])
+    assert not list(runs_root.iterdir())
