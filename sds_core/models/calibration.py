@@ -75,7 +75,7 @@ def evaluation_windows(
         rows: as `read_text` takes it.
 
     Raises:
-        SDSError: as for `calibration_windows`.
+        SDSError: as for `calibration_windows`; of every window there is only one.
     """
 
     def spread(part: TextPart, share: int, asked: str) -> Tensor:
@@ -91,7 +91,11 @@ def evaluation_windows(
 
     asked = f"{count} evaluation windows" if count else "an evaluation window"
     spec = TextSpec.parse(text)
-    return torch.cat(_of_parts(spec, spec.counts(count) if count else spec.shares(0), asked, spread))
+    windows = torch.cat(_of_parts(spec, spec.counts(count) if count else spec.shares(0), asked, spread))
+    if count == 0 and len(windows) == 1:
+        why = f"the text {text} holds a single window of {length} tokens, whose perplexity has no error"
+        raise SDSError(why, cure="take a longer text, or shorter windows: --eval-length")
+    return windows
 
 
 def _of_parts(

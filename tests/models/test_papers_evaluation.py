@@ -90,3 +90,8 @@ def test_every_window_of_each_part(loaded, table):
 def test_one_window_alone_is_refused():
     with pytest.raises(SDSError, match="one evaluation window has no error"):
         RunConfig(eval_windows=1)
+
+
+def test_every_window_that_is_one_alone_is_refused(loaded, table):
+    with pytest.raises(SDSError, match=f"holds a single window of {LENGTH} tokens, whose perplexity has no error"):
+        evaluation_windows(loaded, f"{table}@0-{LENGTH}", 0, LENGTH)
