@@ -25,12 +25,22 @@ def logits(stream: Stream, windows: Tensor) -> Iterator[Tensor]:
     @torch.inference_mode()
     def of_window(tokens: Tensor, final: Tensor) -> Tensor:
         def insert_final(block: Block, args: tuple, kwargs: dict[str, Any]) -> Any:
-            state = final[None].to(device) if block.index == last else split_arguments(structure, args, kwargs)[0]
+            state = final.to(device) if block.index == last else split_arguments(structure, args, kwargs)[0]
             return structure.wrap(state)
 
         with replaced_forwards(structure, insert_final):
             return structure.model(tokens[None].to(device), use_cache=False).logits[0]
 
-    states = (state for batch in stream.hidden for state in batch)
     with moved(non_block, device):
-        yield from map(of_window, windows, states)
+        yield from map(of_window, windows, _window_by_window(stream, windows.shape[1]))
+
+
+def _window_by_window(stream: Stream, length: int) -> Iterator[Tensor]:
+    """Yield the hidden states (1, T, C) of each window of T tokens, which may stand in batches.
+
+    Families with several hidden states for each token stack them first, (n, B, T, C), or behind, (B, T, n, C).
+    """
+    for states, tokens in zip(stream.hidden, stream.tokens, strict=True):
+        batch = (tokens // length, length)
+        place = next(place for place in range(states.ndim) if tuple(states.shape[place : place + 2]) == batch)
+        yield from states.split(1, place)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.families import tiny
 from sds_core.models.linear import Linear
 from sds_core.models.logits import logits
 from sds_core.models.stream import Stream, capture
@@ -89,6 +90,16 @@ class TextDependent(torch.nn.Module):
     def forward(self, hidden: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         cosine, sine = self.rotary(hidden, *args, **kwargs)
         return cosine * hidden.std(), sine * hidden.std()
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3n_text", "deepseek_v4"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_several_hidden_states_for_each_token_become_logits_window_by_window(name: str, size: int) -> None:
+    model, windows = tiny(name, "eager"), texts(5)
+    structure = find_blocks(model)  # chooses how experts are computed
+    expected = plain_logits(model, windows)
+    found = replayed(capture(structure, windows.split(size), CPU), windows)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if size > 1 else 0)
 
 
 def test_arguments_that_depend_on_the_text_are_replayed() -> None:
