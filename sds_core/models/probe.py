@@ -1,7 +1,8 @@
 """Decide from one short forward pass which linears of a block can be pruned, and why others cannot."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from sds_core.models.linear import SHARED, Linear
 from sds_core.models.products import Stack
 
 UNCALLED = "it is never called"
+REPEATED = "it is called with several inputs"
 
 
 @dataclass
@@ -84,12 +86,13 @@ class Probe:
         heads: dict[tuple, str] = {}
         inside = {m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)}
         reasons = dict.fromkeys(inside, UNCALLED)
+        repeated = self._repeated(module, inside)
         found = list[tuple[int, Linear]]()
         for place, call in enumerate(self.calls):
             linear = call.module
             if linear not in inside or not reasons[linear] or not call.tokens:
                 continue
-            reasons[linear] = self._reason_to_exclude(call)
+            reasons[linear] = self._reason_to_exclude(call) or (REPEATED if linear in repeated else "")
             if reasons[linear]:
                 continue
             self.pruned.add(id(linear.weight))
@@ -109,6 +112,14 @@ class Probe:
         self.excluded.update({self.names[x]: why for x, why in reasons.items() if why and self.names[x] not in woken})
         partly = {linear.label for place, linear in found if self.calls[place].tokens < self.tokens}
         return marked_as_routed(module, found + experts, partly | {expert.label for _, expert in experts})
+
+    def _repeated(self, block: nn.Module, linears: Collection[nn.Module]) -> set[nn.Module]:
+        """Return those of a block's linears that received several inputs by the time the block was done."""
+        inputs: dict[nn.Module, set[tuple]] = {}
+        for call in takewhile(lambda call: call.module is not block, self.calls):
+            if call.module in linears and call.args and isinstance(call.args[0], Tensor):
+                inputs.setdefault(call.module, set()).add(_memory(call.args[0]))
+        return {linear for linear, seen in inputs.items() if len(seen) > 1}
 
     def _reason_to_exclude(self, call: ModuleCall) -> str:
         """Why a linear that was called is not pruned; empty if it is."""

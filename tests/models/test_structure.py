@@ -252,6 +252,26 @@ def test_what_is_left_out_is_named_with_its_reason() -> None:
     assert find_blocks(shared_query()).excluded == {"model.layers.1.self_attn.q_proj": SHARED}
 
 
+class Again(nn.Module):
+    """An MLP between two calls of one linear, whose inputs no Gram matrix of a single call holds."""
+
+    def __init__(self, mlp: nn.Module):
+        super().__init__()
+        self.mlp, self.again = mlp, nn.Linear(32, 32)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.again(self.mlp(self.again(hidden)))
+
+
+def test_a_linear_that_a_block_calls_with_several_inputs_is_excluded() -> None:
+    model = build("llama")
+    for layer in model.model.layers:
+        layer.mlp = Again(layer.mlp)
+    structure = find_blocks(model)
+    assert structure.excluded == {f"model.layers.{i}.mlp.again": "it is called with several inputs" for i in range(3)}
+    assert [len(block.linears) for block in structure.blocks] == [7, 7, 7]
+
+
 class Doubled(nn.Linear):
     """Derived from a linear, and not a product with its weight."""
 
