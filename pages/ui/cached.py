@@ -79,7 +79,7 @@ def run_line(name: str) -> RunLine:
         finished = result.exists()
         if finished:
             line.last, line.perplexity = _last(str(run.folder), result.stat().st_mtime_ns)
-        line.state = run.state([] if finished else None)
+        line.state = run.state()
     except (SDSError, OSError):
         pass  # it stays broken or has just gone; its own page says why
     return line

@@ -42,8 +42,8 @@ def follow(run: Run, state: str) -> None:
     @st.fragment(run_every=0.5 if live else None)
     def poll() -> None:
         try:
-            events = _log(run).read()
-            now = run.state(events)
+            log = _log(run)
+            now, events = run.state(log), log.read()
         except SDSError as error:
             layout.refuse(error)
             return

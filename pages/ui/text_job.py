@@ -52,11 +52,11 @@ def _follow(job: TextJob, state: str) -> None:
     @st.fragment(run_every=0.5)
     def poll() -> None:
         try:
-            events = job.log.read()
+            now, events = job.state(), job.log.read()
         except SDSError as error:
             layout.refuse(error)
             return
-        if job.state(events) != state:
+        if now != state:
             st.rerun()
         text = layout.plain(run_progress.progress(events).activity)
         progress.cancellable(job, "Cancelling …" if job.cancel_requested else text)

@@ -9,7 +9,6 @@ stderr.txt             the worker's standard error; of several folders of one wo
 Importing this module stays cheap: the app's first page lists runs.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,7 @@ from typing import Literal
 from sds_core.files import disk_error
 from sds_core.runs import lock
 from sds_core.runs.event_log import EventLog, LogWriter
-from sds_core.runs.events import Event, JobCancelled, JobFailed, JobQueued
+from sds_core.runs.events import JobCancelled, JobFailed, JobQueued
 
 State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
 
@@ -48,8 +47,11 @@ class JobFolder:
     def errors(self) -> Path:
         return self.folder / "stderr.txt"
 
-    def state(self, events: Sequence[Event] | None = None) -> State:
-        """Return the job's state; the lock is checked first, so that a job ending meanwhile is seen whole next time.
+    def state(self, log: EventLog | None = None) -> State:
+        """Return the job's state; the lock is checked before the log is read, so of a job that has ended all is there.
+
+        Args:
+            log: the job's, where it has been read before: only what was added is read.
 
         Raises:
             SDSError: the record is broken.
@@ -57,7 +59,7 @@ class JobFolder:
         alive = lock.held(self.lock_path)
         if not alive and (self.folder / "result.json").exists():
             return "finished"
-        events = self.log.read() if events is None else events
+        events = (log or self.log).read()
         last = events[-1] if events else None
         if alive:
             return "queued" if isinstance(last, JobQueued) else "running"

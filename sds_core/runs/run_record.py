@@ -37,8 +37,8 @@ class RunRecord:
         Raises:
             SDSError: the log is broken.
         """
+        self.state = self.run.state(self._log)  # before the events, which then hold all of a run that has ended
         self.events = self._log.read()
-        self.state = self.run.state(self.events)
         new = of_kind(self.events[self._read :], BlockFinished)
         self._read = len(self.events)
         if not new:

@@ -133,3 +133,22 @@ def test_model_with_an_unmerged_adapter_is_refused(folder: Path) -> None:
 def test_the_address_of_a_page_is_answered_with_the_id(address: str, name: str) -> None:
     with pytest.raises(SDSError, match=f"no such model folder.*by its id: {name}\\.$"):
         find_model(address)
+
+
+def test_cached_models_are_whole_ones_whatever_else_is_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "HF_HUB_CACHE", str(tmp_path))
+    for name, files in {
+        "someone--whole": {"config.json": "{}", "model.safetensors": "abc"},
+        "someone--broken": {"config.json": "{}", "model.safetensors.index.json": "cut o"},
+        "someone--part": {"config.json": "{}"},
+    }.items():
+        blobs, snapshot = (tmp_path / f"models--{name}" / place for place in ("blobs", "snapshots/abc"))
+        snapshot.mkdir(parents=True)
+        blobs.mkdir()
+        for file, text in files.items():
+            (blobs / file).write_text(text)
+            (snapshot / file).symlink_to(blobs / file)
+        (blobs / "0.incomplete").symlink_to(tmp_path / "moved into place meanwhile")
+    assert find.cached_models() == {"someone/whole": 5}

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from sds_core.runs import run_record
+from sds_core.runs import job_folder, run_record
 from sds_core.runs.event_log import to_line
-from sds_core.runs.events import BlockFinished
+from sds_core.runs.events import BlockFinished, JobFinished
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_record import RunRecord
@@ -39,6 +39,20 @@ def test_errors_of_stages_are_those_of_the_files(copy):
             if not number and stage in ("sparse", "redense", "final"):
                 assert record.value(block, linear, stage, "loss") == layer.loss
                 assert record.value(block, linear, stage, "held_out") == layer.held_out
+
+
+def test_of_a_run_that_has_ended_meanwhile_all_is_read(copy, monkeypatch):
+    log, whole = copy.folder / "events.jsonl", (copy.folder / "events.jsonl").read_text()
+    log.write_text("".join(whole.splitlines(keepends=True)[:-2]))
+
+    def end(path):
+        log.write_text(whole)
+        return False
+
+    monkeypatch.setattr(job_folder.lock, "held", end)
+    record = RunRecord(copy, copy.config)
+    assert record.state == "finished" and isinstance(record.events[-1], JobFinished)
+    assert record.perplexity("final")
 
 
 def test_errors_need_no_file_and_a_layer_one(copy, opened):
