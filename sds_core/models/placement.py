@@ -28,16 +28,16 @@ def moved(modules: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
     """
     copies: dict[int, tuple[Tensor, int]] = {}  # by the original's identity: shared tensors are copied once
     replaced: list[tuple[dict[str, Any], str, Tensor]] = []
-    for tensors, name, original in _tensors(modules):
-        if id(original) not in copies:
-            copy = original.detach().to(device, non_blocking=True)
-            if copy.device == original.device:
-                continue
-            made = nn.Parameter(copy, original.requires_grad) if isinstance(original, nn.Parameter) else copy
-            copies[id(original)] = made, made._version
-        replaced.append((tensors, name, original))
-        tensors[name] = copies[id(original)][0]
     try:
+        for tensors, name, original in _tensors(modules):
+            if id(original) not in copies:
+                copy = original.detach().to(device, non_blocking=True)
+                if copy.device == original.device:
+                    continue
+                made = nn.Parameter(copy, original.requires_grad) if isinstance(original, nn.Parameter) else copy
+                copies[id(original)] = made, made._version
+            replaced.append((tensors, name, original))
+            tensors[name] = copies[id(original)][0]
         yield
     finally:
         for tensors, name, original in replaced:

@@ -46,6 +46,20 @@ def test_weights_are_back_after_an_error(device: Standin) -> None:
     assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}
 
 
+def test_weights_are_back_where_the_device_is_too_small(device: Standin, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, move = nn.Linear(4, 4), torch.Tensor.to
+
+    def out_of_memory(tensor: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        if tensor.ndim == 1:  # the bias, which comes last
+            raise torch.OutOfMemoryError
+        return move(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError), moved([module], device.device):
+        pass
+    assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}
+
+
 def test_tensors_that_come_again_are_copied_once(device: Standin) -> None:
     to_device, tensor = DeviceCopies(device.device), torch.ones(8)
     device.reset()
