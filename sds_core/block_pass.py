@@ -115,7 +115,7 @@ class BlockPass(Generic[Reported]):
         dense = {linear.label: linear.weight.clone() for linear in block.linears}
         reconstruction, unadjusted, change = self.plan.reconstruction, list[LayerResult](), None
         teacher_outputs = (
-            teacher_part_outputs(self.teacher, block.module, parts_of(block, reconstruction.window))
+            teacher_part_outputs(self.teacher, block.module, parts_of(block, reconstruction.window, self.stream))
             if reconstruction and self.teacher
             else None
         )

@@ -11,7 +11,7 @@ from sds_core.models.hidden_states import HiddenStates, empty_like
 from sds_core.models.linear import Linear
 from sds_core.models.placement import on_device
 from sds_core.models.stream import Stream
-from sds_core.models.structure import Block, hidden_of
+from sds_core.models.structure import Block, hidden_of, hooked
 from sds_core.pruning.reconstruction import Window
 
 
@@ -20,23 +20,34 @@ class Part:
     """Layers of a block that are adjusted together, and the module whose output they are to reproduce."""
 
     module: nn.Module
-    """The block, or a module directly inside it."""
+    """The block, or a module inside it."""
     linears: tuple[Linear, ...]
 
 
-def parts_of(block: Block, window: Window) -> list[Part]:
+def parts_of(block: Block, window: Window, stream: Stream) -> list[Part]:
     """Return the parts of a block that a window covers one after the other, in the order of their calls.
 
-    A submodule is what stands directly inside the block and holds several layers; layers that stand there themselves
-    form a part of their own, whose output is the block's.
+    A submodule is the outermost module inside the block that the block calls and that holds several layers; layers that
+    are in none form a part of their own, whose output is the block's.
+
+    Args:
+        block: the block.
+        window: the submodules, or the block as a whole.
+        stream: in front of the block; not advanced.
     """
     if window == "block":
         return [Part(block.module, block.linears)]
+    called = set[nn.Module]()
+    note = lambda module, args, kwargs, result: called.add(module)
+    with stream.running(block.module), hooked([*block.module.modules()], note):
+        stream.replay(0)
     found: dict[nn.Module, list[Linear]] = {}
     for linear in block.linears:
-        name, _, inner = linear.owner.partition(".")
-        module = block.module.get_submodule(name) if inner or linear.expert is not None else block.module
-        found.setdefault(module, []).append(linear)
+        names = linear.owner.split(".")
+        around = (block.module.get_submodule(".".join(names[:end])) for end in range(1, len(names) + 1))
+        outermost = next((module for module in around if module in called), block.module)
+        whole = outermost is linear.module and linear.expert is None
+        found.setdefault(block.module if whole else outermost, []).append(linear)
     return [Part(module, tuple(linears)) for module, linears in found.items()]
 
 

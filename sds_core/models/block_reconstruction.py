@@ -61,7 +61,7 @@ def adjust_block(
         SDSError: an error is not finite to begin with.
     """
     found, changes = dict(pruned), list[BlockChange]()
-    parts = parts_of(block, plan.window)
+    parts = parts_of(block, plan.window, stream)
     for number, part in enumerate(parts):
         weights = {linear: found[linear.label].weight for linear in block.linears}
         aim = weights | {linear: dense[linear.label] for linear in part.linears}

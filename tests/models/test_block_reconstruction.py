@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from benchmarks.families import tiny
 from sds_core.errors import SDSError
 from sds_core.models.block_change import BlockChange
-from sds_core.models.block_parts import parts_of, target_outputs, teacher_part_outputs
+from sds_core.models.block_parts import Part, parts_of, target_outputs, teacher_part_outputs
 from sds_core.models.block_reconstruction import adjust_block
 from sds_core.models.linear import Linear
 from sds_core.models.stream import capture
-from sds_core.models.structure import ModelStructure, find_blocks, hidden_of
+from sds_core.models.structure import Block, ModelStructure, find_blocks, hidden_of
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.reconstruction import Reconstruction
@@ -89,11 +90,11 @@ def adjusted(
         two_of_four(linear)
     stream.advance()
     block = structure.blocks[1]
-    parts = parts_of(block, plan.window)
+    parts = parts_of(block, plan.window, stream)
     taught = teacher_part_outputs(teacher, block.module, parts) if teacher else None
     weights = {linear.label: dense * linear.read() for linear in block.linears}
     own = {linear: weights[linear.label] for linear in block.linears}
-    (whole,) = parts_of(block, "block")
+    (whole,) = parts_of(block, "block", stream)
     targets = list(target_outputs(stream, block, whole, own, taught[0] if taught else None, beta))
     given = {linear.label: two_of_four(linear) for linear in block.linears}
     found, change = adjust_block(
@@ -195,6 +196,12 @@ def test_gradients_can_be_asked_for_afterwards_as_before() -> None:
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == asked
 
 
+def submodules(model: PreTrainedModel) -> tuple[list[Part], Block]:
+    structure = find_blocks(model)
+    block = structure.blocks[0]
+    return parts_of(block, "submodule", capture(structure, WINDOWS, CPU)), block
+
+
 @pytest.mark.parametrize(
     ("name", "groups"),
     [
@@ -204,11 +211,20 @@ def test_gradients_can_be_asked_for_afterwards_as_before() -> None:
     ],
 )
 def test_submodules_are_what_stands_inside_the_block(name: str, groups: list[tuple[str, int]]) -> None:
-    block = find_blocks(build(name)).blocks[1]
-    parts = parts_of(block, "submodule")
+    parts, block = submodules(build(name))
     assert [(part.module, len(part.linears)) for part in parts] == [
         (block.module.get_submodule(place), count) for place, count in groups
     ]
+
+
+def test_modules_that_are_not_called_are_no_submodules() -> None:
+    parts, block = submodules(tiny("longcat_flash", "eager"))  # two attentions and two MLPs in lists
+    places = ("self_attn.0", "mlps.0", "self_attn.1", "mlps.1", "mlp")
+    assert {part.module for part in parts} == {block.module.get_submodule(place) for place in places}
+    parts, block = submodules(tiny("gemma3n_text", "eager"))  # one of its modules is not called, its methods are
+    (whole,) = (part for part in parts if part.module is block.module)
+    assert {"altup.prediction_coefs", "altup.correction_coefs"} <= {linear.label for linear in whole.linears}
+    assert block.module.altup not in {part.module for part in parts}
 
 
 def child_outputs(model: PreTrainedModel, module: torch.nn.Module) -> list[Tensor]:
@@ -231,7 +247,9 @@ def test_submodules_approach_their_dense_outputs_on_pruned_inputs(name: str) -> 
     structure = find_blocks(model)
     for linear in structure.blocks[0].linears:
         two_of_four(linear)
-    parts = parts_of(structure.blocks[1], "submodule")
+    stream = capture(structure, WINDOWS, CPU)
+    stream.advance()
+    parts = parts_of(structure.blocks[1], "submodule", stream)
     assert len(parts) == 2
     errors: dict[str, list[float]] = {"given": [], "found": []}
     for part in parts:  # the earlier part has become what was found, the later one is dense still
@@ -258,7 +276,7 @@ def test_a_submodules_target_mixes_both_streams() -> None:
         two_of_four(linear)
     stream.advance()
     block = structure.blocks[1]
-    parts = parts_of(block, "submodule")
+    parts = parts_of(block, "submodule", stream)
     taught = teacher_part_outputs(teacher, block.module, parts)
     mine = child_outputs(model, parts[1].module)
     its = child_outputs(dense, find_blocks(dense).blocks[1].module.get_submodule("mlp"))
