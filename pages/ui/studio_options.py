@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.ui import layout, options, outlook, own_text
+from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
     from pages.ui.studio_choice import Choice
@@ -88,11 +89,14 @@ def _small(sentence: str) -> str:
 
 
 def _cost_of_preset(name: str, choice: Choice) -> str:
-    """Return what a preset reads, and how long that takes where earlier runs tell."""
+    """Return what a preset reads, and how long that takes where earlier runs tell, or why it does not go with the rest."""
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.planned import planned
 
-    settings = dataclasses.replace(choice.settings, **_shared(name))
+    try:
+        settings = dataclasses.replace(choice.settings, **_shared(name))
+    except SDSError as error:
+        return f"**{name}** is not for these texts: {layout.plain(str(error))}"
     read = (settings.samples + settings.held_out) * settings.length
     measured = f"{settings.eval_windows * settings.eval_length:,}" if settings.eval_windows else "the whole text"
     found = outlook.forecast(planned(Experiment("x", settings), choice.variants))
