@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,15 @@ def require_space(folder: Path, needed: int) -> None:
             f"{needed >> 20} MB are needed in {folder}, {free >> 20} MB are free",
             cure=f"free some space, or {ELSEWHERE}",
         )
+
+
+def total_size(files: Iterable[Path]) -> int:
+    """Return the bytes of files, without those that vanish meanwhile, as parts of a download do."""
+    size = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size
 
 
 def in_units(size: int) -> str:

@@ -89,7 +89,7 @@ def _small(sentence: str) -> str:
 
 
 def _cost_of_preset(name: str, choice: Choice) -> str:
-    """Return what a preset reads, and how long that takes where earlier runs tell, or why it does not go with the rest."""
+    """Return what a preset reads, and how long that takes where earlier runs tell, or why it is not for these texts."""
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.planned import planned
 

@@ -9,7 +9,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import refuse_pointer
+from sds_core.files import refuse_pointer, total_size
 from sds_core.models.companion_files import LICENCES
 from sds_core.models.gguf_files import DEMO, demo_file
 from sds_core.models.hub_reach import hub_reachable
@@ -105,9 +105,17 @@ def cached_models() -> dict[str, int]:
     found = {}
     for folder in sorted(Path(HF_HUB_CACHE).glob("models--*")):
         name = folder.name.removeprefix("models--").replace("--", "/")
-        if any((snapshot / CONFIG).is_file() and has_weights(snapshot) for snapshot in folder.glob("snapshots/*")):
-            found[name] = sum(path.stat().st_size for path in folder.glob("blobs/*"))
+        if any(map(_is_whole, folder.glob("snapshots/*"))):
+            found[name] = total_size(folder.glob("blobs/*"))
     return found
+
+
+def _is_whole(snapshot: Path) -> bool:
+    """Whether a cached version has its configuration and weights; where the index of these is broken, it has none."""
+    try:
+        return (snapshot / CONFIG).is_file() and has_weights(snapshot)
+    except SDSError:
+        return False
 
 
 def _is_hub_id(name: str) -> bool:

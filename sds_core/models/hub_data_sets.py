@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from yaml import YAMLError
 
 from sds_core.errors import SDSError
+from sds_core.files import total_size
 from sds_core.models.hub_reach import hub_reachable
 
 CARD = "README.md"
@@ -77,7 +78,7 @@ def cached_data_sets() -> list[CachedDataSet]:
     """Return the data sets in the local hub cache by id."""
     found = []
     for path, folder in _cached():
-        size = sum(blob.stat().st_size for blob in path.glob("blobs/*"))
+        size = total_size(path.glob("blobs/*"))
         named = [":".join(("hub", _id(path), *one)) for one in _columns(_id(path), folder)]
         found.append(CachedDataSet(_id(path), size, tuple(dict.fromkeys(named))))
     return found
