@@ -113,9 +113,13 @@ class Gram:
             raise self._singular(f"rho {ridge:g}", "rho") from None
 
     def prepare(self, ridges: Sequence[float]) -> None:
-        """Compute the first of the inverses that `ridge_solve` will need, with the next on the CPU's other lanes."""
+        """Compute the first of the inverses that `ridge_solve` will need, with the next on the CPU's other lanes.
+
+        No more than `INVERSES` has room for: those of wide layers keep all cores busy one by one.
+        """
         with self._factorising, suppress(torch.linalg.LinAlgError):  # `ridge_solve` tells it
-            count = lanes(len(ridges), self.matrix.device)
+            room = INVERSES // self.matrix.nbytes - len(self._inverses)
+            count = min(room, lanes(len(ridges), self.matrix.device))
             if count > 1 and ridges[0] not in self._inverses:
                 inverse = partial(linalg.ridge_inverse, self.scaled)
                 found = side_by_side(inverse, ridges[:count], self.matrix.device)

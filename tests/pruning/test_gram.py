@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sds_core.errors import SDSError
+from sds_core.pruning import gram as gram_module
 from sds_core.pruning.gram import STRIP, Gram, GramAccumulator
 from tests.pruning.references import correlated_inputs, jacobi, random_weight, top_eigenvalue
 
@@ -242,6 +243,10 @@ def test_inverses_are_prepared_side_by_side_as_far_as_there_are_lanes(monkeypatc
     gram.prepare(ridges)
     assert not gram._inverses
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(gram_module, "INVERSES", 2 * gram.matrix.nbytes - 1)
+        gram.prepare(ridges)
+        assert not gram._inverses, "they would not fit"
     for place, ridge in enumerate(ridges):
         gram.prepare(ridges[place:])
         assert list(gram._inverses) == [[0.1, 0.2], [0.2], []][place]
