@@ -16,6 +16,7 @@ from sds_core.models.calibration import digest
 from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import machine
 from sds_core.models.evaluate import evaluate
+from sds_core.models.linear import SHARED
 from sds_core.models.routes import Routes, has_routes, load_routes, save_routes
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.perplexity import Perplexity
@@ -63,6 +64,7 @@ class DenseEvaluation:
 
     def __init__(self, context: RunContext):
         self._steps = measure_dense(context)
+        self._at_once = SHARED in context.structure.excluded.values()
         self._latest: Measuring | None = None
         self.found: Evaluation | None = None
         """What was measured, or read from the cache; None while there are blocks to come."""
@@ -70,10 +72,12 @@ class DenseEvaluation:
     def reach(self, block: int) -> None:
         """Evaluate up to and including a block, which with all behind it still has to be dense.
 
+        Where blocks share weights, a change of one changes another: then all are evaluated at once.
+
         Raises:
             SDSError: as of `measure_dense`.
         """
-        while self.found is None and (self._latest is None or self._latest.block < block):
+        while self.found is None and (self._at_once or self._latest is None or self._latest.block < block):
             self._step()
 
     def finish(self) -> Generator[Event, None, Evaluation]:

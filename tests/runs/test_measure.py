@@ -1,12 +1,14 @@
 """The dense result is measured once for everything that it depends on."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from sds_core.models.structure import find_blocks
 from sds_core.runs import measure as module
 from sds_core.runs.events import BlockFinished, Measuring, PerplexityMeasured
 from sds_core.runs.measure import DenseEvaluation, measure_dense
@@ -80,10 +82,15 @@ def test_another_attention_or_matmul_precision_is_measured_again(context: RunCon
     assert len(measured) == 3
 
 
-def test_it_keeps_ahead_of_a_pass_that_changes_the_model(context: RunContext) -> None:
+def losses_of(context: RunContext) -> list[float]:
+    """The dense model's losses by window, computed plainly."""
     with torch.no_grad():
         scores = context.loaded.model(context.evaluation).logits[:, :-1].double()
-    losses = torch.nn.functional.cross_entropy(scores.mT, context.evaluation[:, 1:], reduction="none").mean(1)
+    return torch.nn.functional.cross_entropy(scores.mT, context.evaluation[:, 1:], reduction="none").mean(1).tolist()
+
+
+def test_it_keeps_ahead_of_a_pass_that_changes_the_model(context: RunContext) -> None:
+    losses = losses_of(context)
     dense, blocks = DenseEvaluation(context), context.structure.blocks
     for block in blocks:
         dense.reach(block.index)
@@ -93,8 +100,22 @@ def test_it_keeps_ahead_of_a_pass_that_changes_the_model(context: RunContext) ->
     (reported,) = dense.finish()
     assert reported == Measuring(what="dense", block=len(blocks) - 1, of=len(blocks))
     assert dense.found is not None
-    assert dense.found.perplexity.losses == pytest.approx(losses.tolist(), rel=1e-5)
+    assert dense.found.perplexity.losses == pytest.approx(losses, rel=1e-5)
     assert result(context) == dense.found
+
+
+def test_where_blocks_share_a_weight_it_ends_before_the_first_changes(context: RunContext) -> None:
+    first, *_, last = context.structure.blocks
+    last.module.self_attn.q_proj.weight = first.module.self_attn.q_proj.weight
+    context = replace(context, structure=find_blocks(context.loaded.model))
+    losses, dense = losses_of(context), DenseEvaluation(context)
+    for block in context.structure.blocks:
+        dense.reach(block.index)
+        for linear in block.linears:
+            linear.write(torch.zeros(linear.shape))
+    list(dense.finish())
+    assert dense.found is not None
+    assert dense.found.perplexity.losses == pytest.approx(losses, rel=1e-5)
 
 
 def test_the_first_block_does_not_wait_for_it(context: RunContext, runs_root: Path) -> None:
