@@ -116,16 +116,18 @@ def tabulate(runs: Path) -> None:
     found = [Run(path.parent) for path in sorted(runs.glob("*/result.json"))]
     results = {name_of(run.config): run.finished_result() for run in found}
     wanda = results["Wanda"].last_perplexity.perplexity
-    print(
-        "| method | perplexity | ratio to dense | ratio to Wanda | tokens sent to other experts |\n" + "|---" * 5 + "|"
-    )
+    columns = ("method", "perplexity", "ratio to dense", "ratio to Wanda", "tokens sent to other experts")
+    print(f"| {' | '.join((*columns, 'layers with few tokens'))} |\n" + "|---" * 6 + "|")
+    dense_model = results["Wanda"].dense_perplexity
+    print(f"| dense | {format_perplexity(dense_model.value)} | 1 | | | |")
     for name, result in results.items():
         last = result.last_perplexity
         paired = compare(last.perplexity, wanda)
         against = "" if name == "Wanda" else format_ratio(paired.log_ratio, paired.error)
         routes = f"{last.routes.changed:.1%}" if last.routes else ""
         dense = format_ratio(last.log_ratio, last.error)
-        print(f"| {name} | {format_perplexity(last.value)} | {dense} | {against} | {routes} |")
+        few = result.scarce.get("few tokens", 0)
+        print(f"| {name} | {format_perplexity(last.value)} | {dense} | {against} | {routes} | {few} |")
 
 
 def scarce(options: argparse.Namespace) -> None:
