@@ -15,6 +15,12 @@ def title(variant: Variant) -> str:
     return pruner_title(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
 
 
+def full_title(variant: Variant) -> str:
+    """Return what to call a variant where it stands alone, as its runs are called."""
+    base = pruner_title(variant.pruner)
+    return base if variant.method == BASE else f"{title(variant)} · {base}"
+
+
 def keys(variants: Sequence[Variant]) -> list[str]:
     """Return a name in the address for each variant; the second of one name has its number behind it."""
     found: list[str] = []

@@ -82,6 +82,7 @@ def test_phase_button_starts_all_runs_in_one_worker(runs, launched, tiny_folder)
     at = open_with(**{name: small[name] for name in ("model", "calibration", "evaluation")})
     at.number_input(key="option-samples").set_value(3).run()
     at.button_group(key="studio-pruners").set_value(["wanda", "magnitude"]).run()
+    assert at.button(key="phase").help.startswith("Phase 1 of 3: Magnitude, Wanda.")
     at.button(key="phase").click().run()
     assert not at.exception and not at.error
     assert [(one.method, one.pruner, one.phase) for one in launched] == [("base", "magnitude", 1), ("base", "wanda", 1)]
