@@ -12,6 +12,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "sds_core")
 ROOMS = (
     "errors",
     "files",
+    "subprocess_environment",
     "options",
     "pruning",
     "models",

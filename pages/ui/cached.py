@@ -76,8 +76,7 @@ def run_line(name: str) -> RunLine:
         run = open_run(name)
         line.config = run.raw_config()
         result = run.folder / "result.json"
-        finished = result.exists()
-        if finished:
+        if result.exists():
             line.last, line.perplexity = _last(str(run.folder), result.stat().st_mtime_ns)
         line.state = run.state()
     except (SDSError, OSError):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.subprocess_environment import with_package
 
 TOKENIZER = "tokenizer.json"
 LIMIT = 60
@@ -23,7 +24,6 @@ def count_tokens(folder: Path, text: str) -> int | None:
     """
     if not (folder / TOKENIZER).is_file():
         return None
-    paths = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", __name__, str(folder / TOKENIZER)]
     cure = "download or save the model again"
     try:
@@ -32,7 +32,7 @@ def count_tokens(folder: Path, text: str) -> int | None:
             input=text.encode(),
             capture_output=True,
             timeout=LIMIT,
-            env=os.environ | {"PYTHONPATH": paths},
+            env=with_package(),
             check=False,
         )
     except subprocess.TimeoutExpired:

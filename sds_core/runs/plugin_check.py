@@ -21,6 +21,7 @@ import torch
 from sds_core.errors import SDSError
 from sds_core.pruning.conformance import CHECKS, CPU, Outcome
 from sds_core.runs.plugin_file import load, outcomes
+from sds_core.subprocess_environment import with_package
 
 TIME_LIMIT = 60
 """Seconds that a plugin may take for its import and all checks together."""
@@ -63,8 +64,6 @@ def run_suite(path: Path, data: bytes, device: torch.device = CPU) -> SuiteResul
     Raises:
         SDSError: `load` raises it, the time limit is exceeded, or the plugin ends its process.
     """
-    package = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     try:
         process = subprocess.run(
             [sys.executable, "-m", __name__, str(path), str(device), str(TIME_LIMIT)],
@@ -72,7 +71,7 @@ def run_suite(path: Path, data: bytes, device: torch.device = CPU) -> SuiteResul
             stdout=subprocess.PIPE,
             timeout=TIME_LIMIT + GRACE,
             start_new_session=True,  # Ctrl-C reaches only this process, which then kills the other
-            env=os.environ | {"PYTHONPATH": paths},
+            env=with_package(),
             check=False,
         )
         return _result(path, process.stdout, process.returncode)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from sds_core.files import disk_error
 from sds_core.models.code_identity import code_identity
+from sds_core.subprocess_environment import with_package
 
 PATIENCE = 300.0
 """Seconds that a process stays for another job."""
@@ -99,9 +100,7 @@ def start_process(
 
 
 def _environment(runs: Path) -> dict[str, str]:
-    package = str(Path(__file__).parents[2])
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+    return with_package() | {
         "SDS_RUNS": str(runs),
         # Waiting threads must not spin: on a busy laptop that made small solves hundreds of times slower.
         "OMP_WAIT_POLICY": "PASSIVE",

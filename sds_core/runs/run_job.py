@@ -69,7 +69,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     dense = DenseEvaluation(context)
     dense.reach(0)
     if dense.found:
-        yield _measured_dense(dense.found)
+        yield PerplexityMeasured(stage="dense", perplexity=_against_itself(dense.found))
     recipe = Recipe(
         pruner=pruner,
         method=config.made_method(),
@@ -88,7 +88,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         else:
             yield from run_phase_job(run, context, phase, recipe, dense)
         stage, reference = config.written_by(phase), (yield from _finished(dense))
-        measured["dense"] = MeasuredPerplexity.of(reference.perplexity, reference.perplexity)
+        measured["dense"] = _against_itself(reference)
         if stage not in measured:
             measured[stage] = yield from _measure(context, stage, external, reference)
     typed_json.write(run.folder / "result.json", result_of(run, context, measured, external))
@@ -108,14 +108,15 @@ def _pruner(config: RunConfig) -> Pruner | None:
     return load_registry([config.pruner], accepted=[config.pruner_sha256]).make(config.pruner, config.pruner_sha256)
 
 
-def _measured_dense(found: Evaluation) -> PerplexityMeasured:
-    return PerplexityMeasured(stage="dense", perplexity=MeasuredPerplexity.of(found.perplexity, found.perplexity))
+def _against_itself(dense: Evaluation) -> MeasuredPerplexity:
+    return MeasuredPerplexity.of(dense.perplexity, dense.perplexity)
 
 
 def _finished(dense: DenseEvaluation) -> Generator[Event, None, Evaluation]:
     """Finish the dense model's evaluation, and report its perplexity, unless that was done before."""
     if dense.found is None:
-        yield _measured_dense((yield from dense.finish()))
+        found = yield from dense.finish()
+        yield PerplexityMeasured(stage="dense", perplexity=_against_itself(found))
     assert dense.found
     return dense.found
 
