@@ -13,6 +13,7 @@ from sds_core.files import (
     STALE,
     disk_error,
     in_units,
+    make_folder,
     new_folder,
     require_space,
     user_path,
@@ -81,6 +82,19 @@ def test_a_removed_folder_is_not_brought_back(tmp_path):
 def test_failed_write_reports_its_true_cause(tmp_path, code, message):
     with pytest.raises(SDSError, match=message):
         raise disk_error(tmp_path / "not" / "there" / "a.json", OSError(code, os.strerror(code)))
+
+
+def test_a_copy_of_what_cannot_be_read_does_not_blame_its_target(tmp_path):
+    (tmp_path / "target").mkdir()
+    source = tmp_path / "source"
+    source.mkdir()
+    with pytest.raises(SDSError, match=rf"^{source} cannot be read: Is a directory"):
+        write_atomically(tmp_path / "target" / "copy", lambda temporary: shutil.copyfile(source, temporary))
+    assert list((tmp_path / "target").iterdir()) == []
+    source.rmdir()
+    source.write_text("in the way")
+    with pytest.raises(SDSError, match=rf"^{source / 'a' / 'b' / 'c'} cannot be written"):
+        make_folder(source / "a" / "b" / "c")
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from sds_core.errors import SDSError
 from sds_core.runs import process, worker
 from sds_core.runs.run_folder import open_run
 
@@ -42,9 +43,13 @@ def _work(options: argparse.Namespace) -> int:
 
     runs = [open_run(run) for run in options.runs]
     own, others = options.locks[: len(runs)], options.locks[len(runs) :]
-    following = Plan.from_text(options.plan).next_runs if options.plan else list
+    plan = Plan.from_text(options.plan) if options.plan else None
     try:
-        return int(worker.work(runs, own, following) > 0)
+        return int(worker.work(runs, own, plan.next_runs if plan else list) > 0)
+    except SDSError as error:
+        if plan:
+            plan.note_stop(error)
+        raise
     finally:
         for lock in others:
             os.close(lock)

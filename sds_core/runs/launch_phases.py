@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sds_core.errors import SDSError
-from sds_core.files import make_folder
+from sds_core.files import make_folder, write_text
 from sds_core.models.check_model import check_calibration, check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
@@ -48,6 +49,11 @@ class Plan:
         """Return the inverse of `to_text`."""
         return typed_json.parse(cls, text)
 
+    def note_stop(self, error: SDSError) -> None:
+        """Record why the plan ends early, for between two phases there is no run whose log could say so."""
+        with suppress(SDSError):  # the folder is gone, or the disk full: the worker's stderr has it as well
+            write_text(_stop_note(self.experiment), f"{error}\n")
+
 
 def launch_phase(experiment: Experiment, variants: Sequence[Variant], pruners: PrunerRegistry) -> list[Run]:
     """Start a worker for the next phase of the variants; return its runs.
@@ -79,6 +85,7 @@ def _launch(
     if held is None:
         raise _at_work(experiment)
     try:
+        _stop_note(experiment.name).unlink(missing_ok=True)
         now, phase = _as_it_is_now(experiment), experiment.next_phase(variants)
         if phase is None or now.next_phase(variants) != phase:
             raise SDSError(f"experiment {experiment.name} has gone on meanwhile", cure="go on from what it is now")
@@ -136,3 +143,15 @@ def plan_lock(experiment: str) -> Path:
 def at_work(experiment: str) -> bool:
     """Whether a worker is working through a plan of an experiment."""
     return lock.held(plan_lock(experiment))
+
+
+def stopped(experiment: str) -> str:
+    """Return why the last plan of an experiment ended between two phases; empty where it did not."""
+    try:
+        return _stop_note(experiment).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _stop_note(experiment: str) -> Path:
+    return root() / f".{experiment}.stopped"

@@ -13,7 +13,7 @@ from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
 from sds_core.runs.dense_layers import dense_layers
 from sds_core.runs.events import JobCancelled, JobFailed
-from sds_core.runs.launch_phases import runs_for
+from sds_core.runs.launch_phases import Plan, runs_for
 from sds_core.runs.layer_numbers import LOW, block_files, read_block
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import ids, open_run
@@ -245,6 +245,15 @@ def test_failed_phase_says_why_and_can_be_resumed(stepped, app, launched):
     assert at.button(key="phase").label == "Prune again"
     at.button(key="phase").click().run()
     assert len(launched) == 1 and launched[0].phase == 3 and len(ids()) == len(stepped.members)
+
+
+def test_why_run_all_ended_between_two_phases_is_told_until_the_next_start(stepped, app, launched):
+    Plan(stepped.name, (SDS,)).note_stop(SDSError("the plugin is gone", cure="bring it back"))
+    at = app(PAGE)
+    assert "“Run all” ended between two phases: the plugin is gone" in at.error[0].value and not at.exception
+    at.button_group(key="studio-methods").set_value(["sds-admm"]).run()
+    at.button(key="phase").click().run()
+    assert len(launched) == 1 and not at.error
 
 
 def test_a_cancelled_phase_keeps_its_blocks(stepped, app):

@@ -8,8 +8,9 @@ import pytest
 
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
-from sds_core.runs import experiment, launch_phases, lock
-from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock
+from sds_core.runs import experiment, launch_phases, lock, worker
+from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock, stopped
+from sds_core.runs.new_run import create_all
 from sds_core.runs.run_folder import Run, ids
 from sds_core.runs.variant import Variant
 from tests.small_runs import config, finish
@@ -40,6 +41,18 @@ def test_one_worker_goes_through_all_phases(empty):
 def test_plans_survive_the_command_line():
     plan = Plan("demo-2-4", (MAGNITUDE, SDS))
     assert Plan.from_text(plan.to_text()) == plan
+
+
+def test_why_a_plan_ended_between_two_phases_is_told_until_the_next_launch(empty, monkeypatch):
+    (run,) = create_all(empty.configs([SDS], 1), BUILT_IN)
+    unfindable = replace(empty, name="moved")
+    worker.launch([run], arguments=["--plan", Plan(unfindable.name, (SDS,)).to_text()]).wait()
+    assert run.state() == "finished" and stopped(empty.name) == ""
+    why = stopped(unfindable.name)
+    assert "there is no such experiment" in why and why in run.errors.read_text()
+    monkeypatch.setattr(launch_phases.worker, "launch", lambda runs, **_: None)
+    launch_phase(unfindable, [SDS], BUILT_IN)
+    assert stopped(unfindable.name) == ""
 
 
 @pytest.mark.parametrize("launch", [launch_phase, launch_all])
