@@ -31,8 +31,6 @@ RECONSTRUCTED: list[Changes] = [
     {"reconstruct": "submodule"},
     {"reconstruct": "block"},
     {"reconstruct": "model", "reconstruct_windows": 64},
-    {"reconstruct": "block model", "reconstruct_windows": 64},
-    {"reconstruct": "model", "reconstruct_windows": 160, "reconstruct_epochs": 2},
 ]
 """From single matrices to the whole model."""
 
@@ -63,7 +61,7 @@ STUDIES: dict[str, list[Changes]] = {
         for setting in (*BASES, *METHODS, {"method": "adjusted", "pruner": "sparsegpt"}, *BLOCKS)
     ],
     "windows": [
-        {**DEVELOPMENT, "pruner": "wanda", **method, **window}
+        {**QUICK, "pruner": "wanda", **method, **window}
         for window in RECONSTRUCTED
         for method in (
             {"method": "base"},
