@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from sds_core.errors import SDSError
+from sds_core.models.cpu_cores import usable_cores
 from sds_core.models.free_memory import free_memory
 
 ACCELERATORS = ("cuda", "xpu", "mps")
@@ -48,7 +49,7 @@ def describe(device: torch.device) -> str:
     """A device in words."""
     if device.type in ("cuda", "xpu"):
         return torch.get_device_module(device).get_device_name(device)
-    return "the GPU of this computer" if device.type == "mps" else f"the CPU ({os.cpu_count()} cores)"
+    return "the GPU of this computer" if device.type == "mps" else f"the CPU ({usable_cores()} cores)"
 
 
 def allow_fast_matmul(device: torch.device) -> str:
@@ -69,8 +70,8 @@ def allow_fast_matmul(device: torch.device) -> str:
 
 
 def use_threads(threads: int) -> int:
-    """Set the number of CPU threads, all cores for 0; return it."""
-    chosen = threads or os.cpu_count() or 1
+    """Set the number of CPU threads, one for each core that this process may use for 0; return it."""
+    chosen = threads or usable_cores()
     torch.set_num_threads(chosen)
     return chosen
 

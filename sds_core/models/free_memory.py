@@ -2,15 +2,15 @@
 
 import errno
 import re
-from pathlib import Path
 
 import psutil
 import torch
 
 from sds_core.errors import SDSError
+from sds_core.models.cgroups import Group, groups_of
 
-CGROUPS = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
+FILES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
+"""A cgroup's limit and what of it is used, by version."""
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 ASKED = re.compile(r"tried to allocate ([\d.]+) ?([KMGT]?)i?b", re.IGNORECASE)
 """The size in torch's message about a failed allocation, in bytes on the CPU and in GiB on a GPU."""
@@ -18,36 +18,15 @@ ASKED = re.compile(r"tried to allocate ([\d.]+) ?([KMGT]?)i?b", re.IGNORECASE)
 
 def free_memory() -> int:
     """Return how many bytes of memory this process can still take: the machine's, or less in a limited cgroup."""
-    return min([psutil.virtual_memory().available, *_left_in_groups(CGROUPS, MEMBERSHIP)])
+    groups = [left for group in groups_of("memory") if (left := _left(group)) is not None]
+    return min([psutil.virtual_memory().available, *groups])
 
 
-def _left_in_groups(groups: Path, membership: Path) -> list[int]:
-    """Return what is left of each memory limit on this process, in cgroups of version 1 or 2."""
-    try:
-        lines = [line.split(":", 2) for line in membership.read_text(encoding="utf-8").splitlines()]
-    except OSError:  # not Linux
-        return []
-    found = list[int]()
-    for _, controllers, path in (line for line in lines if len(line) == 3):
-        if not controllers:
-            top, names = groups, ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            top, names = groups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
-            continue
-        own = top / path.strip("/")
-        # Inside a container the path may be the host's; then the top is what the container sees of its own group.
-        for folder in (own, *own.parents) if own.is_dir() else (top,):
-            if folder.is_relative_to(top) and (left := _left(folder, *names)) is not None:
-                found.append(left)
-    return found
-
-
-def _left(folder: Path, limit: str, usage: str) -> int | None:
+def _left(group: Group) -> int | None:
     """Return what is left of a cgroup's limit, not counting reclaimable file caches; None without a limit."""
     try:
-        most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
-        stat = dict(line.split(None, 1) for line in (folder / "memory.stat").read_text().splitlines())
+        most, used = (int((group.folder / name).read_text()) for name in FILES[group.version])
+        stat = dict(line.split(None, 1) for line in (group.folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no such file, or "max"
         return None
     return max(most - used + int(stat.get("total_inactive_file") or stat.get("inactive_file") or 0), 0)

@@ -112,7 +112,7 @@ class RunOptions:
         choices=("model", "bfloat16", "auto"),
     )
     device: str = option("auto", "auto, cpu, cuda, xpu or mps.")
-    threads: int = option(0, "CPU threads; 0 for all cores.", low=0, high=MOST_THREADS)
+    threads: int = option(0, "CPU threads; 0 for one on each core that this process may use.", low=0, high=MOST_THREADS)
     weights: str = option(
         "auto",
         """Where weights and hidden states are kept between uses: disk is for models larger than memory; auto takes

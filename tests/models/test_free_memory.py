@@ -6,26 +6,9 @@ import psutil
 import pytest
 import torch
 
-from sds_core.models import free_memory as module
 from sds_core.models.free_memory import free_memory, out_of_memory
 
 MB = 1 << 20
-
-
-@pytest.fixture
-def grouped(tmp_path, monkeypatch):
-    """Write the files of a group of processes, and let this process be in it."""
-    monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(module, "MEMBERSHIP", tmp_path / "membership")
-
-    def write(membership, **files):
-        (tmp_path / "membership").write_text(membership)
-        for path, content in files.items():
-            target = tmp_path / "cgroup" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(content)
-
-    return write
 
 
 def test_version_2_the_tightest_limit_above_counts(grouped):
