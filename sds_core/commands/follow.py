@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.pruning.stages import STAGE_NAMES
-from sds_core.runs.events import BlockFinished, JobCancelled, JobFailed, JobFinished, PerplexityMeasured, of_kind
+from sds_core.runs.events import (
+    BlockFinished,
+    DistillationSaved,
+    JobCancelled,
+    JobFailed,
+    JobFinished,
+    PerplexityMeasured,
+    of_kind,
+)
 from sds_core.runs.progress import progress
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run
@@ -32,11 +40,12 @@ def launch_here(runs: list[Run]) -> list[Worker]:
 
 
 def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
-    """Follow newly created runs; delete those that did not start, or that a user error stopped before a block."""
+    """Follow newly created runs; delete those that did not start, or that a user error stopped with nothing done."""
     code = follow(runs, partial(_start_or_delete, start))
     for run in runs:
         events = run.log.read()
-        worked = any(block.inherited_from is None for block in of_kind(events, BlockFinished))
+        done = [*of_kind(events, BlockFinished), *of_kind(events, DistillationSaved)]
+        worked = any(event.inherited_from is None for event in done)
         last = events[-1] if events else None
         if isinstance(last, JobFailed) and not last.internal and not worked:
             run.delete()

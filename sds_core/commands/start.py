@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
         return follow_new(_create([config_in(name, values)]))
     if options.origin is None:
         if values.get("phase"):
-            values["schedule"] = "staged"
+            values.setdefault("schedule", "staged")
         runs = _create([RunConfig.from_dict(values)])
         code = follow_new(runs)
         _print_published(runs)
@@ -163,7 +163,12 @@ def _sweep(options: argparse.Namespace) -> int:
         return _on_ray(configs, options.ray)
     if options.slurm:
         runs = _create(configs)
-        slurm_array(runs, user_path(options.slurm))
+        try:
+            slurm_array(runs, user_path(options.slurm))
+        except SDSError:
+            for run in runs:
+                run.delete()
+            raise
         print(f"created {len(runs)} runs; start them with: sbatch {options.slurm}")
         return 0
     by_model = [[c for c in configs if c.model == model] for model in options.models]

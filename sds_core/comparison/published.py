@@ -11,6 +11,7 @@ from sds_core.runs.config import MEASURED, RunConfig
 from sds_core.runs.events import ModelLoaded, first
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import Run
+from sds_core.runs.variant import BASE
 
 FAMILY, WEIGHTS = "opt", 125_239_296
 """OPT-125M, whatever it is called here: its family and its number of weights."""
@@ -26,7 +27,7 @@ def beside_published(runs: Iterable[Run]) -> list[str]:
     for run in runs:
         if not _in_its_setting(run):
             continue
-        for stage in ("dense", "sparse", "final"):
+        for stage in ("dense", "sparse") if run.config.method == BASE else ("dense", "sparse", "final"):
             if outcome := outcome_of(run, stage):
                 here[run.config.pruner, stage] = outcome.perplexity
     if not here:
@@ -45,9 +46,10 @@ def _in_its_setting(run: Run) -> bool:
     """Whether a run has that model, pattern, method and evaluation."""
     config, loaded, plain = run.config, first(run.log.read(), ModelLoaded), RunConfig()
     paper = PRESETS["paper"]
-    measured = all(getattr(config, name) == paper.get(name, getattr(plain, name)) for name in (*MEASURED, "bos"))
+    alike = (*MEASURED, "bos", "exclude", "reconstruct")
+    measured = all(getattr(config, name) == paper.get(name, getattr(plain, name)) for name in alike)
     model = loaded is not None and FAMILY in loaded.families and loaded.total == WEIGHTS
-    return measured and model and config.parsed_pattern() == NM(2, 4) and config.method in ("base", paper["method"])
+    return measured and model and config.parsed_pattern() == NM(2, 4) and config.method in (BASE, paper["method"])
 
 
 def _line(name: str, published: str, here: str) -> str:

@@ -60,9 +60,13 @@ def branch(config: RunConfig, changes: Overrides, parent: Parent) -> RunConfig:
     place = {"phase": phase, "parent": dataclasses.asdict(parent), "options": options}
     if phase < 4:
         values = config.to_dict() | changes
-        return RunConfig.from_dict(values | without_distilling(values) | place | {"schedule": "staged"})
+        return RunConfig.from_dict(
+            values | without_distilling(values) | place | {"schedule": changes.get("schedule", "staged")}
+        )
     if options != config.options or inner_of(changes["reconstruct"]) != inner_of(config.reconstruct):
         raise SDSError("a branch keeps its parent's options and reconstruct", cure="start a new run instead")
+    if changes.get("schedule", config.schedule) != config.schedule:  # it has made what is distilled
+        raise SDSError("a branch keeps its parent's schedule", cure="drop --schedule")
     return RunConfig.from_dict(config.to_dict() | PLAIN | changes | place)
 
 

@@ -50,7 +50,7 @@ def run_distillation(run: Run, context: RunContext) -> Iterator[Event]:
         distiller = _distiller(run, context, started)
         with distiller.on_device():
             yield from _steps(run, distiller)
-        yield from _stored(run, context, distiller)
+        yield from _stored(run, context, distiller, past.finished)
         del distiller
     for block in blocks:
         context.structure.store.change(block.module, partial(past.restore, block))
@@ -139,10 +139,10 @@ def _steps(run: Run, distiller: Distiller) -> Iterator[Event]:
             saved = time.monotonic()
 
 
-def _stored(run: Run, context: RunContext, distiller: Distiller) -> Iterator[BlockFinished]:
-    """Store the result block by block, as other stages are."""
+def _stored(run: Run, context: RunContext, distiller: Distiller, finished: int) -> Iterator[BlockFinished]:
+    """Store the result block by block, as other stages are, from the first that is not."""
     blocks = context.structure.blocks
-    for block in blocks:
+    for block in blocks[finished:]:
         found = {linear: distiller.result(linear) for linear in block.linears}
         for linear, one in found.items():
             linear.write(one.weight)

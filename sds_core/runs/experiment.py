@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from sds_core.errors import SDSError
 from sds_core.options import Overrides
+from sds_core.pruning.methods import make_method
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED
@@ -201,13 +202,16 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
         raise SDSError(
             "phase 1 belongs to the base pruner alone, and all methods share it", cure="drop --method, or use phase 2"
         )
+    if phase == 1:
+        make_method(BASE, asked.get("options", {}))
     known = next((experiment for experiment in experiments() if experiment.name == name), None)
     if known is None and phase > 1:
         known = find(name)
     fixed = known.settings.to_dict() if known else {}
-    own = {"method": BASE, "options": {}, "schedule": "staged", "phase": 1, "parent": None, "experiment": name}
+    own = {"method": BASE, "options": {}, "phase": 1, "parent": None, "experiment": name}
     settings = RunConfig.from_dict(
-        {key: value for key, value in fixed.items() if key in (*SHARED, *WORKING)}
+        {"schedule": "staged"}
+        | {key: value for key, value in fixed.items() if key in (*SHARED, *WORKING)}
         | {key: value for key, value in asked.items() if key not in own}
         | own
     )
@@ -218,7 +222,8 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
     experiment = Experiment(name, settings, known.members if known else ())
     adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
     variant = Variant(asked.get("method", RunConfig.method), settings.pruner, asked.get("options", {}), **adjusted)
-    return experiment.config_of(variant.base if phase == 1 else variant, phase)
+    config = experiment.config_of(variant.base if phase == 1 else variant, phase)
+    return dataclasses.replace(config, title=settings.title)
 
 
 def differing(one: RunConfig, other: RunConfig) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from sds_core.files import make_folder, write_text
 from sds_core.models.check_model import check_calibration, check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
-from sds_core.runs.experiment import Experiment, differing, experiments, find
+from sds_core.runs.experiment import WORKING, Experiment, differing, experiments, find
 from sds_core.runs.new_run import create_all
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, ids, root
@@ -27,6 +27,16 @@ class Plan:
 
     experiment: str
     variants: tuple[Variant, ...]
+    device: str
+    threads: int
+    weights: str
+    keep_weights: bool
+    partial: bool
+
+    @classmethod
+    def of(cls, experiment: Experiment, variants: Iterable[Variant]) -> Plan:
+        """Return the plan for all phases that variants of an experiment still need, with its present settings."""
+        return cls(experiment.name, tuple(variants), **{name: getattr(experiment.settings, name) for name in WORKING})
 
     def next_runs(self) -> list[Run]:
         """Return the runs of the next phase, created or resumed; empty once all is done.
@@ -34,7 +44,9 @@ class Plan:
         Raises:
             SDSError: a pruner is not available, or the disk is full.
         """
-        experiment = find(self.experiment)
+        known = find(self.experiment)
+        own = {name: getattr(self, name) for name in WORKING}
+        experiment = replace(known, settings=replace(known.settings, **own))
         phase = experiment.next_phase(self.variants)
         if phase is None:
             return []
@@ -71,7 +83,7 @@ def launch_all(experiment: Experiment, variants: Sequence[Variant], pruners: Pru
     Raises:
         SDSError: as for `launch_phase`.
     """
-    return _launch(experiment, variants, pruners, Plan(experiment.name, tuple(variants)))
+    return _launch(experiment, variants, pruners, Plan.of(experiment, variants))
 
 
 def _launch(
@@ -89,6 +101,7 @@ def _launch(
         now, phase = _as_it_is_now(experiment), experiment.next_phase(variants)
         if phase is None or now.next_phase(variants) != phase:
             raise SDSError(f"experiment {experiment.name} has gone on meanwhile", cure="go on from what it is now")
+        _refuse_dropped_weights(experiment, variants, phase)
         known = set(ids())
         runs = runs_for(now, variants, phase, pruners)
         arguments = ["--plan", plan.to_text()] if plan else []
@@ -102,6 +115,20 @@ def _launch(
         return runs
     finally:
         os.close(held)  # the worker of a plan has inherited it
+
+
+def _refuse_dropped_weights(experiment: Experiment, variants: Sequence[Variant], phase: int) -> None:
+    """Refuse a phase that would drop the weights which the next one begins with.
+
+    Raises:
+        SDSError: weights are not kept, and a variant has later phases.
+    """
+    last = max(variant.phases[-1] for variant in variants)
+    if not experiment.settings.keep_weights and phase < last:
+        raise SDSError(
+            f"phase {phase + 1} begins with the weights of phase {phase}, which would not be kept",
+            cure="keep the weights until the last phase",
+        )
 
 
 def _as_it_is_now(experiment: Experiment) -> Experiment:

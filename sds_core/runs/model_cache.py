@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError
@@ -51,18 +52,21 @@ class ModelCache:
         drawn = (config.length, config.seed, config.held_out, config.bos)
         measured = (config.eval_windows, config.eval_length, config.bos, config.eval_rows)
         windows = self._cached_windows(calibration_windows, calibration, config.samples, *drawn)
-        plan = config.distillation
+        held_out, learned = windows[config.samples :], windows[:0]
+        if plan := config.distillation:
+            given = self._cached_windows(calibration_windows, calibration, plan.windows, *drawn)
+            # Fewer than calibrate: the next ones of the text have been seen by the solvers.
+            apart = held_out if plan.windows < config.samples else given[plan.windows :]
+            learned = torch.cat([given[: plan.windows], apart])
         return RunContext(
             config=config,
             loaded=self._loaded,
             structure=structure,
             device=device,
             calibration=windows[: config.samples],
-            held_out=windows[config.samples :],
+            held_out=held_out,
             evaluation=self._cached_windows(evaluation_windows, evaluation, *measured),
-            distillation=self._cached_windows(calibration_windows, calibration, plan.windows, *drawn)
-            if plan
-            else windows[:0],
+            distillation=learned,
         )
 
     def restore_dense(self, changing: bool = False) -> None:

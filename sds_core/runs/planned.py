@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from sds_core.errors import SDSError
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.run_command import command
+from sds_core.runs.run_folder import open_run
 from sds_core.runs.variant import Variant, variant_of
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 AGAIN = "again"
 """The experiment in which a run without one is repeated: its phases find their parents by it."""
+MADE = "RUN"
+"""Stands for the run that the command line before has made."""
 
 
 def planned(experiment: Experiment, variants: Iterable[Variant]) -> list[RunConfig]:
@@ -32,16 +36,39 @@ def planned(experiment: Experiment, variants: Iterable[Variant]) -> list[RunConf
 
 
 def repeat(config: RunConfig) -> list[str]:
-    """Return the command lines that repeat a run: those of all phases up to its own, in order."""
+    """Return the command lines that repeat a run: those of all phases up to its own, in order.
+
+    A line may continue `--from RUN`: from the run that the line before it has made.
+    """
     if config.parent is None:
         return [command(config)]
+    if (before := _before(config)) and not _follows(config):
+        origin = dataclasses.replace(config.parent, run=MADE)
+        return [*repeat(before), command(dataclasses.replace(config, parent=origin, experiment=""))]
     if config.schedule == "fused":  # what was distilled had been made in one pass
         return [command(dataclasses.replace(config, phase=0, parent=None))]
     name = config.experiment or AGAIN
     one = variant_of(config)
     earlier = [phase for phase in one.phases if phase < config.phase]
-    before = [_config(config, name, one.base if phase == 1 else one, phase) for phase in earlier]
-    return [command(each) for each in (*before, dataclasses.replace(config, experiment=name))]
+    steps = [_config(config, name, one.base if phase == 1 else one, phase) for phase in earlier]
+    return [command(each) for each in (*steps, dataclasses.replace(config, experiment=name))]
+
+
+def _follows(config: RunConfig) -> bool:
+    """Whether the runs that a run continues from had its options, as far as is known."""
+    before = _before(config)
+    if before is None or config.parent is None:
+        return True
+    done = config.parent.phase
+    return (done == 1 or variant_of(config).same_as(before, done)) and _follows(before)
+
+
+def _before(config: RunConfig) -> RunConfig | None:
+    """Return the configuration of the run that a run continues from; None where there is none, or it is gone."""
+    try:
+        return open_run(config.parent.run).config if config.parent else None
+    except SDSError:
+        return None
 
 
 def _config(settings: RunConfig, experiment: str, variant: Variant, phase: int) -> RunConfig:

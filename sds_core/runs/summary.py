@@ -38,11 +38,11 @@ def result_of(
     events = run.log.read()
     blocks = of_kind(events, BlockFinished)
     last = run.config.written_by(run.config.phases[-1])
-    of_last = [block for block in blocks if block.stage == last]
+    of_last = list({block.block: block for block in blocks if block.stage == last}.values())
     of_solved = [block for block in blocks if block.stage == run.config.one_shot] if last == "distilled" else of_last
     layers, solved = ([layer for block in found for layer in block.layers] for found in (of_last, of_solved))
     calibration, evaluation = context.texts
-    steps = steps_of_record(events)
+    steps, measurements = steps_of_record(events), of_kind(events, PerplexityMeasured)
     taken: list[tuple[Phase, float]] = [("distilled", step.seconds) for step in steps]
     taken_cpu: list[tuple[Phase, float]] = [("distilled", step.cpu_seconds) for step in steps]
     dense = measured["dense"].perplexity
@@ -62,7 +62,7 @@ def result_of(
         distillation=summary(events) if last == "distilled" else None,
         seconds=_by_phase([(block.phase, block.seconds) for block in blocks] + taken),
         cpu_seconds=_by_phase([(block.phase, block.cpu_seconds) for block in blocks] + taken_cpu),
-        measuring_seconds=round(sum(event.seconds for event in of_kind(events, PerplexityMeasured)), 1),
+        measuring_seconds=round(sum(event.seconds for event in measurements if event.inherited_from is None), 1),
         peak_memory=peak_memory(),
         weight_bytes=context.stage_bytes,
         command=command(run.config),

@@ -244,7 +244,7 @@ SCALARS: dict[Any, Reader] = {
     bool: _exactly(bool, "true or false"),
     int: _exactly(int, "a whole number"),
     float: _float,
-    int | float: lambda value: value if type(value) is int else _float(value),
+    bool | int | float: lambda value: value if type(value) in (bool, int) else _float(value),
     str: _text,
     Fraction: _fraction,
 }

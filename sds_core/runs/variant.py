@@ -20,7 +20,7 @@ class Variant:
 
     method: str
     pruner: str
-    options: dict[str, int | float] = field(default_factory=dict)
+    options: dict[str, bool | int | float] = field(default_factory=dict)
     """Options of the method that differ from its defaults."""
     reconstruct: str = MATRIX
     reconstruct_epochs: int = 0

@@ -1,6 +1,7 @@
 """What is said of a worker that ended without a word."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,9 @@ from sds_core.commands import follow
 from sds_core.commands.follow import follow_new
 from sds_core.errors import SDSError
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import BlockFinished, DistillationSaved, JobFailed
 from sds_core.runs.new_run import create
+from tests.records import write_log
 
 
 class Ended:
@@ -73,6 +76,24 @@ def test_sigterm_cancels_like_an_interrupt(runs_root, capsys, monkeypatch):
     assert follow_new([run], lambda runs: [Ended(0)]) == 1
     assert run.cancel_requested and "sds_core resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("worked", [True, False])
+def test_a_distillation_that_fails_later_is_kept_with_its_states(runs_root, worked):
+    run = create(RunConfig(method="base"))
+    block = BlockFinished(
+        phase="sparse", stage="sparse", block=0, of=1, seconds=1.0, cpu_seconds=1.0, sha256="", layers=()
+    )
+    saved = DistillationSaved(step=32, sha256="")
+
+    def fail(runs):
+        write_log(
+            run, [replace(block, inherited_from="parent"), *([saved] if worked else []), JobFailed(message="full")]
+        )
+        return [Ended(1)]
+
+    assert follow_new([run], fail) == 1
+    assert run.folder.exists() == worked
 
 
 def test_new_runs_that_cannot_be_started_are_deleted(runs_root):

@@ -35,10 +35,24 @@ def test_a_run_in_the_papers_setting_stands_beside_its_table(runs_root):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"pattern": "4:8"}, {"eval_windows": 64}, {"bos": "window"}, {"eval_rows": "stripped"}, {"method": "sds-admm"}],
+    [
+        {"pattern": "4:8"},
+        {"eval_windows": 64},
+        {"bos": "window"},
+        {"eval_rows": "stripped"},
+        {"method": "sds-admm"},
+        {"exclude": "*.0.*"},
+        {"reconstruct": "block"},
+    ],
 )
 def test_other_settings_have_no_published_numbers(runs_root, changes):
     assert beside_published([made(replace(PAPER, **{"options": {}} | changes), dense=3.3, sparse=4.4, final=4.1)]) == []
+
+
+def test_a_base_pruner_alone_is_no_sds(runs_root):
+    lines = beside_published([made(replace(PAPER, method="base", options={}), dense=3.3, sparse=4.4, final=4.1)])
+    printed = {line[:-21].strip(): line[-21:].split() for line in lines}
+    assert printed["Wanda"] == ["82.47", "81.45"] and printed["SDS · Wanda"] == ["59.17", "–"]
 
 
 def test_another_model_has_none_either(runs_root):

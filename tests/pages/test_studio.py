@@ -248,7 +248,7 @@ def test_failed_phase_says_why_and_can_be_resumed(stepped, app, launched):
 
 
 def test_why_run_all_ended_between_two_phases_is_told_until_the_next_start(stepped, app, launched):
-    Plan(stepped.name, (SDS,)).note_stop(SDSError("the plugin is gone", cure="bring it back"))
+    Plan.of(stepped, [SDS]).note_stop(SDSError("the plugin is gone", cure="bring it back"))
     at = app(PAGE)
     assert "“Run all” ended between two phases: the plugin is gone" in at.error[0].value and not at.exception
     at.button_group(key="studio-methods").set_value(["sds-admm"]).run()

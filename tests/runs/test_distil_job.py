@@ -27,6 +27,7 @@ from sds_core.runs.events import (
     of_kind,
 )
 from sds_core.runs.launch_phases import runs_for
+from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.planned import repeat
 from sds_core.runs.progress import progress
@@ -123,6 +124,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bits(tiny_folder, plan, monkeypa
         finish(run)
         assert same(stored(run), expected), cut
         assert run.result().perplexity == perplexity
+        assert run.result().pruned == whole.result().pruned == run.result().prunable // 2
         steps = steps_of_record(run.log.read())
         assert [(one.step, one.loss, one.held_out) for one in steps] == [
             (one.step, one.loss, one.held_out) for one in steps_of_record(events)
@@ -171,6 +173,36 @@ def test_a_branch_keeps_what_was_adjusted_before(tiny_folder, plan):
         branch(run.config, MODEL, as_parent(run, 3))
     with pytest.raises(SDSError, match="has no phase after phase 3"):
         branch(run.config, {}, as_parent(run, 3))
+
+
+def test_command_lines_name_the_run_before_where_its_options_were_others(tiny_folder, plan):
+    run = finish(create(config(tiny_folder, method="adjusted", reconstruct="block", reconstruct_epochs=1)))
+    then = branch(run.config, MODEL | {"reconstruct": "block model"}, as_parent(run, 3))
+    first, second = repeat(then)
+    assert first == command(run.config) and "--reconstruct-epochs 1" in first
+    assert "--phase 4" in second and second.endswith("--from RUN")
+    with pytest.raises(SDSError, match="keeps its parent's schedule"):
+        branch(run.config, MODEL | {"reconstruct": "block model", "schedule": "staged"}, as_parent(run, 3))
+    own = ADMM | {"schedule": "staged"}
+    run = finish(create(config(tiny_folder, **own, phase=1)))
+    run = finish(create(branch(run.config, {}, as_parent(run, 1))))
+    run = finish(create(branch(run.config, {"options": {"alpha": 0.5}}, as_parent(run, 2))))
+    *before, last = repeat(run.config)
+    assert [("--phase 1" in line, "--phase 2" in line, "--alpha" in line) for line in before] == [
+        (True, False, False),
+        (False, True, False),
+    ]
+    assert "--phase 3" in last and "--alpha 0.5" in last and last.endswith("--from RUN")
+
+
+def test_what_decides_was_seen_by_no_solver(tiny_folder, runs_root):
+    for windows in (2, 3, 5):
+        plan = MODEL | {"reconstruct_windows": windows, "samples": 3, "held_out": 2}
+        context = ModelCache(keep_dense=False).context(config(tiny_folder, method="base", **plan))
+        learned, decides = context.distillation[:windows].tolist(), context.distillation[windows:].tolist()
+        assert len(learned) == windows and len(decides) == 2
+        seen = [*context.calibration.tolist(), *learned]
+        assert not [window for window in decides if window in seen]
 
 
 def test_one_shot_and_distilled_are_never_ranked_together(tiny_folder, plan):

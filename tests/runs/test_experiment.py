@@ -144,6 +144,9 @@ def test_the_command_line_finds_the_parent(settings):
     [
         ({}, "phase by phase"),
         ({"phase": 1, "method": "sds"}, "base pruner alone"),
+        ({"phase": 1, "options": {"rho": 0.5}}, "base has no option rho"),
+        ({"phase": 1, "schedule": "fused"}, "single phases belong to a staged schedule"),
+        ({"phase": 2, "schedule": "fused"}, "single phases belong to a staged schedule"),
         ({"phase": 2, "pattern": "4:8"}, "another pattern"),
         ({"phase": 2, "pruner": "magnitude"}, "phase 1 of sds-admm-magnitude is not finished"),
     ],
@@ -152,6 +155,13 @@ def test_a_contradicting_command_line_is_refused(settings, asked, said):
     found = step(experiment.with_settings(settings), [WANDA])
     with pytest.raises(SDSError, match=said):
         experiment.config_in(found.name, asked)
+
+
+def test_a_title_that_is_asked_for_is_the_runs(settings):
+    found = step(experiment.with_settings(settings), [SDS])
+    for phase, method in ((1, "base"), (2, "sds")):
+        asked = {"phase": phase, "method": method, "title": "mine"}
+        assert experiment.config_in(found.name, asked).title == "mine"
 
 
 def test_an_unknown_experiment_is_named(runs_root):

@@ -9,6 +9,8 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment, launch_phases, lock, worker
+from sds_core.runs.config import RunConfig
+from sds_core.runs.experiment import Experiment
 from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock, stopped
 from sds_core.runs.new_run import create_all
 from sds_core.runs.run_folder import Run, ids
@@ -39,14 +41,35 @@ def test_one_worker_goes_through_all_phases(empty):
 
 
 def test_plans_survive_the_command_line():
-    plan = Plan("demo-2-4", (MAGNITUDE, SDS))
-    assert Plan.from_text(plan.to_text()) == plan
+    control = Variant("adjusted", "wanda", {"beta": 0.2, "sequential": True})
+    settings = RunConfig(device="cpu", threads=3, weights="disk", partial=True)
+    plan = Plan.of(Experiment("demo-2-4", settings), [MAGNITUDE, SDS, control])
+    assert Plan.from_text(plan.to_text()) == plan and plan.variants == (MAGNITUDE, SDS, control)
+
+
+def test_every_phase_of_a_plan_has_its_settings(empty):
+    finish(launched_run := create_all(empty.configs([SDS], 1), BUILT_IN)[0])
+    now = replace(empty, settings=replace(empty.settings, threads=2, weights="disk"))
+    (run,) = Plan.of(now, [SDS]).next_runs()
+    assert (run.config.threads, run.config.weights) == (2, "disk")
+    assert (launched_run.config.threads, launched_run.config.weights) == (1, "auto")
+
+
+def test_weights_that_the_next_phase_needs_are_not_dropped(empty, monkeypatch):
+    monkeypatch.setattr(launch_phases.worker, "launch", lambda runs, **_: None)
+    light = replace(empty, settings=replace(empty.settings, keep_weights=False))
+    for launch in (launch_phase, launch_all):
+        with pytest.raises(SDSError, match="phase 2 begins with the weights of phase 1, which would not be kept"):
+            launch(light, [MAGNITUDE, SDS], BUILT_IN)
+    assert ids() == []
+    (run,) = launch_phase(light, [MAGNITUDE], BUILT_IN)
+    assert not run.config.keep_weights
 
 
 def test_why_a_plan_ended_between_two_phases_is_told_until_the_next_launch(empty, monkeypatch):
     (run,) = create_all(empty.configs([SDS], 1), BUILT_IN)
     unfindable = replace(empty, name="moved")
-    worker.launch([run], arguments=["--plan", Plan(unfindable.name, (SDS,)).to_text()]).wait()
+    worker.launch([run], arguments=["--plan", Plan.of(unfindable, [SDS]).to_text()]).wait()
     assert run.state() == "finished" and stopped(empty.name) == ""
     why = stopped(unfindable.name)
     assert "there is no such experiment" in why and why in run.errors.read_text()

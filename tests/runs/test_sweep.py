@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
 from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import ids
 from sds_core.runs.sweep import grid
 from tests.small_runs import config
 
@@ -41,8 +43,8 @@ def test_every_job_of_the_array_resumes_its_run(tiny_folder, tmp_path, runs_root
     assert done.stdout == f"-m sds_core resume {runs[1].id} {runs_root} {Path(__file__).parents[2]}\n"
 
 
-def test_a_script_is_not_overwritten(tmp_path, runs_root):
+def test_a_script_is_not_overwritten_and_no_run_is_left(tmp_path, runs_root, capsys):
     (tmp_path / "x.sh").write_text("mine")
-    with pytest.raises(SDSError, match="exists already"):
-        slurm_array([create(config(tmp_path))], tmp_path / "x.sh")
-    assert (tmp_path / "x.sh").read_text() == "mine"
+    asked = ["sweep", "--patterns", "50%", "--methods", "base:wanda", "--slurm", str(tmp_path / "x.sh")]
+    assert main(asked) == 1 and "exists already" in capsys.readouterr().err
+    assert (tmp_path / "x.sh").read_text() == "mine" and ids() == []

@@ -43,11 +43,11 @@ def test_values_survive_a_file():
     assert parse(Whole, json.dumps(PLAIN)) == WHOLE
 
 
-def test_a_number_of_either_kind_keeps_its_kind():
-    read = [from_json(int | float, value) for value in (2, 2.0)]
-    assert read == [2, 2] and [type(one) for one in read] == [int, float]
+def test_a_number_of_either_kind_keeps_its_kind_and_so_does_a_switch():
+    read = [from_json(bool | int | float, value) for value in (2, 2.0, True)]
+    assert read == [2, 2, True] and [type(one) for one in read] == [int, float, bool]
     with pytest.raises(ValueError, match="not a finite number"):
-        from_json(int | float, True)
+        from_json(bool | int | float, "2")
 
 
 def test_a_whole_number_stands_for_a_float():
