@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import charts, layout, progress, run_panel
+from pages.ui import charts, layout, progress, run_panel, url_state
 
 if TYPE_CHECKING:
     from sds_core.runs.run_folder import Run
@@ -117,6 +117,7 @@ def page() -> None:
     with st.container(key="columns"):
         with st.container(key="beside-report"):
             st.html("<h1>How do I keep, repeat and cite this?</h1>")
+            url_state.remember("report address", ("run",))
             run = layout.choose_run("report-run")
             finished = run is not None and run.result() is not None
             if run and finished:

@@ -86,7 +86,7 @@ def words() -> None:
             layout.refuse(error)
         else:
             st.switch_page("pages/studio.py", query_params={"experiment": name})
-    st.page_link("pages/walk.py", label="Walk me through: eight questions")
+    st.page_link("pages/walk.py", label="Walk me through: eight questions", query_params={"step": "1"})
 
 
 def picture() -> None:

@@ -107,9 +107,11 @@ def page(pruners: PrunerRegistry) -> None:
     if refused := st.session_state.pop("refused", None) or fault:
         layout.refuse(refused)
     if experiment is None or chosen is None:
+        if opened and opened.variants:  # a checkpoint that was pruned elsewhere has no base pruner to tick
+            board(opened, opened.variants, studio_steps.working(opened))
         return
     if experiment.members:
-        st.query_params["experiment"] = experiment.name
+        st.query_params["experiment"] = st.session_state["studio of"] = experiment.name
         board(experiment, chosen.variants, busy)
     else:
         if fault:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import glossary_box, layout
+from pages.ui import glossary_box, layout, url_state
 from sds_core.errors import SDSError
 from sds_core.runs.typed_json import parse
 
@@ -54,6 +54,7 @@ def page() -> None:
     from pages.ui import text_job, text_query, text_result
     from sds_core.texts.job import askable
 
+    url_state.remember("text address", text_query.PARAMETERS)
     runs, query, asked, result = askable(), None, None, None
     with st.container(key="columns"):
         with st.container(key="beside-text"):

@@ -118,7 +118,9 @@ def page() -> None:
     from sds_core.lesson.questions import STEPS
     from sds_core.runs import examples
 
+    url_state.remember("walk address", ("step", "guess", "shown"))
     number = url_state.whole("step", 1, len(STEPS), 1)
+    st.query_params["step"] = str(number)
     notes = url_state.choice("notes", ("0", "1"), "0") == "1"
     view = walk_numbers.view(number, st.query_params.get("guess", ""), st.query_params.get("shown", ""))
     if not layout.presenting():

@@ -30,8 +30,22 @@ def choose(known: list[Experiment]) -> Experiment:
     return known[names.index(asked)]
 
 
+@st.cache_data(ttl=POLL, show_spinner=False)
+def shown() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the experiments with the states of their runs: for a few seconds the same for every visitor."""
+    return [(one.name, [(run.id, run.state()) for run, _ in one.members]) for one in experiments()]
+
+
+@st.fragment(run_every=POLL)
+def look_again(seen: list[tuple[str, list[tuple[str, str]]]]) -> None:
+    """Draw the page anew once the teacher has started, finished or shown a run."""
+    if shown() != seen:
+        st.rerun()
+
+
 def page() -> None:
     """The box and the picture."""
+    look_again(shown())
     known = [one for one in experiments() if one.variants]
     if not known:
         st.info("The teacher shows no experiment at the moment.", icon=":material/info:")

@@ -54,6 +54,7 @@ def picked(pick: Pick) -> None:
 
 def page() -> None:
     """One step."""
+    url_state.remember("walk address", ("step", "guess", "shown"))
     number = url_state.whole("step", 1, len(STEPS), 1)
     view = walk_numbers.view(number, st.query_params.get("guess", ""), st.query_params.get("shown", ""))
     glossary_box.in_bar(*STEPS[number - 1].terms)

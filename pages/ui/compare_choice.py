@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.ui import layout
-from pages.ui.compare_numbers import Asked
+from pages.ui.compare_numbers import MOST, Asked
 from pages.ui.compare_words import key_of, names
 from sds_core.comparison.compare import sort_out
 from sds_core.comparison.outcomes import Outcome, outcome_of
@@ -20,8 +20,6 @@ from sds_core.runs.run_folder import Run, ids, open_run
 ALL = "all finished runs"
 OFFERED = 12
 """Most configurations that the picture offers; the others are in a separate list."""
-KEPT = "compare address"
-"""Session key of the address of the last visit."""
 PARAMETERS = ("experiment", "runs", "ref", "a", "layer")
 
 
@@ -105,8 +103,8 @@ def add_more(choice: Choice) -> None:
     called = names(choice.more)
 
     def add() -> None:
-        keys = [*choice.asked.runs, *st.session_state["compare-more"]]
-        st.query_params["runs"] = ",".join(keys)
+        added = st.session_state["compare-more"][:MOST]
+        st.query_params["runs"] = ",".join([*choice.asked.runs[: MOST - len(added)], *added])
 
     st.multiselect(
         f"{len(choice.more)} more can be compared with these",
@@ -115,14 +113,6 @@ def add_more(choice: Choice) -> None:
         format_func=lambda key: " · ".join(filter(None, called[key])),
         on_change=add,
     )
-
-
-def remember() -> None:
-    """Keep the address for the next visit, or restore that of the last one: switching pages drops it."""
-    if any(name in st.query_params for name in PARAMETERS):
-        st.session_state[KEPT] = {name: st.query_params[name] for name in PARAMETERS if name in st.query_params}
-    else:
-        st.query_params.update(st.session_state.get(KEPT, {}))
 
 
 def _runs() -> list[Run]:

@@ -77,7 +77,7 @@ class Numbers:
             pairs={one: {other: pair for other, (pair, _) in found.items()} for one, found in pairs.items()},
             dense=compare.Dense(first.dense.value, pack_values(first.dense.losses)),
             answer=self._answer(rows, a, ref, pairs),
-            about=_about(first),
+            about=_about(rows),
             windows=len(first.measured.losses),
             blocks=model.blocks,
             linears=model.linears,
@@ -232,6 +232,7 @@ def _kind(group: Group) -> str:
     return made.pruner if made.method == BASE else made.method
 
 
-def _about(one: Outcome) -> str:
-    text, count = one.config.evaluation, len(one.measured.losses)
-    return f"{pattern_of(one.config)} · {text}, {count} windows"
+def _about(rows: Sequence[Group]) -> str:
+    outcomes = [group.outcomes[0] for group in rows]
+    patterns = ", ".join(dict.fromkeys(pattern_of(one.config) for one in outcomes))
+    return f"{patterns} · {outcomes[0].config.evaluation}, {len(outcomes[0].measured.losses)} windows"

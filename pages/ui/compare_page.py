@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import compare_choice, glossary_box, layout, studio_details
+from pages.ui import compare_choice, glossary_box, layout, studio_details, url_state
 from pages.ui.compare_numbers import Numbers
 from pages.ui.model_layers import Model
 from pages.ui.pictures import compare
@@ -88,7 +88,7 @@ def _page(empty: str, more: Callable[[Choice, list[Outcome]], None] | None) -> N
     if not ids():
         st.info(empty, icon=":material/info:")
         return
-    compare_choice.remember()
+    url_state.remember("compare address", compare_choice.PARAMETERS)
     glossary_box.in_bar(
         "perplexity", "standard error", "paired", "output error", "block", "Wanda", "SparseGPT", "SDS", "memory"
     )

@@ -56,4 +56,5 @@ def of_run(run: Run) -> tuple[list[Source], Model]:
         return [], Model(0, ())
     (color,) = palette().assign([config.pruner if config.method == BASE else config.method])
     name = details.RunName(run.id, name_of(config), color)
-    return [Source(name, config.parsed_pattern(), dict.fromkeys(STAGES, record))], Model(record.model.blocks, linears)
+    stages = {stage: record for stage in STAGES if stage == "dense" or record.done(stage)}
+    return [Source(name, config.parsed_pattern(), stages)], Model(record.model.blocks, linears)

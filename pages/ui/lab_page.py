@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from sds_core.lesson.lab_layer import LabLayer
     from sds_core.pruning.registry import PrunerRegistry
 
+PARAMETERS = ("dual", "pruner", "pattern", "rounds", "alpha", "round")
 PATTERNS = ("2:4", "4:8", "1:4", "50%", "70%")
 MOST_ROUNDS = 20
 SHARES = tuple(f"{share / 20:g}" for share in range(21))
 """Values of α."""
+SAME = 0.005
+"""A mask of which a smaller share is new counts as the same."""
 SIZE = 15
 """Pixels of the type in the picture."""
 
@@ -87,24 +90,42 @@ def why(found: Course, dual: bool) -> str:
     first, last = found.rounds[0], found.rounds[-1]
     changed = last.pruned.changed
     assert changed is not None, "a prune has a mask"
-    if not dual:
+    if last is first:
         return (
-            f"**Without the memory, nothing changes.** Pruned weights come back, at {per_cent(first.returned, 0)} of "
+            "**In the first round the memory is still empty**, so it makes no difference yet. Pruned weights come "
+            f"back, at {per_cent(first.returned, 0)} of their dense size (median), and {per_cent(changed, 2)} of the "
+            f"mask is new.{_worse(found)}"
+        )
+    if not dual:
+        little, same = ("nothing changes", "the same") if changed < SAME else ("little changes", "nearly the same")
+        return (
+            f"**Without the memory, {little}.** Pruned weights come back, at {per_cent(first.returned, 0)} of "
             f"their dense size after round 1 and {per_cent(last.returned, 0)} after round {last.number} (median): no "
-            "larger than they were when they lost. So the next prune picks the same mask "
+            f"larger than they were when they lost. So the next prune picks {same} mask "
             f"({per_cent(changed, 2)} of it is new)."
         )
-    worse = [str(step.number) for step in found.rounds if step.pruned.held_out > found.first.held_out]
-    warning = (
-        f" Stopping early hurts: pruned after round{'s' * (len(worse) > 1)} {', '.join(worse)}, the layer is worse "
-        "than after the first prune."
-        if worse
-        else ""
-    )
+    if changed < SAME:
+        return (
+            "**Here the mask hardly moves, even with the memory**: "
+            f"{per_cent(changed, 2)} of the final mask is new.{_worse(found)}"
+        )
     return (
         "**With the memory, the mask moves.** A weight that the others cannot replace is missed in every round, grows "
-        f"in the memory, and wins its place back: {per_cent(changed)} of the final mask is new.{warning}"
+        f"in the memory, and wins its place back: {per_cent(changed)} of the final mask is new.{_worse(found)}"
     )
+
+
+def _worse(found: Course) -> str:
+    """Return in words which rounds leave the layer worse than the first prune; empty where none does."""
+    *early, last = found.rounds
+    worse = [str(step.number) for step in early if step.pruned.held_out > found.first.held_out]
+    said = ""
+    if worse:
+        said = f" Stopping early hurts: pruned after round{'s' * (len(worse) > 1)} {', '.join(worse)}, the layer is "
+        said += "worse than after the first prune."
+    if last.pruned.held_out > found.first.held_out:
+        said += f" {'So it is' if worse else 'The layer is worse than after the first prune'} at the end."
+    return said
 
 
 def origin() -> None:
@@ -150,6 +171,7 @@ def show(load: Callable[[], PrunerRegistry]) -> None:
         load: returns the pruners that can be chosen.
     """
     layout.compact(size=SIZE)
+    url_state.remember("lab address", PARAMETERS)
     found = None
     with st.container(key="columns"):
         with st.container(key="beside-lab"):

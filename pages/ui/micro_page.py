@@ -110,6 +110,7 @@ def show(load: Callable[[], PrunerRegistry]) -> None:
     Args:
         load: returns the pruners that can be chosen.
     """
+    url_state.remember("micro address", ("seed", "pruner", "step"))
     torch.set_num_threads(1)  # more threads only get in each other's way on matrices this small
     st.html(STYLE)
     with st.container(key="columns"):

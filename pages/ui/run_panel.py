@@ -97,7 +97,8 @@ def tools(run: Run, state: str) -> None:
             download(run)
         with st.popover("Delete", icon=":material/delete:", key="delete"):
             st.markdown(f"Remove **{run.id}** with all its weights?")
-            st.button("Yes, remove it", key="really-delete", type="primary", on_click=_remove, args=(run,))
+            if st.button("Yes, remove it", key="really-delete", type="primary"):
+                _remove(run)
 
 
 def download(run: Run, width: int | Literal["content"] = "content") -> None:
@@ -129,16 +130,19 @@ def offer_removal(name: str) -> None:
 
     if name in ids():
         label = f"Delete {name}"
-        st.button(label, key=f"delete-{name}", icon=":material/delete:", on_click=_remove, args=(Run(root() / name),))
+        if st.button(label, key=f"delete-{name}", icon=":material/delete:"):
+            _remove(Run(root() / name))
 
 
 def _remove(run: Run) -> None:
+    """Remove a run, and draw the page anew: a dialog alone would still know the run."""
     try:
         run.delete()
     except SDSError as error:
         st.session_state["refused"] = str(error)
-        return
-    st.query_params[MANAGED] = "all"
+    else:
+        st.query_params[MANAGED] = "all"
+    st.rerun()
 
 
 def importer() -> None:

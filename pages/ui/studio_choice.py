@@ -38,7 +38,7 @@ class Choice:
 
 
 def opened(known: list[Experiment]) -> Experiment | None:
-    """Return the experiment in the address, else the newest one in which something is finished or under way."""
+    """Return the experiment in the address, else that of the last visit, else the newest with something to see."""
     asked = st.query_params.get("experiment")
     if asked is not None:
         found = next((one for one in known if one.name == asked), None)
@@ -46,8 +46,8 @@ def opened(known: list[Experiment]) -> Experiment | None:
             layout.refuse(f"There is no experiment “{asked[:60]}”.")
             del st.query_params["experiment"]
         return found
-    if "studio of" in st.session_state:  # something else is being chosen
-        return None
+    if "studio of" in st.session_state:  # switching pages drops the address; where there is none, one is being chosen
+        return next((one for one in known if one.name == st.session_state["studio of"]), None)
     good = ("finished", "running", "queued")
     return next((one for one in known if any(run.state() in good for run, _ in one.members)), None)
 

@@ -95,7 +95,7 @@ def _help(experiment: Experiment, choice: Choice, phase: int) -> str:
     """Return what the button does, and what it takes."""
     from pages.ui.variant_labels import full_title
 
-    todo = [one for one in choice.variants if phase in one.phases and not experiment.finished(one, phase)]
+    todo = [one for one in choice.variants if phase in one.phases and 0 < (experiment.needed_phase(one) or 0) <= phase]
     names = [full_title(one.base if phase == 1 else one) for one in todo]
     takes = outlook.cost(studio_options.next_runs(experiment, choice))
     last = max(3, *(one.phases[-1] for one in choice.variants))

@@ -15,6 +15,7 @@ from sds_core.runs.names import called
 from sds_core.runs.run_folder import Run
 from sds_core.texts.query import MOST_FOLLOWING, MOST_RUNS, TextQuery
 
+PARAMETERS = ("runs", "prompts", "prompt", "continued", "tokens", "temperature", "sampling-seed")
 LONGEST = 8_100
 """Characters of all prompts together."""
 TEMPERATURES = [f"{tenths / 10:g}" for tenths in range(21)]

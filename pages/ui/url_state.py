@@ -29,6 +29,19 @@ def whole(name: str, low: int, high: int, default: int) -> int:
     return int(asked)
 
 
+def remember(page: str, names: Sequence[str]) -> None:
+    """Keep a page's parameters for its next visit, or restore those of the last one: switching pages drops them.
+
+    Args:
+        page: session key under which they are kept.
+        names: of the parameters.
+    """
+    if any(name in st.query_params for name in names):
+        st.session_state[page] = {name: st.query_params[name] for name in names if name in st.query_params}
+    else:
+        st.query_params.update(st.session_state.get(page, {}))
+
+
 def write(name: str, key: str) -> None:
     """Write a widget's value into the address; for its `on_change`."""
     st.query_params[name] = str(st.session_state[key])

@@ -128,6 +128,8 @@ def _activity(last: Event | None) -> str:
             return f"{doing}: block {block + 1} of {of}."
         case PerplexityMeasured(stage=stage) if stage != "dense":
             return "Writing the results."
+        case DistillationStarted() | DistillationStep() | DistillationSaved():
+            return "Distilling."
         case TextModelLoading(model=model):
             return f"Loading {model}."
         case TextReadingStarted(name=name, model=model, of=of):

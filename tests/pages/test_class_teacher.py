@@ -44,6 +44,13 @@ def test_guesses_are_counted_on_the_walk(room, app):
     assert picture(app("pages/walk.py", step="4"))["votes"] == {}
 
 
+@pytest.mark.parametrize("step", ["9", "0", "01", "x"])
+def test_a_wrong_step_does_not_draw_the_page_for_ever(room, app, step):
+    vote(room, {"1": {"a": 1}})
+    at = app("pages/walk.py", step=step)
+    assert not at.exception and "1" in at.query_params["step"] and picture(at)["votes"] == {"a": 1}
+
+
 def test_without_a_class_there_are_no_votes(room, app, monkeypatch):
     monkeypatch.delenv(classroom.TEACHER)
     at = app("pages/walk.py", step="3")

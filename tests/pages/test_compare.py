@@ -333,3 +333,11 @@ def test_more_than_the_picture_offers_is_in_a_list(outcome, app):
     assert len(drawn(at)["runs"]) == 12 and len(drawn(at)["rows"]) == 8
     (more,) = [box for box in at.multiselect if box.key == "compare-more"]
     assert len(more.options) == 2 and runs
+    added = {runs[-1].id, runs[-2].id}
+    at.multiselect(key="compare-more").set_value(list(added)).run()
+    assert added < set(drawn(at)["rows"]) and len(drawn(at)["rows"]) == 8
+
+
+def test_rows_of_several_patterns_name_them_all(outcome, app):
+    found = [outcome(np.add(BASE, i), pattern=pattern) for i, pattern in enumerate(("50%", "2:4", "70%"))]
+    assert drawn(compared(app, *found))["about"].startswith("50%, 2:4, 70% · ")

@@ -24,3 +24,13 @@ def test_every_page_opens_it(runs, app, tiny_folder, tmp_path):
     at = app("pages/compare.py", runs=f"{mine.id},{its.id}")
     assert not at.exception and not at.error
     assert any("existing checkpoint" in text.value for text in opened(at, "numbers").markdown)
+
+
+def test_the_studio_shows_it_where_there_is_no_other_run(runs, app, tiny_folder, tmp_path):
+    folder = export(work_off(create(tiny(tiny_folder, method="base"))), str(tmp_path / "pruned"))
+    asked = tiny(tiny_folder, eval_windows=4).to_dict()
+    its = work_off(create(external_config(str(folder), str(tiny_folder), asked)))
+    at = app("pages/studio.py", experiment=its.id)
+    assert not at.exception and not at.error
+    (board,) = at.get("bidi_component")
+    assert [one["name"] for one in json.loads(board.proto.json)[0]["runs"]] == ["existing checkpoint"]

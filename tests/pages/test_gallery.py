@@ -66,6 +66,7 @@ def test_every_picture_fits_its_page(visit, name):
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert main.locator("svg, .track, .matrix").count() > 0
+        assert "NaN" not in main.inner_html()
         assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") <= SCREEN
     page.set_viewport_size({"width": 800, "height": SCREEN})
     page.wait_for_timeout(200)
@@ -207,6 +208,18 @@ def test_compare_opens_a_layer_of_its_map(visit):
     picked(visitor, "open", run="sds-admm", at=7 * block + row)
     board.locator("rect").nth(8).click()
     picked(visitor, "open", run="sds-admm", at=8)
+
+
+def test_layers_that_are_not_pruned_are_left_out_of_the_map(visit):
+    visitor = visit("compare-eight")  # its block 0 is not pruned
+    said = visitor.page.locator("main.picture")
+    assert " of 203 layers." in said.inner_text() and "block 0 ·" not in said.locator(".read").inner_text()
+    assert said.locator("rect[data-at]").count() == 203
+    board = visitor.page.get_by_role("application", name="Layers")
+    board.focus()
+    for _ in range(30):
+        visitor.page.keyboard.press("ArrowLeft")
+    assert "not pruned" in said.locator(".read").inner_text() and said.locator(".read button").count() == 0
 
 
 def test_compare_reads_windows_by_keyboard(visit):

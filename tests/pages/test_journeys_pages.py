@@ -142,6 +142,13 @@ def test_walk_works_by_keyboard_up_to_the_hand_out(visitor):
     assert page.title() == "Walk · SDS Studio" and go.get_attribute("href") == "studio"
     page.reload()
     page.get_by_text(STEPS[-1].why).wait_for()
+    page.get_by_role("link", name="Micro").focus()
+    page.keyboard.press("Enter")  # it is the link's
+    page.get_by_text("What does each pruner look at?").wait_for()
+    page.get_by_role("link", name="Walk").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text(STEPS[-1].why).wait_for()
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowLeft")
     page.get_by_text(STEPS[-2].question).wait_for()
     page.keyboard.press("ArrowRight")

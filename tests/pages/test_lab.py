@@ -68,8 +68,20 @@ def test_the_address_names_the_round_in_view(runs, app, asked, shown):
     assert not at.exception and numbers(at)["view"] == {"round": shown}
 
 
-def test_one_round_is_drawn(runs, app):
-    assert len(numbers(app(PAGE, rounds="1"))["rounds"]) == 1
+@pytest.mark.parametrize("dual", ["on", "off"])
+def test_one_round_is_drawn_and_has_no_memory_yet(runs, app, dual):
+    at = app(PAGE, rounds="1", dual=dual)
+    assert len(numbers(at)["rounds"]) == 1 and "In the first round the memory is still empty" in texts(at)
+
+
+def test_what_is_said_follows_the_numbers(runs, app):
+    at = app(PAGE, dual="off", pruner="magnitude")
+    assert numbers(at)["rounds"][-1]["final"]["mask_changed"] > 0.03
+    assert "Without the memory, little changes" in texts(at) and "nothing changes" not in texts(at)
+    at = app(PAGE, alpha="1")
+    found = numbers(at)
+    assert found["rounds"][-1]["final"]["held_out"] > found["first"]["held_out"]
+    assert "at the end" in texts(at) and ", 12, the layer" not in texts(at)
 
 
 def test_a_projector_has_the_controls_too(runs, app):

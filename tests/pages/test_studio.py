@@ -15,10 +15,11 @@ from sds_core.runs.dense_layers import dense_layers
 from sds_core.runs.events import JobCancelled, JobFailed
 from sds_core.runs.launch_phases import Plan, runs_for
 from sds_core.runs.layer_numbers import LOW, block_files, read_block
+from sds_core.runs.new_run import create
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import ids, open_run
 from tests.pages.conftest import APP, SDS, WANDA
-from tests.small_runs import config
+from tests.small_runs import config, finish
 
 PAGE = "pages/studio.py"
 
@@ -223,6 +224,30 @@ def test_another_pattern_is_another_experiment(stepped, app, launched):
     assert at.button(key="phase").label == "Prune"
     at.button(key="phase").click().run()
     assert {one.experiment for one in launched} == {"tiny-4-8"}
+
+
+def test_what_is_ticked_after_a_turn_to_another_experiment_stays(stepped, app, tiny_folder):
+    for one in experiment.with_settings(config(tiny_folder, pattern="4:8")).configs([WANDA], 1):
+        finish(create(one))
+    at = app(PAGE, experiment=stepped.name)
+    at.selectbox(key="option-pattern").set_value("4:8").run()
+    assert "tiny-4-8" in at.query_params["experiment"]
+    ticked = ["wanda", "sparsegpt"]
+    at.button_group(key="studio-pruners").set_value(ticked).run()
+    assert not at.exception and at.session_state["studio-pruners"] == ticked
+    at.query_params.clear()  # another page was visited
+    at.run()
+    assert "tiny-4-8" in at.query_params["experiment"]
+    at.button_group(key="studio-pruners").set_value(["wanda"]).run()
+    assert at.session_state["studio-pruners"] == ["wanda"] and at.session_state["option-pattern"] == "4:8"
+
+
+def test_a_phase_whose_weights_are_gone_is_named_on_its_button(stepped, app):
+    for run, _ in stepped.members:
+        run.drop_weights()
+    at = app(PAGE, experiment=stepped.name)
+    at.button_group(key="studio-methods").set_value(["sds-admm"]).run()
+    assert at.button(key="phase").label == "Prune" and at.button(key="phase").help.startswith("Phase 1 of 3: Wanda. ")
 
 
 def test_live_phase_shows_progress_and_can_be_cancelled(stepped, app, held):

@@ -59,6 +59,13 @@ def test_the_address_keeps_guess_and_reveal(shipped, app):
     assert numbers(app(PAGE, step="3", guess="46"))["view"] == {"step": 3, "guess": "46", "shown": False}
 
 
+def test_the_step_survives_visiting_another_page(shipped, app):
+    at = app(PAGE, step="5", guess="", shown="1")
+    at.query_params.clear()
+    at.run()
+    assert numbers(at)["view"] == {"step": 5, "guess": "", "shown": True}
+
+
 @pytest.mark.parametrize(("step", "guess"), [("8", "f"), ("8", "46"), ("8", "ab"), ("3", "b"), ("3", "-1"), ("3", "²")])
 def test_a_guess_that_is_not_offered_is_none(shipped, app, step, guess):
     assert numbers(app(PAGE, step=step, guess=guess))["view"]["guess"] == ""

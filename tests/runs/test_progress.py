@@ -36,6 +36,7 @@ STAGED = ("sparse", "redense", "final")
         (block_finished(), "Pruning."),
         (PerplexityMeasured(stage="dense", perplexity=SOME), "Pruning."),
         (PerplexityMeasured(stage="final", perplexity=SOME), "Writing the results."),
+        (DistillationStep(step=1, of=4, loss=0.5, held_out=None, seconds=1.0, cpu_seconds=1.0), "Distilling."),
         (TextModelLoading(model="demo"), "Loading demo."),
         (TextReadingStarted(name="dense", model=0, of=2), "Model 1 of 2, dense, reads and writes."),
     ],

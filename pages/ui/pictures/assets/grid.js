@@ -79,7 +79,7 @@ function first(data, { dense, top }) {
     "div",
     { class: "cell dense", style: "grid-column:2;grid-row:dense" },
     distribution(dense, null, LOW * top),
-    h("span", { class: "own" }, h("b", {}, dense ? zeros(share) : "reading …")),
+    h("span", { class: "own" }, h("b", {}, dense ? zeros(share) : data.live ? "reading …" : "not recorded")),
     h("span", { class: "whole" }, measured(data.dense)),
   );
 }

@@ -104,7 +104,7 @@ function cells({ state, shown, top, power, blocks, linears, wide, focus, at: cho
   const cell = (at) => {
     const v = shown[at],
       open = v === undefined || Number.isNaN(v);
-    const said = `${layerName(at, linears)}, ${open ? "not yet" : percent(v)}`;
+    const said = `${layerName(at, linears)}, ${open ? (state.data.live ? "not yet" : "not recorded") : percent(v)}`;
     const style = open ? "" : `--t:${((Math.max(0, Math.min(v, top)) / top) ** (1 / power)).toFixed(3)}`;
     const role = { role: "gridcell", "aria-label": said, "aria-selected": at === chosen };
     return box(at, { id: `layer-${at}`, class: open ? "open" : "known", style, "data-at": at, ...role }, 0.04);

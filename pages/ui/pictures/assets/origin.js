@@ -8,6 +8,8 @@ import { h } from "./render.js";
 const MINUS = "−";
 const points = (v) => `${v > 0 ? "+" : MINUS}${decimal(Math.abs(100 * v), 1)} points`;
 
+const has = (change) => (at) => !Number.isNaN(change[at]);
+
 export function origin(shown) {
   const { state, data, a, ref, pair } = shown;
   if (!a.map || !ref.map)
@@ -18,12 +20,14 @@ export function origin(shown) {
       h("p", {}, data.no_map),
     );
   const [mine, its] = [values(a.map), values(ref.map)];
-  const change = mine.map((v, i) => v - its[i]);
-  const largest = change.reduce((best, v, i) => (Math.abs(v) > Math.abs(change[best]) ? i : best), 0);
+  const change = mine.map((v, i) => v - its[i]); // NaN where a block has no such layer, or it is not pruned
+  const known = [...change.keys()].filter(has(change));
+  const largest = known.reduce((best, i) => (Math.abs(change[i]) > Math.abs(change[best]) ? i : best), known[0] ?? 0);
   const focus = state.focus ?? (data.view.at >= 0 ? data.view.at : largest);
   const read = state.hover ?? focus;
-  const all = { ...shown, change, most: Math.max(1e-4, ...change.map(Math.abs)), focus, read };
-  const lower = `${a.label} has the lower output error in ${pair.layers_lower} of ${change.length} layers.`;
+  const errors = (at) => `${percent(mine[at])} against ${percent(its[at])}`;
+  const all = { ...shown, change, most: Math.max(1e-4, ...known.map((i) => Math.abs(change[i]))), focus, read };
+  const lower = `${a.label} has the lower output error in ${pair.layers_lower} of ${known.length} layers.`;
   return h(
     "section",
     { class: "layers", style: `--run:var(--${a.color});--other:var(--${ref.color})` },
@@ -34,8 +38,8 @@ export function origin(shown) {
     h(
       "div",
       { class: "read" },
-      h("span", {}, h("b", {}, layerName(read, data.linears)), ` ${percent(mine[read])} against ${percent(its[read])}`),
-      h("button", { class: "more", onclick: () => open(all, read) }, "Open this layer →"),
+      h("span", {}, h("b", {}, layerName(read, data.linears)), " ", has(change)(read) ? errors(read) : "not pruned"),
+      has(change)(read) && h("button", { class: "more", onclick: () => open(all, read) }, "Open this layer →"),
     ),
   );
 }
@@ -73,9 +77,10 @@ function board(all) {
     state.hover = at;
     state.draw();
   };
+  const pruned = has(change);
   const moves = { ArrowLeft: -wide, ArrowRight: wide, ArrowUp: -1, ArrowDown: 1 };
   const keys = (event) => {
-    if (event.key === "Enter") open(all, focus);
+    if (event.key === "Enter") pruned(focus) && open(all, focus);
     else if (moves[event.key]) {
       state.focus = Math.min(change.length - 1, Math.max(0, focus + moves[event.key]));
       state.draw();
@@ -90,13 +95,17 @@ function board(all) {
       preserveAspectRatio: "none",
       role: "application",
       tabindex: 0,
-      "aria-label": `Layers. ${layerName(focus, linears)}, ${points(change[focus])}. Arrow keys move, Enter opens.`,
+      "aria-label": `Layers. ${layerName(focus, linears)}, ${pruned(focus) ? points(change[focus]) : "not pruned"}. Arrow keys move, Enter opens.`,
       onclick: (event) => under(event) !== undefined && open(all, under(event)),
       onmousemove: (event) => turn(under(event)),
       onmouseleave: () => turn(undefined),
       onkeydown: keys,
     },
-    h("g", {}, change.map(cell)),
+    h(
+      "g",
+      {},
+      change.map((v, at) => pruned(at) && cell(v, at)),
+    ),
     h("path", { class: "sign", d: signs.join("") }),
     box(read, { class: "halo" }),
     box(read, { class: "chosen" }),

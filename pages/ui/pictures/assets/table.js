@@ -93,7 +93,7 @@ function row({ state, data, rows, ref, a, pinned }, run, value, ratio) {
     h(
       "div",
       { class: "said" },
-      is ? isReference(rows, run, pinned) : pair ? words(pair, data) : h("span", {}, data.unpaired),
+      is ? isReference({ data, rows, pinned }, run) : pair ? words(pair, data) : h("span", {}, data.unpaired),
     ),
   );
 }
@@ -132,9 +132,9 @@ function against({ log, error, window_error: inner, sure }, { at, width }) {
   ];
 }
 
-const isReference = (rows, run, pinned) => [
+const isReference = ({ data, rows, pinned }, run) => [
   h("b", {}, "the reference"),
-  h("small", {}, pinned ? "pinned" : run === rows[0] ? "the best" : "the next best"),
+  h("small", {}, pinned ? "pinned" : data.pairs[rows[0].key]?.[run.key] && "the next best"),
 ];
 
 function words({ log, ratio, low, high, sure, lower, doubt = "undecided" }, { windows }) {

@@ -55,14 +55,16 @@ const again = (state) => {
 const on = (state) => (state.view.shown || !here(state) ? go(state, state.view.step + 1) : reveal(state));
 const here = ({ data, view }) => data.step?.number === view.step && data.step;
 
+const PRESSED = "a, button, summary, [role^=menuitem], [role=option]";
+
 function keys(event, state) {
   const target = event.composedPath()[0];
   const typed = /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && target.type !== "range";
-  if (event.ctrlKey || event.metaKey || event.altKey || typed) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || typed || event.defaultPrevented) return;
   const step = here(state);
   const preset = step && !state.view.shown && step.answer.presets[Number(event.key) - 1];
   if (preset) state.pick({ guess: preset.guess });
-  else if (event.key === "Enter" && target.tagName !== "BUTTON") on(state);
+  else if (event.key === "Enter" && !target.closest?.(PRESSED)) on(state);
   else if (event.key === "ArrowRight" && target.type !== "range") go(state, state.view.step + 1);
   else if (event.key === "ArrowLeft" && target.type !== "range") go(state, state.view.step - 1);
   else return;
