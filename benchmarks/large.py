@@ -126,6 +126,11 @@ def main() -> None:
         architectures=["LlamaForCausalLM"],
     )
     folder, model = options.folder.resolve(), options.folder.resolve() / "model"
+    mine = folder / "made-by-large.txt"
+    if folder.exists() and any(folder.iterdir()) and not mine.exists():
+        sys.exit(f"{folder} holds other things: name a new folder, which is removed afterwards")
+    folder.mkdir(parents=True, exist_ok=True)
+    mine.touch()
     try:
         if not model.exists():
             began = time.monotonic()

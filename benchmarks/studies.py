@@ -113,5 +113,5 @@ STUDIES: dict[str, list[Changes]] = {
 `distilled` backs the claims about distilled models; `windows` and `ablations` are for choices, on development text;
 `savings` says what faster but inexact settings of `quick` cost."""
 
-RECIPES: list[Changes] = [{**DEVELOPMENT, **ADMM}, DISTILLED[0]]
+RECIPES: list[Changes] = [{**DEVELOPMENT, **ADMM}, {**QUICK, **ADMM}, DISTILLED[0]]
 """The settings that the others of their study are compared with."""

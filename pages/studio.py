@@ -70,8 +70,11 @@ def board(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
     """The picture; polled while a worker is busy with the experiment."""
     from pages.ui import studio_board
     from sds_core.runs.dense_layers import MODEL, dense_layers
+    from sds_core.runs.launch_phases import stopped
 
     studio_board.words()
+    if not busy and experiment.members and experiment.next_phase(variants) and (why := stopped(experiment.name)):
+        layout.refuse(f"“Run all” ended between two phases: {why}")
     try:
         dense = dense_layers() if experiment.settings.model == MODEL else None
         studio_board.show(experiment, variants, busy, dense)

@@ -158,8 +158,9 @@ def sync_folder(folder: Path) -> None:
 
 def disk_error(path: Path, error: OSError) -> SDSError:
     """Return the error for a failed write, with its true cause: it may be a file elsewhere that was to be copied."""
-    own, other = path.absolute(), Path(error.filename if isinstance(error.filename, str) else path).absolute()
-    if not (other.is_relative_to(own.parent) or own.is_relative_to(other)):
+    alone = isinstance(error.filename, str) and error.filename2 is None  # a copy that fails half-way names both
+    own, other = path.absolute(), Path(error.filename if alone else path).absolute()
+    if error.errno not in FULL and not (other.is_relative_to(own.parent) or own.is_relative_to(other)):
         return SDSError(f"{other} cannot be read: {error.strerror}")
     what = f"{path} cannot be written: {error.strerror or error}"
     if error.errno in FULL:

@@ -117,6 +117,8 @@ def prune(model: str | Path | LoadedPair = "demo", *, runs: str | Path | None = 
     with tempfile.TemporaryDirectory(prefix="sds-") as folder:
         values["model"] = _save(model, Path(folder) / "model") if isinstance(model, tuple) else str(model)
         config = RunConfig.from_dict(values)
+        if not config.keep_weights:
+            raise SDSError("prune returns a model, so its weights are kept", got="keep_weights=False")
         run = create(config, load_registry([config.pruner]), user_path(str(runs or folder)).resolve())
         _work(run)
         loaded, result = pruned_model(run), run.finished_result()

@@ -91,6 +91,10 @@ def test_a_copy_of_what_cannot_be_read_does_not_blame_its_target(tmp_path):
     with pytest.raises(SDSError, match=rf"^{source} cannot be read: Is a directory"):
         write_atomically(tmp_path / "target" / "copy", lambda temporary: shutil.copyfile(source, temporary))
     assert list((tmp_path / "target").iterdir()) == []
+    full = OSError(errno.ENOSPC, "No space left on device", str(source), None, str(tmp_path / "target" / "copy"))
+    for error in (full, OSError(errno.ENOSPC, "No space left on device", str(source))):  # as copyfile and symlink do
+        with pytest.raises(SDSError, match=r"copy cannot be written: No space left on device \(\d+ MB free\)"):
+            raise disk_error(tmp_path / "target" / "copy", error)
     source.rmdir()
     source.write_text("in the way")
     with pytest.raises(SDSError, match=rf"^{source / 'a' / 'b' / 'c'} cannot be written"):

@@ -105,6 +105,12 @@ def test_unknown_option_is_reported(tiny_folder):
         prune(tiny_folder, sampels=3)
 
 
+def test_a_model_without_weights_is_refused_before_the_work(tiny_folder, tmp_path):
+    with pytest.raises(SDSError, match="prune returns a model, so its weights are kept"):
+        prune(tiny_folder, keep_weights=False, runs=tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_folder_that_cannot_be_is_one_sentence(tiny_folder):
     with pytest.raises(SDSError, match="not a path: Could not determine home directory: got '~nobody9'"):
         prune(tiny_folder, runs="~nobody9")

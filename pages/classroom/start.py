@@ -19,7 +19,12 @@ with st.container(key="columns"):
     with st.container(key="beside-words"):
         st.html("<h1>Welcome</h1>")
         st.markdown(WORDS)
-        st.page_link("walk.py", label="**Begin the Walk: eight questions**", icon=":material/directions_walk:")
+        st.page_link(
+            "walk.py",
+            label="**Begin the Walk: eight questions**",
+            icon=":material/directions_walk:",
+            query_params={"step": "1"},
+        )
     with st.container(key="picture"):
         try:
             if numbers := opening.numbers(layout.presenting()):

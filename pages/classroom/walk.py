@@ -54,9 +54,11 @@ def picked(pick: Pick) -> None:
 
 def page() -> None:
     """One step."""
-    url_state.remember("walk address", ("step", "guess", "shown"))
+    url_state.remember("walk address", ("step", "guess", "shown", "me"))
     number = url_state.whole("step", 1, len(STEPS), 1)
     view = walk_numbers.view(number, st.query_params.get("guess", ""), st.query_params.get("shown", ""))
+    if view.shown:  # an answer that was in the address, too, is known
+        st.session_state.setdefault("seen", set()).add(number)
     glossary_box.in_bar(*STEPS[number - 1].terms)
     found = None
     try:

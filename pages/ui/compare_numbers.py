@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pages.ui.compare_words import answer, key_of, names
@@ -62,8 +62,10 @@ class Numbers:
         """
         chosen = [group for group in self.offered if key_of(group) in asked.runs][:MOST]
         rows = sorted(chosen, key=lambda group: group.perplexity)
-        maps = {key_of(group): layer_errors(group) for group in rows}
-        model = next((found[0] for found in maps.values() if found), Model(0, ()))
+        errors = {key_of(group): layer_errors(group) for group in rows}
+        model = _model_of(errors.values())
+        every = [model.at(at) for at in range(model.blocks * len(model.linears))]
+        maps = {key: list(map(found.get, every)) if found else None for key, found in errors.items()}
         pairs = self._pairs(rows, maps)
         a, ref = _pair_in_view(rows, asked)
         first = rows[0].outcomes[0]
@@ -88,7 +90,7 @@ class Numbers:
             present=present,
         )
 
-    def _run(self, group: Group, errors: tuple[Model, list[float | None]] | None) -> compare.Run:
+    def _run(self, group: Group, errors: list[float | None] | None) -> compare.Run:
         mean = mean_over_runs([one.measured for one in group.outcomes])
         dense = mean_over_runs([one.dense for one in group.outcomes])
         name, origin = self.names[key_of(group)]
@@ -101,11 +103,11 @@ class Numbers:
             losses=pack_values(mean.losses),
             origin=origin,
             seeds=tuple(_finite(one.measured) for one in group.outcomes) if len(group.outcomes) > 1 else None,
-            map=pack_values(errors[1]) if errors else None,
+            map=pack_values(errors) if errors else None,
         )
 
     def _pairs(
-        self, rows: Sequence[Group], maps: dict[str, tuple[Model, list[float | None]] | None]
+        self, rows: Sequence[Group], maps: dict[str, list[float | None] | None]
     ) -> dict[str, dict[str, tuple[compare.Pair, Claim]]]:
         found: dict[str, dict[str, tuple[compare.Pair, Claim]]] = {}
         for one in rows:
@@ -116,7 +118,7 @@ class Numbers:
                 if math.isnan(claim.error):
                     continue
                 mine, its = maps[key_of(one)], maps[key_of(other)]
-                lower = _layers_lower(mine[1], its[1]) if mine and its else None
+                lower = _layers_lower(mine, its) if mine and its else None
                 found.setdefault(key_of(one), {})[key_of(other)] = (_pair(one, other, claim, lower), claim)
         return found
 
@@ -139,8 +141,8 @@ class Numbers:
         return f"{name} from {origin}" if origin and twice else name
 
 
-def layer_errors(group: Group) -> tuple[Model, list[float | None]] | None:
-    """Return the output error of every layer of a configuration's first run; None where none is recorded.
+def layer_errors(group: Group) -> dict[tuple[int, str], float | None]:
+    """Return the output errors of a configuration's first run by block and linear; empty where none is recorded.
 
     Raises:
         SDSError: the record is broken.
@@ -151,11 +153,13 @@ def layer_errors(group: Group) -> tuple[Model, list[float | None]] | None:
         for path in paths:
             layers = read_block(path).items()
             found |= {(block, linear): one.loss for (linear, stage, n), one in layers if (stage, n) == (first.stage, 0)}
-    if not found:
-        return None
-    model = Model(1 + max(block for block, _ in found), tuple(dict.fromkeys(linear for _, linear in found)))
-    every = range(model.blocks * len(model.linears))
-    return model, [found.get(model.at(at)) for at in every]
+    return found
+
+
+def _model_of(recorded: Iterable[Mapping[tuple[int, str], object]]) -> Model:
+    """Return the layers that some run has recorded: runs may leave out different ones."""
+    layers = [layer for one in sorted(recorded, key=len, reverse=True) for layer in one]
+    return Model(1 + max((block for block, _ in layers), default=-1), tuple(dict.fromkeys(one for _, one in layers)))
 
 
 def _pair_in_view(rows: Sequence[Group], asked: Asked) -> tuple[Group, Group]:

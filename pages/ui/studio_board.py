@@ -61,16 +61,12 @@ def show(
     Raises:
         SDSError: a record is broken.
     """
-    from sds_core.runs.launch_phases import stopped
-
     known = dense or {}
     record = cached.experiment_record(experiment, variants)
     states = record.states
     reported = record.failure
     if reported:
         layout.refuse(reported)
-    elif why := stopped(experiment.name):
-        layout.refuse(f"“Run all” ended between two phases: {why}")
 
     @st.fragment(run_every=poll if busy else None)
     def board() -> None:

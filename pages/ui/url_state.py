@@ -8,6 +8,9 @@ import streamlit as st
 
 from pages.ui import layout
 
+RUNS = ("run", "runs")
+"""Parameters of every page that name runs."""
+
 
 def choice(name: str, allowed: Sequence[str], default: str) -> str:
     """Return a parameter's value; the default if it is missing or, with a sentence on the page, not allowed."""
@@ -39,7 +42,15 @@ def remember(page: str, names: Sequence[str]) -> None:
     if any(name in st.query_params for name in names):
         st.session_state[page] = {name: st.query_params[name] for name in names if name in st.query_params}
     else:
-        st.query_params.update(st.session_state.get(page, {}))
+        kept = st.session_state.get(page, {})
+        st.query_params.update({name: value for name, value in kept.items() if name not in RUNS or _exist(value)})
+
+
+def _exist(runs: str) -> bool:
+    """Whether runs in an address are still there."""
+    from sds_core.runs.run_folder import ids
+
+    return set(runs.split(",")) <= {"", *ids()}
 
 
 def write(name: str, key: str) -> None:

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from sds_core.errors import SDSError
 from sds_core.runs import process, worker
 from sds_core.runs.run_folder import open_run
 
@@ -43,13 +42,9 @@ def _work(options: argparse.Namespace) -> int:
 
     runs = [open_run(run) for run in options.runs]
     own, others = options.locks[: len(runs)], options.locks[len(runs) :]
-    plan = Plan.from_text(options.plan) if options.plan else None
+    following = Plan.from_text(options.plan).next_runs if options.plan else list
     try:
-        return int(worker.work(runs, own, plan.next_runs if plan else list) > 0)
-    except SDSError as error:
-        if plan:
-            plan.note_stop(error)
-        raise
+        return int(worker.work(runs, own, following) > 0)
     finally:
         for lock in others:
             os.close(lock)

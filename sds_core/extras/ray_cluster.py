@@ -94,7 +94,7 @@ def connect(address: str) -> Any:
     common: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "error"}
     try:
         if address == LOCAL:
-            ray.init(include_dashboard=False, object_store_memory=STORE, **common)
+            ray.init(LOCAL, include_dashboard=False, object_store_memory=STORE, **common)
         else:
             ray.init(address, **common)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -46,10 +46,13 @@ def _card(run: Run) -> ModelCard:
     result, config = run.finished_result(), run.config
     made = made_by(config, last_stage(config))
     name, method, windows = name_of(config), METHODS[made.method], len(result.dense_perplexity.losses)
+    observed = "output errors observed on" if config.checkpoint else "calibrated on"
     lines = [
         f"# {name}, {config.pattern}, of {config.model}",
         "",
-        f"Pruned {'' if result.distillation else 'without training '}by {name}"
+        f"Pruned elsewhere, as found in {config.checkpoint}: how is not known."
+        if config.checkpoint
+        else f"Pruned {'' if result.distillation else 'without training '}by {name}"
         + (" (Sparse-Dense-Sparse: Li et al., arXiv 2408.10473)." if method.redenses else "."),
         *(["", result.distillation.sentence] if result.distillation else []),
         "",
@@ -67,7 +70,7 @@ def _card(run: Run) -> ModelCard:
     lines += [
         f"| measured on | {config.texts[1]}, {windows} windows of {config.eval_length} tokens |",
         f"| start tokens in windows | {BOS_WORDS[run.model().bos]} |",
-        f"| calibrated on | {config.texts[0]}, {config.samples} windows of {config.length} tokens |",
+        f"| {observed} | {config.texts[0]}, {config.samples} windows of {config.length} tokens |",
         "",
         "Zeros are stored like any other weight: the files are as large as the dense model's, and speed needs kernels "
         "that know the pattern.",

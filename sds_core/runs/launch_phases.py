@@ -42,8 +42,16 @@ class Plan:
         """Return the runs of the next phase, created or resumed; empty once all is done.
 
         Raises:
-            SDSError: a pruner is not available, or the disk is full.
+            SDSError: a pruner is not available, or the disk is full; why is on record (`stopped`).
         """
+        try:
+            return self._next_runs()
+        except SDSError as error:
+            with suppress(SDSError):  # the folder is gone, or the disk full: the worker's stderr has it as well
+                write_text(_stop_note(self.experiment), f"{error}\n")
+            raise
+
+    def _next_runs(self) -> list[Run]:
         known = find(self.experiment)
         own = {name: getattr(self, name) for name in WORKING}
         experiment = replace(known, settings=replace(known.settings, **own))
@@ -60,11 +68,6 @@ class Plan:
     def from_text(cls, text: str) -> Plan:
         """Return the inverse of `to_text`."""
         return typed_json.parse(cls, text)
-
-    def note_stop(self, error: SDSError) -> None:
-        """Record why the plan ends early, for between two phases there is no run whose log could say so."""
-        with suppress(SDSError):  # the folder is gone, or the disk full: the worker's stderr has it as well
-            write_text(_stop_note(self.experiment), f"{error}\n")
 
 
 def launch_phase(experiment: Experiment, variants: Sequence[Variant], pruners: PrunerRegistry) -> list[Run]:
@@ -173,7 +176,7 @@ def at_work(experiment: str) -> bool:
 
 
 def stopped(experiment: str) -> str:
-    """Return why the last plan of an experiment ended between two phases; empty where it did not."""
+    """Return why the last plan of an experiment ended between two phases, where no run's log says so; else empty."""
     try:
         return _stop_note(experiment).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):

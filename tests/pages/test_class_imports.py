@@ -70,6 +70,22 @@ def test_pages_import_only_what_is_loaded(script):
     assert loaded(*own) <= loaded(*MODULES, "pages.classroom.engine", "pages.classroom.guard")
 
 
+LATER = {"sds_core.runs.plugins", "sds_core.runs.examples"}
+"""What a function of theirs imports that the class does not call."""
+
+
+@pytest.mark.parametrize("name", sorted(one for one in loaded(*MODULES) if one.startswith("pages.")))
+def test_their_functions_import_only_what_is_loaded(name):
+    path = source(name)
+    assert path is not None
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(function, ast.FunctionDef):
+            own = {one for one in imports(function, package) if one.partition(".")[0] in ("sds_core", "pages")}
+            here = {one if source(one) else one.rpartition(".")[0] for one in own}
+            assert here - LATER <= loaded(*MODULES), function.name
+
+
 @pytest.mark.parametrize("name", sorted(one for one in loaded(*MODULES) if one.startswith("pages.")))
 def test_pages_call_nothing_that_changes_or_takes_text(name):
     path = source(name)

@@ -123,6 +123,8 @@ def test_guesses_before_the_reveal_are_votes(served, session):
     again = Session(room.address)  # the page loaded anew: the voter is in the address
     again.open("walk", session.query)
     again.close()
+    late = session.open("walk", "step=4&shown=1")  # its answer is known
+    session.pick(late, "walk", step=4, guess="10", shown=False)
     session.pick(session.open("walk", "step=2"), "walk", step=2, guess="zz", shown=False)
     deadline = time.monotonic() + 10
     while room.votes.voters == 0 and time.monotonic() < deadline:

@@ -292,6 +292,16 @@ def test_map_holds_output_errors_and_counts_lower_ones(outcome, app):
     assert run["map"] == pack_values(ERRORS.values()) and shown["view"]["at"] == 2
 
 
+def test_runs_that_leave_out_other_layers_share_one_map(outcome, app):
+    fewer = {cell: error for cell, error in ERRORS.items() if cell[1] != "attn.q"}
+    best = outcome(np.subtract(SDS, 0.3), fewer, method="sds", exclude="*attn.q")
+    base, sds = outcome(BASE, ERRORS), outcome(SDS, ERRORS, method="sds")
+    shown = drawn(compared(app, base, sds, best))
+    assert shown["rows"][0] == best.id and shown["linears"] == ["attn.q", "mlp.up"]
+    maps = {run["key"]: run["map"] for run in shown["runs"]}
+    assert maps[base.id] == pack_values(ERRORS.values()) and maps[best.id] == pack_values([None, 0.2, None, 0.4])
+
+
 def test_runs_without_a_record_have_no_map(outcome, app):
     shown = drawn(compared(app, outcome(BASE), outcome(SDS, method="sds")))
     assert all("map" not in run for run in shown["runs"]) and "no record of its layers" in shown["no_map"]

@@ -17,6 +17,7 @@ from sds_core.models.load import load_model
 from sds_core.models.structure import find_blocks
 from sds_core.reports.export import export
 from sds_core.runs.checkpoint import Checkpoints
+from sds_core.runs.external import external_config
 from sds_core.runs.new_run import create
 from tests.fixtures import byte_level_tokenizer
 from tests.models.families import LLAMA, build, build_any, randomised
@@ -128,6 +129,14 @@ def test_card_counts_zeros_outside_the_masks(weights: str, tiny_folder: Path, tm
     assert f"| exactly zero, pruned or not | {zeros:,} of all weights ({zeros / total:.4%}) |" in (
         out / "README.md"
     ).read_text(encoding="utf-8")
+
+
+def test_card_of_a_checkpoint_does_not_say_how_it_was_pruned(tiny_folder: Path, tmp_path: Path) -> None:
+    pruned = export(finish(create(config(tiny_folder, method="base"))), str(tmp_path / "pruned"))
+    its = finish(create(external_config(str(pruned), str(tiny_folder), config(tiny_folder).to_dict())))
+    card = (export(its, str(tmp_path / "out")) / "README.md").read_text(encoding="utf-8")
+    assert f"Pruned elsewhere, as found in {pruned}: how is not known." in card
+    assert "without training" not in card and "calibrated on" not in card and "output errors observed on" in card
 
 
 CODE = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
