@@ -119,6 +119,9 @@ def prune(model: str | Path | LoadedPair = "demo", *, runs: str | Path | None = 
         config = RunConfig.from_dict(values)
         if not config.keep_weights:
             raise SDSError("prune returns a model, so its weights are kept", got="keep_weights=False")
+        if config.weights == "disk":
+            what = "prune returns a model in memory, so its weights cannot rest on disk"
+            raise SDSError(what, got="weights='disk'", cure="use the command line, and export the run")
         run = create(config, load_registry([config.pruner]), user_path(str(runs or folder)).resolve())
         _work(run)
         loaded, result = pruned_model(run), run.finished_result()

@@ -108,6 +108,8 @@ def test_unknown_option_is_reported(tiny_folder):
 def test_a_model_without_weights_is_refused_before_the_work(tiny_folder, tmp_path):
     with pytest.raises(SDSError, match="prune returns a model, so its weights are kept"):
         prune(tiny_folder, keep_weights=False, runs=tmp_path / "kept")
+    with pytest.raises(SDSError, match="prune returns a model in memory"):
+        prune(tiny_folder, weights="disk", runs=tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 
 

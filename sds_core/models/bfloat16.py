@@ -23,6 +23,7 @@ from sds_core.models.device import machine, synchronise
 WORTH = 1.3
 """Products in bfloat16 are used if they are this many times as fast, rounding included."""
 TRIALS = 7
+PRODUCTS = (nn.Linear.forward, Conv1D.forward)
 
 
 @contextmanager
@@ -32,6 +33,7 @@ def bfloat16_products(block: nn.Module) -> Iterator[None]:
         module
         for module in block.modules()
         if isinstance(module, nn.Linear | Conv1D)
+        and type(module).forward in PRODUCTS  # some routers are linears that return more
         and module.weight.dtype == torch.float32
         and "forward" not in vars(module)
     ]

@@ -83,7 +83,8 @@ def available_memory(device: torch.device) -> int:
     module = torch.get_device_module(device)
     if device.type == "mps":  # it shares the machine's memory, and may use a part of it
         return min(free_memory(), module.recommended_max_memory() - module.driver_allocated_memory())
-    return module.mem_get_info(device)[0]
+    kept = module.memory_reserved(device) - module.memory_allocated(device)  # by torch, which takes it first
+    return module.mem_get_info(device)[0] + kept
 
 
 def synchronise(device: torch.device) -> None:

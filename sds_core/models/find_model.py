@@ -9,7 +9,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import refuse_pointer, total_size
+from sds_core.files import DENIED, FULL, disk_error, refuse_pointer, total_size
 from sds_core.models.companion_files import LICENCES
 from sds_core.models.gguf_files import DEMO, demo_file
 from sds_core.models.hub_reach import hub_reachable
@@ -20,6 +20,8 @@ DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
 BESIDE = [*DESCRIPTION, *LICENCES]
 """Files to download beside the weights."""
 ADAPTER = "adapter_config.json"
+ABSENT = (401, 403, 404)
+"""Answers of the hub to who asks for what there is not, or not for them."""
 _HUB_ADDRESS = re.compile(r"(?:https?|hf)://(?:huggingface\.co/|hf\.co/)?([\w.-]+(?:/(?!tree|blob|resolve)[\w.-]+)?)")
 """The address of a model's page on the hub, and the id in it."""
 
@@ -146,8 +148,12 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
     except HFValidationError:
         raise _not_a_name(name) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        refused = isinstance(error, HfHubHTTPError) and error.response is not None
-        reason = "the hub does not offer it" if refused else "it is not on this machine and the hub is out of reach"
+        if isinstance(error, OSError) and error.errno in (*FULL, *DENIED):
+            raise disk_error(Path(HF_HUB_CACHE), error) from error
+        reason = "it is not on this machine and the hub is out of reach"
+        if isinstance(error, HfHubHTTPError) and error.response is not None:
+            status = error.response.status_code
+            reason = "the hub does not offer it" if status in ABSENT else f"the hub answers with status {status}"
         raise SDSError(
             f"model {name!r} cannot be loaded: {reason}",
             cure="check the name and the network (for a gated model set HF_TOKEN), or use demo or a local folder",

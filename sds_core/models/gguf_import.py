@@ -73,7 +73,7 @@ def _dequantise(path: Path, target: Path) -> None:
     try:
         where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
         skeleton = build_skeleton(path, AutoConfig.from_pretrained(path.parent, **where), "float32")
-        rest_on_disk("memory", path, skeleton, copies=1)
+        rest_on_disk("memory", path, skeleton, copies=1, converted=True)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
         loading: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, dtype=torch.float32, output_loading_info=True, **where

@@ -99,7 +99,10 @@ class HiddenStateFile:
 
     def __setitem__(self, i: int, tensor: Tensor) -> None:
         place, like = self._items[i]
-        assert (tensor.shape, tensor.dtype) == (like.shape, like.dtype)
+        if tensor.dtype != like.dtype:  # the first block of some families turns to float32
+            place, like = self._size, torch.empty((), dtype=tensor.dtype).expand(tensor.shape)
+            self._items[i], self._size = (place, like), self._size + like.nbytes
+        assert tensor.shape == like.shape
         data = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data
         try:
             while data:  # a disk that fills up takes a part, and refuses the rest

@@ -17,7 +17,7 @@ Highest in `benchmarks/large.py`: 18 for a base pruner, 49 for `sds-admm`, 63 wi
 """
 
 
-def rest_on_disk(weights: str, source: Path, skeleton: PreTrainedModel, copies: int) -> bool:
+def rest_on_disk(weights: str, source: Path, skeleton: PreTrainedModel, copies: int, converted: bool = False) -> bool:
     """Whether the weights of the blocks rest on disk between uses.
 
     Args:
@@ -25,6 +25,7 @@ def rest_on_disk(weights: str, source: Path, skeleton: PreTrainedModel, copies: 
         source: the model's folder or file, for messages.
         skeleton: the model on `meta`.
         copies: how many copies of the weights there will be in memory.
+        converted: whether it is loaded to be converted, which needs it whole in memory whatever a run asks for.
 
     Raises:
         SDSError: memory is too small even so.
@@ -42,7 +43,7 @@ def rest_on_disk(weights: str, source: Path, skeleton: PreTrainedModel, copies: 
         raise SDSError(
             f"the model in {source} needs {needed >> 20} MB of memory, {available >> 20} MB are available{even_so}",
             cure="take a smaller model, or check the sizes in its config.json"
-            + ("" if on_disk else "; a run can leave weights on disk: --weights disk"),
+            + ("" if on_disk or converted else "; a run can leave weights on disk: --weights disk"),
         )
     return on_disk
 

@@ -1,5 +1,6 @@
 """Share a ratio of pruned weights among a model's blocks by OWL, observing the dense model once."""
 
+import math
 from collections.abc import Generator
 from fractions import Fraction
 
@@ -17,7 +18,8 @@ def owl(
 ) -> Generator[int, None, list[Fraction]]:
     """Return OWL's ratio for every block; yield each block's index when it has been observed.
 
-    Blocks without prunable linears do not count.
+    Blocks without prunable linears do not count, and neither do experts that no token reached: nothing is known of
+    their inputs.
 
     Args:
         structure: the model, its weights dense.
@@ -30,11 +32,12 @@ def owl(
     for block in structure.blocks:
         with structure.store.resident(block.module):
             seen, outputs = observe(stream)
-            scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in block.linears]
+            reached = [linear for linear in block.linears if seen[linear.input].scarcity != "no tokens"]
+            scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in reached]
         stream.move_on(outputs)
-        if scores:
-            shares.append(outlier_share(scores))
-            counts.append(sum(score.numel() for score in scores))
+        if block.linears:
+            shares.append(outlier_share(scores) if scores else 0.0)
+            counts.append(sum(math.prod(linear.shape) for linear in block.linears))
         yield block.index
     ratios = iter(owl_ratios(shares, counts, ratio))
     return [next(ratios) if block.linears else ratio for block in structure.blocks]

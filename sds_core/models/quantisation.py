@@ -35,8 +35,9 @@ def restore_or_refuse(config: PreTrainedConfig, folder: Path) -> bool:
     """
     method = quantisation_method(config, folder)
     if method in RESTORED:
-        settings = config.quantization_config
-        values = settings if isinstance(settings, dict) else settings.to_dict()
+        values = _fields(getattr(config, "quantization_config", None))
+        if not values:  # said of a part of the model alone
+            raise _refusal(method, folder)
         config.quantization_config = values | {"dequantize": True}
         return True
     refuse(method, folder)
@@ -51,7 +52,17 @@ def refuse(method: str | None, folder: Path) -> None:
         SDSError: `method` is one.
     """
     if method and method not in RESTORED:
-        raise SDSError(f"the weights in {folder} are quantised ({method})", cure=CURES.get(method, TAKE_ORIGINAL))
+        raise _refusal(method, folder)
+
+
+def _refusal(method: str, folder: Path) -> SDSError:
+    return SDSError(f"the weights in {folder} are quantised ({method})", cure=CURES.get(method, TAKE_ORIGINAL))
+
+
+def _fields(settings: Any) -> dict[str, Any]:
+    """Return the fields of settings of a quantisation; none where they are no table."""
+    found = settings.to_dict() if hasattr(settings, "to_dict") else settings
+    return found if isinstance(found, dict) else {}
 
 
 def quantisation_method(config: PreTrainedConfig, folder: Path) -> str | None:
@@ -65,7 +76,7 @@ def method_in(parts: Iterable[Mapping[str, Any]], folder: Path) -> str | None:
     for part in parts:
         for field in FIELDS:
             if settings := part.get(field):
-                values = settings if isinstance(settings, dict) else settings.to_dict()
+                values = _fields(settings)
                 bits = values.get("load_in_4bit") or values.get("load_in_8bit")
                 return str(values.get("quant_method") or ("bitsandbytes" if bits else "unknown method"))
     return next((method for name, method in SIDE_FILES.items() if (folder / name).is_file()), None)

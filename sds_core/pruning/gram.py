@@ -135,7 +135,10 @@ class Gram:
             return inverse
 
     def inverse_factor(self, damping: float) -> Tensor:
-        """Upper triangular U with UᵀU = (H + δI)⁻¹, δ = damping · mean(diag H), dead inputs given H_jj = 1.
+        """Upper triangular U with UᵀU = (H + δI)⁻¹, δ = damping · mean H_jj of live inputs.
+
+        Dead inputs are given that mean, so the result does not depend on the units of the inputs. (The published code
+        gives them 1, beside sums over tokens that are far larger.)
 
         Raises:
             SDSError: H + δI is not positive definite.
@@ -147,9 +150,12 @@ class Gram:
 
     def _inverse_factor(self, damping: float) -> Tensor:
         matrix = double(self.matrix).clone()
-        matrix.diagonal().masked_fill_(self.dead.to(matrix.device), 1.0)
+        diagonal, dead = matrix.diagonal(), self.dead.to(matrix.device)
+        mean = diagonal.sum() / (~dead).sum().clamp_min(1)
+        mean = torch.where(mean > 0, mean, 1.0)  # all are dead
+        diagonal.copy_(torch.where(dead, mean, diagonal))
         try:
-            factor = linalg.upper_inverse_factor(matrix, damping * matrix.diagonal().mean())
+            factor = linalg.upper_inverse_factor(matrix, damping * mean)
         except torch.linalg.LinAlgError:
             raise self._singular(f"damping {damping}", "damping") from None
         return factor.to(self.matrix)

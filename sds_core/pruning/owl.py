@@ -10,7 +10,7 @@ from sds_core.pruning.precision import double
 OUTLIER = 5.0
 """A weight is an outlier if its Wanda score exceeds this many times its block's mean (the paper's M)."""
 REACH = 0.08
-"""Largest distance of a block's ratio from the requested one (the paper's λ)."""
+"""Half the span of the blocks' ratios (the paper's λ); one block alone may lie nearly twice as far from the mean."""
 
 
 def outlier_share(scores: list[Tensor]) -> float:

@@ -27,6 +27,17 @@ def test_a_linear_rounds_its_factors_and_nothing_else(name: str) -> None:
     assert torch.equal(module(inputs), before) and not torch.equal(found, before)
 
 
+def test_a_linear_that_returns_more_is_left_as_it_is() -> None:
+    class Router(torch.nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs), "scores"
+
+    block = torch.nn.ModuleList([Router(4, 3), torch.nn.Linear(4, 3)])
+    with bfloat16_products(block):
+        assert ["forward" in vars(module) for module in block] == [False, True]
+        assert block[0](torch.ones(1, 4))[1] == "scores"
+
+
 def test_changed_weight_is_rounded_again() -> None:
     linear = find_blocks(build("llama")).blocks[0].linears[0]
     inputs = torch.ones(1, linear.shape[1])

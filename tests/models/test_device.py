@@ -68,7 +68,9 @@ def test_other_accelerators_are_found_by_the_same_function(gpus, monkeypatch, ki
 
 def test_free_memory_of_an_accelerator_is_its_own(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 9))
-    assert available_memory(torch.device("cuda:0")) == 5
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4)
+    assert available_memory(torch.device("cuda:0")) == 8  # and what torch keeps for itself
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 70)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 30)
     assert available_memory(torch.device("mps:0")) == 40  # of the machine's, which has more

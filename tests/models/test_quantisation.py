@@ -89,3 +89,17 @@ def test_restored_model_does_not_rest_on_disk(folder: Path) -> None:
     change_config(folder, quantization_config=FP8)
     with pytest.raises(SDSError, match=r"not stored one by one .*--weights memory"):
         load_model(str(folder), weights="disk")
+
+
+@pytest.mark.parametrize("said", ["int8", ["fp8"], 8])
+def test_a_quantisation_that_is_no_table_is_refused(folder: Path, said: object) -> None:
+    change_config(folder, quantization_config=said)
+    with pytest.raises(SDSError, match=r"unknown method|bad configuration"):
+        load_model(str(folder))
+
+
+def test_float8_that_is_said_elsewhere_is_refused(folder: Path) -> None:
+    change_weights(folder, blockwise)
+    change_config(folder, compression_config=FP8)
+    with pytest.raises(SDSError, match=r"are quantised \(fp8\)"):
+        load_model(str(folder))

@@ -65,7 +65,7 @@ def sparsegpt(weight: Tensor, gram: Tensor, select: Select, together: int, dampi
     """
     weight, gram = weight.clone(), gram.clone()
     dead = gram.diagonal() == 0
-    gram[dead, dead] = 1
+    gram[dead, dead] = gram.diagonal()[~dead].mean()
     weight[:, dead] = 0
     gram += damping * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     inverses = [torch.linalg.inv(gram[j:, j:]) for j in range(len(gram))]

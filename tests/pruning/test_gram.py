@@ -4,6 +4,9 @@ import torch
 from sds_core.errors import SDSError
 from sds_core.pruning import gram as gram_module
 from sds_core.pruning.gram import STRIP, Gram, GramAccumulator
+from sds_core.pruning.layer_problem import LayerProblem
+from sds_core.pruning.pattern import NM
+from sds_core.pruning.registry import PRUNERS
 from tests.pruning.references import correlated_inputs, jacobi, random_weight, top_eigenvalue
 
 
@@ -193,15 +196,26 @@ def test_a_float32_factor_is_computed_in_float64():
     assert float((factor.double() - expected).norm() / expected.norm()) < 1e-6
 
 
-def test_dead_inputs_are_ones_in_inverse_factor():
+def test_dead_inputs_count_as_the_mean_of_the_others_in_inverse_factor():
     inputs = with_dead(correlated_inputs(5, 40), 2)
     gram = gram_of(inputs)
-    repaired = gram.matrix.clone()
-    repaired[2, 2] = 1
-    damped = repaired + 0.01 * repaired.diagonal().mean() * torch.eye(5, dtype=torch.float64)
+    repaired, mean = gram.matrix.clone(), gram.matrix.diagonal()[[0, 1, 3, 4]].mean()
+    repaired[2, 2] = mean
+    damped = repaired + 0.01 * mean * torch.eye(5, dtype=torch.float64)
     factor = gram.inverse_factor(0.01)
     torch.testing.assert_close(factor.T @ factor, torch.linalg.inv(damped), rtol=1e-8, atol=1e-12)
     assert gram.matrix[2, 2] == 0
+    assert gram_of(torch.zeros(5, 40, dtype=torch.float64)).inverse_factor(0.01).isfinite().all()
+
+
+@pytest.mark.parametrize("dead", [(), (1, 2, 7)])
+def test_sparsegpt_does_not_depend_on_the_units_of_its_inputs(dead):
+    weight, inputs = random_weight(6, 12, 3), with_dead(correlated_inputs(12, 60), *dead)
+    once, small = (
+        PRUNERS["sparsegpt"]().solve(LayerProblem.from_inputs(weight, inputs * unit), NM(2, 4)) for unit in (1, 1e-3)
+    )
+    assert torch.equal(once.mask, small.mask)
+    torch.testing.assert_close(once.weight, small.weight, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

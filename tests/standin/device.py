@@ -47,6 +47,8 @@ class Standin:
             device_count=lambda: 1,
             current_device=lambda: 0,
             mem_get_info=lambda device=None: (1 << 30, 1 << 30),
+            memory_reserved=lambda device=None: 0,
+            memory_allocated=lambda device=None: 0,
             get_amp_supported_dtype=lambda: [torch.float16, torch.bfloat16],
             manual_seed_all=lambda seed: None,
             _is_in_bad_fork=lambda: False,
