@@ -78,6 +78,7 @@ function board(all) {
     state.draw();
   };
   const pruned = has(change);
+  const said = pruned(focus) ? points(change[focus]) : "not pruned";
   const moves = { ArrowLeft: -wide, ArrowRight: wide, ArrowUp: -1, ArrowDown: 1 };
   const keys = (event) => {
     if (event.key === "Enter") pruned(focus) && open(all, focus);
@@ -95,7 +96,7 @@ function board(all) {
       preserveAspectRatio: "none",
       role: "application",
       tabindex: 0,
-      "aria-label": `Layers. ${layerName(focus, linears)}, ${pruned(focus) ? points(change[focus]) : "not pruned"}. Arrow keys move, Enter opens.`,
+      "aria-label": `Layers. ${layerName(focus, linears)}, ${said}. Arrow keys move, Enter opens.`,
       onclick: (event) => under(event) !== undefined && open(all, under(event)),
       onmousemove: (event) => turn(under(event)),
       onmouseleave: () => turn(undefined),
