@@ -8,8 +8,6 @@ import { h } from "./render.js";
 const MINUS = "−";
 const points = (v) => `${v > 0 ? "+" : MINUS}${decimal(Math.abs(100 * v), 1)} points`;
 
-const has = (change) => (at) => !Number.isNaN(change[at]);
-
 export function origin(shown) {
   const { state, data, a, ref, pair } = shown;
   if (!a.map || !ref.map)
@@ -21,12 +19,13 @@ export function origin(shown) {
     );
   const [mine, its] = [values(a.map), values(ref.map)];
   const change = mine.map((v, i) => v - its[i]); // NaN where a block has no such layer, or it is not pruned
-  const known = [...change.keys()].filter(has(change));
+  const pruned = (at) => !Number.isNaN(change[at]);
+  const known = [...change.keys()].filter(pruned);
   const largest = known.reduce((best, i) => (Math.abs(change[i]) > Math.abs(change[best]) ? i : best), known[0] ?? 0);
   const focus = state.focus ?? (data.view.at >= 0 ? data.view.at : largest);
   const read = state.hover ?? focus;
   const errors = (at) => `${percent(mine[at])} against ${percent(its[at])}`;
-  const all = { ...shown, change, most: Math.max(1e-4, ...known.map((i) => Math.abs(change[i]))), focus, read };
+  const all = { ...shown, change, pruned, most: Math.max(1e-4, ...known.map((i) => Math.abs(change[i]))), focus, read };
   const lower = `${a.label} has the lower output error in ${pair.layers_lower} of ${known.length} layers.`;
   return h(
     "section",
@@ -38,8 +37,8 @@ export function origin(shown) {
     h(
       "div",
       { class: "read" },
-      h("span", {}, h("b", {}, layerName(read, data.linears)), " ", has(change)(read) ? errors(read) : "not pruned"),
-      has(change)(read) && h("button", { class: "more", onclick: () => open(all, read) }, "Open this layer →"),
+      h("span", {}, h("b", {}, layerName(read, data.linears)), " ", pruned(read) ? errors(read) : "not pruned"),
+      pruned(read) && h("button", { class: "more", onclick: () => open(all, read) }, "Open this layer →"),
     ),
   );
 }
@@ -50,7 +49,7 @@ function open({ state, a }, at) {
 }
 
 function board(all) {
-  const { state, data, change, most, focus, read } = all;
+  const { state, data, change, pruned, most, focus, read } = all;
   const { linears, blocks } = data;
   const wide = linears.length;
   const box = (at, attributes, inset = 0) =>
@@ -77,7 +76,6 @@ function board(all) {
     state.hover = at;
     state.draw();
   };
-  const pruned = has(change);
   const said = pruned(focus) ? points(change[focus]) : "not pruned";
   const moves = { ArrowLeft: -wide, ArrowRight: wide, ArrowUp: -1, ArrowDown: 1 };
   const keys = (event) => {
