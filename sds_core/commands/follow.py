@@ -20,6 +20,7 @@ from sds_core.runs.events import (
     PerplexityMeasured,
     of_kind,
 )
+from sds_core.runs.new_run import deleted_on_error
 from sds_core.runs.progress import progress
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run
@@ -53,13 +54,8 @@ def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
 
 
 def _start_or_delete(start: Starter, runs: list[Run]) -> Sequence[Worker]:
-    try:
+    with deleted_on_error(runs):
         return start(runs)
-    except SDSError:
-        for run in runs:
-            with suppress(SDSError):  # it did start
-                run.delete()
-        raise
 
 
 def follow(runs: list[Run], start: Starter = launch_here) -> int:

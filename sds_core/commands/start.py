@@ -16,7 +16,7 @@ from sds_core.pruning.reconstruction import MODEL, then_distilled
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import config_in
-from sds_core.runs.new_run import create, create_all
+from sds_core.runs.new_run import create, create_all, deleted_on_error
 from sds_core.runs.phases import RECONSTRUCTED, steps_of
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, open_run
@@ -163,12 +163,8 @@ def _sweep(options: argparse.Namespace) -> int:
         return _on_ray(configs, options.ray)
     if options.slurm:
         runs = _create(configs)
-        try:
+        with deleted_on_error(runs):
             slurm_array(runs, user_path(options.slurm))
-        except SDSError:
-            for run in runs:
-                run.delete()
-            raise
         print(f"created {len(runs)} runs; start them with: sbatch {options.slurm}")
         return 0
     by_model = [[c for c in configs if c.model == model] for model in options.models]

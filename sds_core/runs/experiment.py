@@ -23,10 +23,27 @@ from sds_core.runs.variant import BASE, Variant, variant_of
 
 SHARED = tuple(name for name in FIXED_BY_PARENT if name != "pruner")
 """The options that are the same in all runs of an experiment."""
-WORKING = ("device", "threads", "weights", "keep_weights", "partial")
-"""Options that do not affect the outcome: every phase may set its own."""
 PREFERRED = ("finished", "running", "queued", "cancelled", "interrupted", "new", "failed")
 """Of several runs of one phase, the one whose state comes first here counts, then the newest."""
+
+
+@dataclass(frozen=True)
+class Working:
+    """Options of a run that do not affect its outcome: every phase may set its own."""
+
+    device: str
+    threads: int
+    weights: str
+    keep_weights: bool
+    partial: bool
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Working:
+        """Return those of a run."""
+        return cls(**{name: getattr(config, name) for name in WORKING})
+
+
+WORKING = tuple(field.name for field in dataclasses.fields(Working))
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,7 @@ class Experiment:
                 f"phase {before} of {variant.name} is not finished in experiment {self.name}",
                 cure=f"run phase {before} first",
             )
-        changes: Overrides = {name: getattr(self.settings, name) for name in WORKING}
+        changes: Overrides = dataclasses.asdict(Working.of(self.settings))
         if before == 1:
             changes |= {"method": variant.method, "options": variant.options}
         changes |= variant.until(phase).reconstruct_options

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sds_core.errors import SDSError
@@ -14,8 +14,8 @@ from sds_core.files import make_folder, write_text
 from sds_core.models.check_model import check_calibration, check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
-from sds_core.runs.experiment import WORKING, Experiment, differing, experiments, find
-from sds_core.runs.new_run import create_all
+from sds_core.runs.experiment import Experiment, Working, differing, experiments, find
+from sds_core.runs.new_run import create_all, deleted_on_error
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, ids, root
 from sds_core.runs.variant import Variant
@@ -27,16 +27,12 @@ class Plan:
 
     experiment: str
     variants: tuple[Variant, ...]
-    device: str
-    threads: int
-    weights: str
-    keep_weights: bool
-    partial: bool
+    working: Working
 
     @classmethod
     def of(cls, experiment: Experiment, variants: Iterable[Variant]) -> Plan:
         """Return the plan for all phases that variants of an experiment still need, with its present settings."""
-        return cls(experiment.name, tuple(variants), **{name: getattr(experiment.settings, name) for name in WORKING})
+        return cls(experiment.name, tuple(variants), Working.of(experiment.settings))
 
     def next_runs(self) -> list[Run]:
         """Return the runs of the next phase, created or resumed; empty once all is done.
@@ -53,8 +49,7 @@ class Plan:
 
     def _next_runs(self) -> list[Run]:
         known = find(self.experiment)
-        own = {name: getattr(self, name) for name in WORKING}
-        experiment = replace(known, settings=replace(known.settings, **own))
+        experiment = replace(known, settings=replace(known.settings, **asdict(self.working)))
         phase = experiment.next_phase(self.variants)
         if phase is None:
             return []
@@ -108,13 +103,8 @@ def _launch(
         known = set(ids())
         runs = runs_for(now, variants, phase, pruners)
         arguments = ["--plan", plan.to_text()] if plan else []
-        try:
+        with deleted_on_error([run for run in runs if run.id not in known]):
             worker.launch(runs, arguments=arguments, held=held if plan else None, stay=True)
-        except SDSError:
-            for run in runs:
-                if run.id not in known:
-                    run.delete()
-            raise
         return runs
     finally:
         os.close(held)  # the worker of a plan has inherited it

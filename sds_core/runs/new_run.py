@@ -3,7 +3,8 @@
 import dataclasses
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sds_core.errors import SDSError
@@ -19,14 +20,22 @@ from sds_core.runs.run_folder import Run, open_run, root
 def create_all(configs: Iterable[RunConfig], pruners: PrunerRegistry = BUILT_IN) -> list[Run]:
     """Create the folders of several runs, or none of them; arguments and errors as of `create`."""
     made: list[Run] = []
-    try:
+    with deleted_on_error(made):
         for config in configs:
             made.append(create(config, pruners))
-    except SDSError:
-        for run in made:
-            run.delete()
-        raise
     return made
+
+
+@contextmanager
+def deleted_on_error(runs: Collection[Run]) -> Iterator[None]:
+    """Delete new runs, except those that are being worked on, if an SDSError leaves the `with`."""
+    try:
+        yield
+    except SDSError:
+        for run in runs:
+            with suppress(SDSError):  # it is being worked on
+                run.delete()
+        raise
 
 
 def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN, runs: Path | None = None) -> Run:
