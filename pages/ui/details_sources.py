@@ -34,7 +34,9 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
         stages: dict[details.Stage, RunRecord] = {
             stage: run
             for stage in PHASES
-            if PHASE_OF[stage] in variant.phases and (run := record.stage(variant, stage).record) and run.done(stage)
+            if PHASE_OF[stage] in variant.phase_numbers
+            and (run := record.stage(variant, stage).record)
+            and run.done(stage)
         }
         if stages:
             first = next(iter(stages.values()))

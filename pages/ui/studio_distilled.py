@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def distilled(record: ExperimentRecord, variant: Variant) -> studio.Distilled | None:
     """Return a variant's last phase; None where it is not to be distilled."""
-    if 4 not in variant.phases:
+    if 4 not in variant.phase_numbers:
         return None
     found, before = record.stage(variant, "distilled"), record.stage(variant, "final")
-    if 3 not in variant.phases:
+    if 3 not in variant.phase_numbers:
         before = record.stage(variant, "sparse")
     measured, one_shot = found.perplexity, before.perplexity
     steps = steps_of_record(found.record.events) if found.record else []

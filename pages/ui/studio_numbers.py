@@ -52,7 +52,7 @@ class Reader:
         if run not in self.keys:
             run = self._newest()
         variant = self.record.variants[self.keys.index(run)]
-        stages = [stage for stage in PHASES if PHASE_OF[stage] in variant.phases]
+        stages = [stage for stage in PHASES if PHASE_OF[stage] in variant.phase_numbers]
         done = [stage for stage in stages if self.record.stage(variant, stage).done]
         working = self._working_on()
         current = done[-1] if done else stages[0]
@@ -80,7 +80,7 @@ class Reader:
         record, view = self.record, self.view(asked)
         variant = record.variants[self.keys.index(view.run)]
         stage: Phase = next((one for one in PHASES if one == view.stage), "sparse")
-        if PHASE_OF[stage] not in variant.phases:
+        if PHASE_OF[stage] not in variant.phase_numbers:
             stage = "sparse"
         block, linear = self.model.at(view.at)
         dense = record.dense_layer(block, linear) or self.dense(block, linear)
@@ -104,7 +104,7 @@ class Reader:
             runs=tuple(self._column(i, block, linear) for i in range(len(record.variants))),
             dense=Perplexity(measured.value) if measured else None,
             rounds=self._rounds(view.run, variant, block, linear),
-            no_rounds=NO_ROUNDS if any(2 in one.phases for one in record.variants) else None,
+            no_rounds=NO_ROUNDS if any(2 in one.phase_numbers for one in record.variants) else None,
             working=self._working(),
             live=self._working_on() is not None,
             present=present,
@@ -114,7 +114,9 @@ class Reader:
         """Return the variant that is worked on, else the last one that has gone furthest."""
         if working := self._working_on():
             return working[0]
-        far = [sum(self.record.stage(one, s).done for s in PHASES if PHASE_OF[s] in one.phases) for one in self._all]
+        far = [
+            sum(self.record.stage(one, s).done for s in PHASES if PHASE_OF[s] in one.phase_numbers) for one in self._all
+        ]
         return self.keys[max(range(len(far)), key=lambda i: (far[i], i))]
 
     @property
@@ -135,7 +137,7 @@ class Reader:
         base = pruner_title(variant.pruner)
         cells: dict[Phase, Cell] = {}
         for stage in PHASES:
-            if PHASE_OF[stage] in variant.phases:
+            if PHASE_OF[stage] in variant.phase_numbers:
                 same = base if stage == "sparse" and variant.method != BASE else None
                 cells[stage] = self._stage_cell(self.record.stage(variant, stage), block, linear, same)
         return studio.RunColumn(

@@ -60,7 +60,7 @@ def buttons(experiment: Experiment, choice: Choice, pruners: PrunerRegistry, bus
         args=(experiment, variants, pruners, False),
         help=None if phase is None else _help(experiment, choice, phase),
     )
-    last = max(one.phases[-1] for one in variants)
+    last = max(one.phase_numbers[-1] for one in variants)
     if phase and phase < last:
         st.button(
             "Run all",
@@ -95,8 +95,12 @@ def _help(experiment: Experiment, choice: Choice, phase: int) -> str:
     """Return what the button does, and what it takes."""
     from pages.ui.variant_labels import full_title
 
-    todo = [one for one in choice.variants if phase in one.phases and 0 < (experiment.needed_phase(one) or 0) <= phase]
+    todo = [
+        one
+        for one in choice.variants
+        if phase in one.phase_numbers and 0 < (experiment.needed_phase(one) or 0) <= phase
+    ]
     names = [full_title(one.base if phase == 1 else one) for one in todo]
     takes = outlook.cost(studio_options.next_runs(experiment, choice))
-    last = max(3, *(one.phases[-1] for one in choice.variants))
+    last = max(3, *(one.phase_numbers[-1] for one in choice.variants))
     return f"Phase {phase} of {last}: {', '.join(dict.fromkeys(names))}. {takes}"

@@ -17,7 +17,7 @@ from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import config_in
 from sds_core.runs.new_run import create, create_all, deleted_on_error
-from sds_core.runs.phases import RECONSTRUCTED, steps_of
+from sds_core.runs.phases import RECONSTRUCTED, phase_numbers_of
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, open_run
 from sds_core.runs.sweep import COMPARED, DEMO, grid, method_configs
@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
     parent = open_run(options.origin)
     if phase == 4 and values.get("reconstruct", MODEL) == MODEL:
         values["reconstruct"] = then_distilled(parent.config.reconstruct)
-    steps = steps_of(*(values.get(name, getattr(parent.config, name)) for name in ("method", "reconstruct")))
+    steps = phase_numbers_of(*(values.get(name, getattr(parent.config, name)) for name in ("method", "reconstruct")))
     earlier = [step for step in steps if step < phase]
     config = branch(parent.config, values, as_parent(parent, earlier[-1]))
     if config.phase != phase:

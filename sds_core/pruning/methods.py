@@ -41,7 +41,7 @@ class Method:
         raise_together(list(faults(self)))
 
     @classmethod
-    def phases(cls) -> tuple[int, ...]:
+    def phase_numbers(cls) -> tuple[int, ...]:
         """Return the numbers of the paper's phases that it runs."""
         return (1, *((2,) if cls.redenses else ()), *((3,) if cls.finishes else ()))
 

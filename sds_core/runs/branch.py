@@ -11,7 +11,7 @@ from sds_core.pruning.reconstruction import inner_of
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig
 from sds_core.runs.events import BlockFinished, Event, ModelLoaded, PerplexityMeasured, SparsityAllocated, first
-from sds_core.runs.phases import PHASES, PLAIN, steps_of, without_distilling
+from sds_core.runs.phases import PHASES, PLAIN, phase_numbers_of, without_distilling
 from sds_core.runs.run_folder import FOLDERS, Run
 
 
@@ -53,7 +53,7 @@ def branch(config: RunConfig, changes: Overrides, parent: Parent) -> RunConfig:
         raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
     method = changes.get("method", config.method)
     options = (config.options if method == config.method else {}) | changes.get("options", {})
-    steps = steps_of(method, changes.get("reconstruct", config.reconstruct))
+    steps = phase_numbers_of(method, changes.get("reconstruct", config.reconstruct))
     phase = next((step for step in steps if step > parent.phase), 0)
     if not phase:
         raise SDSError(f"method {method} has no phase after phase {parent.phase}", cure="choose another method")
@@ -94,7 +94,7 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
 
 def _inherited(config: RunConfig, finished: int) -> tuple[Stage, ...]:
     """Return the stages that a run hands on after a phase; the last is the one that its branches start from."""
-    return tuple(config.written_by(PHASES[number]) for number in config.steps if number <= finished)
+    return tuple(config.written_by(PHASES[number]) for number in config.phase_numbers if number <= finished)
 
 
 def _inheritable(event: Event, stages: Sequence[Stage]) -> bool:

@@ -14,7 +14,7 @@ from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs import typed_json
-from sds_core.runs.phases import PHASES, RECONSTRUCTED, steps_of
+from sds_core.runs.phases import PHASES, RECONSTRUCTED, phase_numbers_of
 from sds_core.runs.run_options import RunOptions
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -106,10 +106,12 @@ class RunConfig(RunOptions):
                 "single phases belong to a staged schedule", got=self.schedule, cure="drop --schedule, or drop --phase"
             )
         if self.phase > 1:
-            steps = self.steps if self.method in METHODS else (1,)
-            if self.phase not in steps:
-                raise SDSError(f"method {self.method} has no phase {self.phase}", allowed=" or ".join(map(str, steps)))
-            before = steps[steps.index(self.phase) - 1]
+            numbers = self.phase_numbers if self.method in METHODS else (1,)
+            if self.phase not in numbers:
+                raise SDSError(
+                    f"method {self.method} has no phase {self.phase}", allowed=" or ".join(map(str, numbers))
+                )
+            before = numbers[numbers.index(self.phase) - 1]
             if self.parent is None or self.parent.phase != before:
                 raise SDSError(
                     f"phase {self.phase} continues from a run that has finished phase {before}", cure="name it: --from"
@@ -123,18 +125,18 @@ class RunConfig(RunOptions):
         if self.phase:
             return [PHASES[self.phase]]
         if self.schedule == "fused":
-            return ["fused", *(PHASES[number] for number in self.steps if number > 3)]
-        return [PHASES[number] for number in self.steps]
+            return ["fused", *(PHASES[number] for number in self.phase_numbers if number > 3)]
+        return [PHASES[number] for number in self.phase_numbers]
 
     @property
     def one_shot(self) -> Stage:
         """The stage of the weights that the method leaves, before anything is distilled."""
-        return "final" if 3 in self.steps else "sparse"
+        return "final" if 3 in self.phase_numbers else "sparse"
 
     @property
-    def steps(self) -> tuple[int, ...]:
+    def phase_numbers(self) -> tuple[int, ...]:
         """The numbers of the phases that the method goes through, with what is adjusted after it."""
-        return steps_of(self.method, self.reconstruct)
+        return phase_numbers_of(self.method, self.reconstruct)
 
     @property
     def reconstruction(self) -> Reconstruction | None:

@@ -65,10 +65,10 @@ class Experiment:
             names = [Variant(BASE, config.pruner)]
             if config.checkpoint:
                 names = [Variant(config.method, config.pruner)]
-            elif config.phase != 1 and config.steps[-1] > 1:
+            elif config.phase != 1 and config.phase_numbers[-1] > 1:
                 names.append(variant_of(config))
             found += [variant for variant in names if variant not in found]
-        shorter = [v.until(phase) for v in found for phase in v.phases[:-1] if v.until(phase) != v]
+        shorter = [v.until(phase) for v in found for phase in v.phase_numbers[:-1] if v.until(phase) != v]
         longest = [variant for variant in found if variant not in shorter]
         return sorted(longest, key=lambda variant: variant.method != BASE)
 
@@ -79,7 +79,7 @@ class Experiment:
 
     def finished(self, variant: Variant, phase: int) -> bool:
         """Whether a variant's phase is done; a later phase has taken over what it recorded."""
-        later = (self.run_of(variant, later_phase) for later_phase in variant.phases if later_phase >= phase)
+        later = (self.run_of(variant, later_phase) for later_phase in variant.phase_numbers if later_phase >= phase)
         return any(run is not None and run.state() == "finished" for run in later)
 
     def next_phase(self, variants: Iterable[Variant]) -> int | None:
@@ -88,7 +88,7 @@ class Experiment:
 
     def needed_phase(self, variant: Variant) -> int | None:
         """Return a variant's next phase: its first unfinished one, or an earlier one whose weights are gone."""
-        phase = next((step for step in variant.phases if not self.finished(variant, step)), None)
+        phase = next((step for step in variant.phase_numbers if not self.finished(variant, step)), None)
         while phase and phase > 1:
             before = variant.before(phase)
             parent = self.run_of(variant, before)
@@ -112,7 +112,13 @@ class Experiment:
             needed = self.needed_phase(variant)
             step = variant.base if phase == 1 else variant
             stopped = (run := self.run_of(step, phase)) is not None and run.state() != "finished"
-            if needed is not None and needed <= phase and phase in step.phases and not stopped and step not in wanted:
+            if (
+                needed is not None
+                and needed <= phase
+                and phase in step.phase_numbers
+                and not stopped
+                and step not in wanted
+            ):
                 wanted.append(step)
         return [self.config_of(variant, phase) for variant in wanted]
 
@@ -126,8 +132,8 @@ class Experiment:
             own = {"pruner": variant.pruner, "method": BASE, "options": {}, "schedule": "staged", "phase": 1, **PLAIN}
             anew = {"experiment": self.name, "parent": None, "pruner_sha256": "", "title": ""}
             return RunConfig.from_dict(self.settings.to_dict() | own | anew)
-        if phase not in variant.phases:
-            raise SDSError(f"{variant.name} has no phase {phase}", allowed=", ".join(map(str, variant.phases)))
+        if phase not in variant.phase_numbers:
+            raise SDSError(f"{variant.name} has no phase {phase}", allowed=", ".join(map(str, variant.phase_numbers)))
         before = variant.before(phase)
         parent = self.run_of(variant, before)
         if parent is None or not self.finished(variant, before):
@@ -149,7 +155,7 @@ def _does(config: RunConfig, variant: Variant, phase: int) -> bool:
     """Whether a run with this configuration does a variant's phase."""
     if phase == 1 and config.phase == 1:
         return config.pruner == variant.pruner
-    return config.phase in (0, phase) and phase in config.steps and variant.same_as(config, phase)
+    return config.phase in (0, phase) and phase in config.phase_numbers and variant.same_as(config, phase)
 
 
 def experiments() -> list[Experiment]:

@@ -80,10 +80,10 @@ class ExperimentRecord:
         configs = dict(experiment.members)
         self._stages: dict[tuple[int, Stage], StageRecord] = {}
         for i, variant in enumerate(self.variants):
-            for phase in variant.phases:
+            for phase in variant.phase_numbers:
                 stage = _stage(phase)
                 # A later run has taken over what the earlier phases recorded, should their own run be gone.
-                runs = (experiment.run_of(variant, p) for p in range(phase, variant.phases[-1] + 1))
+                runs = (experiment.run_of(variant, p) for p in range(phase, variant.phase_numbers[-1] + 1))
                 run = next((run for run in runs if run), None)
                 self._stages[i, stage] = _stage_record(stage, run, configs, records)
         self.by_run = {found.record.run: found.record for found in self._stages.values() if found.record}

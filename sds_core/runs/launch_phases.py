@@ -116,7 +116,7 @@ def _refuse_dropped_weights(experiment: Experiment, variants: Sequence[Variant],
     Raises:
         SDSError: weights are not kept, and a variant has later phases.
     """
-    last = max(variant.phases[-1] for variant in variants)
+    last = max(variant.phase_numbers[-1] for variant in variants)
     if not experiment.settings.keep_weights and phase < last:
         raise SDSError(
             f"phase {phase + 1} begins with the weights of phase {phase}, which would not be kept",
@@ -149,7 +149,7 @@ def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pr
     Raises:
         SDSError: a pruner is not available, the phase before is not finished, or the disk is full.
     """
-    steps = [variant.base if phase == 1 else variant for variant in variants if phase in variant.phases]
+    steps = [variant.base if phase == 1 else variant for variant in variants if phase in variant.phase_numbers]
     found = [run for variant in steps if (run := experiment.run_of(variant, phase))]
     stopped = [run for run in found if run.state() not in ("finished", "running", "queued")]
     return [*dict.fromkeys(stopped), *create_all(experiment.configs(variants, phase), pruners)]

@@ -21,11 +21,11 @@ PLAIN: Overrides = {
 RECONSTRUCTED = tuple(PLAIN)
 
 
-def steps_of(method: str, reconstruct: str) -> tuple[int, ...]:
+def phase_numbers_of(method: str, reconstruct: str) -> tuple[int, ...]:
     """Return the numbers of the phases of a method; what is adjusted in blocks is part of phase 3, the model is 4."""
-    steps = METHODS[method].phases()
-    last = () if 3 in steps or inner_of(reconstruct) == MATRIX else (3,)
-    return (*steps, *last, *((4,) if distils(reconstruct) else ()))
+    own = METHODS[method].phase_numbers()
+    last = () if 3 in own or inner_of(reconstruct) == MATRIX else (3,)
+    return (*own, *last, *((4,) if distils(reconstruct) else ()))
 
 
 def beside_methods(reconstructed: Mapping[str, Any]) -> Overrides:

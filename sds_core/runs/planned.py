@@ -26,7 +26,9 @@ def planned(experiment: Experiment, variants: Iterable[Variant]) -> list[RunConf
     steps: list[tuple[int, Variant]] = []
     for variant in variants:
         if needed := experiment.needed_phase(variant):
-            steps += [(phase, variant.base if phase == 1 else variant) for phase in variant.phases if phase >= needed]
+            steps += [
+                (phase, variant.base if phase == 1 else variant) for phase in variant.phase_numbers if phase >= needed
+            ]
     found: list[RunConfig] = []
     for phase, variant in sorted(steps, key=lambda step: step[0]):
         config = _config(experiment.settings, experiment.name, variant, phase)
@@ -49,7 +51,7 @@ def repeat(config: RunConfig) -> list[str]:
         return [command(dataclasses.replace(config, phase=0, parent=None))]
     name = config.experiment or AGAIN
     one = variant_of(config)
-    earlier = [phase for phase in one.phases if phase < config.phase]
+    earlier = [phase for phase in one.phase_numbers if phase < config.phase]
     steps = [_config(config, name, one.base if phase == 1 else one, phase) for phase in earlier]
     return [command(each) for each in (*steps, dataclasses.replace(config, experiment=name))]
 

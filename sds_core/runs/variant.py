@@ -8,7 +8,7 @@ from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, make_method
 from sds_core.pruning.reconstruction import MATRIX, Windows, windows_of
 from sds_core.runs.config import RunConfig
-from sds_core.runs.phases import PLAIN, RECONSTRUCTED, steps_of, without_distilling
+from sds_core.runs.phases import PLAIN, RECONSTRUCTED, phase_numbers_of, without_distilling
 
 BASE = "base"
 """The method of a base pruner alone; its variant ends with phase 1, unless something is adjusted."""
@@ -37,9 +37,9 @@ class Variant:
         return Variant(BASE, self.pruner)
 
     @property
-    def phases(self) -> tuple[int, ...]:
+    def phase_numbers(self) -> tuple[int, ...]:
         """The phases it goes through."""
-        return steps_of(self.method, self.reconstruct)
+        return phase_numbers_of(self.method, self.reconstruct)
 
     @property
     def windows(self) -> Windows:
@@ -53,18 +53,18 @@ class Variant:
 
     def before(self, phase: int) -> int:
         """Return the phase before one of its phases, which is not the first."""
-        return self.phases[self.phases.index(phase) - 1]
+        return self.phase_numbers[self.phase_numbers.index(phase) - 1]
 
     def until(self, phase: int) -> Variant:
         """Return the variant that ends with a phase of this one."""
-        if phase >= self.phases[-1]:
+        if phase >= self.phase_numbers[-1]:
             return self
         return replace(self, **(PLAIN if phase < 3 else without_distilling(self.reconstruct_options)))
 
     @property
     def name(self) -> str:
         """Its name in a URL, apart from its options."""
-        return self.pruner if self.method == BASE and 3 not in self.phases else f"{self.method}-{self.pruner}"
+        return self.pruner if self.method == BASE and 3 not in self.phase_numbers else f"{self.method}-{self.pruner}"
 
     def same_as(self, config: RunConfig, phase: int) -> bool:
         """Whether a run has this variant's method, pruner and options, as far as a phase needs them."""

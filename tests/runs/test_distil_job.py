@@ -243,7 +243,7 @@ def test_experiment_continues_to_phase_4(tiny_folder, runs_root, plan):
     found = experiment.with_settings(config(tiny_folder))
     one_shot = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
     variants = [Variant("base", "wanda", **plan), Variant("sds", "wanda", one_shot.options, **plan)]
-    assert [one.phases for one in variants] == [(1, 4), (1, 2, 3, 4)]
+    assert [one.phase_numbers for one in variants] == [(1, 4), (1, 2, 3, 4)]
     for phase in (1, 2, 3, 4):
         assert found.next_phase(variants) == phase
         work_here(runs_for(found, variants, phase, BUILT_IN))
