@@ -1,4 +1,4 @@
-"""The methods: the base pruner alone, three controls without a dense phase, and the two forms of Sparse-Dense-Sparse.
+"""The methods: the base pruner alone, a given checkpoint, three controls, and the two forms of Sparse-Dense-Sparse.
 
 A method is a frozen dataclass whose fields are its options. It starts from the base pruner's result on the dense
 weight (phase 1), and may then `redense` (phase 2) and `finish` (phase 3). Both see the problem with its Gram matrix
@@ -178,12 +178,20 @@ class SDSAdmm(Method):
     title: ClassVar[str] = "SDS-ADMM"
     redenses: ClassVar[bool] = True
 
-    rounds: int = option(12, "Rounds of phase 2; few (2 to 6) are worse than none.", low=1, high=1000)
+    rounds: int = option(
+        12,
+        "Rounds of phase 2; with the default growth, stopping after 2 to 6 is worse than none.",
+        low=1,
+        high=1000,
+    )
     rho: float = option(
         0.1, "Penalty ρ of the first round: holds its dense solve near the sparse weight.", low=1e-6, high=1e6
     )
     rho_growth: float = option(
-        1.3, "Factor on ρ after every round; more rounds want a smaller one (25 rounds: 1.15).", low=1, high=10
+        1.3,
+        "Factor on ρ after every round; fewer rounds want a larger one (6 rounds: 1.7), more a smaller (25: 1.15).",
+        low=1,
+        high=10,
     )
     alpha: float = shared.alpha()
     beta: float = shared.beta(0.2)
