@@ -216,6 +216,11 @@ def table(findings: list[Finding]) -> str:
         "before half of the weights of two blocks were zeroed; the largest difference is 0. In all of them, adjusting "
         "these blocks as a whole brought them nearer to their dense outputs. Weights and norms are random.",
         "",
+        "Every family is built as a decoder (`is_decoder`). Ordinary checkpoints of families that read in both "
+        "directions (BERT) or that have an encoder beside the decoder (BART) are refused all the same. So is RWKV with "
+        "more than 6 blocks (`rescale_every`), as published ones have: transformers halves the hidden states after "
+        "every sixth, so the blocks do not feed each other directly.",
+        "",
         "*Prunable* is the share of the weights in the blocks' matrices that are in prunable layers, at these small "
         f"sizes; real sizes differ. Below one half ({low} families), a run requires `--partial`. *Attention* lists "
         "the kinds that the family supports.",

@@ -188,9 +188,9 @@ def table(place: Path) -> str:
     lines = [
         "# Error messages",
         "",
-        "Written by `python benchmarks/messages.py`, which produces every fault on a tiny model. Command line and",
-        "pages show the message as it stands here. Nothing missing is filled in, and nothing is guessed or executed;",
-        "finished blocks are kept.",
+        "Examples, written by `python benchmarks/messages.py`, which produces each of these faults on a tiny model.",
+        "Command line and pages show the message as it stands here. Nothing missing is filled in, nothing is guessed",
+        "or executed, and finished blocks are kept.",
         "",
         "| fault | message |",
         "|---|---|",
