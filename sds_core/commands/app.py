@@ -22,14 +22,16 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the parser of this file's command."""
     app = commands.add_parser("app", help="serve the Studio to a browser on this machine")
     app.add_argument(
-        "--address", default=LOOPBACK, help="listen here; others let everyone who can connect use the app as you can"
+        "--address",
+        default=LOOPBACK,
+        help="address to listen on; anything but loopback gives everyone who can connect your rights in the app",
     )
     app.add_argument("--port", type=int, default=PORT, help=f"(default: {PORT})")
     app.add_argument(
         "--class",
         action="store_true",
         dest="in_class",
-        help="serve a class on the next port, too: pages to look at and guess, on the network, with a join code",
+        help="also serve a class on the next port: pages to look at and guess on, on the network, behind a join code",
     )
     app.set_defaults(do=_serve)
 

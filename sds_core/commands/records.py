@@ -19,7 +19,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     export.add_argument("run")
     export.add_argument("folder")
     export.add_argument(
-        "--push", metavar="NAME", help="send it to the hub, too, as NAME; the token is read from HF_TOKEN"
+        "--push",
+        metavar="NAME",
+        help="also send it to the hub as NAME: a new repository is private, an existing one keeps its visibility; the "
+        "token is read from HF_TOKEN",
     )
     export.set_defaults(do=_export)
 
