@@ -1,7 +1,8 @@
 """SDS Studio's engine: Sparse-Dense-Sparse pruning of causal language models (Li et al., arXiv 2408.10473).
 
-Imports only go down: `pruning` (tensors) → `models` (Hugging Face) → `sds` (the method) → `runs` (folders and
-processes) → `figures` → `lesson` → `reports` → `library` → `extras` → the command line and the pages.
+Imports only go down: `errors`, `files`, `subprocess_environment` and `options` → `pruning` (tensors) → `models`
+(Hugging Face) → `layer_result`, `pass_plan`, `block_pass` and `sds` (the method) → `runs` (folders and processes) →
+`comparison` → `texts` → `figures` → `lesson` → `reports` → `library` → `extras` → the command line and the pages.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The list of pages, and the run that a page's address names."""
+"""What pages share: their list, style sheet, projector mode, escaped text, plugins, and the run in an address."""
 
 from __future__ import annotations
 

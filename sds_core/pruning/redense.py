@@ -1,7 +1,8 @@
 """Phase 2, *dense*: let every weight move again, so that the next prune finds a better mask.
 
-Two variants: the paper's gradient steps with L1 and L2 (`sds`), and the alternating direction method of multipliers
-(`sds-admm`). Both work in Jacobi coordinates V_ij = W_ij·s_j (see `gram.Gram`), where H̃ has a unit diagonal.
+Two methods: the paper's gradient steps with L1 and L2 (`sds`), and the alternating direction method of multipliers
+(`sds-admm`). A third path, `proximal_rounds`, is for the Layer lab alone: it shows why re-densing alone gains nothing.
+All work in Jacobi coordinates V_ij = W_ij·s_j (see `gram.Gram`), where H̃ has a unit diagonal.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ TRUSTED_RHO = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round of phase 2: an ADMM round, or a gradient step."""
+    """One round of phase 2: a dense solve, with ADMM or without, or a gradient step."""
 
     number: int
     """From 1."""

@@ -37,7 +37,7 @@ def save(run: Run, stage: Stage, block: Block, tensors: dict[str, Tensor]) -> st
 
 
 class Checkpoints:
-    """A run's stored stages: the `PriorResults` of a walk that leaves `stage`."""
+    """A run's stored stages: the `PriorResults` of a pass that leaves `stage`."""
 
     def __init__(self, run: Run, stage: Stage):
         self._run, self._stage = run, stage

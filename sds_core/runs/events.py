@@ -150,12 +150,12 @@ class DistillationStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationStep(Event):
-    """The pruned model has learnt from one more window; step 0 is before the first."""
+    """The pruned model has learnt from one more window, or piece of one; step 0 is before the first."""
 
     step: Count
     of: Count
     loss: Loss | None = None
-    """KL divergence from the dense model on that window before the step, nats per token."""
+    """KL divergence from the dense model on that piece before the step, nats per token."""
     held_out: Loss | None = None
     """The same on held-out windows after the step, where it was measured."""
     seconds: Seconds

@@ -1,7 +1,8 @@
 """Experiments: runs grouped by name that share model, texts and pattern; each method branches from a base pruner's run.
 
-An experiment has three phases. In phase 1 every base pruner has one run; every method continues from it with a run for
-phase 2 and one for phase 3. There is no file of its own: an experiment is the runs whose configuration names it.
+In phase 1 every base pruner has one run. Every method continues from it with a run for each further phase: phase 2,
+which controls do not have, phase 3, and phase 4 where the model is distilled. There is no file of its own: an
+experiment is the runs whose configuration names it.
 """
 
 from __future__ import annotations

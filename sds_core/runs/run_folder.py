@@ -8,6 +8,8 @@ runs/<id>/config.json            the configuration
           phase1|2|3|4/          block-000.safetensors …: sparse, re-dense, final, distilled weights
           result.json            perplexities, counts, seconds
           note.txt               the user's note
+          zero-shot.json         accuracy on tasks, where it was measured
+          stderr.txt             the worker's standard error; of several runs of one worker, in the first
 
 Importing this module stays cheap, for the app's first page lists runs: what needs the methods is imported where used.
 """

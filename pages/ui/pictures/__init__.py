@@ -9,7 +9,7 @@ Each picture has a module here, with the numbers it is drawn from and a `mount`:
 
     @st.fragment(run_every=0.5 if live else None)
     def board() -> None:
-        studio.mount(read_studio(st.query_params), key="studio", on_pick=picked)
+        studio.mount(reader.numbers(st.query_params), key="studio", on_pick=picked)
 
 The state is the address: the callback writes it, the next run of the page reads it and passes on the numbers of what
 it names. A picture shows a pick at once and takes the answer when it comes; each pick carries a counter, so an answer
