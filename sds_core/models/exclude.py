@@ -52,8 +52,8 @@ def exclude_layers(structure: ModelStructure, patterns: Sequence[str]) -> ModelS
 
 def _regrouped(linears: list[Linear]) -> tuple[Linear, ...]:
     """Linears that share an input share the Gram matrix of the first of them that is left."""
-    heads: dict[str, str] = {}
-    return tuple(replace(linear, input=heads.setdefault(linear.input, linear.label)) for linear in linears)
+    leaders: dict[str, str] = {}
+    return tuple(replace(linear, input=leaders.setdefault(linear.input, linear.label)) for linear in linears)
 
 
 def _no_match(pattern: str, linears: list[Linear]) -> SDSError:

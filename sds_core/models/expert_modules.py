@@ -62,11 +62,11 @@ def experts_at_rest(
 
 def _like(sibling: Linear, block: nn.Module, label: str, member: _Member, module: nn.Module) -> Linear:
     """Return the linear that is to its expert what the sibling is to its own; it shares inputs inside it alone."""
-    own, head = (
+    own, leader = (
         next((one for one in _members(block, name) if one.owner == member.owner), None)
         for name in (sibling.label, sibling.input)
     )
-    shared = head._replace(item=member.item).label if own and head and own.item == head.item else label
+    shared = leader._replace(item=member.item).label if own and leader and own.item == leader.item else label
     name = sibling.name.removesuffix(sibling.label) + label
     return replace(sibling, name=name, label=label, module=module, place=f"{label}.weight", input=shared, group=shared)
 
@@ -84,9 +84,9 @@ def marked_as_routed(
     lists = {member.owner for label in partly for member in _members(block, label)}
 
     def marked(linear: Linear) -> Linear:
-        for head in _members(block, linear.input):
-            if head.owner in lists:
-                return replace(linear, routed=True, group=head._replace(item="*").label)
+        for leader in _members(block, linear.input):
+            if leader.owner in lists:
+                return replace(linear, routed=True, group=leader._replace(item="*").label)
         return linear
 
     return [(place, marked(linear)) for place, linear in linears]

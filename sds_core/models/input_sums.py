@@ -34,12 +34,14 @@ class InputSums:
     teacher's inputs to be paired with where it does not see all tokens of a window.
     """
 
-    def __init__(self, heads: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
-        self._heads, self._seen = heads, len(stream.hidden) - held_out
+    def __init__(self, leaders: Sequence[Linear], stream: Stream, held_out: int, cross: bool):
+        self._leaders, self._seen = leaders, len(stream.hidden) - held_out
         self._window_tokens = stream.tokens
-        columns = {linear.label: linear.shape[1] for linear in heads}
+        columns = {linear.label: linear.shape[1] for linear in leaders}
         block = stream.structure.blocks[stream.position]
-        self._outputs = {head.label: sum(x.shape[0] for x in block.linears if x.input == head.label) for head in heads}
+        self._outputs = {
+            leader.label: sum(x.shape[0] for x in block.linears if x.input == leader.label) for leader in leaders
+        }
         self._device = stream.device
         self._own = {label: GramAccumulator(c, stream.device, cross=cross) for label, c in columns.items()}
         self._held_out = {label: GramAccumulator(c, stream.device) for label, c in columns.items() if held_out}
@@ -63,7 +65,7 @@ class InputSums:
     def observed(self) -> dict[str, Observed]:
         """By input label; each accumulator is freed as its matrix is made."""
         found = dict[str, Observed]()
-        for linear in self._heads:
+        for linear in self._leaders:
             own, other = self._own.pop(linear.label), self._held_out.pop(linear.label, None)
             found[linear.label] = self._one(linear, own, other if other and other.tokens else None)
         return found
@@ -80,6 +82,6 @@ class InputSums:
         return Observed(gram.shrunk(1 - own.tokens / columns), own.teacher_shift(), held_out, "few tokens")
 
 
-def heads_of(linears: Sequence[Linear]) -> list[Linear]:
-    """The first linear of each set that shares an input: it stands for the others."""
+def leaders_of(linears: Sequence[Linear]) -> list[Linear]:
+    """Return the first linear of each set that shares an input: it stands for the others."""
     return [linear for linear in linears if linear.label == linear.input]

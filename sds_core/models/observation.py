@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sds_core.models.device import available_memory
 from sds_core.models.hidden_states import HiddenStateFile, HiddenStates, empty_like
-from sds_core.models.input_sums import InputSums, Observed, heads_of
+from sds_core.models.input_sums import InputSums, Observed, leaders_of
 from sds_core.models.inputs import Noting, watching_inputs
 from sds_core.models.linear import Linear
 from sds_core.models.paused_forwards import PausedForwards, paused
@@ -51,15 +51,15 @@ def observe(
     """
     block = stream.structure.blocks[stream.position]
     dense = teacher_block or block.module
-    heads = heads_of(linears or block.linears)
-    sums = InputSums(heads, stream, held_out, cross=teacher is not None)
+    leaders = leaders_of(linears or block.linears)
+    sums = InputSums(leaders, stream, held_out, cross=teacher is not None)
     outputs, teacher_outputs = empty_like(stream.hidden), empty_like(stream.hidden)
-    stop_after = None if run_to_end else len(heads)
+    stop_after = None if run_to_end else len(leaders)
     with (
         stream.running(block.module),
         stream.running(dense),
-        watching_inputs(block.module, heads) as noting,
-        watching_inputs(dense, heads) as noting_dense,
+        watching_inputs(block.module, leaders) as noting,
+        watching_inputs(dense, leaders) as noting_dense,
     ):
 
         def run(window: int) -> tuple[_Forward, _Forward | None]:
@@ -164,8 +164,8 @@ def _observe_paused(
 ) -> Iterator[tuple[Sequence[Linear], dict[str, Observed]]]:
     """Yield as `observe_groups` does, from one forward pass a window that pauses in front of every group."""
     block = stream.structure.blocks[stream.position].module
-    heads = [heads_of(group)[0] for group in groups]
-    labels = [head.label for head in heads]
+    leaders = [leaders_of(group)[0] for group in groups]
+    labels = [leader.label for leader in leaders]
     with ExitStack() as stack:
         stack.enter_context(stream.running(block))
         own = stack.enter_context(paused(stream, block, labels))
@@ -174,12 +174,12 @@ def _observe_paused(
             assert teacher_block is not None
             stack.enter_context(teacher.running(teacher_block))
             dense = stack.enter_context(paused(teacher, teacher_block, labels))
-        for place, (group, head) in enumerate(zip(groups, heads, strict=True)):
-            sums = InputSums([head], stream, held_out, cross=dense is not None)
+        for place, (group, leader) in enumerate(zip(groups, leaders, strict=True)):
+            sums = InputSums([leader], stream, held_out, cross=dense is not None)
             dense_inputs = dense.inputs(place) if dense else [None] * len(stream.hidden)
             for window, (inputs, taught) in enumerate(zip(own.inputs(place), dense_inputs, strict=True)):
                 if inputs is not None:
-                    sums.add(head.label, window, inputs, taught)
+                    sums.add(leader.label, window, inputs, taught)
             sums.sum_up()
             del inputs, taught, dense_inputs
             yield group, sums.observed()
@@ -193,12 +193,12 @@ def _parts(group: Sequence[Linear], size: float) -> list[Sequence[Linear]]:
     """Return a group in parts with Gram matrices of at most `size` bytes, or of a single input."""
     parts: list[set[str]] = []
     left = 0.0
-    for head in heads_of(group):
-        needed = 4 * head.shape[1] ** 2
+    for leader in leaders_of(group):
+        needed = 4 * leader.shape[1] ** 2
         if not parts or needed > left:
             parts.append(set())
             left = size
-        parts[-1].add(head.label)
+        parts[-1].add(leader.label)
         left -= needed
     return [[linear for linear in group if linear.input in inputs] for inputs in parts]
 

@@ -83,7 +83,7 @@ class Probe:
 
     def _modules(self, index: int, block: str, module: nn.Module) -> list[tuple[int, Linear]]:
         """Return the prunable linears that are modules, each with the number of calls before its own."""
-        heads: dict[tuple, str] = {}
+        leaders: dict[tuple, str] = {}
         inside = {m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)}
         reasons = dict.fromkeys(inside, UNCALLED)
         repeated = self._repeated(module, inside)
@@ -98,9 +98,9 @@ class Probe:
             self.pruned.add(id(linear.weight))
             name = self.names[linear]
             label = name.removeprefix(f"{block}.")
-            head = heads.setdefault(_memory(call.args[0]), label)
+            leader = leaders.setdefault(_memory(call.args[0]), label)
             transposed = isinstance(linear, Conv1D)
-            found.append((place, Linear(name, label, index, linear, f"{label}.weight", head, head, transposed)))
+            found.append((place, Linear(name, label, index, linear, f"{label}.weight", leader, leader, transposed)))
         resting = {
             self.names[linear].removeprefix(f"{block}."): linear
             for linear, why in reasons.items()
@@ -135,7 +135,7 @@ class Probe:
 
     def _experts(self, index: int, block: str, module: nn.Module) -> Iterator[tuple[int, Linear]]:
         """Yield the slices of the parameters of three dimensions, each with the number of calls before the first's."""
-        heads: dict[tuple, str] = {}
+        leaders: dict[tuple, str] = {}
         inside = set(module.modules())
         for name, stack in self.stacks.items():
             if stack.module not in inside:
@@ -151,13 +151,13 @@ class Probe:
                 continue
             self.pruned.add(id(stack.parameter))
             place = name.removeprefix(f"{block}.")
-            head = heads.setdefault(_memory(stack.inputs), place)
+            leader = leaders.setdefault(_memory(stack.inputs), place)
             for expert in range(len(stack.parameter)):
-                label, shared = _expert_label(place, expert), _expert_label(head, expert)
+                label, shared = _expert_label(place, expert), _expert_label(leader, expert)
                 full = name.removesuffix(place) + label
                 yield (
                     stack.place,
-                    Linear(full, label, index, stack.module, place, shared, head, stack.transposed, expert, True),
+                    Linear(full, label, index, stack.module, place, shared, leader, stack.transposed, expert, True),
                 )
 
 

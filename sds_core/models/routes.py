@@ -60,8 +60,8 @@ def watching_routes(block: Block, tokens: Sequence[int]) -> Iterator[list[Tensor
         tokens: N of each pass.
     """
     found: list[Tensor] = []
-    heads = {linear.label: linear for linear in block.linears if linear.routed and linear.label == linear.input}
-    if not heads:
+    leaders = {linear.label: linear for linear in block.linears if linear.routed and linear.label == linear.input}
+    if not leaders:
         yield found
         return
     received, choices, counts = Counter[str](), _Choices(), iter(tokens)
@@ -71,12 +71,12 @@ def watching_routes(block: Block, tokens: Sequence[int]) -> Iterator[list[Tensor
 
     def take(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
         count = next(counts)
-        routes = _matching([rows for one in choices.seen if (rows := _rows(one, count)) is not None], heads, received)
+        routes = _matching([rows for one in choices.seen if (rows := _rows(one, count)) is not None], leaders, received)
         found.extend([routes] if routes is not None else [])
         choices.seen.clear()
         received.clear()
 
-    watching = watching_inputs(block.module, list(heads.values()))
+    watching = watching_inputs(block.module, list(leaders.values()))
     with choices, watching as noting, noting(note), hooked([block.module], take):
         yield found
 
@@ -88,13 +88,13 @@ def _rows(indices: Tensor, tokens: int) -> Tensor | None:
     return indices.reshape(tokens, -1) if indices.shape[:-1].numel() == tokens else None
 
 
-def _matching(choices: list[Tensor], heads: dict[str, Linear], received: Counter[str]) -> Tensor | None:
+def _matching(choices: list[Tensor], leaders: dict[str, Linear], received: Counter[str]) -> Tensor | None:
     """Return the choices (N, k) that name each expert as often as it received tokens; None if a group has none.
 
     Experts to which every token goes are no choice.
     """
     groups: dict[str, dict[int, int]] = {}
-    for label, linear in heads.items():
+    for label, linear in leaders.items():
         groups.setdefault(linear.group, {})[_number(linear)] = received[label]
     taken: dict[int, Tensor] = {}
     everyone = len(choices[0]) if choices else 0

@@ -41,8 +41,8 @@ def run_phase_job(
     began, used = time.monotonic(), time.process_time()
     rows, layers, masks = list[LayerRow](), dict[str, LayerSummary](), dict[str, Tensor]()
     windows = torch.cat([context.calibration, context.held_out])
-    record, of_device = partial(_record, stage), (context.device, past, len(context.held_out))
-    for event in report_phase(phase, context.structure, windows, recipe, *of_device, record):
+    held_out, record = len(context.held_out), partial(_record, stage)
+    for event in report_phase(phase, context.structure, windows, recipe, context.device, past, held_out, record):
         if isinstance(event, _LayerRecord):
             label, summary = event.summary.linear, event.summary
             rows += event.rows
