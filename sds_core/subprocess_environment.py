@@ -3,8 +3,15 @@
 import os
 from pathlib import Path
 
+PACKAGE_PARENT = str(Path(__file__).parents[1])
+"""The folder in which Python finds this package."""
+
+
+def python_path() -> str:
+    """Return a PYTHONPATH by which Python finds this package, and all else that this process was told of."""
+    return os.pathsep.join(filter(None, [PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
+
 
 def with_package() -> dict[str, str]:
     """Return this process's environment, in which Python finds this package wherever it is started."""
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return os.environ | {"PYTHONPATH": python_path()}

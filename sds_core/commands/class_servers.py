@@ -15,6 +15,7 @@ from sds_core.lesson.evidence import RUNS
 from sds_core.lesson.example_runs import open_runs
 from sds_core.lesson.votes import VARIABLE
 from sds_core.runs.examples import EXPERIMENT, unpack_all
+from sds_core.subprocess_environment import PACKAGE_PARENT
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """Of a join code: none that is mistaken for another on a projector."""
@@ -76,7 +77,7 @@ def environment(classroom: Classroom, app: Path) -> dict[str, str]:
     """Return the environment of the class's server."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     folders = dict.fromkeys((VARIABLE, "HOME"), str(classroom.folder)) | {"SDS_RUNS": str(classroom.runs)}
-    importable = os.pathsep.join(dict.fromkeys([str(app.parent), str(Path(__file__).parents[2])]))
+    importable = os.pathsep.join(dict.fromkeys([str(app.parent), PACKAGE_PARENT]))
     return kept | folders | {"PYTHONPATH": importable, "HF_HUB_OFFLINE": "1"}
 
 

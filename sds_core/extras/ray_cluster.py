@@ -6,13 +6,13 @@ at the same path on every machine.
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.runs.plugin_flag import VARIABLE
 from sds_core.runs.run_folder import Run, open_run, root
 from sds_core.runs.worker import launch
+from sds_core.subprocess_environment import python_path
 
 LOCAL = "local"
 """The address of a cluster on this machine alone, started for these runs and stopped with this process."""
@@ -90,7 +90,7 @@ def connect(address: str) -> Any:
     except ImportError:
         raise SDSError("Ray is not installed", cure="run: pip install ray==2.60.0") from None
     known = {name: os.environ[name] for name in FORWARDED if name in os.environ}
-    environment = {"env_vars": known | {"PYTHONPATH": str(Path(__file__).parents[2]), "SDS_RUNS": str(root())}}
+    environment = {"env_vars": known | {"PYTHONPATH": python_path(), "SDS_RUNS": str(root())}}
     common: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "error"}
     try:
         if address == LOCAL:

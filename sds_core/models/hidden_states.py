@@ -63,17 +63,14 @@ class HiddenStateFile:
 
     Args:
         folder: the folder of the file.
-        tensors: the list's first items.
     """
 
-    def __init__(self, folder: Path, tensors: Iterable[Tensor] = ()):
+    def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, open as long as the list
         self._items: list[tuple[int, Tensor]] = []  # where each begins, and its shape and precision
         self._size = 0
-        for tensor in tensors:
-            self.append(tensor)
 
     def append(self, tensor: Tensor) -> None:
         """Append a tensor.

@@ -11,6 +11,7 @@ from sds_core.models.observation import observe
 from sds_core.models.stream import batches, capture
 from sds_core.models.structure import ModelStructure
 from sds_core.pruning.owl import outlier_share, owl_ratios
+from sds_core.pruning.wanda import wanda_scores
 
 
 def owl(
@@ -33,7 +34,7 @@ def owl(
         with structure.store.resident(block.module):
             seen, outputs = observe(stream)
             reached = [linear for linear in block.linears if seen[linear.input].scarcity != "no tokens"]
-            scores = [linear.read().to(device).abs() * seen[linear.input].gram.norms for linear in reached]
+            scores = [wanda_scores(linear.read().to(device), seen[linear.input].gram) for linear in reached]
         stream.move_on(outputs)
         if block.linears:
             shares.append(outlier_share(scores) if scores else 0.0)

@@ -10,6 +10,7 @@ from sds_core.files import refuse_pointer, user_path
 from sds_core.models import hub_data_sets
 from sds_core.models.tables import read_column
 from sds_core.models.text_spec import ALLOWED, PYTHON_DOCS, TABLES, file_and_column
+from sds_core.options import is_unicode
 
 HUB_CHARACTERS = 20_000_000
 """A hub dataset is streamed up to this length; C4 has no end. Local files are read whole."""
@@ -96,7 +97,7 @@ def _texts(cells: Iterable[Any], column: str, where: str) -> Iterator[str]:
         text = "" if cell is None else cell
         if not isinstance(text, str):
             raise SDSError(f"column {column!r} of {where} holds no text", got=text)
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
+        if not is_unicode(text):
             what = f"row {number} of {where} holds half a character, or bytes that are not UTF-8"
             raise SDSError(what, cure="save it as UTF-8, or remove that row")
         blank = blank and not text.strip()

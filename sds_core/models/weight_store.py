@@ -65,9 +65,9 @@ class WeightStore:
         """Yield all parameters of the model, shared ones once; each holds its weight until the next is asked for."""
         yield from model.parameters()
 
-    def hidden_states(self, tensors: Iterable[Tensor] = ()) -> HiddenStates:
-        """A new list for the hidden states of windows, all of one shape."""
-        return list(tensors)
+    def hidden_states(self) -> HiddenStates:
+        """Return an empty list for the hidden states of windows, all of one shape."""
+        return []
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         """Save the model as it is now into an empty folder, in the format of `save_pretrained`."""
@@ -166,8 +166,8 @@ class DiskWeightStore(WeightStore):
             with self.resident(block):
                 yield from parameters.values()
 
-    def hidden_states(self, tensors: Iterable[Tensor] = ()) -> HiddenStates:
-        return HiddenStateFile(self._scratch, tensors)
+    def hidden_states(self) -> HiddenStates:
+        return HiddenStateFile(self._scratch)
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         """Save one file for the non-block weights and one for each block, so that memory holds at most one block.

@@ -126,11 +126,11 @@ def _inverse(matrix: Tensor) -> Tensor:
     return inverse
 
 
-def largest_eigenvalue(matrix: Tensor, steps: int = 30) -> float:
+def largest_eigenvalue(matrix: Tensor) -> float:
     """Return the largest eigenvalue of a semi-definite matrix (C, C) by power iteration, a few per cent low."""
     generator = torch.Generator().manual_seed(0)
     vector = torch.rand(len(matrix), generator=generator, dtype=matrix.dtype).to(matrix.device)
-    for _ in range(steps):
+    for _ in range(30):
         vector = matrix @ vector
         norm = vector.norm()
         vector = vector / norm.clamp_min(torch.finfo(norm.dtype).tiny)

@@ -17,6 +17,7 @@ from torch.nn.functional import softshrink
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.linalg import inner
 from sds_core.pruning.pattern import Pattern
+from sds_core.pruning.wanda import wanda_mask
 
 LARGEST_RHO = 1e12
 """A larger ρ changes no digit of a dense solve, and would leave the numbers that float32 holds."""
@@ -187,5 +188,5 @@ def _solved_loss(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float)
 
 
 def _pruned_by_wanda(problem: LayerProblem, weight: Tensor, pattern: Pattern) -> Pruned:
-    mask = pattern.mask((weight * problem.gram.scale).abs(), "row")
+    mask = wanda_mask(weight, problem.gram, pattern)
     return Pruned(weight * mask, mask)

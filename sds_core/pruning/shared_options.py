@@ -1,10 +1,10 @@
-"""Options that several methods share, each declared once; a method sets its own default."""
+"""Options that several methods share, each declared once; where defaults differ, a method sets its own."""
 
 from sds_core.options import option
 
 
-def alpha(default: float = 0.2) -> float:
-    return option(default, "Shrinkage of the Gram matrix towards its diagonal.", low=0, high=1)
+def alpha() -> float:
+    return option(0.2, "Shrinkage of the Gram matrix towards its diagonal.", low=0, high=1)
 
 
 def beta(default: float = 0.0) -> float:
@@ -24,5 +24,5 @@ def adjust_iterations(default: int) -> int:
     return option(default, "Straight-through steps of weight adjustment.", low=0, high=10_000)
 
 
-def learning_rate(default: float = 1.0) -> float:
-    return option(default, "Step length, in units of the longest stable step 1/λ_max.", low=1e-6, high=1)
+def learning_rate() -> float:
+    return option(1.0, "Step length, in units of the longest stable step 1/λ_max.", low=1e-6, high=1)

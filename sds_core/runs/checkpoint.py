@@ -1,7 +1,9 @@
 """A stage's weights of one block as a file; only files whose SHA-256 is in the record count."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -13,13 +15,20 @@ from sds_core.models.structure import Block
 from sds_core.models.tensor_files import save_tensors
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.stages import Stage
-from sds_core.runs.layer_stats import pack, unpack
 from sds_core.runs.run_folder import Run
 
 
 def packed_mask(mask: Tensor) -> Tensor:
-    """Return a mask as it is stored, in bits."""
-    return pack(mask).cpu()
+    """Return a mask (R, C) as it is stored: bits in uint8 (⌈R·C / 8⌉,), on the CPU."""
+    bits = mask.flatten().to(torch.uint8)
+    bits = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(-1, 8)
+    return (bits << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(dim=1, dtype=torch.uint8).cpu()
+
+
+def unpacked_mask(bits: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return the inverse of `packed_mask`."""
+    flat = ((bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten()
+    return flat[: shape[0] * shape[1]].view(shape).bool()
 
 
 def packed(block: Block, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -34,6 +43,22 @@ def save(run: Run, stage: Stage, block: Block, tensors: dict[str, Tensor]) -> st
     run.make_folder(path.parent.name)
     save_tensors(path, tensors)
     return file_sha256(path)
+
+
+def load_recorded(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Return a run's tensors from a file.
+
+    Raises:
+        SDSError: the file is gone, or not the one whose SHA-256 is in the record.
+    """
+    try:
+        if file_sha256(path) != sha256:
+            raise SDSError(f"{path} is not what was written", cure="the disk is at fault: delete this run, repeat it")
+        return load_file(path)
+    except FileNotFoundError:
+        raise SDSError(f"the weights in {path} are gone", cure="repeat the run, keeping its weights") from None
+    except SafetensorError as error:
+        raise SDSError(f"the weights in {path} are broken: {error}", cure="repeat the run") from error
 
 
 class Checkpoints:
@@ -62,7 +87,7 @@ class Checkpoints:
     def pruned(self, stage: Stage, linear: Linear) -> Pruned:
         """A stage's weight and mask."""
         tensors = self._load(stage, linear.block)
-        mask = unpack(tensors[f"{linear.label}.mask"], linear.shape)
+        mask = unpacked_mask(tensors[f"{linear.label}.mask"], linear.shape)
         return Pruned(tensors[f"{linear.label}.weight"].float(), mask)
 
     def _recorded(self, stage: Stage, block: int) -> str | None:
@@ -79,14 +104,5 @@ class Checkpoints:
         """
         if self._open.get(stage, (-1,))[0] != block:
             path = self._run.checkpoint(stage, block)
-            try:
-                if file_sha256(path) != self._recorded(stage, block):
-                    raise SDSError(
-                        f"{path} is not what was written", cure="the disk is at fault: delete this run, repeat it"
-                    )
-                self._open[stage] = (block, load_file(path))
-            except FileNotFoundError:
-                raise SDSError(f"the weights in {path} are gone", cure="repeat the run, keeping its weights") from None
-            except SafetensorError as error:
-                raise SDSError(f"the weights in {path} are broken: {error}", cure="repeat the run") from error
+            self._open[stage] = (block, load_recorded(path, self._recorded(stage, block)))
         return self._open[stage][1]

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from sds_core.errors import SDSError
 from sds_core.models.bfloat16 import is_faster
@@ -99,13 +97,7 @@ def _distiller(run: Run, context: RunContext, started: DistillationStarted) -> D
     )
     saved = of_kind(run.log.read(), DistillationSaved)
     if saved:
-        path = _state(run, saved[-1].step)
-        try:
-            if file_sha256(path) != saved[-1].sha256:
-                raise SDSError(f"{path} is not what was written", cure="the disk is at fault: repeat the run")
-            distiller.load(load_file(path))
-        except (FileNotFoundError, SafetensorError) as error:
-            raise SDSError(f"the state in {path} cannot be read: {error}", cure="repeat the run") from error
+        distiller.load(checkpoint.load_recorded(_state(run, saved[-1].step), saved[-1].sha256))
     return distiller
 
 

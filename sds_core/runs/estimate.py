@@ -20,7 +20,6 @@ ALIKE = ("model", "dtype", "weights", "method", "pruner", "exclude", "schedule",
 class PastRun:
     """A run that finished on this machine."""
 
-    id: str
     config: RunConfig
     result: RunResult
     blocks: tuple[BlockFinished, ...]
@@ -31,8 +30,6 @@ class PastRun:
 class Estimate:
     """The forecast for one run, from a similar one."""
 
-    like: str
-    """The id of the similar run."""
     seconds: float
     """Wall time of all passes and measurements."""
     memory: int
@@ -62,7 +59,7 @@ def past_runs(runs: Iterable[Run]) -> list[PastRun]:
             continue
         if result is not None and result.software.machine == here:
             done = tuple(event for event in of_kind(events, BlockFinished) if event.phase in config.phases)
-            found.append(PastRun(run.id, config, result, done))
+            found.append(PastRun(config, result, done))
     return found
 
 
@@ -102,7 +99,6 @@ def estimate(config: RunConfig, past: Iterable[PastRun]) -> Estimate | None:
         distilling = result.seconds.get("distilled", 0.0) if config.distillation else 0.0
         measuring = result.measuring_seconds / len(theirs.phases)
         return Estimate(
-            like=run.id,
             seconds=len(passes) * (solving + (walking - solving) * seen) / timed
             + phases * measuring * read
             + distilling * config.length / theirs.length,

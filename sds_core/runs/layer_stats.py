@@ -19,6 +19,7 @@ from sds_core.pruning.distribution import (
 )
 from sds_core.pruning.reading import Reading, number, read_all
 from sds_core.pruning.stages import Stage
+from sds_core.pruning.wanda import wanda_mask
 from sds_core.runs import distribution_files
 from sds_core.runs.layer_row import LayerRow
 
@@ -123,7 +124,7 @@ class _FirstPrune:
 
     def prune_energy(self, weight: Tensor) -> Tensor:
         """The share of the dense output's energy that Wanda's prune of a weight (R, C) removes."""
-        kept = self._pattern.mask((weight * self._problem.gram.scale).abs(), "row")
+        kept = wanda_mask(weight, self._problem.gram, self._pattern)
         change = weight * kept.to(weight.dtype) - weight
         same = change.is_cpu and torch.equal(change, self._change)  # a device computes faster than it is asked
         return self._energy if same else self._problem.energy(change)
@@ -149,16 +150,3 @@ def load(folder: Path) -> "pd.DataFrame":
         return pandas.DataFrame()
     together = pandas.concat(frames, ignore_index=True)
     return together.drop_duplicates(["block", "linear", "stage", "round"], keep="last").reset_index(drop=True)
-
-
-def pack(mask: Tensor) -> Tensor:
-    """A mask (R, C) as bits in uint8 (⌈R·C / 8⌉,)."""
-    bits = mask.flatten().to(torch.uint8)
-    bits = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(-1, 8)
-    return (bits << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(dim=1, dtype=torch.uint8)
-
-
-def unpack(bits: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The inverse of `pack`."""
-    flat = ((bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten()
-    return flat[: shape[0] * shape[1]].view(shape).bool()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sds_core.errors import SDSError
+from sds_core.options import is_unicode
 from sds_core.pruning.perplexity import Comparison
 
 EXAMPLE = Path(__file__).parents[1] / "assets" / "example-text.json"
@@ -70,7 +71,7 @@ def _check_prompt(prompt: str) -> None:
         raise _no_text()
     if len(prompt) > MOST_CHARACTERS:
         raise SDSError(f"the text has {len(prompt)} characters", allowed=f"{MOST_CHARACTERS} at most")
-    if any("\ud800" <= character <= "\udfff" or character == "\0" for character in prompt):
+    if "\0" in prompt or not is_unicode(prompt):
         raise SDSError("the text contains an invalid character", cure="type it again")
 
 

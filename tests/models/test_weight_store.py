@@ -179,7 +179,9 @@ def test_auto_uses_disk_without_room_for_work(tiny_folder: Path, monkeypatch: py
 
 def test_a_list_on_disk_is_a_list(tmp_path: Path) -> None:
     tensors = list(torch.randn(3, 1, 4, 5).to(torch.bfloat16))
-    listed = HiddenStateFile(tmp_path, tensors[:2])
+    listed = HiddenStateFile(tmp_path)
+    for tensor in tensors[:2]:
+        listed.append(tensor)
     listed.append(tensors[2].transpose(1, 2).contiguous().transpose(1, 2))
     assert len(listed) == 3 and all(map(torch.equal, listed, tensors))
     listed[1] = tensors[0]

@@ -16,14 +16,6 @@ from tests.models.families import build
 from tests.passes import ADMM, CPU, WINDOWS, Results, make_recipe
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8), (5, 16), (7, 9)])
-def test_masks_survive_packing_and_equal_numpys_bits(shape):
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) > 0.5
-    packed = layer_stats.pack(mask)
-    assert packed.numpy().tobytes() == np.packbits(mask.numpy(), bitorder="little").tobytes()
-    assert torch.equal(layer_stats.unpack(packed, shape), mask)
-
-
 def test_finished_run_holds_four_stages_and_all_rounds(finished):
     frame = layer_stats.load(finished.folder)
     stages = frame[frame["round"] == 0].groupby(["block", "linear"])["stage"].agg(list)
