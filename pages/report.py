@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.ui import charts, layout, progress, run_panel, url_state
+from sds_core.pruning.perplexity import format_perplexity
 
 if TYPE_CHECKING:
     from sds_core.runs.run_folder import Run
@@ -102,7 +103,7 @@ def words(run: Run) -> None:
     last = run.finished_result().last_perplexity
     name = layout.plain(run.config.title) or run.id
     st.markdown(
-        f"**{name}: perplexity {charts.number(last.value)}**, {charts.ratio(last.against_dense)} of the dense model’s."
+        f"**{name}: perplexity {format_perplexity(last.value)}**, {charts.ratio(last.against_dense)} of the dense model’s."
     )
     st.caption(run_panel.about(run.config))
     run_panel.show_note(run)

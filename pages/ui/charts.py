@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from sds_core.figures import style
-from sds_core.pruning.perplexity import Comparison, format_perplexity, format_ratio
+from sds_core.pruning.perplexity import Comparison, format_ratio
 
 CONFIG = {
     "displaylogo": False,
@@ -31,11 +31,6 @@ def show(figure: style.Figure, key: str, alt: str, clicked: Callable[[list], Non
 
     drawn = go.Figure(style.explicit(figure))
     st.plotly_chart(drawn, key=key, config=CONFIG, alt=alt, on_select=chosen if clicked else "ignore")
-
-
-def number(value: float) -> str:
-    """Format a perplexity."""
-    return format_perplexity(value)
 
 
 def ratio(paired: Comparison) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.ui import charts, layout, progress, run_panel
+from sds_core.pruning.perplexity import format_perplexity
 from sds_core.pruning.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def results(result: RunResult, held_out: bool) -> None:
         for stage, measured in result.perplexity.items():
             st.metric(
                 f"Perplexity, {STAGE_NAMES[stage]}",
-                charts.number(measured.value),
+                format_perplexity(measured.value),
                 None if stage == "dense" else charts.ratio(measured.against_dense),
                 delta_color="off",
                 delta_arrow="off",

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from sds_core.models.text_spec import BOS_MODES, ROW_MODES
 from sds_core.options import option
-from sds_core.pruning.reconstruction import CHOICES
+from sds_core.pruning.reconstruction import CHOICES, Distillation, Reconstruction
+from sds_core.pruning.titles import TITLES
 
 ALLOCATIONS = ("uniform", "owl")
 MOST_WINDOWS, LONGEST_WINDOW, MOST_THREADS = 100_000, 1_000_000, 1024
@@ -19,7 +20,7 @@ class RunOptions:
     dtype: str = option(
         "auto", "Precision of the model; auto is its own.", choices=("auto", "float32", "bfloat16", "float16")
     )
-    pruner: str = option("wanda", "Base pruner: magnitude, wanda, sparsegpt, or a plugin (see --pruners).")
+    pruner: str = option("wanda", f"Base pruner: {', '.join(TITLES)}, or a plugin (see --pruners).")
     method: str = option("sds-admm", "base, adjusted, straight-through, swaps, sds (the paper's) or sds-admm.")
     checkpoint: str = option(
         "", "A pruned copy of the model, to inspect as it is; goes with --method checkpoint and --pruner none."
@@ -45,15 +46,19 @@ class RunOptions:
         several=True,
     )
     reconstruct_epochs: int = option(
-        0, "Passes of the widest of these over its windows; 0 for its default, 2, of the model 1.", low=0, high=1000
+        0,
+        f"""Epochs of the widest window that --reconstruct names; 0 for {Reconstruction.epochs}, or for
+        {Distillation.epochs} where that is the model.""",
+        low=0,
+        high=1000,
     )
     reconstruct_windows: int = option(
-        0, "Windows that the model is distilled on; 0 for as many as --samples.", low=0, high=MOST_WINDOWS
+        0, "Calibration windows to distil the model on; 0 for as many as --samples.", low=0, high=MOST_WINDOWS
     )
     reconstruct_rate: float = option(
         0.0,
-        """First steps of the widest of these, in units of the root mean square of a layer's kept weights; 0 for its
-        default, 0.0015, of the model 0.001.""",
+        f"""Largest step for the widest window that --reconstruct names, in units of the root mean square of a layer's
+        kept weights; 0 for {Reconstruction.rate}, or for {Distillation.rate} where that is the model.""",
         low=0,
         high=1,
     )
