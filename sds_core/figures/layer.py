@@ -6,7 +6,7 @@ import pandas as pd
 
 from sds_core.figures import style
 from sds_core.figures.style import STAGE_COLOURS, Figure, per_cent
-from sds_core.pruning.bins import BINS, SPAN
+from sds_core.pruning.bins import BIN, BINS, SPAN, weights_counted
 from sds_core.pruning.stages import LAYER_STAGES, STAGE_NAMES
 
 DASHES = {"redense": "dash", "final": "dot"}
@@ -18,23 +18,23 @@ SHOWN = 4.0
 
 def centres() -> list[float]:
     """Centres of the histogram's bins, in dense standard deviations."""
-    width = 2 * SPAN / BINS
-    return [-SPAN + (i + 0.5) * width for i in range(BINS)]
+    return [-SPAN + (i + 0.5) * BIN for i in range(BINS)]
 
 
 def density(row: pd.Series) -> list[float]:
     """Share of all weights per dense standard deviation, bin by bin: the area under it is 1 minus the zeros."""
-    total = _size(row)
-    return [float(count) / total * BINS / (2 * SPAN) for count in row["counts"]]
+    total = size(row)
+    return [float(count) / total / BIN for count in row["counts"]]
 
 
 def zeros(row: pd.Series) -> float:
     """Share of weights that are exactly zero."""
-    return float(row["zeros"]) / _size(row)
+    return float(row["zeros"]) / size(row)
 
 
-def _size(row: pd.Series) -> int:
-    return sum(row["counts"]) + row["below"] + row["above"] + row["zeros"]
+def size(row: pd.Series) -> int:
+    """Number of a layer's weights."""
+    return weights_counted(row["counts"], row["below"], row["above"], row["zeros"])
 
 
 def at_stage(layer: pd.DataFrame, stage: str) -> pd.Series | None:
@@ -80,7 +80,7 @@ def height(curves: list[list[float]], dense: list[float] | None) -> float:
 
 def _share_above(curve: list[float], top: float) -> float:
     """Share of all weights in the bins that rise above `top`."""
-    return sum(value for value in curve if value > top) * 2 * SPAN / BINS
+    return sum(value for value in curve if value > top) * BIN
 
 
 def _outline(stage: str, curve: list[float], axis: str, width: float) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from sds_core.pruning.bins import BINS, SPAN
+from sds_core.pruning.bins import BIN, BINS
 
-STEP = 2 * SPAN / BINS
-"""Width of a bin, in dense standard deviations."""
 REACH = 66
 """Bins drawn to either side of the one around zero."""
-LOW, HIGH = -REACH * STEP, REACH * STEP
+LOW, HIGH = -REACH * BIN, REACH * BIN
 """Centres of the first and the last bin drawn, in dense standard deviations."""
 
 
@@ -23,4 +21,4 @@ def curve(counts: Sequence[int], total: int) -> list[float]:
     """
     first = BINS // 2 - REACH
     near = [float(count) for count in counts[first - 1 : first + 2 * REACH + 2]]
-    return [(a + 2 * b + c) / 4 / total / STEP for a, b, c in zip(near, near[1:], near[2:], strict=False)]
+    return [(a + 2 * b + c) / 4 / total / BIN for a, b, c in zip(near, near[1:], near[2:], strict=False)]

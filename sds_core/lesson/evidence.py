@@ -8,6 +8,7 @@ from sds_core.comparison.claims import Claim
 from sds_core.comparison.compare import Row, side_by_side
 from sds_core.comparison.outcomes import outcomes_of
 from sds_core.comparison.references import claim
+from sds_core.figures.layer import size
 from sds_core.lesson.opening import BLOCK, LINEAR
 from sds_core.runs.run_folder import Run
 
@@ -42,7 +43,7 @@ class Evidence:
         """A share of all weights of the model: the layers' shares, weighted by their sizes."""
         stats = self.layer_stats[name]
         rows = stats[(stats["stage"] == stage) & (stats["round"] == number)]
-        sizes = rows["counts"].map(sum) + rows["below"] + rows["above"] + rows["zeros"]
+        sizes = rows.apply(size, axis=1)
         return float((rows[column] * sizes).sum() / sizes.sum())
 
     def rows(self, *names: str) -> list[Row]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sds_core.errors import SDSError
 from sds_core.lesson.curves import curve
+from sds_core.pruning.bins import weights_counted
 from sds_core.pruning.stages import LAYER_STAGES, LayerStage, Stage
 from sds_core.runs import typed_json
 from sds_core.runs.recorded_values import MeasuredPerplexity
@@ -102,6 +103,6 @@ def _layers(parquet: bytes) -> dict[LayerStage, Layer]:
     found: dict[LayerStage, Layer] = {}
     for row in ParquetFile(BytesIO(parquet)).read(columns=columns).to_pylist():
         if row["linear"] == LINEAR and row["round"] == 0:
-            total = sum(row["counts"]) + row["below"] + row["above"] + row["zeros"]
+            total = weights_counted(row["counts"], row["below"], row["above"], row["zeros"])
             found[row["stage"]] = Layer(curve(row["counts"], total), row["zeros"] / total)
     return found

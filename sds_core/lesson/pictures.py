@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sds_core.lesson.curves import LOW, STEP, curve
-from sds_core.pruning.bins import CORNER
+from sds_core.figures.layer import size
+from sds_core.lesson.curves import LOW, curve
+from sds_core.pruning.bins import BIN, CORNER
 
 ROWS = 24
 """Rows of the mask that are shown, of all recorded columns: few enough to see each from the back of a room."""
@@ -83,18 +84,13 @@ def distribution(layer: str, dense: pd.Series, after: pd.Series | None = None) -
     return Distribution(layer, curve(dense["counts"], size(dense)), curve(after["counts"], size(after)), share)
 
 
-def size(row: pd.Series) -> int:
-    """Return the number of a layer's weights."""
-    return int(sum(row["counts"]) + row["below"] + row["above"] + row["zeros"])
-
-
 def sketches(dense: Sequence[float]) -> tuple[list[float], ...]:
     """Return three ways for half of the weights to go: of every size alike, the smaller half, mostly small ones.
 
     Args:
         dense: the dense curve.
     """
-    sizes = [abs(LOW + i * STEP) for i in range(len(dense))]
+    sizes = [abs(LOW + i * BIN) for i in range(len(dense))]
     by_size = sorted(zip(sizes, dense, strict=True))
     below, half = 0.0, sum(dense) / 2
     median = next(size for size, value in by_size if (below := below + value) >= half)

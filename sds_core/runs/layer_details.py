@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT
+from sds_core.pruning.bins import BINS, CORNER, CORNER_STEP, JOINT, weights_counted
 from sds_core.pruning.stages import LayerStage
 from sds_core.runs import distribution_files
 from sds_core.runs.layer_numbers import block_files
@@ -128,7 +128,7 @@ def _details(row: pd.Series) -> LayerDetails:
     zeros, dense_std = int(row["zeros"]), float(row["dense_std"]) or 1.0
     energy = float(row["prune_energy"])
     return LayerDetails(
-        total=int(np.sum(row["counts"])) + int(row["below"]) + int(row["above"]) + zeros,
+        total=weights_counted(row["counts"], row["below"], row["above"], zeros),
         zeros=zeros,
         spread=float(row["std"]) / dense_std,
         kurtosis=float(row["kurtosis"]),

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from sds_core.errors import SDSError
-from sds_core.pruning.bins import BINS, SPAN
+from sds_core.pruning.bins import BIN, SPAN, weights_counted
 from sds_core.runs import distribution_files
 
 SHOWN, MERGED = slice(33, 167), 2
 """The bins of a histogram within ±4 dense standard deviations are drawn, merged in pairs."""
-BIN = 2 * SPAN / BINS
 LOW = -SPAN + BIN * (SHOWN.start + MERGED / 2)
 HIGH = -SPAN + BIN * (SHOWN.stop - MERGED / 2)
 """Centres of the first and the last drawn bin, in dense standard deviations."""
@@ -85,7 +84,7 @@ def _read(path: str, inode: int, changed: int) -> dict[Key, LayerNumbers]:
 
 def _numbers(row: "pd.core.frame._PandasNamedTuple") -> LayerNumbers:
     counts = np.asarray(row.counts)
-    total = int(counts.sum()) + row.below + row.above + row.zeros
+    total = weights_counted(counts, row.below, row.above, row.zeros)
     measured = {name: None if np.isnan(value := getattr(row, name)) else float(value) for name in MEASURES}
     return LayerNumbers(
         density=density(counts, total),

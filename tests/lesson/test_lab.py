@@ -3,8 +3,8 @@
 import pytest
 
 from sds_core.lesson import lab
-from sds_core.lesson.curves import STEP
 from sds_core.lesson.lab_layer import LabLayer, read_lab_layer
+from sds_core.pruning.bins import BIN
 from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.methods import SDSAdmm
 from sds_core.pruning.pattern import NM, Unstructured
@@ -39,7 +39,7 @@ def test_every_round_is_there_with_curves_of_all_weights(small):
     states = [found.first, found.solved, *(one.pruned for one in found.rounds)]
     assert [one.zeros for one in states] == [0.5] * len(states) and found.dense.zeros == 0
     assert [one.changed is None for one in (found.dense, found.rounds[0].redense, found.first)] == [True, True, False]
-    assert sum(found.dense.curve) * STEP == pytest.approx(1, abs=0.02)
+    assert sum(found.dense.curve) * BIN == pytest.approx(1, abs=0.02)
 
 
 def test_errors_and_masks_of_the_first_prune(small):
