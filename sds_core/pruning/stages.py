@@ -20,6 +20,8 @@ LayerStage = Literal["dense", "sparse", "redense", "final"]
 """The state of a layer's weight: untouched, after phase 1, after phase 2, after phase 3."""
 Stage = Literal[LayerStage, "distilled"]
 """The state of a model: that of its layers, or distilled afterwards, and so no longer one-shot."""
+RecordedStage = Literal[LayerStage, "pruned"]
+"""What the record of a layer holds: its stages, and a round's free weight pruned."""
 Scarcity = Literal["", "few tokens", "no tokens"]
 """Whether fewer calibration tokens than a layer has inputs were routed to it, or none; for experts only."""
 
@@ -34,7 +36,7 @@ LAYER_STAGES: tuple[LayerStage, ...] = get_args(LayerStage)
 class StageWeight(NamedTuple):
     """A layer's weight at one stage."""
 
-    stage: Stage
+    stage: LayerStage
     weight: Tensor
     """(R, C)."""
     mask: Tensor | None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,10 @@ from sds_core.errors import SDSError
 from sds_core.files import write_atomically
 from sds_core.options import is_unicode
 from sds_core.pruning.bins import BINS, CORNER, JOINT
+from sds_core.pruning.stages import RecordedStage
 from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.parquet_footer import read_footer
+from sds_core.runs.recorded_values import MOST_BLOCKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +42,7 @@ OPTIONAL = {"joint", "crop", "corner", "norms"}
 """Lists that a row may lack."""
 SPLIT = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("counts", "joint")}
 """Small counts in wide integers: split into their bytes they compress to a little over half."""
-STAGES = {"dense", "sparse", "redense", "final", "pruned"}
-MOST_BLOCKS = 10_000
+STAGES = frozenset(get_args(RecordedStage))
 LONGEST_NAME = 300
 MOST_WEIGHTS = 10**15
 MOST_VALUES = 200_000_000

@@ -1,9 +1,8 @@
 """A row of a run's distributions: one layer at one stage or round."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from sds_core.pruning.stages import Stage
+from sds_core.pruning.stages import RecordedStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,7 @@ class LayerRow:
     """Number of inputs."""
     dense_std: float
     """Standard deviation of the dense weight, the unit of the histograms."""
-    stage: Stage | Literal["pruned"]
+    stage: RecordedStage
     """A round of phase 2 has two rows: `redense`, free to move, and `pruned`, that weight pruned."""
     round: int
     """0 for the stage itself."""

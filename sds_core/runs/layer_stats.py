@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from sds_core.pruning.distribution import (
     weight_corner,
 )
 from sds_core.pruning.reading import Reading, number, read_all
-from sds_core.pruning.stages import Stage
+from sds_core.pruning.stages import RecordedStage
 from sds_core.pruning.wanda import wanda_mask
 from sds_core.runs import distribution_files
 from sds_core.runs.layer_row import LayerRow
@@ -62,9 +62,7 @@ class _Readings:
         self._losses |= {id(dense): lambda: 0.0, id(sparse): lambda: first.loss}
         self._known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense`: measured once
 
-    def row(
-        self, stage: Stage | Literal["pruned"], weight: Tensor, mask: Tensor | None = None, number: int = 0
-    ) -> dict[str, Any]:
+    def row(self, stage: RecordedStage, weight: Tensor, mask: Tensor | None = None, number: int = 0) -> dict[str, Any]:
         """Return a row's fields."""
         solved, dense, std = self._solved, self._solved.problem.weight, self._dense_std
         if id(weight) not in self._known:

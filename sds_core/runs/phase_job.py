@@ -93,7 +93,7 @@ def _summary(solved: LayerResult, rows: list[LayerRow]) -> LayerSummary:
     masked = [stage for stage, _, mask in solved.stages if mask is not None]
     weights = solved.problem.weight.numel()
     pruned = [round(row.sparsity * weights) for row in rows if [row.stage] == masked[-1:] and row.round == 0]
-    loss = {row.stage: row.loss for row in rows if row.round == 0 and row.stage != "pruned"}
+    loss: dict[Stage, float] = {row.stage: row.loss for row in rows if row.round == 0 and row.stage != "pruned"}
     return LayerSummary(
         linear=solved.linear.label,
         seconds=round(solved.seconds, 3),
