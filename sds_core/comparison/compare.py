@@ -11,10 +11,11 @@ from sds_core.errors import SDSError
 from sds_core.pruning.pattern import Unstructured
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
 from sds_core.runs.config import RunConfig
-from sds_core.runs.names import called, last_stage
+from sds_core.runs.experiment import WORKING
+from sds_core.runs.names import called
 from sds_core.runs.run_folder import Run
 
-MAY_DIFFER = ("pattern", "options", "title", "experiment", "device", "threads", "weights", "keep_weights")
+MAY_DIFFER = ("pattern", "options", "title", "experiment", *WORKING)
 """Options that may differ within a sweep: the pattern, and those that change no outcome (method options count)."""
 REDENSE = "it is a re-dense model: nothing in it is pruned, so it is not ranked"
 
@@ -40,27 +41,38 @@ class Row:
         return self.outcome.perplexity
 
 
-def sort_out(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:
+def sort_out(runs: list[Run], asked: Sequence[str] = ()) -> tuple[list[Run], dict[str, str]]:
     """Return the finished runs that can be paired with each other, and the reason why each other run cannot.
 
     These are the largest set of runs that agree in model and evaluation windows; of equally large ones, the first.
+
+    Args:
+        asked: ids of runs that are asked for: the set that holds the earliest of them comes before a larger one.
     """
     reasons, groups = dict[str, str](), list[list[tuple[Run, Outcome]]]()
     for run in runs:
         try:
-            outcome, redense = outcome_of(run), last_stage(run.config) == "redense"
+            outcome = outcome_of(run)
+            if outcome is None:
+                reasons[run.id] = f"it is not finished: {run.state()}"
+                continue
         except SDSError as error:
             reasons[run.id] = str(error)
             continue
-        if outcome is None or redense:
-            reasons[run.id] = REDENSE if outcome else f"it is not finished: {run.state()}"
+        if outcome.stage == "redense":
+            reasons[run.id] = REDENSE
             continue
         home = next((group for group in groups if mismatch(group[0][1], outcome) is None), None)
         if home is None:
             groups.append([(run, outcome)])
         else:
             home.append((run, outcome))
-    kept = max(groups, key=len, default=[])
+    places = {run: place for place, run in enumerate(asked)}
+
+    def rank(group: list[tuple[Run, Outcome]]) -> tuple[int, int]:
+        return min(places.get(run.id, len(places)) for run, _ in group), -len(group)
+
+    kept = min(groups, key=rank, default=[])
     for group in groups:
         if group is not kept:
             reasons |= {run.id: f"it has {mismatch(kept[0][1], outcome)}" for run, outcome in group}

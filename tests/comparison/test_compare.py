@@ -70,6 +70,22 @@ def test_largest_pairable_set_is_kept_first_on_ties():
     assert sort_out([]) == ([], {})
 
 
+def test_the_set_with_the_first_run_asked_for_is_kept():
+    small = [made((3, 3, 3), evaluation="python-docs"), made((2, 2, 2), evaluation="python-docs")]
+    large, begun = [made((3, 3, 3)) for _ in range(3)], create(RunConfig())
+    runs = [*large, *small, begun]
+    kept, reasons = sort_out(runs, [begun.id, small[1].id, large[0].id])
+    assert kept == small and set(reasons) == {run.id for run in (*large, begun)}
+    assert sort_out(runs, [begun.id])[0] == sort_out(runs)[0] == large
+
+
+def test_an_unreadable_log_of_an_unfinished_run_is_a_reason():
+    sound, begun = made((3, 3, 3)), create(RunConfig())
+    begun.log.path.write_text("[]\n")
+    kept, reasons = sort_out([begun, sound])
+    assert kept == [sound] and list(reasons) == [begun.id] and "not finished" not in reasons[begun.id]
+
+
 def test_unfinished_and_broken_runs_are_excluded_with_reasons():
     begun, broken = create(RunConfig()), made((3, 3, 3))
     (broken.folder / "result.json").write_text("{")
@@ -83,6 +99,12 @@ def test_a_sweep_differs_in_its_ratio_only():
     (found,) = sweeps(side_by_side([*ratios, *others]))
     assert [row.run for row in found] == [ratios[1].id, ratios[2].id, ratios[0].id]
     assert sweeps(side_by_side([ratios[0], ratios[0]])) == []
+
+
+def test_a_sweep_may_hold_partial_runs():
+    runs = [made((3, 3, 3), pattern="30%"), made((3, 3, 4), pattern="50%", partial=True)]
+    (found,) = sweeps(side_by_side(runs))
+    assert [row.run for row in found] == [run.id for run in runs]
 
 
 def test_records_are_the_paired_numbers_at_full_precision():

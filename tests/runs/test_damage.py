@@ -82,6 +82,13 @@ def pair(finished: Run, runs_root: Path) -> Run:
     return Run(shutil.copytree(finished.folder, runs_root / "broken"))
 
 
+@pytest.fixture
+def begun(pair: Run) -> Run:
+    """The same with a run that has no result yet."""
+    (pair.folder / "result.json").unlink()
+    return pair
+
+
 def leaves(value: Any, path: tuple = ()) -> Iterator[tuple]:
     """Paths of all values inside plain JSON values, of lists only the first item."""
     yield path
@@ -137,8 +144,11 @@ def test_any_value_of_a_file_may_be_wrong(pair: Run, name: str, capsys: pytest.C
     assert failing(cases, path, EACH) == []
 
 
-def test_any_value_of_the_log_may_be_wrong(pair: Run, capsys: pytest.CaptureFixture) -> None:
-    path = pair.log.path
+@pytest.mark.parametrize("state", ["pair", "begun"])
+def test_any_value_of_the_log_may_be_wrong(
+    state: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture
+) -> None:
+    path = request.getfixturevalue(state).log.path
     events = [typed_json.load(line) for line in path.read_text().splitlines()]
     first = {event["kind"]: i for i, event in reversed(list(enumerate(events)))}
     cases = (
@@ -181,6 +191,16 @@ HOW = ["gone", "a folder", "a link to nowhere", "half", "deep", *CONTENTS]
 
 @pytest.mark.parametrize("name", FILES)
 def test_any_file_may_be_wrecked(pair: Run, name: str, capsys: pytest.CaptureFixture) -> None:
+    wreck_each_way(pair, name)
+
+
+@pytest.mark.parametrize("name", ["config.json", "events.jsonl", "lock"])
+def test_any_file_of_an_unfinished_run_may_be_wrecked(begun: Run, name: str, capsys: pytest.CaptureFixture) -> None:
+    wreck_each_way(begun, name)
+
+
+def wreck_each_way(pair: Run, name: str) -> None:
+    """Wreck a file of a run in every way, and read all runs each time."""
     path, kept = pair.folder / name, pair.folder.with_name(".kept")
     if name == "note.txt":
         note.write(pair, "a note")
