@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from sds_core.comparison.outcomes import outcome_of
+from sds_core.comparison.outcomes import Outcome, outcome_of
 from sds_core.pruning.pattern import NM
-from sds_core.pruning.perplexity import format_perplexity
+from sds_core.pruning.perplexity import format_perplexity, mean_over_runs
 from sds_core.pruning.stages import Stage
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.config import MEASURED, RunConfig
@@ -22,23 +22,29 @@ SOURCE = "Li et al., arXiv 2408.10473, OPT-125M, 2:4, raw WikiText-2 test, every
 
 
 def beside_published(runs: Iterable[Run]) -> list[str]:
-    """Return a table of the paper's perplexities and those of runs in its setting; empty if there is no such run."""
-    here: dict[tuple[str, Stage], float] = {}
+    """Return a table of the paper's perplexities and those of runs in its setting; empty if there is no such run.
+
+    Of several seeds it is the mean, the first run of each.
+    """
+    here: dict[tuple[str, Stage], dict[int, Outcome]] = {}
     for run in runs:
         if not _in_its_setting(run):
             continue
         for stage in ("dense", "sparse") if run.config.method == BASE else ("dense", "sparse", "final"):
             if outcome := outcome_of(run, stage):
-                here[run.config.pruner, stage] = outcome.perplexity
+                here.setdefault((run.config.pruner, stage), {}).setdefault(run.config.seed, outcome)
     if not here:
         return []
-    dense = next(value for (_, stage), value in here.items() if stage == "dense")
-    lines = [_line(SOURCE, "published", "here"), _line("dense", f"{DENSE:.2f}", format_perplexity(dense))]
+    dense = next(found for (_, stage), found in here.items() if stage == "dense")
+    first = next(iter(dense.values())).dense
+    lines = [_line(SOURCE, "published", "here"), _line("dense", f"{DENSE:.2f}", format_perplexity(first.value))]
     for pruner, values in PUBLISHED.items():
-        alone, with_sds = here.get((pruner, "sparse")), here.get((pruner, "final"))
-        for name, value, measured in zip(("", "SDS · "), values, (alone, with_sds), strict=True):
-            cell = "–" if measured is None else format_perplexity(measured)
-            lines.append(_line(f"{name}{pruner_title(pruner)}", f"{value:.2f}", cell))
+        alone, with_sds = here.get((pruner, "sparse"), {}), here.get((pruner, "final"), {})
+        for name, value, seeds in zip(("", "SDS · "), values, (alone, with_sds), strict=True):
+            mean = mean_over_runs([each.measured for each in seeds.values()]) if seeds else None
+            over = f", here the mean over {len(seeds)} seeds" if len(seeds) > 1 else ""
+            cell = format_perplexity(mean.value) if mean else "–"
+            lines.append(_line(f"{name}{pruner_title(pruner)}{over}", f"{value:.2f}", cell))
     return lines
 
 

@@ -55,5 +55,13 @@ def test_a_base_pruner_alone_is_no_sds(runs_root):
     assert printed["Wanda"] == ["82.47", "81.45"] and printed["SDS · Wanda"] == ["59.17", "–"]
 
 
+def test_of_several_seeds_it_is_the_mean(runs_root):
+    first, second = made(PAPER, dense=3.32, sparse=4.4, final=4.1), made(replace(PAPER, seed=1), dense=3.32, final=4.3)
+    repeated = made(replace(PAPER, seed=1), dense=3.32, final=9.0)
+    printed = {line[:-21].strip(): line[-21:].split() for line in beside_published([first, second, repeated])}
+    assert printed["SDS · Wanda, here the mean over 2 seeds"] == ["59.17", "66.69"]  # e to the power of 4.2
+    assert printed["Wanda"] == ["82.47", "81.45"]
+
+
 def test_another_model_has_none_either(runs_root):
     assert beside_published([made(PAPER, total=WEIGHTS + 1, dense=3.3, sparse=4.4, final=4.1)]) == []
