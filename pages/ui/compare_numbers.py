@@ -15,7 +15,7 @@ from sds_core.comparison.claims import Claim, Verdict
 from sds_core.comparison.outcomes import Outcome
 from sds_core.comparison.ranking import Group, claim_between
 from sds_core.figures.palette import palette
-from sds_core.pruning.perplexity import Perplexity, bounded_exp, mean_over_runs
+from sds_core.pruning.perplexity import Comparison, Perplexity, bounded_exp, mean_over_runs
 from sds_core.pruning.perplexity import compare as compared
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.names import pattern_of
@@ -179,7 +179,8 @@ def _pair(one: Group, other: Group, claim: Claim, layers_lower: int | None) -> c
     mine, its = (mean_over_runs([o.measured for o in group.outcomes]) for group in (one, other))
     loose = math.hypot(unpaired_error(mine, its), claim.seed_error or 0.0)
     low, high = claim.interval
-    beyond = abs(claim.log_ratio) > 2 * claim.error
+    loose_low, loose_high = Comparison(claim.log_ratio, loose).interval
+    beyond = Comparison(claim.log_ratio, claim.error).sure
     return compare.Pair(
         log=claim.log_ratio,
         error=claim.error,
@@ -190,8 +191,8 @@ def _pair(one: Group, other: Group, claim: Claim, layers_lower: int | None) -> c
         doubt="undecided: seeds unknown" if claim.seed_error is None and beyond else None,
         lower=sum(a < b for a, b in zip(mine.losses, its.losses, strict=True)),
         loose_error=loose,
-        loose_low=bounded_exp(claim.log_ratio - 2 * loose),
-        loose_high=bounded_exp(claim.log_ratio + 2 * loose),
+        loose_low=loose_low,
+        loose_high=loose_high,
         window_error=claim.window_error if claim.seed_error else None,
         layers_lower=layers_lower,
     )

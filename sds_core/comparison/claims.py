@@ -59,14 +59,14 @@ class Claim:
     @property
     def interval(self) -> tuple[float, float]:
         """The ratio two standard errors below and above."""
-        return bounded_exp(self.log_ratio - 2 * self.error), bounded_exp(self.log_ratio + 2 * self.error)
+        return Comparison(self.log_ratio, self.error).interval
 
 
 def judge(paired: Comparison, seed_error: float | None, seed_source: str) -> Claim:
     """The claim that a paired comparison of two different configurations supports."""
     error = math.inf if seed_error is None else math.hypot(paired.error, seed_error)
     verdict = Verdict.UNDECIDED
-    if abs(paired.log_ratio) > 2 * error:
+    if Comparison(paired.log_ratio, error).sure:
         verdict = Verdict.BETTER if paired.log_ratio < 0 else Verdict.WORSE
     return Claim(
         log_ratio=paired.log_ratio,

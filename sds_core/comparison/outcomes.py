@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from sds_core.models.text_spec import same_text
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import MEASURED, RunConfig
+from sds_core.runs.experiment import WORKING
 from sds_core.runs.names import last_stage, made_by, pattern_of
 from sds_core.runs.phases import RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run, open_run
@@ -19,18 +21,21 @@ from sds_core.runs.run_folder import Run, every_run, open_run
 SAME_DENSE = 0.05
 """Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,
 less than another model of the same size."""
-INCIDENTAL = (
-    *("seed", "model", "title", "experiment", "dtype", "device", "threads", "weights", "keep_weights", "partial"),
-    *MEASURED,
-)
+INCIDENTAL = ("seed", "model", "title", "experiment", "dtype", *WORKING, *MEASURED)
 """Options that do not distinguish configurations: the seed, names, device and precision, and the evaluation (whether
 model and windows are the same shows in the measurements)."""
 NAMES_OF_WINDOWS = ("calibration", "bos")
 """Options that may differ where the calibration windows are the same, token by token."""
 
-
 BEFORE: dict[Stage, tuple[Stage, ...]] = {"final": ("sparse",), "distilled": ("sparse", "final")}
 """Stages of pruned weights on the way to others."""
+
+
+class Mismatch(StrEnum):
+    """What keeps two outcomes from being paired window by window, in words."""
+
+    TEXT = "another evaluation text, or other windows of it"
+    MODEL = "another model"
 
 
 @dataclass(frozen=True)
@@ -147,14 +152,14 @@ def outcomes_of(runs: Iterable[Run]) -> list[Outcome]:
     return found
 
 
-def mismatch(one: Outcome, other: Outcome) -> str | None:
-    """Return what keeps two outcomes from being paired window by window, in words; None if nothing does."""
+def mismatch(one: Outcome, other: Outcome) -> Mismatch | None:
+    """Return what keeps two outcomes from being paired window by window; None if nothing does."""
     lengths = [(len(each.dense.losses), each.dense.tokens) for each in (one, other)]
     if one.evaluation_sha256 != other.evaluation_sha256 or lengths[0] != lengths[1]:
-        return "another evaluation text, or other windows of it"
+        return Mismatch.TEXT
     losses = zip(one.dense.losses, other.dense.losses, strict=True)
     if one.total != other.total or any(abs(mine - its) > SAME_DENSE for mine, its in losses):
-        return "another model"
+        return Mismatch.MODEL
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sds_core.comparison.claims import Claim, incomparable, judge, listed, noise_floor, seed_error
 from sds_core.comparison.environment import differences, environment
-from sds_core.comparison.outcomes import Outcome, configuration_of, finished_outcomes, mismatch, outcome_of
+from sds_core.comparison.outcomes import Mismatch, Outcome, configuration_of, finished_outcomes, mismatch, outcome_of
 from sds_core.comparison.study import study_spread
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
@@ -134,8 +134,8 @@ def _reference_config(config: RunConfig, role: Role) -> RunConfig | None:
     method = ROLE_METHODS[role]
     if role == "base":
         wanted = replace(config, method=method, options={}, **beside_methods(config.to_dict()))
-        return None if config.checkpoint or wanted == config else wanted
-    if config.checkpoint or config.method in ("base", method):
+        return None if wanted == config else wanted
+    if config.method in ("base", method):
         return None
     return replace(config, method=method, options=matched_options(config.made_method()))
 
@@ -143,7 +143,7 @@ def _reference_config(config: RunConfig, role: Role) -> RunConfig | None:
 def _incomparable(one: Outcome, other: Outcome) -> str | None:
     """Return why two outcomes must not be ranked against each other, in words; None where they may."""
     if reason := mismatch(one, other):
-        return f"it was measured on {reason}" if "text" in reason else f"it is {reason}"
+        return f"it was measured on {reason}" if reason is Mismatch.TEXT else f"it is {reason}"
     if "redense" in (one.stage, other.stage):
         return "a re-dense model has no pruned weights"
     if "distilled" in (one.stage, other.stage) and one.stage != other.stage:

@@ -5,11 +5,10 @@ import math
 from sds_core.figures.markup import html
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
+from sds_core.pruning.perplexity import REACH
 from sds_core.pruning.titles import TITLES
 from sds_core.texts.query import TextReading, TextResult, compare_readings
 
-REACH = 2
-"""Standard errors that a bar spans on each side, those of the judgement."""
 ROW = "display: grid; grid-template-columns: minmax(0, 10rem) minmax(0, 1fr) 6.5rem; gap: 0.6rem; align-items: center"
 LINE = "position: absolute; top: 0; bottom: 0; width: 0; border-left: 2px dotted currentColor; opacity: 0.6"
 NAME = "overflow: hidden; text-overflow: ellipsis; white-space: nowrap"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 LARGEST_LOG = 600.0
 """Log ratios are capped here before `exp`, which overflows at 709."""
+REACH = 2
+"""Standard errors to either side that an interval spans; a difference counts only beyond them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,13 @@ class Comparison:
     @property
     def interval(self) -> tuple[float, float]:
         """The ratio two standard errors below and above."""
-        return bounded_exp(self.log_ratio - 2 * self.error), bounded_exp(self.log_ratio + 2 * self.error)
+        reach = REACH * self.error
+        return bounded_exp(self.log_ratio - reach), bounded_exp(self.log_ratio + reach)
+
+    @property
+    def sure(self) -> bool:
+        """Whether 1 lies outside that interval; with an unknown error nothing is sure."""
+        return abs(self.log_ratio) > REACH * self.error
 
 
 def compare(model: Perplexity, reference: Perplexity) -> Comparison:
