@@ -8,7 +8,7 @@ from dataclasses import replace
 from pages.ui.pictures.compare import Answer
 from sds_core.comparison.claims import Claim, Verdict, numbers
 from sds_core.comparison.ranking import Group
-from sds_core.runs.names import called
+from sds_core.runs.names import SEPARATOR, parts_called
 from sds_core.runs.variant import BASE
 
 CHECKPOINT = "checkpoint"
@@ -25,13 +25,13 @@ def names(groups: Sequence[Group]) -> dict[str, tuple[str, str | None]]:
     """Return a name for each configuration, and what it starts from; no two are equal."""
     configs = {key_of(group): replace(group.outcomes[0].config, seed=0) for group in groups}
     found: dict[str, tuple[str, str | None]] = {}
-    for key, name in called(configs).items():
-        config, parts = configs[key], name.split(" · ")
-        method = next(group.outcomes[0].made.method for group in groups if key_of(group) == key)
-        if parts[-1] == key[-6:]:  # only its id is distinct: its experiment or title says more
-            parts[-1] = config.experiment or config.title or parts[-1]
-        alone = method in (BASE, CHECKPOINT)
-        found[key] = (" · ".join(parts), None) if alone else (parts[0], " · ".join(parts[1:]))
+    methods = {key_of(group): group.outcomes[0].made.method for group in groups}
+    for key, (*parts, last) in parts_called(configs).items():
+        if last == key[-6:]:  # only its id is distinct: its experiment or title says more
+            last = configs[key].experiment or configs[key].title or last
+        first, *rest = *parts, last
+        alone = methods[key] in (BASE, CHECKPOINT)
+        found[key] = (SEPARATOR.join([first, *rest]), None) if alone else (first, SEPARATOR.join(rest))
     return found
 
 

@@ -7,7 +7,7 @@ from pages.ui.details_numbers import STAGES, Source
 from pages.ui.model_layers import Model
 from pages.ui.pictures import details
 from pages.ui.studio_numbers import PHASES
-from pages.ui.variant_labels import colors, keys, title
+from pages.ui.variant_labels import colors, keys, titles
 from sds_core.figures.palette import palette
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.experiment import Experiment
@@ -28,8 +28,8 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
         return [], Model(0, ())
     record = cached.experiment_record(experiment, variants)
     found = []
-    names = zip(keys(variants), colors(variants), strict=True)
-    for variant, (key, color) in zip(variants, names, strict=True):
+    names = zip(keys(variants), titles(variants), colors(variants), strict=True)
+    for variant, (key, title, color) in zip(variants, names, strict=True):
         origin = None if variant.method == BASE else pruner_title(variant.pruner)
         stages: dict[details.Stage, RunRecord] = {
             stage: run
@@ -40,7 +40,7 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
         }
         if stages:
             first = next(iter(stages.values()))
-            name = details.RunName(key, title(variant), color, origin)
+            name = details.RunName(key, title, color, origin)
             found.append(Source(name, first.config.parsed_pattern(), {"dense": first, **stages}))
     return found, Model(record.blocks, tuple(record.linears))
 

@@ -11,7 +11,7 @@ from pages.ui.pictures.measured import Cell, Change, Perplexity, Round
 from pages.ui.pictures.measured import Stage as Phase
 from pages.ui.pictures.wire import pack_values
 from pages.ui.studio_distilled import distilled
-from pages.ui.variant_labels import colors, keys, title
+from pages.ui.variant_labels import colors, keys, titles
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.events import Measuring
 from sds_core.runs.experiment_record import PHASE_OF, StageRecord
@@ -45,6 +45,7 @@ class Reader:
         """
         self.record, self.model, self.dense = record, model, dense
         self.keys, self.colors = keys(record.variants), colors(record.variants)
+        self.names = titles(record.variants)
 
     def view(self, asked: Mapping[str, str]) -> studio.View:
         """Return what is shown: what the address asks for where that exists, else the layer with the largest error."""
@@ -142,7 +143,7 @@ class Reader:
                 cells[stage] = self._stage_cell(self.record.stage(variant, stage), block, linear, same)
         return studio.RunColumn(
             key=self.keys[i],
-            name=title(variant),
+            name=self.names[i],
             color=self.colors[i],
             cells=cells,
             base=None if variant.method == BASE else variant.pruner,

@@ -7,18 +7,35 @@ from collections.abc import Sequence
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.titles import pruner_title
+from sds_core.runs.config import RunConfig
+from sds_core.runs.names import SEPARATOR, apart
 from sds_core.runs.variant import BASE, Variant
 
 
-def title(variant: Variant) -> str:
-    """Return what to call a variant where its base pruner stands beside it."""
+def titles(variants: Sequence[Variant]) -> list[str]:
+    """Return what to call each variant where its base pruner stands beside it; forms of one method say what differs."""
+    found = []
+    for variant in variants:
+        forms = [one for one in variants if (one.method, one.pruner) == (variant.method, variant.pruner)]
+        differing = apart(_config(variant), list(map(_config, forms))) if len(forms) > 1 else ()
+        found.append(SEPARATOR.join([_title(variant), *differing]))
+    return found
+
+
+def _config(variant: Variant) -> RunConfig:
+    """Return the configuration of a whole run of a variant."""
+    made = {"method": variant.method, "pruner": variant.pruner, "options": variant.options}
+    return RunConfig.from_dict(made | variant.reconstruct_options)
+
+
+def _title(variant: Variant) -> str:
     return pruner_title(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
 
 
 def full_title(variant: Variant) -> str:
     """Return what to call a variant where it stands alone, as its runs are called."""
     base = pruner_title(variant.pruner)
-    return base if variant.method == BASE else f"{title(variant)} · {base}"
+    return base if variant.method == BASE else f"{_title(variant)} · {base}"
 
 
 def keys(variants: Sequence[Variant]) -> list[str]:

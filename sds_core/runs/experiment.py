@@ -69,7 +69,14 @@ class Experiment:
             elif config.phase != 1 and config.phase_numbers[-1] > 1:
                 names.append(variant_of(config))
             found += [variant for variant in names if variant not in found]
-        shorter = [v.until(phase) for v in found for phase in v.phase_numbers[:-1] if v.until(phase) != v]
+        # What has a phase 3 of its own is no mere beginning of a form of its method that adjusts more.
+        own = [variant_of(config) for _, config in self.members if config.phase in (0, 3)]
+        shorter = [
+            begun
+            for variant in found
+            for phase in variant.phase_numbers[:-1]
+            if (begun := variant.until(phase)) != variant and (phase == 3 or begun not in own)
+        ]
         longest = [variant for variant in found if variant not in shorter]
         return sorted(longest, key=lambda variant: variant.method != BASE)
 

@@ -1,7 +1,7 @@
 """Names of runs: after the method that made the last weights, not the one that a run was started for."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sds_core.pruning.methods import METHODS, option_names
@@ -9,6 +9,8 @@ from sds_core.pruning.reconstruction import MATRIX, inner_of
 from sds_core.pruning.stages import STAGE_NAMES, Stage
 from sds_core.runs.config import CALIBRATED, RunConfig
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED, without_distilling
+
+SEPARATOR = " · "
 
 
 def last_stage(config: RunConfig) -> Stage:
@@ -32,17 +34,22 @@ def made_by(config: RunConfig, stage: Stage) -> RunConfig:
 
 def name_of(config: RunConfig) -> str:
     """Return the name of what a run ends with: Wanda, SDS · Wanda, SDS · Wanda, re-dense, or SDS, distilled · Wanda."""
+    return SEPARATOR.join(_parts_of(config))
+
+
+def _parts_of(config: RunConfig) -> tuple[str, ...]:
+    """Return the parts of that name: the method, and the base pruner that it starts from."""
     if config.checkpoint:
-        return METHODS[config.method].title
+        return (METHODS[config.method].title,)
     stage = last_stage(config)
     if stage == "sparse":
-        return config.pruner_title
+        return (config.pruner_title,)
     then = f", {STAGE_NAMES[stage]}" if stage == "distilled" else ""
     if config.method == "base":
         inner = inner_of(config.reconstruct)
-        return config.pruner_title + (f", {inner}s adjusted" if inner != MATRIX else "") + then
-    name = f"{METHODS[config.method].title}{then} · {config.pruner_title}"
-    return f"{name}, re-dense" if stage == "redense" else name
+        return (config.pruner_title + (f", {inner}s adjusted" if inner != MATRIX else "") + then,)
+    free = ", re-dense" if stage == "redense" else ""
+    return f"{METHODS[config.method].title}{then}", f"{config.pruner_title}{free}"
 
 
 def id_prefix(config: RunConfig) -> str:
@@ -64,15 +71,20 @@ def called(runs: Mapping[str, RunConfig]) -> dict[str, str]:
     Args:
         runs: configurations by run id.
     """
+    return {run: SEPARATOR.join(parts) for run, parts in parts_called(runs).items()}
+
+
+def parts_called(runs: Mapping[str, RunConfig]) -> dict[str, tuple[str, ...]]:
+    """Return the parts of those names: the method, its base pruner where it has one, and what sets the run apart."""
     several = len({pattern_of(config) for config in runs.values()}) > 1
-    short = {run: name_of(c) + (f" · {pattern_of(c)}" if several else "") for run, c in runs.items()}
-    alike = {name: [runs[run] for run in runs if short[run] == name] for name in short.values()}
-    full = {run: " · ".join([name, *_apart(runs[run], alike[name])]) for run, name in short.items()}
+    short = {run: (*_parts_of(c), *([pattern_of(c)] if several else [])) for run, c in runs.items()}
+    alike = {parts: [runs[run] for run in runs if short[run] == parts] for parts in short.values()}
+    full = {run: (*parts, *apart(runs[run], alike[parts])) for run, parts in short.items()}
     known = list(full.values())
-    return {run: f"{name} · {run[-6:]}" if known.count(name) > 1 else name for run, name in full.items()}
+    return {run: (*parts, run[-6:]) if known.count(parts) > 1 else parts for run, parts in full.items()}
 
 
-def _apart(config: RunConfig, others: list[RunConfig]) -> Iterator[str]:
+def apart(config: RunConfig, others: Sequence[RunConfig]) -> Iterator[str]:
     """Yield the settings and options of a run that are not the same in all of the others, in words."""
     made = [made_by(other, last_stage(other)) for other in others]
     mine = made_by(config, last_stage(config))

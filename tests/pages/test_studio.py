@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui.pictures.wire import pack_curve
+from pages.ui.variant_labels import titles
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
@@ -321,3 +322,12 @@ def test_experiments_without_anything_finished_are_not_the_default(stepped, app,
     (run,) = runs_for(other, [WANDA], 1, BUILT_IN)
     run.writer().append(JobFailed(message="no"))
     assert drawn(app(PAGE))["runs"][-1]["key"] == "sds-wanda"
+
+
+def test_forms_of_one_method_are_called_after_what_differs():
+    few, block = Variant("sds", "wanda", {"iterations": 2}), Variant("sds", "wanda", reconstruct="block")
+    others = [WANDA, Variant("base", "sparsegpt"), Variant("sds", "sparsegpt")]
+    assert titles(others) == ["Wanda", "SparseGPT", "SDS"]
+    first, second, *rest = titles([few, block, *others])
+    assert first.startswith("SDS · reconstruct matrix") and "iterations 2" in first
+    assert second.startswith("SDS · reconstruct block") and rest == ["Wanda", "SparseGPT", "SDS"]

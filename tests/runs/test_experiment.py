@@ -11,7 +11,7 @@ from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment
-from sds_core.runs.config import RunConfig
+from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.new_run import create
 from sds_core.runs.run_command import command
@@ -57,6 +57,22 @@ def test_three_phases_share_the_base_pruners_run(settings):
     # A pruner that is ticked later catches up before the others go on.
     assert found.next_phase([*variants, MAGNITUDE]) == 1
     assert [one.pruner for one in found.configs([*variants, MAGNITUDE], 1)] == ["magnitude"]
+
+
+def test_a_form_of_a_method_with_a_phase_3_of_its_own_stays_beside_one_that_adjusts_more():
+    shared = {"schedule": "staged", "method": "sds"}
+    first = RunConfig(**shared | {"method": "base", "phase": 1})
+    second = RunConfig(**shared, phase=2, parent=Parent("x", 1, "0"))
+    plain, block = (
+        RunConfig(**shared, phase=3, parent=Parent("y", 2, "0"), reconstruct=how) for how in ("matrix", "block")
+    )
+    forms = [Variant("sds", "wanda"), Variant("sds", "wanda", reconstruct="block")]
+
+    def variants(*configs):
+        return experiment.Experiment("x", first, tuple((None, config) for config in reversed(configs))).variants
+
+    assert variants(first, second, plain, block) == [WANDA, *forms]
+    assert variants(first, second, block) == [WANDA, forms[1]], "no phase 3 of the plain form"
 
 
 def test_other_options_are_another_branch(settings):
