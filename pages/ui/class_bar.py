@@ -23,10 +23,7 @@ def show() -> None:
     classroom = current()
     if classroom is None:
         return
-    try:
-        classroom.refresh()
-    except SDSError as error:
-        layout.refuse(error)
+    _keep_up(classroom)
     if layout.presenting():
         return
     st.html(STYLE)
@@ -39,6 +36,15 @@ def show() -> None:
         st.multiselect(
             "Experiments that it may look at", names, key=KEY, on_change=_share, args=(classroom,), width=320
         )
+
+
+@st.fragment(run_every=2)
+def _keep_up(classroom: Classroom) -> None:
+    """Show the class the runs that have begun since, whatever page the teacher is on."""
+    try:
+        classroom.refresh()
+    except SDSError as error:
+        layout.refuse(error)
 
 
 @st.fragment(run_every=2)

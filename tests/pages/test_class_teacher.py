@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from sds_core.lesson import classroom
 from sds_core.lesson.votes import Votes
@@ -35,6 +36,15 @@ def test_every_page_says_that_there_is_a_class(room, app):
     assert not at.exception and "3 have guessed" in texts(at)
     assert any(room.address in one.proto.body for one in at.get("html"))
     assert not [one for one in app("pages/walk.py", present="1").multiselect if one.key == "class-shares"]
+
+
+@pytest.mark.parametrize("present", [{}, {"present": "1"}])
+def test_the_class_is_kept_up_to_date_in_a_part_of_its_own_on_every_page(room, app, monkeypatch, present):
+    parts = []
+    refresh = lambda _: parts.append(get_script_run_ctx().current_fragment_id)
+    monkeypatch.setattr(classroom.Classroom, "refresh", refresh)
+    assert not app("pages/start.py", **present).exception
+    assert len(parts) == 1 and parts[0] is not None
 
 
 def test_guesses_are_counted_on_the_walk(room, app):
