@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -13,9 +13,8 @@ from pages.ui.compare_words import key_of, names
 from sds_core.comparison.compare import sort_out
 from sds_core.comparison.outcomes import Outcome, outcome_of
 from sds_core.comparison.ranking import Group, grouped
-from sds_core.errors import SDSError
-from sds_core.runs.experiment import experiments
-from sds_core.runs.run_folder import Run, ids, open_run
+from sds_core.runs.experiment import Experiment, experiments
+from sds_core.runs.run_folder import Run, every_run
 
 ALL = "all finished runs"
 OFFERED = 12
@@ -27,6 +26,8 @@ PARAMETERS = ("experiment", "runs", "ref", "a", "layer")
 class Choice:
     """The runs that can be compared."""
 
+    scope: Experiment | None
+    """The experiment that they are of, beside those asked for; None for all finished runs."""
     offered: list[Group]
     more: list[Group]
     """Comparable as well, but not in the picture."""
@@ -35,22 +36,28 @@ class Choice:
     excluded: dict[str, str]
     """Why other runs cannot be compared, by id."""
     asked: Asked
+    """Its runs are all that is chosen, which may be more than the picture can show."""
 
     @property
     def every(self) -> set[str]:
         """The keys of all that is offered."""
         return set(map(key_of, self.offered))
 
+    @property
+    def chosen(self) -> list[Group]:
+        """The configurations that are chosen, those too that the picture has no room for."""
+        return [group for group in (*self.offered, *self.more) if key_of(group) in self.asked.runs]
 
-def scope() -> str:
-    """Show the box with the experiments, and return the name of the chosen one; empty for all finished runs."""
-    known = [one.name for one in experiments() if one.settings.experiment]
+
+def scope() -> Experiment | None:
+    """Show the box with the experiments, and return the chosen one; None for all finished runs."""
+    known = {one.name: one for one in experiments()}
     asked = st.query_params.get("experiment")
     if asked is not None and asked not in (*known, ""):
         layout.refuse(f"There is no experiment “{asked[:60]}”.")
         asked = None
     if asked is None:
-        asked = _default(known)
+        asked = _default(list(known.values()))
     st.query_params["experiment"] = asked
     st.session_state["compare-scope"] = asked
     with st.container(key="scope"):
@@ -63,26 +70,37 @@ def scope() -> str:
             label_visibility="collapsed",
             width=220,
         )
+    return known.get(asked)
+
+
+def asked_for() -> list[str]:
+    """Return the runs in the address."""
+    asked = [name for name in st.query_params.get("runs", "").split(",") if name]
+    here = [run.id for run in every_run()]
+    if unknown := [name for name in asked if name not in here]:
+        layout.refuse("there is no run " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))
     return asked
 
 
-def choose(experiment: str, known: list[Outcome]) -> Choice:
-    """Return the runs on offer and the selection."""
-    every = _runs()
-    asked = [name for name in st.query_params.get("runs", "").split(",") if name]
-    unknown = [name for name in asked if name not in [run.id for run in every]]
-    if unknown:
-        layout.refuse("there is no run " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))
-    inside = [run for run in every if not experiment or _experiment_of(run) == experiment or run.id in asked]
-    kept, excluded = sort_out(sorted(inside, key=lambda run: run.id not in asked))
+def choose(experiment: Experiment | None, known: list[Outcome], asked: Sequence[str] = ()) -> Choice:
+    """Return the runs on offer and the selection.
+
+    Args:
+        experiment: whose runs are on offer; None for all finished runs.
+        known: what all finished runs measured, the oldest first.
+        asked: ids of runs that are chosen, of any experiment.
+    """
+    inside = [run for run in every_run() if run.id in asked or _holds(experiment, run)]
+    kept, excluded = sort_out(inside, asked)
     outcomes = [found for run in kept if (found := outcome_of(run))]
     groups = grouped(outcomes, known)
     configurations = {one.configuration for one in outcomes if one.run in asked}
     picked = [group for group in groups if group.outcomes[0].configuration in configurations]
     offered = [*picked, *(group for group in groups if group not in picked)][: max(OFFERED, len(picked))]
     offered.sort(key=groups.index)
-    chosen = picked or offered
+    chosen = picked or groups
     return Choice(
+        experiment,
         offered,
         [group for group in groups if group not in offered],
         outcomes,
@@ -115,32 +133,21 @@ def add_more(choice: Choice) -> None:
     )
 
 
-def _runs() -> list[Run]:
-    """Return all runs, newest first; one that has just gone is left out."""
-    found = []
-    for name in ids():
-        try:
-            found.append(open_run(name))
-        except SDSError:
-            continue
-    return found
+def _holds(experiment: Experiment | None, run: Run) -> bool:
+    """Whether a run is of an experiment; one that names it is, though it cannot be read."""
+    if experiment is None:
+        return True
+    return run.experiment == experiment.name or any(run == member for member, _ in experiment.members)
 
 
-def _default(known: list[str]) -> str:
-    """Return the default scope: that of the runs in the address, else the newest with two finished runs."""
-    every, asked = _runs(), st.query_params.get("runs", "").split(",")
-    if named := {_experiment_of(run) for run in every if run.id in asked}:
+def _default(known: list[Experiment]) -> str:
+    """Return the default scope: that of the runs in the address, else the newest named one with two finished runs."""
+    asked = st.query_params.get("runs", "").split(",")
+    if named := {run.experiment for run in every_run() if run.id in asked}:
         return named.pop() if len(named) == 1 else ""
-    finished = Counter(_experiment_of(run) for run in every if run.state() == "finished")
-    return next((name for name in known if finished[name] > 1), "")
-
-
-def _experiment_of(run: Run) -> str:
-    try:
-        return str(run.raw_config().get("experiment") or "")
-    except SDSError:
-        return ""
+    named = (one for one in known if one.settings.experiment)
+    return next((one.name for one in named if sum(run.state() == "finished" for run, _ in one.members) > 1), "")
 
 
 def _turn_to_scope() -> None:
-    st.query_params.from_dict({"experiment": st.session_state["compare-scope"]})
+    st.query_params.from_dict(layout.onward({"experiment": st.session_state["compare-scope"]}))

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.ui import cached, charts, layout, progress
 from pages.ui.compare_choice import Choice, add_more
-from pages.ui.compare_words import key_of
+from pages.ui.run_panel import MANAGED
 from sds_core.comparison.compare import Row, names, records, reference_lines, sweeps
 from sds_core.comparison.outcomes import Outcome
 from sds_core.comparison.ranking import answer, rank
@@ -21,8 +21,7 @@ from sds_core.runs.sweep import commands
 
 def show(choice: Choice, known: list[Outcome]) -> None:
     """Show them, below the fold."""
-    chosen = [group for group in choice.offered if key_of(group) in choice.asked.runs]
-    rows = [Row(one, references(one, known)) for group in chosen for one in group.outcomes]
+    rows = [Row(one, references(one, known)) for group in choice.chosen for one in group.outcomes]
     configurations = {row.outcome.configuration for row in rows}
     rows.sort(key=lambda row: (row.outcome.sparsity, row.config.pattern, row.perplexity))
     add_more(choice)
@@ -62,7 +61,10 @@ def _excluded(reasons: dict[str, str]) -> None:
                 config = lines[name].config
                 label = str(config.get("title") or config.get("experiment") or name)
                 st.page_link(
-                    "pages/studio.py", label=layout.plain(label), query_params={"manage": name}, width="content"
+                    "pages/studio.py",
+                    label=layout.plain(label),
+                    query_params=layout.onward({MANAGED: name}),
+                    width="content",
                 )
                 st.markdown(layout.plain(reason), width="content")
     states = {name: line.state for name, line in lines.items()}

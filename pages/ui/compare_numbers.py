@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 from pages.ui.compare_words import answer, key_of, names
 from pages.ui.model_layers import Model
@@ -20,7 +21,6 @@ from sds_core.pruning.perplexity import compare as compared
 from sds_core.runs.layer_numbers import block_files, read_block
 from sds_core.runs.names import pattern_of
 from sds_core.runs.run_folder import open_run
-from sds_core.runs.variant import BASE
 
 MOST = 8
 """Configurations in view at once."""
@@ -29,6 +29,12 @@ DISTILLED = "one-shot and distilled models are not ranked together"
 ONE_WINDOW = "one window: no error is known"
 NO_MAP = "One of the two has no record of its layers."
 AS_BLOCKS = "Whole blocks were adjusted, so single layers may be worse to the benefit of their block."
+
+
+Pairs = dict[str, dict[str, tuple[compare.Pair, Claim]]]
+"""By run and reference."""
+Unpaired = dict[str, dict[str, str]]
+"""Why there is no pair, in the same form."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ class Numbers:
         """
         self.offered, self.known = offered, known
         self.names = names(offered)
-        self.colors = dict(zip(map(key_of, offered), palette().assign(map(_kind, offered)), strict=True))
+        self.colors = dict(
+            zip(map(key_of, offered), palette().assign(group.outcomes[0].kind for group in offered), strict=True)
+        )
 
     def read(self, asked: Asked, present: bool = False) -> compare.Compare:
         """Return the picture's numbers.
@@ -66,7 +74,7 @@ class Numbers:
         model = _model_of(errors.values())
         every = [model.at(at) for at in range(model.blocks * len(model.linears))]
         maps = {key: list(map(found.get, every)) if found else None for key, found in errors.items()}
-        pairs = self._pairs(rows, maps)
+        pairs, unpaired = self._pairs(rows, maps)
         a, ref = _pair_in_view(rows, asked)
         first = rows[0].outcomes[0]
         at = model.number(asked.layer)
@@ -77,14 +85,14 @@ class Numbers:
             ref=key_of(ref),
             a=key_of(a),
             pairs={one: {other: pair for other, (pair, _) in found.items()} for one, found in pairs.items()},
+            unpaired=unpaired,
             dense=compare.Dense(first.dense.value, pack_values(first.dense.losses)),
-            answer=self._answer(rows, a, ref, pairs),
-            about=_about(rows),
+            answer=self._answer(rows, a, ref, pairs, unpaired),
+            about=_about(rows, len(asked.runs)),
             windows=len(first.measured.losses),
             blocks=model.blocks,
             linears=model.linears,
             most=MOST,
-            unpaired=_unpaired(rows),
             no_map=NO_MAP,
             map_note=AS_BLOCKS if _as_blocks(a) or _as_blocks(ref) else None,
             present=present,
@@ -106,30 +114,24 @@ class Numbers:
             map=pack_values(errors) if errors else None,
         )
 
-    def _pairs(
-        self, rows: Sequence[Group], maps: dict[str, list[float | None] | None]
-    ) -> dict[str, dict[str, tuple[compare.Pair, Claim]]]:
-        found: dict[str, dict[str, tuple[compare.Pair, Claim]]] = {}
-        for one in rows:
-            for other in rows:
-                if one is other or _pattern(one) != _pattern(other):
-                    continue
-                claim = claim_between(one, other, self.known)
-                if math.isnan(claim.error):
-                    continue
-                mine, its = maps[key_of(one)], maps[key_of(other)]
-                lower = _layers_lower(mine, its) if mine and its else None
-                found.setdefault(key_of(one), {})[key_of(other)] = (_pair(one, other, claim, lower), claim)
-        return found
+    def _pairs(self, rows: Sequence[Group], maps: dict[str, list[float | None] | None]) -> tuple[Pairs, Unpaired]:
+        pairs, unpaired = Pairs(), Unpaired()
+        for one, other in permutations(rows, 2):
+            claim = claim_between(one, other, self.known)
+            if reason := _unpaired(one.outcomes[0], other.outcomes[0], claim):
+                unpaired.setdefault(key_of(one), {})[key_of(other)] = reason
+                continue
+            mine, its = maps[key_of(one)], maps[key_of(other)]
+            lower = _layers_lower(mine, its) if mine and its else None
+            pairs.setdefault(key_of(one), {})[key_of(other)] = (_pair(one, other, claim, lower), claim)
+        return pairs, unpaired
 
-    def _answer(
-        self, rows: Sequence[Group], a: Group, ref: Group, pairs: dict[str, dict[str, tuple[compare.Pair, Claim]]]
-    ) -> compare.Answer:
+    def _answer(self, rows: Sequence[Group], a: Group, ref: Group, pairs: Pairs, unpaired: Unpaired) -> compare.Answer:
         if len(rows) < 2:
             return compare.Answer(f"{self._name(a)} is alone here.", "Choose another to see which is better.")
         found = pairs.get(key_of(a), {}).get(key_of(ref))
         if found is None:
-            detail = f"{self._name(ref)}: {_unpaired([a, ref])}."
+            detail = f"{self._name(ref)}: {unpaired[key_of(a)][key_of(ref)]}."
             return compare.Answer(f"{self._name(a)} is not compared with {self._name(ref)}.", detail)
         claim = found[1]
         alike = [group for group in rows if _pattern(group) == _pattern(a)]
@@ -210,13 +212,15 @@ def _layers_lower(mine: Sequence[float | None], its: Sequence[float | None]) -> 
     return sum(a is not None and b is not None and a < b for a, b in zip(mine, its, strict=True))
 
 
-def _unpaired(rows: Sequence[Group]) -> str:
-    """Return why some of the rows are not compared with each other."""
-    outcomes = [group.outcomes[0] for group in rows]
-    if len(outcomes[0].measured.losses) < 2:
-        return ONE_WINDOW
-    several = len({pattern_of(one.made) for one in outcomes}) > 1
-    return OTHER_PATTERN if several or len({one.league for one in outcomes}) < 2 else DISTILLED
+def _unpaired(one: Outcome, other: Outcome, claim: Claim) -> str | None:
+    """Return why one configuration is not compared with another; None if it is."""
+    if pattern_of(one.made) != pattern_of(other.made):
+        return OTHER_PATTERN
+    if one.league != other.league:
+        return DISTILLED
+    if claim.verdict is Verdict.INCOMPARABLE:
+        return claim.reason
+    return ONE_WINDOW if math.isnan(claim.error) else None
 
 
 def _pattern(group: Group) -> str:
@@ -232,12 +236,8 @@ def _finite(measured: Perplexity) -> float:
     return bounded_exp(statistics.fmean(measured.losses))
 
 
-def _kind(group: Group) -> str:
-    made = group.outcomes[0].made
-    return made.pruner if made.method == BASE else made.method
-
-
-def _about(rows: Sequence[Group]) -> str:
+def _about(rows: Sequence[Group], chosen: int) -> str:
     outcomes = [group.outcomes[0] for group in rows]
     patterns = ", ".join(dict.fromkeys(pattern_of(one.config) for one in outcomes))
-    return f"{patterns} · {outcomes[0].config.evaluation}, {len(outcomes[0].measured.losses)} windows"
+    about = f"{patterns} · {outcomes[0].config.evaluation}, {len(outcomes[0].measured.losses)} windows"
+    return about if chosen <= len(rows) else f"{about} · {len(rows)} of {chosen} configurations"

@@ -44,8 +44,12 @@ def picture(choice: Choice, known: list[Outcome]) -> None:
 
 
 def picked(pick: Pick, choice: Choice) -> None:
-    """Write the pick into the address; unknown values are ignored when it is read."""
-    if set(pick["runs"]) == choice.every:
+    """Write the pick into the address; unknown values are ignored when it is read.
+
+    All runs need no names where without names it would be the same runs.
+    """
+    picks = set(map(str, pick["runs"]))
+    if picks == choice.every and picks == compare_choice.choose(choice.scope, finished_outcomes()).every:
         st.query_params.pop("runs", None)
     else:
         st.query_params["runs"] = ",".join(map(str, pick["runs"]))
@@ -67,7 +71,8 @@ def open_details() -> None:
     """Switch to the Studio's details of the layer that was opened."""
     if found := st.session_state.pop(OPENED, None):
         run, layer = found
-        st.switch_page(layout.page_file("studio"), query_params=studio_details.address(open_run(run), layer))
+        address = layout.onward(studio_details.address(open_run(run), layer))
+        st.switch_page(layout.page_file("studio"), query_params=address)
 
 
 def show(empty: str, more: Callable[[Choice, list[Outcome]], None] | None = None) -> None:
@@ -95,7 +100,7 @@ def _page(empty: str, more: Callable[[Choice, list[Outcome]], None] | None) -> N
     st.html(STYLE.format(top=layout.BOTTOM if layout.presenting() else layout.TOP))
     experiment = compare_choice.scope()
     known = finished_outcomes()
-    choice = compare_choice.choose(experiment, known)
+    choice = compare_choice.choose(experiment, known, compare_choice.asked_for())
     if choice.offered:
         picture(choice, known)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -56,6 +57,11 @@ SPARE = 1.06
 def presenting() -> bool:
     """Whether the page is for a projector: `?present=1`."""
     return st.query_params.get("present") == "1"
+
+
+def onward(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return an address to go to, with what is kept on the way there: that the page is for a projector."""
+    return {**parameters, "present": "1"} if presenting() else {**parameters}
 
 
 def compact(heading: str = "", above: int = 0, size: int = 17) -> None:
@@ -196,6 +202,6 @@ def choose_run(key: str) -> Run | None:
         st.query_params["run"] = names[0]
     run = run_in_url()
     st.session_state[key] = run.id if run else None
-    turn = lambda: st.query_params.from_dict({"run": st.session_state[key]})
+    turn = lambda: st.query_params.from_dict(onward({"run": st.session_state[key]}))
     st.selectbox("Run", names, key=key, on_change=turn, placeholder="Choose a run", width=330)
     return run

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import streamlit as st
 
 from pages.ui import layout
 
-RUNS = ("run", "runs")
-"""Parameters of every page that name runs."""
+RUNS, EXPERIMENT = ("run", "runs"), "experiment"
+"""Parameters of every page that name runs, and the one that names an experiment."""
 
 
 def choice(name: str, allowed: Sequence[str], default: str) -> str:
@@ -32,8 +33,25 @@ def whole(name: str, low: int, high: int, default: int) -> int:
     return int(asked)
 
 
+def number(name: str, low: float, high: float, default: float) -> float:
+    """The same for a number from `low` to `high`."""
+    asked = st.query_params.get(name, f"{default:g}")
+    try:
+        found = float(asked)
+    except ValueError:
+        found = math.nan
+    if not low <= found <= high:
+        layout.refuse(
+            f"“{name}={asked[:40]}” in the address is not a number from {low:g} to {high:g}; here is {default:g}."
+        )
+        return default
+    return found
+
+
 def remember(page: str, names: Sequence[str]) -> None:
     """Keep a page's parameters for its next visit, or restore those of the last one: switching pages drops them.
+
+    Runs and experiments that have been deleted since are forgotten.
 
     Args:
         page: session key under which they are kept.
@@ -43,14 +61,20 @@ def remember(page: str, names: Sequence[str]) -> None:
         st.session_state[page] = {name: st.query_params[name] for name in names if name in st.query_params}
     else:
         kept = st.session_state.get(page, {})
-        st.query_params.update({name: value for name, value in kept.items() if name not in RUNS or _exist(value)})
+        st.query_params.update({name: value for name, value in kept.items() if _exists(name, value)})
 
 
-def _exist(runs: str) -> bool:
-    """Whether runs in an address are still there."""
-    from sds_core.runs.run_folder import ids
+def _exists(name: str, value: str) -> bool:
+    """Whether the runs or the experiment that a parameter names are still there."""
+    if name in RUNS:
+        from sds_core.runs.run_folder import ids
 
-    return set(runs.split(",")) <= {"", *ids()}
+        return set(value.split(",")) <= {"", *ids()}
+    if name == EXPERIMENT:
+        from sds_core.runs.experiment import experiments
+
+        return value in ("", *(one.name for one in experiments()))
+    return True
 
 
 def write(name: str, key: str) -> None:

@@ -17,6 +17,7 @@ from sds_core.runs.experiment import WORKING
 from sds_core.runs.names import last_stage, made_by, pattern_of
 from sds_core.runs.phases import RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run, open_run
+from sds_core.runs.variant import BASE
 
 SAME_DENSE = 0.05
 """Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,
@@ -67,6 +68,11 @@ class Outcome:
     def league(self) -> str:
         """The group it is ranked in: the same pattern, one-shot or distilled."""
         return pattern_of(self.made) + (", distilled" if self.stage == "distilled" else "")
+
+    @property
+    def kind(self) -> str:
+        """The method that made it, or the base pruner that is alone: what has a colour of its own."""
+        return self.made.pruner if self.made.method == BASE else self.made.method
 
     @property
     def perplexity(self) -> float:

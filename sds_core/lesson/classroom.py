@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sds_core.errors import SDSError
 from sds_core.files import disk_error, make_folder, write_json, write_text
 from sds_core.lesson.votes import FILE, Votes, read_votes
 from sds_core.runs.run_folder import Run, every_run
@@ -82,7 +81,7 @@ class Classroom:
             SDSError: the disk is full.
         """
         shared = self.shared
-        wanted = {run.id: run for run in every_run() if _experiment(run) in shared}
+        wanted = {run.id: run for run in every_run() if run.experiment in shared}
         for path in self.runs.iterdir():
             if path.name not in wanted:
                 shutil.rmtree(path, ignore_errors=True)
@@ -129,10 +128,3 @@ def link_record(run: Run, folder: Path) -> None:
                 (folder / name).symlink_to(run.folder / name)
     except OSError as error:
         raise disk_error(folder, error) from error
-
-
-def _experiment(run: Run) -> str:
-    try:
-        return str(run.raw_config().get("experiment") or "")
-    except SDSError:
-        return ""

@@ -110,6 +110,13 @@ class Run(JobFolder):
             raise SDSError(f"the configuration of run {self.id} is broken: not a table of options")
         return asked
 
+    @property
+    def experiment(self) -> str:
+        """The experiment that it names; empty where it names none or its configuration is broken."""
+        with suppress(SDSError):
+            return str(self.raw_config().get("experiment") or "")
+        return ""
+
     def result(self) -> RunResult | None:
         """Return the result, or None while there is none.
 

@@ -6,15 +6,17 @@ import math
 import numpy as np
 import pytest
 
+from pages.ui import compare_choice, compare_page
 from pages.ui.compare_numbers import unpaired_error
 from pages.ui.compare_words import answer
 from pages.ui.pictures.wire import pack_values
 from sds_core.comparison.claims import Claim, Verdict
+from sds_core.comparison.outcomes import finished_outcomes
 from sds_core.comparison.study import SPREAD
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.runs import distribution_files
 from sds_core.runs.config import Parent
-from sds_core.runs.run_folder import Run
+from sds_core.runs.run_folder import Run, every_run
 from tests import by_hand
 from tests.pages.conftest import figure, keys
 from tests.pages.test_studio_runs import CANCELLED, MODEL, address, texts
@@ -194,7 +196,15 @@ def test_a_phase_1_run_is_called_its_base_pruner(outcome, app):
 def test_different_patterns_are_not_paired_and_say_so(outcome, app):
     shown = drawn(compared(app, outcome(BASE), outcome(SDS, pattern="30%")))
     assert not shown["pairs"] and "not compared" in shown["answer"]["headline"]
-    assert "prunes differently" in shown["unpaired"]
+    assert {why for found in shown["unpaired"].values() for why in found.values()} == {"prunes differently: not ranked"}
+
+
+def test_every_pair_that_cannot_be_made_has_its_own_reason(outcome, app):
+    one_shot, other = outcome(BASE), outcome(BASE, pattern="30%")
+    distilled = outcome(SDS, reconstruct="model")
+    unpaired = drawn(compared(app, one_shot, other, distilled))["unpaired"]
+    assert "distilled models are not ranked together" in unpaired[distilled.id][one_shot.id]
+    assert "prunes differently" in unpaired[other.id][one_shot.id] == unpaired[other.id][distilled.id]
 
 
 def test_unpairable_runs_are_named_with_the_reason(outcome, app, made):
@@ -208,6 +218,39 @@ def test_unpairable_runs_are_named_with_the_reason(outcome, app, made):
     named = {link.proto.query_string for link in at.get("page_link")}
     assert {f"manage={run.id}" for run in (text, model, begun)} <= named
     assert {run["key"] for run in drawn(at)["runs"]} == {run.id for run in fine}
+
+
+def test_the_model_with_fewer_runs_is_compared_when_asked_for(outcome, app):
+    larger = [outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-admm")]
+    other = {"model": "other", "dense": np.add(DENSE, 1.0)}
+    smaller = [outcome(np.add(BASE, 1), **other), outcome(np.add(SDS, 1), method="sds", **other)]
+    at = compared(app, *smaller)
+    assert set(drawn(at)["rows"]) == {run.id for run in smaller} and "it has another model" in texts(at)
+    assert set(drawn(app(PAGE))["rows"]) == {run.id for run in larger}
+    box = app(PAGE).selectbox(key="compare-scope")
+    assert box.options == ["all finished runs", smaller[0].id, larger[0].id]
+    box.set_value(smaller[0].id).run()
+    assert set(drawn(app(PAGE, experiment=smaller[0].id))["rows"]) == {run.id for run in smaller}
+
+
+def test_all_runs_asked_for_keep_their_names_unless_they_are_the_usual_ones(outcome, monkeypatch):
+    usual = [outcome(BASE), outcome(SDS, method="sds"), outcome(SDS, method="sds-admm")]
+    other = {"model": "other", "dense": np.add(DENSE, 1.0)}
+    others = [outcome(np.add(BASE, 1), **other), outcome(np.add(SDS, 1), method="sds", **other)]
+    for runs, named in ((usual, False), (others, True)):
+        names = [run.id for run in runs]
+        monkeypatch.setattr("streamlit.query_params", written := {"runs": ",".join(names)})
+        choice = compare_choice.choose(None, finished_outcomes(), names)
+        compare_page.picked({"runs": names, "ref": "", "a": ""}, choice)
+        assert ("runs" in written) is named
+
+
+def test_an_unfinished_run_that_cannot_be_read_is_a_reason(outcome, app, made):
+    fine, begun = [outcome(BASE), outcome(SDS, method="sds")], made(MODEL)
+    begun.log.path.write_text("[]\n")
+    at = app(PAGE)
+    assert not at.error and set(drawn(at)["rows"]) == {run.id for run in fine}
+    assert "is not an event" in texts(at)
 
 
 def test_unfinished_runs_alone_say_that_results_will_come(app, runs, made):
@@ -271,6 +314,19 @@ def test_unknown_run_is_refused_and_others_shown(outcome, app, name):
     assert len(drawn(at)["rows"]) == 2
 
 
+def test_an_experiment_that_has_been_deleted_is_forgotten(outcome, app):
+    one, *_ = [outcome(losses, experiment="gone") for losses in (BASE, SDS)]
+    outcome(BASE), outcome(SDS, method="sds")
+    at = app(PAGE, experiment="gone")
+    assert one.id in drawn(at)["rows"]
+    for run in list(every_run()):
+        if run.experiment == "gone":
+            run.delete()
+    at.query_params.clear()
+    at.run()
+    assert not at.error and len(drawn(at)["rows"]) == 2
+
+
 def test_an_experiment_that_is_none_is_refused(outcome, app):
     outcome(BASE)
     at = app(PAGE, experiment="gone")
@@ -321,6 +377,17 @@ def test_a_sweep_is_a_curve(outcome, app):
     assert curve["name"] == "Wanda"
     assert curve["x"] == [30, 50, 70] and curve["y"] == [pytest.approx(math.exp(np.mean(BASE) + i)) for i in range(3)]
     assert "curve" not in keys(compared(app, sweep[0]))
+
+
+def test_curve_and_table_hold_what_the_picture_has_no_room_for(outcome, app):
+    ratios, methods = ("30%", "40%", "50%", "60%", "70%", "80%"), ("base", "sds", "sds-admm")
+    runs = [outcome(np.add(BASE, i), pattern=ratio, method=m) for i, ratio in enumerate(ratios) for m in methods]
+    at = app(PAGE, experiment="")
+    shown = drawn(at)
+    assert len(shown["rows"]) == 8 and shown["about"].endswith(" · 8 of 18 configurations")
+    assert [curve["x"] for curve in figure(at, "curve")["data"]] == [[30, 40, 50, 60, 70, 80]] * 3
+    assert set(table(at)["id"]) == {run.id for run in runs}
+    assert "configurations" not in drawn(compared(app, *runs[:8]))["about"]
 
 
 def test_an_exploded_model_is_drawn(outcome, app):

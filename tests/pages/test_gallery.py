@@ -222,6 +222,12 @@ def test_layers_that_are_not_pruned_are_left_out_of_the_map(visit):
     assert "not pruned" in said.locator(".read").inner_text() and said.locator(".read button").count() == 0
 
 
+def test_the_reference_is_a_ring_in_every_window(visit):
+    windows = visit("compare-four").page.locator(".windows")
+    assert windows.locator(".panel:first-child .point.ring").count() == 16
+    assert windows.locator(".panel:first-child .point:not(.ring)").count() == 16
+
+
 def test_compare_reads_windows_by_keyboard(visit):
     visitor = visit("compare-four")
     visitor.page.get_by_role("application", name="Windows of text").focus()

@@ -97,8 +97,9 @@ class Compare:
         runs: all that are offered.
         rows: keys of those compared, best first.
         ref, a: keys of the reference and of the row that is looked at, where nothing is pinned or clicked.
-        pairs: by run and reference; a pair that cannot be made is left out, `unpaired` says why.
-        about: pattern, text and windows.
+        pairs: by run and reference; a pair that cannot be made is left out.
+        unpaired: why, in the same form.
+        about: pattern, text and windows, and how many of the chosen runs are compared where that is not all.
         most: how many can be compared at once.
         no_map: why there is no map.
         map_note: what to keep in mind about it.
@@ -110,14 +111,14 @@ class Compare:
     ref: str
     a: str
     pairs: dict[str, dict[str, Pair]]
+    unpaired: dict[str, dict[str, str]]
     dense: Dense
     answer: Answer
     about: str
     windows: int
     blocks: int
     linears: tuple[str, ...]
-    most: int = 8
-    unpaired: str | None = None
+    most: int
     no_map: str | None = None
     map_note: str | None = None
     present: bool = False

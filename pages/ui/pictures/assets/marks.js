@@ -83,7 +83,7 @@ export const place = (v, from, to) => `${share(v, from, to)}%`;
 // --- marks ----------------------------------------------------------------------------------------------------------
 export const color = (name) => `var(--${name})`;
 export const mark = (stage) => h("i", { class: `mark ${stage}` });
-export const dot = (run) => h("i", { class: "dot", style: `--run:${color(run.color)}` });
+export const dot = (run, shape = "") => h("i", { class: `dot ${shape}`.trim(), style: `--run:${color(run.color)}` });
 export const named = (run) => h("span", { class: "run" }, dot(run), run.name);
 
 export const line = (list, x, y) => list.map((v, i) => `${i ? "L" : "M"}${x(v, i)} ${y(v, i)}`).join("");

@@ -93,7 +93,11 @@ function row({ state, data, rows, ref, a, pinned }, run, value, ratio) {
     h(
       "div",
       { class: "said" },
-      is ? isReference({ data, rows, pinned }, run) : pair ? words(pair, data) : h("span", {}, data.unpaired),
+      is
+        ? isReference({ data, rows, pinned }, run)
+        : pair
+          ? words(pair, data)
+          : h("span", {}, data.unpaired[run.key][ref.key]),
     ),
   );
 }

@@ -26,7 +26,7 @@ export function windows(shown) {
       dot(a),
       h("b", {}, a.label),
       " against ",
-      dot(ref),
+      dot(ref, "ring"),
       h("b", {}, ref.label),
       ": ",
       read,
@@ -61,12 +61,17 @@ const moves = ({ state, many }) => ({
 
 const join = (on, x, top, bottom) =>
   h("i", { class: `join${on ? " on" : ""}`, style: `left:${x};top:${top};bottom:calc(100% - ${bottom})` });
-const point = (x, y, run) =>
-  h("i", { class: "point", style: `left:${x};top:${y}${run ? `;--run:var(--${run.color})` : ""}` });
+// The reference is a ring, as in the table: the colours of two runs may be alike.
+const point = (x, y, ref) => {
+  const style = `left:${x};top:${y}`;
+  return ref
+    ? h("i", { class: "point ring", style: `${style};--run:var(--${ref.color})` })
+    : h("i", { class: "point", style });
+};
 const side = (marks, y) => marks.map((v) => h("span", { class: "tick side-tick", style: `top:${y(Math.log(v))}` }, v));
 
 function measured(all, read) {
-  const { state, mine, its, order, many, x, a, ref } = all;
+  const { state, mine, its, order, many, x, ref } = all;
   const [low, high] = [Math.min(...mine, ...its) - 0.08, Math.max(...mine, ...its) + 0.08];
   const y = (v) => place(v, high, low);
   const keys = (event) => {
@@ -78,7 +83,7 @@ function measured(all, read) {
   const pairs = order.map((w, i) => [
     join(i === state.window, x(i), y(Math.max(mine[w], its[w])), y(Math.min(mine[w], its[w]))),
     point(x(i), y(its[w]), ref),
-    point(x(i), y(mine[w]), a),
+    point(x(i), y(mine[w])),
   ]);
   return h(
     "div",
@@ -122,7 +127,7 @@ function shifts(all) {
     h("i", { class: "zero", style: `top:${z(0)}` }),
     side([1, ...marks], z),
     order.map(shift),
-    h("small", { class: "under" }, "the same, from ", dot(ref), "= 1"),
+    h("small", { class: "under" }, "the same, from ", dot(ref, "ring"), "= 1"),
   );
 }
 
