@@ -13,12 +13,12 @@ from sds_core.errors import SDSError
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.runs.names import called
 from sds_core.runs.run_folder import Run
-from sds_core.texts.query import MOST_FOLLOWING, MOST_RUNS, TextQuery
+from sds_core.texts.job import usual_runs
+from sds_core.texts.query import HOTTEST, MOST_FOLLOWING, MOST_RUNS, TextQuery
 
 PARAMETERS = ("runs", "prompts", "prompt", "continued", "tokens", "temperature", "sampling-seed")
 LONGEST = 8_100
 """Characters of all prompts together."""
-TEMPERATURES = [f"{tenths / 10:g}" for tenths in range(21)]
 
 
 def choose(runs: list[Run], usual: tuple[str, ...]) -> TextQuery | None:
@@ -68,7 +68,7 @@ def _read_address(runs: list[Run], usual: tuple[str, ...]) -> None:
     st.session_state["text-runs"] = _asked_for(runs)
     st.session_state["text-prompts"] = _prompts(usual)
     st.session_state["text-tokens"] = url_state.whole("tokens", 1, MOST_FOLLOWING, TextQuery.tokens)
-    st.session_state["text-temperature"] = float(url_state.choice("temperature", TEMPERATURES, "0"))
+    st.session_state["text-temperature"] = url_state.number("temperature", 0, HOTTEST, 0)
     st.session_state["text-seed"] = url_state.whole("sampling-seed", 0, 999, TextQuery.sampling_seed)
 
 
@@ -91,9 +91,9 @@ def _choose_sampling(turn: Callable[[], None]) -> None:
         st.number_input(
             "Temperature",
             0.0,
-            2.0,
+            HOTTEST,
             step=0.1,
-            format="%.1f",
+            format="%.2f",
             key="text-temperature",
             on_change=turn,
             help="Above 0, each model writes a second continuation, whose tokens are drawn by their probability.",
@@ -107,11 +107,10 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def _asked_for(runs: list[Run]) -> list[str]:
-    """Return the runs in the address that can be queried, else the newest of one model, oldest first."""
+    """Return the runs in the address that can be queried, else the usual ones, oldest first."""
     here = [run.id for run in runs]
     if "runs" not in st.query_params:
-        alike = [run.id for run in runs if run.config.model == runs[-1].config.model]
-        return alike[-MOST_RUNS:]
+        return [run.id for run in usual_runs(runs)]
     asked = list(dict.fromkeys(filter(None, st.query_params["runs"].split(","))))
     if unknown := [name for name in asked if name not in here]:
         layout.refuse("there is no finished run with weights " + ", ".join(f"“{name[:60]}”" for name in unknown[:5]))

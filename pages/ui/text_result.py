@@ -8,7 +8,7 @@ from pages.ui import layout, url_state
 from sds_core.figures import text as figures
 from sds_core.figures import text_means
 from sds_core.figures.markup import html
-from sds_core.texts.judgement import judgement
+from sds_core.texts.judgement import judgement, sentences
 from sds_core.texts.query import TextResult
 
 STYLE = """<style>
@@ -39,7 +39,7 @@ def show(result: TextResult) -> None:
 def notes(result: TextResult) -> None:
     """Show the judgement against every model and the numbers of the prompt in view, each behind a button."""
     with st.popover("All comparisons"):
-        for sentence in judgement(result, lambda name: f"**{layout.plain(name)}**"):
+        for sentence in sentences(result, lambda name: f"**{layout.plain(name)}**"):
             st.markdown(sentence)
         st.caption(
             "Judged by the mean loss over the tokens of all prompts, ± its paired standard error over prompts, and "
@@ -51,12 +51,12 @@ def notes(result: TextResult) -> None:
 
 def _verdict(result: TextResult) -> None:
     """Show the best configuration against the next best as a heading, and how certain that is."""
-    sentences = judgement(result, lambda name: html(name).replace(" ", "&nbsp;"))
-    if not sentences:
+    judged = judgement(result, lambda name: html(name).replace(" ", "&nbsp;"))
+    if not judged:
         st.html("<h2>What pruning does to the way a model reads and writes</h2>")
         return
-    claim, _, numbers = sentences[0].partition(": ")
-    st.html(f"<h2>{claim}.</h2><p>{numbers[:1].upper()}{numbers[1:]}</p>")
+    said, why = judged[0]
+    st.html(f"<h2>{said}.</h2><p>{why[:1].upper()}{why[1:]}.</p>")
 
 
 def _choose(result: TextResult) -> tuple[int, bool]:

@@ -22,9 +22,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         required=True,
         help="a text that each model continues, without chat template; repeat it for several",
     )
-    text.add_argument("--tokens", type=int, default=40, help="at most this many new tokens each (default: %(default)s)")
+    text.add_argument(
+        "--tokens", type=int, default=TextQuery.tokens, help="at most this many new tokens each (default: %(default)s)"
+    )
     text.add_argument("--temperature", type=float, help="also sample a continuation at this temperature")
-    text.add_argument("--sampling-seed", type=int, default=0, help="seed of the sampling (default: %(default)s)")
+    seed = TextQuery.sampling_seed
+    text.add_argument("--sampling-seed", type=int, default=seed, help="seed of the sampling (default: %(default)s)")
     text.add_argument("--out", metavar="FILE.json", help="also write the result to this file")
     text.set_defaults(do=_text)
 

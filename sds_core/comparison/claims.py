@@ -128,7 +128,13 @@ def numbers(claim: Claim, units: str = "windows") -> str:
 
 
 def words(claim: Claim, name: str, reference: str, units: str = "windows") -> str:
-    """A claim as a sentence.
+    """A claim as a sentence, made of what `statement` returns."""
+    said, why = statement(claim, name, reference, units)
+    return f"{said}: {why}." if why else f"{said}."
+
+
+def statement(claim: Claim, name: str, reference: str, units: str = "windows") -> tuple[str, str]:
+    """What a claim says, and on what it rests; empty where there is no more to say.
 
     Args:
         claim: about the model called `name`, compared to the one called `reference`.
@@ -136,21 +142,24 @@ def words(claim: Claim, name: str, reference: str, units: str = "windows") -> st
         units: the units over which `window_error` is a standard error.
     """
     ratio = f"ratio {numbers(claim, units)}"
-    doubt = f"It is undecided whether {name} or {reference} is better: {ratio}"
+    doubt = f"It is undecided whether {name} or {reference} is better"
+    same = f"{name} and {reference} are the same configuration"
     match claim.verdict:
         case Verdict.BETTER | Verdict.WORSE:
-            return f"{name} is {claim.verdict} than {reference}: {ratio}, beyond two standard errors of both together."
+            return (
+                f"{name} is {claim.verdict} than {reference}",
+                f"{ratio}, beyond two standard errors of both together",
+            )
         case Verdict.UNDECIDED if claim.seed_error is None:
-            return f"{doubt}. Run both with other seeds to learn how far a seed moves it."
+            return doubt, f"{ratio}. Run both with other seeds to learn how far a seed moves it"
         case Verdict.UNDECIDED:
-            return f"{doubt}, within two standard errors of both together."
+            return doubt, f"{ratio}, within two standard errors of both together"
         case Verdict.NOISE if claim.log_ratio == claim.window_error == 0:
-            return f"{name} and {reference} are the same configuration and measured exactly the same."
+            return f"{same} and measured exactly the same", ""
         case Verdict.NOISE:
-            same = f"{name} and {reference} are the same configuration"
-            return f"{same}: {ratio} is the noise floor, made by {claim.reason}."
+            return same, f"{ratio} is the noise floor, made by {claim.reason}"
         case Verdict.INCOMPARABLE:
-            return f"{name} is not compared to {reference}: {claim.reason}."
+            return f"{name} is not compared to {reference}", claim.reason
 
 
 def listed(items: list[str]) -> str:

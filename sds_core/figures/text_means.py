@@ -4,9 +4,7 @@ import math
 
 from sds_core.figures.markup import html
 from sds_core.figures.palette import palette
-from sds_core.pruning.methods import METHODS
 from sds_core.pruning.perplexity import REACH
-from sds_core.pruning.titles import TITLES
 from sds_core.texts.query import TextReading, TextResult, compare_readings
 
 ROW = "display: grid; grid-template-columns: minmax(0, 10rem) minmax(0, 1fr) 6.5rem; gap: 0.6rem; align-items: center"
@@ -54,9 +52,8 @@ def means(result: TextResult) -> str:
 def _colours(readings: list[TextReading]) -> list[str]:
     """Return each model's colour in CSS, for light and dark pages."""
     named = palette().named()
-    titles = {made.title: name for name, made in METHODS.items()} | {title: name for name, title in TITLES.items()}
-    kinds = [titles.get(reading.configuration.partition(" · ")[0], "") for reading in readings]
-    return ["light-dark({}, {})".format(*named[name]) for name in palette().assign(kinds)]
+    colours = palette().assign(reading.kind for reading in readings)
+    return ["light-dark({}, {})".format(*named[name]) for name in colours]
 
 
 def _bar(left: float, right: float, colour: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from sds_core.runs.pruned_model import take_weights
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run, every_run, open_run, root
 from sds_core.runs.worker import attempt, refuse_cancelled
-from sds_core.texts.query import PromptReading, TextQuery, TextReading, TextResult
+from sds_core.texts.query import MOST_RUNS, PromptReading, TextQuery, TextReading, TextResult
 
 DENSE = "dense"
 
@@ -53,6 +54,24 @@ def askable() -> list[Run]:
             continue
         if result and run.checkpoint(result.last, 0).exists():
             found.append(run)
+    return found
+
+
+def usual_runs(runs: list[Run]) -> list[Run]:
+    """Return the newest runs that one query can be about, oldest first, as many as it may name.
+
+    Args:
+        runs: askable ones, oldest first.
+    """
+    found, shared = list[Run](), list[object]()
+    for run in reversed(runs):
+        with suppress(SDSError):  # who chooses it reads why it cannot be queried
+            _weights(run)
+            shared.append((_model(run), run.config.exclude))
+            if shared[-1] == shared[0]:
+                found.insert(0, run)
+        if len(found) == MOST_RUNS:
+            break
     return found
 
 
@@ -217,6 +236,7 @@ def _identities(runs: list[Run]) -> list[TextReading]:
             name=names[run.id],
             weights=_weights(run),
             configuration=titles[first[outcome.configuration].run],
+            kind=outcome.kind,
             seed=outcome.made.seed,
             pruned=outcome.stage != "redense",
             distilled=outcome.stage == "distilled",

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from sds_core.comparison.claims import Claim, judge, listed, seed_error, words
+from sds_core.comparison.claims import Claim, judge, listed, seed_error, statement
 from sds_core.texts.query import TextReading, TextResult, compare_readings
 
 
-def judgement(result: TextResult, mark: Callable[[str], str] = str) -> list[str]:
-    """Return how the best configuration of a query compares to each other one, one sentence each.
+def judgement(result: TextResult, mark: Callable[[str], str] = str) -> list[tuple[str, str]]:
+    """Return how the best configuration of a query compares to each other one, as a statement and what it rests on.
 
     Readings that differ only in the calibration seed are one configuration. The shipped study does not cover a few
     prompts, so with one seed everything is undecided. Dense and re-dense models are not ranked, distilled ones among
@@ -19,20 +19,25 @@ def judgement(result: TextResult, mark: Callable[[str], str] = str) -> list[str]
     """
     pruned = [reading for reading in result.readings if reading.pruned]
     return [
-        sentence
+        said
         for distilled in (False, True)
-        for sentence in _judged([reading for reading in pruned if reading.distilled is distilled], mark)
+        for said in _judged([reading for reading in pruned if reading.distilled is distilled], mark)
     ]
 
 
-def _judged(readings: Sequence[TextReading], mark: Callable[[str], str]) -> list[str]:
+def sentences(result: TextResult, mark: Callable[[str], str] = str) -> list[str]:
+    """Return the same, one sentence each."""
+    return [f"{said}: {why}." for said, why in judgement(result, mark)]
+
+
+def _judged(readings: Sequence[TextReading], mark: Callable[[str], str]) -> list[tuple[str, str]]:
     groups: dict[str, list[TextReading]] = {}
     for reading in readings:
         groups.setdefault(reading.configuration, []).append(reading)
     if len(groups) < 2:
         return []
     best, *others = sorted(groups.values(), key=lambda group: fmean(reading.mean for reading in group))
-    return [words(_claim(best, other), mark(_title(best)), mark(_title(other)), "prompts") for other in others]
+    return [statement(_claim(best, other), mark(_title(best)), mark(_title(other)), "prompts") for other in others]
 
 
 def _claim(mine: Sequence[TextReading], reference: Sequence[TextReading]) -> Claim:
@@ -72,7 +77,7 @@ def table(result: TextResult) -> str:
     above = [compare_readings([other], [dense]) for other in others]
     row("mean, above dense", ["", *(f"{paired.log_ratio:+.3f}" for paired in above)])
     row("± over prompts", ["", *("?" if paired.error != paired.error else f"{paired.error:.3f}" for paired in above)])
-    lines += ["", *judgement(result)]
+    lines += ["", *sentences(result)]
     for number in range(len(result.prompts)):
         for reading in result.readings:
             lines += _continuations(result, reading, number)

@@ -116,6 +116,8 @@ class TextReading:
     """Digest of the run's weights; empty for the dense model."""
     configuration: str
     """Name of its configuration without the seed: readings that share it differ in the seed alone."""
+    kind: str = ""
+    """The option's name of its method, or of the base pruner that is alone; empty for the dense model."""
     seed: int
     """Calibration seed; 0 for the dense model."""
     pruned: bool

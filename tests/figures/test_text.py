@@ -7,6 +7,7 @@ import pytest
 
 from sds_core.figures import text as figures
 from sds_core.figures import text_means
+from sds_core.figures.palette import palette
 from tests.readings import reading
 from tests.readings import result as text_result
 
@@ -58,6 +59,14 @@ def test_hostile_texts_stay_texts():
     visible = "".join(HOSTILE[:6]).replace("\n", "↵\n").replace("\t", "⇥\t") + "·x"
     assert "".join(drawn.text).count(visible) == 2 and "".join(drawn.text).count("".join(HOSTILE)) == 2
     assert "<b>one" in drawn.text and "<b>one" in means.text
+
+
+def test_means_have_the_colours_of_methods_whatever_the_runs_are_called():
+    named = palette().named()
+    models = [reading("x", (2.0,), kind="sds"), reading("SDS, distilled · Wanda", (3.0,), kind="wanda")]
+    drawn = text_means.means(text_result(reading("dense", (1.0,)), *models))
+    places = [drawn.index("light-dark({}, {})".format(*named[kind])) for kind in ("sds", "wanda")]
+    assert places == sorted(places)
 
 
 def test_colours_follow_the_difference_in_loss():

@@ -9,7 +9,7 @@ import pytest
 
 from sds_core.runs import lock
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, TextModelLoading, TextReadingStarted
-from sds_core.runs.run_folder import Run
+from sds_core.runs.run_folder import Run, ids, open_run
 from sds_core.runs.typed_json import to_json
 from sds_core.texts import job as module
 from sds_core.texts.job import TextJob
@@ -97,6 +97,28 @@ def test_opens_with_runs_of_one_model(own, app, started):
     assert at.text_area(key="text-prompts").value == "\n\n".join(prompts) and started == []
     asked = TextQuery(runs=tuple(at.multiselect(key="text-runs").value), prompts=tuple(prompts))
     assert at.code[0].value == asked.command()
+
+
+@pytest.mark.parametrize("differs", ["precision", "excluded layers"])
+def test_opens_with_runs_that_can_be_queried_together(own, app, started, differs):
+    newest, other = ids()[0], ids()[1]
+    if differs == "precision":
+        change_model(open_run(other), dtype="bfloat16")
+    else:
+        config = open_run(other).raw_config() | {"exclude": "*.0.*"}
+        path = open_run(other).folder / "config.json"
+        stamp = path.stat()
+        path.write_text(json.dumps(config))
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    at = app(PAGE)
+    assert not at.error and at.multiselect(key="text-runs").value == [newest] and at.button(key="ask")
+
+
+def test_a_temperature_between_the_steps_is_kept(own, app, started):
+    at = app(PAGE, runs=own[0].id, prompts=PROMPT, temperature="0.25")
+    assert not at.error and at.number_input(key="text-temperature").value == 0.25
+    at.number_input(key="text-temperature").set_value(0.15).run()
+    assert not at.error and address(at, "temperature") == "0.15" and "--temperature=0.15" in at.code[0].value
 
 
 def test_button_starts_one_process_for_the_query(own, app, started):
@@ -202,7 +224,9 @@ def test_broken_answer_is_reported(own, job, app):
         ({"prompts": "x" * 9000}, "The text in the address has 9000 characters, 8100 are allowed: the rest is cut off"),
         ({"prompts": "x" * 1200}, "The text has 1200 characters; allowed: 1000 at most"),
         ({"prompts": "x\n\n" * 9}, "There are too many prompts"),
-        ({"temperature": "hot"}, "“temperature=hot” in the address is not one of 0, 0.1"),
+        ({"temperature": "hot"}, "“temperature=hot” in the address is not a number from 0 to 2; here is 0."),
+        ({"temperature": "2.5"}, "“temperature=2.5” in the address is not a number from 0 to 2"),
+        ({"temperature": "nan"}, "“temperature=nan” in the address is not a number from 0 to 2"),
         ({"prompts": "a\x00b"}, "contains an invalid character"),
         ({"tokens": "1000"}, "“tokens=1000” in the address is not a whole number from 1 to 200"),
         ({"runs": ""}, "The number of runs is out of range"),

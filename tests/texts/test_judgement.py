@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sds_core.comparison.claims import TWO_SEEDS
-from sds_core.texts.judgement import judgement, table
+from sds_core.texts.judgement import judgement, sentences, table
 from sds_core.texts.query import compare_readings
 from tests.readings import reading, result
 
@@ -45,9 +45,15 @@ def test_one_prompt_has_no_error():
 
 
 def test_with_one_seed_nothing_is_sure():
-    (said,) = judgement(result(reading("dense", *DENSE), reading("A", *shifted(0)), reading("B", *shifted(3))))
+    (said,) = sentences(result(reading("dense", *DENSE), reading("A", *shifted(0)), reading("B", *shifted(3))))
     assert said.startswith("It is undecided whether A or B is better: ratio ")
     assert "(prompts), error over seeds unknown" in said
+
+
+def test_a_statement_ends_where_the_name_does_whatever_is_in_it():
+    other = reading("b: a plugin", *shifted(3))
+    ((said, why),) = judgement(result(reading("dense", *DENSE), reading("a: another", *shifted(0)), other))
+    assert said == "It is undecided whether a: another or b: a plugin is better" and why.startswith("ratio ")
 
 
 def test_seeds_of_one_configuration_are_averaged_with_spread():
@@ -56,7 +62,7 @@ def test_seeds_of_one_configuration_are_averaged_with_spread():
         reading(f"{name} · seed {seed}", *losses, configuration=name, seed=seed)
         for (name, seed), losses in runs.items()
     ]
-    (said,) = judgement(result(reading("dense", *DENSE), *readings), lambda name: f"**{name}**")
+    (said,) = sentences(result(reading("dense", *DENSE), *readings), lambda name: f"**{name}**")
     flat = {key: np.concatenate(losses).mean() for key, losses in runs.items()}
     ratios = [flat["A", seed] - flat["B", seed] for seed in (0, 1)]
     ratio, spread = math.exp(np.mean(ratios)), TWO_SEEDS * np.std(ratios, ddof=1)
@@ -91,6 +97,6 @@ def test_a_single_token_has_a_table_too():
 def test_distilled_models_are_judged_among_themselves():
     one_shot = [reading("A", *shifted(2)), reading("B", *shifted(3))]
     distilled = [reading(name, *shifted(shift), distilled=True) for name, shift in (("C", 0), ("D", 1))]
-    said = judgement(result(reading("dense", *DENSE), *one_shot, *distilled))
+    said = sentences(result(reading("dense", *DENSE), *one_shot, *distilled))
     assert [[name for name in "ABCD" if f" {name} " in sentence] for sentence in said] == [["A", "B"], ["C", "D"]]
     assert judgement(result(reading("dense", *DENSE), one_shot[0], distilled[0])) == []
