@@ -14,6 +14,8 @@ try:
     address = studio_details.address(open_run(st.query_params.get("run", "")), st.query_params.get("cell", ""))
 except SDSError as error:
     layout.refuse(error)
-    st.page_link("pages/studio.py", label="To the Studio", icon=":material/arrow_forward:")
+    st.page_link(
+        "pages/studio.py", label="To the Studio", icon=":material/arrow_forward:", query_params=layout.onward({})
+    )
 else:
-    st.switch_page("pages/studio.py", query_params=address)
+    st.switch_page("pages/studio.py", query_params=layout.onward(address))

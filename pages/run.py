@@ -9,4 +9,4 @@ from pages.ui.run_panel import MANAGED
 
 layout.routed()
 
-st.switch_page("pages/studio.py", query_params={MANAGED: st.query_params.get("run", "all")})
+st.switch_page("pages/studio.py", query_params=layout.onward({MANAGED: st.query_params.get("run", "all")}))

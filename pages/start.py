@@ -85,8 +85,9 @@ def words() -> None:
         except SDSError as error:
             layout.refuse(error)
         else:
-            st.switch_page("pages/studio.py", query_params={"experiment": name})
-    st.page_link("pages/walk.py", label="Walk me through: eight questions", query_params={"step": "1"})
+            st.switch_page("pages/studio.py", query_params=layout.onward({"experiment": name}))
+    steps = layout.onward({"step": "1"})
+    st.page_link("pages/walk.py", label="Walk me through: eight questions", query_params=steps)
 
 
 def picture() -> None:
@@ -116,7 +117,7 @@ def recent() -> None:
             st.page_link(
                 "pages/studio.py",
                 label=f"{layout.plain(line.name)} **{line.status}**",
-                query_params={"experiment": line.name},
+                query_params=layout.onward({"experiment": line.name}),
                 help="Lowest perplexity of its pruned models" if line.lowest else None,
                 width="content",
             )

@@ -31,8 +31,9 @@ def nothing_to_ask() -> None:
         "Studio; weights are kept unless you say otherwise."
     )
     with st.container(horizontal=True):
-        st.page_link("pages/start.py", label="Start the demo", icon=":material/play_arrow:")
-        st.page_link("pages/studio.py", label="Create a run", icon=":material/tune:")
+        kept = layout.onward({})
+        st.page_link("pages/start.py", label="Start the demo", icon=":material/play_arrow:", query_params=kept)
+        st.page_link("pages/studio.py", label="Create a run", icon=":material/tune:", query_params=kept)
 
 
 def explain(result: TextResult | None, query: TextQuery | None) -> None:

@@ -23,7 +23,7 @@ with st.container(key="columns"):
             "walk.py",
             label="**Begin the Walk: eight questions**",
             icon=":material/directions_walk:",
-            query_params={"step": "1"},
+            query_params=layout.onward({"step": "1"}),
         )
     with st.container(key="picture"):
         try:

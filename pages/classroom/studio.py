@@ -24,7 +24,7 @@ def choose(known: list[Experiment]) -> Experiment:
     st.session_state["experiment"] = st.query_params["experiment"] = asked
 
     def turn() -> None:
-        st.query_params.from_dict({"experiment": st.session_state["experiment"]})
+        st.query_params.from_dict(layout.onward({"experiment": st.session_state["experiment"]}))
 
     st.selectbox("Experiment", names, key="experiment", on_change=turn, label_visibility="collapsed", width=260)
     return known[names.index(asked)]

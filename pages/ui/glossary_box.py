@@ -14,12 +14,6 @@ BAR = """<style>
 """The place beside the navigation, a container with the key `aside`."""
 
 
-def explain(*terms: str) -> None:
-    """Show the sentence on each term in an expander."""
-    with st.expander("Words on this page"):
-        _sentences(terms)
-
-
 def popover(*terms: str) -> None:
     """Show a button that opens the sentences, where a page has no room below its picture."""
     with st.popover("Words"):

@@ -81,5 +81,10 @@ def again(example: Example, grids: DeltaGenerator) -> Computed:
     alt = "The final weights; framed ones were pruned at first"
     show(grids, before, matrix(final.weight, "Final weights", "final", alt, faded=~final.mask, returned=returned))
     st.caption("Orange: kept at first, pruned in the end. Blue: pruned at first, kept in the end.")
-    st.page_link(layout.page_file("lab"), label="See the same on a real layer", icon=":material/science:")
+    st.page_link(
+        layout.page_file("lab"),
+        label="See the same on a real layer",
+        icon=":material/science:",
+        query_params=layout.onward({}),
+    )
     return SDSAdmm.finish, solve_kept

@@ -79,7 +79,7 @@ def _choose_experiment(known: list[Experiment], current: Experiment | None) -> E
         st.session_state["managed"] = asked
         chosen = st.selectbox("Experiment", names, key=OPENED, format_func=lambda name: labels[name])
         if st.button("Open in the Studio", key="open-experiment", icon=":material/open_in_new:"):
-            st.query_params.from_dict({"experiment": chosen})
+            st.query_params.from_dict(layout.onward({"experiment": chosen}))
             st.session_state.pop("studio of", None)
             st.rerun()
     return next(one for one in known if one.name == chosen)
