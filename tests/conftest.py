@@ -11,9 +11,9 @@ import pytest
 
 gc.set_threshold(100_000, 50, 100)  # looking through thousands of tests for garbage would take a tenth of the time
 
-SERVED = ("tests/pages/test_journeys", "tests/pages/test_legible")
+SERVED = "tests/pages/test_journeys"
 """How the names of those files begin whose tests share one server."""
-SLOW = (*SERVED, "tests/pages/test_gallery")
+SLOW = (SERVED, "tests/pages/test_legible", "tests/pages/test_gallery")
 """Files that go first: no worker is left alone with a long one at the end."""
 
 

@@ -1,6 +1,7 @@
 """Fixtures of all tests: one thread, a cache of their own, one tiny model on disk and runs of it."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from sds_core.runs import examples, layer_stats, plugin_check
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import Run
 from tests.models.families import randomised
-from tests.small_runs import config, finish
+from tests.small_runs import config, finish, made_once
 
 PROSE = (
     "The model reads a text and says which word it expects next. Pruning removes half of its weights; the dense phase "
@@ -56,7 +57,7 @@ def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model's folder. Read only: copy it before changing a file."""
-    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    return made_once(tmp_path_factory, "tiny", save_tiny_model)
 
 
 def save_tiny_model(folder: Path) -> Path:
@@ -121,11 +122,16 @@ def runs_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def finished(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished fused `sds-admm` run; read only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("finished")))
-        yield finish(create(config(tiny_folder)))
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SDS_RUNS", str(folder))
+            finish(create(config(tiny_folder)))
+
+    (made,) = made_once(tmp_path_factory, "one-finished", make).iterdir()
+    return Run(shutil.copytree(made, tmp_path_factory.mktemp("finished") / made.name))  # with a lock of its own
 
 
 @pytest.fixture
@@ -143,13 +149,13 @@ def walk_examples(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     from tests.pages.conftest import tiny, work_off
 
     less = {"sds": {"iterations": 3}, "sds-admm": {"rounds": 3}}
-    folder = tmp_path_factory.mktemp("walk-examples")
-    precision = torch.get_float32_matmul_precision()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("walk-runs")))
-        for name in RUNS:
-            method, _, pruner = name.rpartition("-")
-            run = create(tiny(tiny_folder, method=method, pruner=pruner, options=less.get(method, {})))
-            pack(work_off(run), folder / f"{name}.zip")
-    torch.set_float32_matmul_precision(precision)  # a run chooses its own, and this process goes on with other tests
-    return folder
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SDS_RUNS", str(tmp_path_factory.mktemp("walk-runs")))
+            for name in RUNS:
+                method, _, pruner = name.rpartition("-")
+                run = create(tiny(tiny_folder, method=method, pruner=pruner, options=less.get(method, {})))
+                pack(work_off(run), folder / f"{name}.zip")
+
+    return made_once(tmp_path_factory, "walk-examples", make)

@@ -1,6 +1,8 @@
-"""Runs on the tiny model that take a second, worked off in this process."""
+"""Runs on the tiny model that take a second, worked off in this process, and folders that all workers share."""
 
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,3 +63,24 @@ def disk_full_at(name: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "save_tensors", fill_up)
         yield
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one worker makes and all others read; they wait for it.
+
+    Args:
+        factory: of this worker; the folder lies where all workers have theirs.
+        name: the folder's.
+        make: fills the folder, which is empty.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    precision = torch.get_float32_matmul_precision()
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            (part := folder.with_suffix(".part")).mkdir()
+            make(part)
+            part.rename(folder)
+    torch.set_float32_matmul_precision(precision)  # a run chooses its own, and this process goes on with other tests
+    return folder

@@ -105,20 +105,19 @@ def test_the_base_alone_is_sequential_wanda(name: str, pattern: str, group_size:
         (PAPER_SDS, BLOCK),
     ],
 )
-@pytest.mark.parametrize("pattern", ["2:4", "1:4", "50%", "30%"])
+@pytest.mark.parametrize("pattern", ["2:4", "30%"])
 def test_fused_pruning_obeys_the_pattern_exactly(
     pruner: type, method: Method, together: Reconstruction | None, pattern: str
 ) -> None:
     dense, model = build("llama", num_hidden_layers=2), build("llama", num_hidden_layers=2)
     prior = Results()
     finish("fused", make_recipe(method, pattern, pruner, together), prior, model)
-    kept_of_group = {"2:4": 2, "1:4": 1}.get(pattern)
     for name, linear in pruned_layers(model).items():
         kept = prior.stages[name]["final" if method.finishes or together else "sparse"]
         assert torch.equal(linear.read(), kept.weight)
         assert (kept.weight[~kept.mask] == 0).all()
-        if kept_of_group:
-            assert (kept.mask.view(-1, 4).sum(1) == kept_of_group).all()
+        if pattern == "2:4":
+            assert (kept.mask.view(-1, 4).sum(1) == 2).all()
         else:
             rows, columns = linear.shape
             percent = int(pattern.removesuffix("%"))
@@ -188,12 +187,6 @@ def test_staged_control_continues_from_the_sparse_model() -> None:
         gram = x.T @ x / len(x)
         assert torch.allclose(event.problem.gram.matrix.double(), gram, rtol=0, atol=1e-5 * float(gram.abs().max()))
         assert torch.equal(event.stages.final.mask, prior.sparse(event.linear).mask)
-
-
-def test_beta_changes_the_result() -> None:
-    without, beside = (weights(finish("fused", make_recipe(method), Results())) for method in (ADMM, ADMM_TAUGHT))
-    key = "model.layers.2.mlp.down_proj.weight"
-    assert not torch.equal(without[key], beside[key])
 
 
 def test_shared_weights_refuse_teacher_and_reconstruction() -> None:

@@ -32,19 +32,11 @@ def replayed(stream: Stream, windows: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("name", "attention"), CASES)
-def test_replaying_all_blocks_gives_the_models_logits_exactly(name: str, attention: str) -> None:
-    model = build(name, attention)
-    windows = texts()
-    expected = plain_logits(model, windows)
-    assert expected.std() > 0.1 and not torch.equal(expected[0], expected[1])
-    assert torch.equal(replayed(capture(find_blocks(model), windows, CPU), windows), expected)
-
-
-@pytest.mark.parametrize(("name", "attention"), CASES)
 def test_calls_captured_before_pruning_replay_the_pruned_model_exactly(name: str, attention: str) -> None:
     model = build(name, attention)
     windows = texts()
     dense = plain_logits(model, windows)
+    assert dense.std() > 0.1 and not torch.equal(dense[0], dense[1])
     structure = find_blocks(model)
     stream = capture(structure, windows, CPU)
     for block in structure.blocks[:2]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
@@ -25,7 +24,7 @@ from sds_core.runs.run_job import run_job
 from sds_core.runs.variant import Variant
 from tests.pages.browser import MISSING, Visitor, server, visitors
 from tests.records import write_log
-from tests.small_runs import config, work_here
+from tests.small_runs import config, made_once, work_here
 
 APP = str(Path(__file__).parents[2] / "app.py")
 SDS = Variant("sds", "wanda", {"iterations": 2})
@@ -105,17 +104,17 @@ def tiny(folder: Path, **options) -> RunConfig:
 @pytest.fixture(scope="session")
 def finished_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three real runs of the tiny model: fused with a memory, the paper's staged, phase 1 alone."""
-    folder = tmp_path_factory.mktemp("finished")
-    precision = torch.get_float32_matmul_precision()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SDS_RUNS", str(folder))
-        work_off(create(tiny(tiny_folder, options={"rounds": 3})))
-        work_off(
-            create(tiny(tiny_folder, method="sds", schedule="staged", options={"iterations": 3}, title="The paper’s"))
-        )
-        work_off(create(tiny(tiny_folder, method="sds", schedule="staged", phase=1, pruner="magnitude")))
-    torch.set_float32_matmul_precision(precision)  # a run chooses its own, and this process goes on with other tests
-    return folder
+    papers = {"method": "sds", "schedule": "staged"}
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SDS_RUNS", str(folder))
+            work_off(create(tiny(tiny_folder, options={"rounds": 3})))
+            work_off(create(tiny(tiny_folder, **papers, options={"iterations": 3}, title="The paper’s")))
+            work_off(create(tiny(tiny_folder, **papers, phase=1, pruner="magnitude")))
+
+    made = made_once(tmp_path_factory, "three-finished", make)
+    return shutil.copytree(made, tmp_path_factory.mktemp("finished") / "runs")  # with locks of their own
 
 
 @pytest.fixture
@@ -132,18 +131,19 @@ def finished(finished_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
 @pytest.fixture(scope="session")
 def stepped_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one experiment: all phases of SDS."""
-    folder = tmp_path_factory.mktemp("stepped")
-    precision = torch.get_float32_matmul_precision()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SDS_RUNS", str(folder))
-        found = experiment.with_settings(config(tiny_folder))
-        while phase := found.next_phase([WANDA, SDS]):
-            runs = runs_for(found, [WANDA, SDS], phase, BUILT_IN)
-            work_here(runs)
-            assert all(run.state() == "finished" for run in runs), runs[-1].log.read()[-1]
-            found = experiment.find(found.name)
-    torch.set_float32_matmul_precision(precision)
-    return folder
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SDS_RUNS", str(folder))
+            found = experiment.with_settings(config(tiny_folder))
+            while phase := found.next_phase([WANDA, SDS]):
+                runs = runs_for(found, [WANDA, SDS], phase, BUILT_IN)
+                work_here(runs)
+                assert all(run.state() == "finished" for run in runs), runs[-1].log.read()[-1]
+                found = experiment.find(found.name)
+
+    made = made_once(tmp_path_factory, "stepped", make)
+    return shutil.copytree(made, tmp_path_factory.mktemp("stepped") / "runs")  # with locks of their own
 
 
 @pytest.fixture

@@ -278,9 +278,8 @@ def test_the_walk_is_walked_with_the_keyboard(visit):
     picked(visitor, step=3, guess="46", shown=True)
 
 
-@pytest.mark.parametrize("step", range(1, 9))
-def test_every_step_keeps_its_reveal_on_reload(visit, step):
-    guess = {2: "b", 8: "c"}.get(step, "10")
+@pytest.mark.parametrize(("step", "guess"), [(3, "10"), (8, "c")])
+def test_a_step_keeps_its_reveal_on_reload(visit, step, guess):
     view = quote(json.dumps({"step": step, "guess": guess, "shown": True}))
     visitor = visit(f"walk-{step}", f"&pick={view}")
     answer = gallery.read(f"walk-{step}").step

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
-from sds_core.runs import experiment, launch_phases, lock, worker
+from sds_core.runs import experiment, launch_phases, lock
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock, stopped
@@ -66,13 +67,13 @@ def test_weights_that_the_next_phase_needs_are_not_dropped(empty, monkeypatch):
     assert not run.config.keep_weights
 
 
-def test_why_a_plan_ended_between_two_phases_is_told_until_the_next_launch(empty, monkeypatch):
+def test_why_a_plan_ended_between_two_phases_is_told_until_the_next_launch(empty, monkeypatch, capsys):
     (run,) = create_all(empty.configs([SDS], 1), BUILT_IN)
     unfindable = replace(empty, name="moved")
-    worker.launch([run], arguments=["--plan", Plan.of(unfindable, [SDS]).to_text()]).wait()
+    assert main(["work", run.id, f"--locks={run.take_lock()}", "--plan", Plan.of(unfindable, [SDS]).to_text()]) == 1
     assert run.state() == "finished" and stopped(empty.name) == ""
     why = stopped(unfindable.name)
-    assert "there is no such experiment" in why and why in run.errors.read_text()
+    assert "there is no such experiment" in why and why in capsys.readouterr().err
     monkeypatch.setattr(launch_phases.worker, "launch", lambda runs, **_: None)
     launch_phase(unfindable, [SDS], BUILT_IN)
     assert stopped(unfindable.name) == ""
