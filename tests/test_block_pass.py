@@ -23,7 +23,7 @@ from sds_core.pruning.registry import Wanda
 from sds_core.pruning.stages import Phase
 from sds_core.runs import layer_stats
 from sds_core.sds import Recipe, run_phase
-from tests.models.families import FAMILIES, build, plain_inputs
+from tests.models.families import FAMILIES, build, plain_inputs, texts
 from tests.passes import (
     ADMM,
     ADMM_TAUGHT,
@@ -157,12 +157,24 @@ def uninterrupted(
     return before, straight, weights(finish(phase, recipe, straight))
 
 
-@pytest.mark.parametrize("done", [1, 2, 3])
-@pytest.mark.parametrize("phase", ["fused", "sparse", "redense", "final"])
+PHASES: tuple[Phase, ...] = ("fused", "sparse", "redense", "final")
+RESUMED = {
+    "admm": (ADMM, None, PHASES),
+    "admm-taught": (ADMM_TAUGHT, None, PHASES),
+    "block": (SHORT_ADMM, BLOCK, PHASES),
+    "submodule": (SHORT_ADMM, SUBMODULE, PHASES),
+    "sds-taught": (SDS_TAUGHT, None, ("redense", "final")),
+}
+
+
+@pytest.mark.parametrize("done", [1, 3])
 @pytest.mark.parametrize(
-    ("method", "together"),
-    [(ADMM, None), (ADMM_TAUGHT, None), (SHORT_ADMM, BLOCK), (SHORT_ADMM, SUBMODULE), (SDS_TAUGHT, None)],
-    ids=["admm", "admm-taught", "block", "submodule", "sds-taught"],
+    ("method", "together", "phase"),
+    [
+        pytest.param(method, together, phase, id=f"{name}-{phase}")
+        for name, (method, together, phases) in RESUMED.items()
+        for phase in phases
+    ],
 )
 def test_a_resumed_pass_is_bit_identical(
     method: Method, together: Reconstruction | None, phase: Phase, done: int
@@ -262,6 +274,19 @@ def test_held_out_windows_only_judge(method):
             assert found["pruned", one.number]["mask_changed"] == pytest.approx(float(changed), abs=1e-6)
     for name, value in plain.state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
+
+
+def test_no_adjusted_block_learns_from_held_out_windows() -> None:
+    """They judge alone: with another one the same weights are found, though their errors are others."""
+    changes, found = [], []
+    for windows in (WINDOWS, torch.cat([WINDOWS[:3], texts(1, 24, seed=6)])):
+        model, recipe = build("llama"), make_recipe(Adjusted(), reconstruction=BLOCK)
+        events = run_phase("fused", find_blocks(model), windows, recipe, CPU, Results(), held_out=1)
+        changes.append([event.change for event in events if isinstance(event, BlockDone)])
+        found.append(weights(model))
+    for one, other in zip(*changes, strict=True):
+        assert one.kept and other.kept and one.before != other.before
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
 
 
 @pytest.fixture

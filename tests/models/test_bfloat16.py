@@ -72,15 +72,34 @@ def test_paused_and_repeated_forwards_agree_and_come_near_float32(name: str) -> 
     assert not any("forward" in vars(module) for module in structure.blocks[0].module.modules())
 
 
+def test_a_fork_of_a_stream_in_bfloat16_is_in_bfloat16_too() -> None:
+    stream = capture(find_blocks(build("llama")), texts(3), CPU, bfloat16=True)
+    teacher = stream.fork()
+    stream.advance()
+    teacher.advance()
+    seen, _ = observe(stream, teacher)
+    for one in seen.values():
+        assert one.teacher_shift is not None
+        assert one.teacher_shift.abs().max() < 1e-6 * one.gram.matrix.abs().max()
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [([2.0, 1.0], True), ([1.2, 1.0], False), ([1.0, 2.0], False)])
 def test_it_is_faster_where_it_was_measured_once(
     seconds: list[float], expected: bool, monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:
     monkeypatch.setenv("SDS_CACHE", str(tmp_path))
-    taken = iter(seconds)
-    monkeypatch.setattr(bfloat16, "_seconds", lambda compute, device: next(taken))
+    taken, made = iter(seconds), []
+
+    def measured(compute, device):
+        made.append(compute())
+        return next(taken)
+
+    monkeypatch.setattr(bfloat16, "_seconds", measured)
     assert is_faster(CPU) is expected
     assert is_faster(CPU) is expected  # another measurement would have no seconds left
+    plain, rounded = made
+    assert [torch.equal(one, one.bfloat16().float()) for one in made] == [False, True]
+    torch.testing.assert_close(plain, rounded, rtol=0.02, atol=0.02)
 
 
 def test_a_device_that_cannot_is_not_faster(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

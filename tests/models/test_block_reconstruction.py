@@ -155,6 +155,37 @@ def test_held_out_windows_judge_and_do_not_train(monkeypatch: pytest.MonkeyPatch
     assert all(torch.equal(case.found[label].weight, other.found[label].weight) for label in case.found)
 
 
+def test_one_step_is_adams_first_on_the_gradient_of_the_error() -> None:
+    """Which is as long for every weight: the rate times the size of the layer's kept weights."""
+    model = build("llama")
+    structure = find_blocks(model)
+    stream, block = capture(structure, WINDOWS[:1], CPU), structure.blocks[0]
+    dense = {linear.label: linear.read() for linear in block.linears}
+    target = stream.replay(0)
+    given = {linear.label: two_of_four(linear) for linear in block.linears}
+    plan = Reconstruction("block", epochs=1, rate=0.001)
+    found, change = adjust_block(stream, block, dense, given, plan)
+    assert change.kept
+    args, settings = stream.arguments(0)
+    made = hidden_of(block.module(*args, **settings))
+    ((made - target).square().sum(-1) / target.square().sum(-1)).mean().backward()
+    for linear in block.linears:
+        weight, mask = given[linear.label].weight, given[linear.label].mask
+        gradient = linear.parameter.grad * mask
+        clear = gradient.abs() > 1e-5 * gradient.abs().max()
+        length = 0.001 * float((weight[mask] ** 2).mean() ** 0.5)
+        moved = found[linear.label].weight - weight
+        assert clear.sum() > 0.9 * mask.sum() and (moved[~mask] == 0).all()
+        assert torch.allclose(moved[clear], -length * gradient.sign()[clear], rtol=1e-2, atol=1e-6)
+
+
+def test_every_window_is_stepped_on_in_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, step = [], torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda *args: steps.append(step(*args)))
+    adjusted("llama", plan=Reconstruction("block", epochs=3), held_out=1)
+    assert len(steps) == 3 * 3
+
+
 def test_block_is_unchanged_if_adjusting_is_worse() -> None:
     case = adjusted("llama", plan=Reconstruction("block", epochs=1, rate=100.0), held_out=1)
     assert not case.change.kept and case.change.after > case.change.before

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sds_core.errors import SDSError
 from sds_core.models.evaluate import ROWS, evaluate
 from sds_core.models.structure import find_blocks
 from sds_core.pruning.perplexity import Perplexity
@@ -50,6 +51,13 @@ def test_the_library_agrees_on_the_loss_of_each_window() -> None:
         expected = [float(model(window[None], labels=window[None]).loss) for window in windows]
     _, perplexity = finish(evaluate(find_blocks(model), windows, CPU))
     assert perplexity.losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_is_no_number_is_refused_with_its_window() -> None:
+    model = build("llama")
+    model.lm_head.weight.data.fill_(torch.nan)
+    with pytest.raises(SDSError, match="evaluation window 0 is not a number"):
+        finish(evaluate(find_blocks(model), texts(), CPU))
 
 
 def test_uniform_model_has_the_vocabularys_perplexity() -> None:

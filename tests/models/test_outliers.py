@@ -9,7 +9,7 @@ from sds_core.models.observation import observe
 from sds_core.models.outliers import owl
 from sds_core.models.structure import find_blocks
 from sds_core.pruning.gram import Gram
-from sds_core.pruning.owl import OUTLIER, outlier_share, owl_ratios
+from sds_core.pruning.owl import outlier_share, owl_ratios
 from tests.models.families import build, plain_inputs, texts
 
 WINDOWS = texts(3, 24, seed=5)
@@ -30,7 +30,7 @@ def test_outliers_are_counted_in_the_dense_model(family):
                 for linear in block.linears
             ]
         )
-        shares.append(float((scores > OUTLIER * scores.mean()).double().mean()))
+        shares.append(float((scores > 5 * scores.mean()).double().mean()))
         counts.append(len(scores))
     assert_ratios(structure, shares, counts)
 

@@ -67,6 +67,18 @@ def test_routes_are_what_the_experts_receive(name: str) -> None:
     assert change.changed == pytest.approx(sum(one.changed for one in change.blocks) / len(before))
 
 
+def test_windows_side_by_side_have_routes_as_well() -> None:
+    model, windows = build_any("mixtral"), texts(4, 24)
+    torch.set_num_threads(2)
+    try:
+        found = evaluated(model, windows)
+    finally:
+        torch.set_num_threads(1)
+    assert {block: [set(row) for row in experts.tolist()] for block, experts in found.items()} == {
+        block: chosen(model, windows, block) for block in range(3)
+    }
+
+
 @pytest.mark.parametrize("name", ["deepseek_v4", "inkling_text", "longcat_flash", "phimoe"])
 def test_routes_are_known_although_the_family_is_unusual(name: str) -> None:
     """Several hidden states a token, experts for all tokens, experts that do nothing, one choice after another."""

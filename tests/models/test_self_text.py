@@ -51,6 +51,12 @@ def test_no_two_windows_of_a_file_are_equal() -> None:
     assert len({tuple(window.tolist()) for window in windows}) == 70
 
 
+def test_no_batch_of_a_seed_is_a_batch_of_the_next_seed() -> None:
+    model = build("llama")
+    second, next_seed = written(model, 64, 12, seed=0)[32:], written(model, 32, 12, seed=1)
+    assert not {tuple(window.tolist()) for window in second} & {tuple(window.tolist()) for window in next_seed}
+
+
 def test_longer_file_begins_with_the_shorter_one() -> None:
     model = build("llama")
     assert torch.equal(written(model, 70, 5)[:32], written(model, 32, 5))

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sds_core.pruning.adjust import MOMENTUM, better, solve_better, solve_kept, straight_through
+from sds_core.pruning.adjust import better, solve_better, solve_kept, straight_through
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.pattern import NM, Unstructured
 from sds_core.pruning.wanda import Wanda
@@ -61,6 +61,13 @@ def test_kept_weights_of_collinear_inputs_stay_finite():
     assert solved.weight.isfinite().all() and problem.loss(solved.weight) < 1
 
 
+@pytest.mark.parametrize("order", [("broken", "sound"), ("sound", "broken")])
+def test_candidate_that_is_not_finite_never_wins(order):
+    candidates = {"broken": Pruned(torch.full_like(WEIGHT, torch.nan), PRUNED.mask), "sound": PRUNED}
+    name, solved = solve_better(PROBLEM, {name: candidates[name] for name in order})
+    assert name == "sound" and solved.weight.isfinite().all()
+
+
 def test_dead_inputs_keep_their_weight_and_disturb_nothing():
     inputs = INPUTS.clone().float()
     inputs[3] = 0
@@ -81,7 +88,7 @@ def test_straight_through_equals_autograd_through_an_identity(pattern, select, l
     start = Wanda().solve(PROBLEM, pattern)
     found = straight_through(PROBLEM, start, pattern, iterations=iterations, learning_rate=learning_rate)
     iterates = slow_straight_through(
-        WEIGHT, (start.weight, start.mask), INPUTS, select, iterations, learning_rate / TOP, MOMENTUM
+        WEIGHT, (start.weight, start.mask), INPUTS, select, iterations, learning_rate / TOP, 0.8
     )
     _, weight, mask = min(iterates, key=lambda iterate: iterate[0])
     assert torch.equal(found.mask, mask)

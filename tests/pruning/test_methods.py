@@ -16,7 +16,9 @@ from sds_core.pruning.methods import (
     make_method,
     matched_options,
 )
+from sds_core.pruning.owl import OUTLIER, REACH
 from sds_core.pruning.pattern import NM, parse_pattern
+from sds_core.pruning.reconstruction import Distillation
 from sds_core.pruning.redense import admm_rounds, gradient_rounds
 from sds_core.pruning.registry import PRUNERS
 from sds_core.pruning.wanda import Wanda
@@ -121,9 +123,10 @@ def test_sds_names_the_candidate_that_won():
 
 def test_sds_without_steps_solves_the_second_prune():
     problem = make_problem().shrunk(0.2)
-    _, rounds, chosen, final = phases(SDS(alpha=0, adjust_iterations=0), Wanda(), problem, NM(2, 4))
+    sparse, rounds, chosen, final = phases(SDS(alpha=0, adjust_iterations=0, l1=0.3), Wanda(), problem, NM(2, 4))
     second = Wanda().solve(LayerProblem(rounds[-1].dense, problem.gram), NM(2, 4))
     exact = solve_on_support(problem.gram.matrix, problem.weight @ problem.gram.matrix, second.mask)
+    assert (second.mask & ~sparse.mask).sum() > 20
     assert chosen == "adjusted" and torch.equal(final.mask, second.mask)
     assert problem.loss(final.weight) == pytest.approx(problem.loss(exact), rel=1e-3)
     assert problem.loss(final.weight) < problem.loss(second.weight)
@@ -182,9 +185,21 @@ def test_the_defaults_are_the_recipe():
         "sequential": True,
     }
     assert dataclasses.asdict(Adjusted()) == {"alpha": 0.2, "beta": 0.0, "sequential": False}
-    assert (SDS().alpha, SDS().beta) == (0.2, 0.0)
-    assert SDS().l2 / SDS().l1 == pytest.approx(0.1)
+    assert dataclasses.asdict(SDS()) == {
+        "iterations": 20,
+        "learning_rate": 1.0,
+        "l1": 0.01,
+        "l2": 0.001,
+        "adjust_iterations": 20,
+        "alpha": 0.2,
+        "beta": 0.0,
+    }
+    steps = {"adjust_iterations": 45, "learning_rate": 1.0}
+    assert dataclasses.asdict(StraightThrough()) == steps | {"alpha": 0.2, "beta": 0.0}
+    assert dataclasses.asdict(Swaps()) == {"swaps": 100, "alpha": 0.2, "beta": 0.0}
     assert (Base().alpha, Base().beta) == (0.0, 0.0)
+    assert dataclasses.asdict(Distillation()) == {"epochs": 1, "windows": 0, "rate": 0.001}
+    assert (OUTLIER, REACH) == (5.0, 0.08)
 
 
 def test_an_unknown_method_is_refused():

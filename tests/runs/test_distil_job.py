@@ -1,6 +1,7 @@
 """Runs whose model is distilled afterwards: what they leave, how they go on, and that they are ranked apart."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -129,6 +130,19 @@ def test_killed_anywhere_it_resumes_to_the_same_bits(tiny_folder, plan, monkeypa
         assert [(one.step, one.loss, one.held_out) for one in steps] == [
             (one.step, one.loss, one.held_out) for one in steps_of_record(events)
         ]
+
+
+def test_a_changed_text_is_not_distilled_on(tiny_folder, plan):
+    run = finish(create(config(tiny_folder, method="base", **plan)))
+    (run.folder / "result.json").unlink()
+    events = run.log.read()
+    begun = events.index(of_kind(events, DistillationStarted)[0])
+    other = replace(events[begun].text, sha256="of another text")
+    write_log(run, [*events[:begun], replace(events[begun], text=other)])
+    work_here([run])
+    assert run.state() == "failed"
+    assert "cannot go on: the text it is distilled on changed" in run.log.read()[-1].message
+    assert not of_kind(run.log.read(), DistillationStep)
 
 
 def test_state_that_is_not_what_was_written_is_refused(tiny_folder, plan, monkeypatch):

@@ -4,12 +4,10 @@ import weakref
 
 import numpy as np
 import pytest
-import torch
 
 from sds_core.errors import SDSError
 from sds_core.layer_result import LayerResult
 from sds_core.models.structure import find_blocks
-from sds_core.pruning.layer_problem import Pruned
 from sds_core.runs import distribution_files, layer_stats
 from sds_core.sds import run_phase
 from tests.models.families import build
@@ -60,12 +58,6 @@ def test_a_broken_distribution_file_is_named(tmp_path):
 
 def test_no_record_yet_is_an_empty_table(tmp_path):
     assert layer_stats.load(tmp_path).empty
-
-
-def test_pruned_weights_count_by_mask_not_by_zero():
-    weight = torch.tensor([[0.0, 1.0, 0.0, 2.0]])
-    mask = torch.tensor([[True, True, False, True]])
-    assert Pruned(weight, mask).sparsity == 0.25
 
 
 def test_no_flipped_bit_gives_other_numbers(finished, tmp_path):

@@ -12,14 +12,20 @@ from sds_core.runs.new_run import create, create_all
 from sds_core.runs.run_folder import ids, open_run
 from tests.records import block_finished
 
-BAD = ["../x", "/etc/passwd", "a/b", "", ".", "A", "a\x00b", "x" * 300, "-a", "a_b", "runs/../../x", "zz"]
+BAD = ["../x", "/etc/passwd", "a/b", "", ".", "A", "a\x00b", "x" * 300, "-a", "a_b", "runs/../../x"]
 
 
 @pytest.mark.parametrize("run", BAD)
-def test_run_id_that_escapes_or_is_unknown_is_refused(run, runs_root):
+def test_run_id_that_escapes_is_refused(run, runs_root):
     create(RunConfig())
-    with pytest.raises(SDSError):
+    with pytest.raises(SDSError, match="not a run id: got"):
         open_run(run)
+
+
+def test_unknown_run_id_is_refused(runs_root):
+    create(RunConfig())
+    with pytest.raises(SDSError, match="there is no such run: got 'zz'"):
+        open_run("zz")
 
 
 def test_a_link_out_of_the_folder_is_refused(runs_root, tmp_path):

@@ -5,7 +5,10 @@ import math
 import os
 import shutil
 import signal
+import sys
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +18,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sds_core.comparison.compare import side_by_side
 from sds_core.errors import SDSError
+from sds_core.models import device as devices
 from sds_core.models import tensor_files
-from sds_core.models.calibration import digest, evaluation_windows
+from sds_core.models.calibration import calibration_windows, digest, evaluation_windows
 from sds_core.models.device import device_name
 from sds_core.models.load import load_model
 from sds_core.pruning.perplexity import format_perplexity
@@ -30,6 +34,7 @@ from sds_core.runs.events import (
     JobQueued,
     ModelLoaded,
     PerplexityMeasured,
+    RunStarted,
     SparsityAllocated,
     of_kind,
 )
@@ -37,8 +42,8 @@ from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import open_run
-from sds_core.runs.worker import launch
-from tests.models.families import build
+from sds_core.runs.worker import launch, work
+from tests.models.families import build, plain_inputs
 from tests.models.folders import change_config
 from tests.models.tokenizers import with_template
 from tests.records import write_log
@@ -56,7 +61,7 @@ def same(first, second):
     )
 
 
-def wait_for(run, kind, seconds=60):
+def wait_for(run, kind, seconds=180):
     """Wait until an event of this kind is in the log."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -82,6 +87,23 @@ def test_result_equals_what_transformers_measures_after_export(finished, tiny_fo
     card = (folder / "README.md").read_text()
     assert command(finished.config) in card
     assert format_perplexity(recorded.value) in card
+
+
+def test_a_run_calibrates_on_the_windows_of_its_seed_and_not_on_held_out_ones(tiny_folder):
+    run = finish(create(config(tiny_folder, method="base", samples=3, seed=5, held_out=2)))
+    loaded = load_model(str(tiny_folder))
+    windows = calibration_windows(loaded, run.config.calibration, 3, 32, 5, 2)
+    assert len(windows) == 5 and run.model().calibration.sha256 == digest(windows[:3])
+    stored = load_file(run.checkpoint("sparse", 0))
+    layers = [name.removesuffix(".weight") for name in stored if name.endswith(".weight")]
+    inputs = plain_inputs(loaded.model, windows[:3], [f"model.layers.0.{layer}" for layer in layers])
+    for layer in layers:
+        weight = loaded.model.get_submodule(f"model.layers.0.{layer}").weight.data
+        scores = weight.double().abs() * inputs[f"model.layers.0.{layer}"].square().sum(0).sqrt()
+        fours = scores.view(len(scores), -1, 4)
+        kept = torch.zeros_like(fours, dtype=torch.bool).scatter_(2, fours.topk(2, dim=2).indices, True)
+        assert torch.equal(checkpoint.unpacked_mask(stored[f"{layer}.mask"], weight.shape), kept.view_as(weight)), layer
+    assert len(layers) == 7
 
 
 def test_text_named_for_both_is_halved_on_record(tiny_folder):
@@ -169,17 +191,34 @@ def test_an_export_never_overwrites(finished, tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "keep"
 
 
-def test_a_killed_run_resumes_to_the_very_same_weights(finished, tiny_folder):
+STUCK = f"""#!{sys.executable}
+import sys, time
+from sds_core.__main__ import main
+from sds_core.runs import checkpoint
+
+save = checkpoint.save
+checkpoint.save = lambda run, stage, block, kept: time.sleep(600) if block.index else save(run, stage, block, kept)
+main(sys.argv[3:])
+"""
+"""A Python for `python -m sds_core` that stores no block but the first."""
+
+
+def test_a_killed_run_resumes_to_the_very_same_weights(finished, tiny_folder, tmp_path, monkeypatch):
+    (tmp_path / "python").write_text(STUCK)
+    (tmp_path / "python").chmod(0o700)
     run = create(config(tiny_folder))
-    process = launch([run])
-    wait_for(run, BlockFinished)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(10)
-    assert run.state() in ("interrupted", "finished")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(tmp_path / "python"))
+        process = launch([run])
+    try:
+        wait_for(run, BlockFinished)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+    assert run.state() == "interrupted"
     with open(run.log.path, "a") as file:
         file.write('{"kind": "blo')
-    if run.state() == "interrupted":
-        finish(run)
+    finish(run)
     assert same(weights(run), weights(finished))
     assert run.result().perplexity["final"] == finished.result().perplexity["final"]
 
@@ -279,6 +318,43 @@ def test_a_changed_model_file_is_named_on_resume(tiny_folder, tmp_path):
     assert "generation_config.json changed" in run.log.read()[-1].message
 
 
+@pytest.mark.parametrize("which", ["calibration", "evaluation"])
+def test_a_changed_text_is_named_on_resume(tiny_folder, tmp_path, which):
+    texts = {name: tmp_path / f"{name}.txt" for name in ("calibration", "evaluation")}
+    for path in texts.values():
+        shutil.copy(tiny_folder / "text.txt", path)
+    run = create(config(tiny_folder, method="base", **{name: str(path) for name, path in texts.items()}))
+    with disk_full_at("block-001"):
+        work_here([run])
+    assert run.state() == "failed" and len(of_kind(run.log.read(), BlockFinished)) == 1
+    texts[which].write_text(texts[which].read_text().swapcase())
+    work_here([run])
+    assert run.state() == "failed"
+    assert f"cannot go on: the {which} text changed since it began" in run.log.read()[-1].message
+    assert len(of_kind(run.log.read(), BlockFinished)) == 1
+
+
+def test_a_resumed_run_has_the_threads_that_it_began_with(tiny_folder, monkeypatch):
+    run = create(config(tiny_folder, method="base", threads=0))
+    monkeypatch.setattr(devices, "usable_cores", lambda: 2)
+    with disk_full_at("block-001"):
+        work_here([run])
+    monkeypatch.setattr(devices, "usable_cores", lambda: 1)
+    finish(run)
+    assert [event.threads for event in of_kind(run.log.read(), RunStarted)] == [2, 2]
+
+
+def test_a_parent_that_has_changed_is_not_continued(tiny_folder, runs_root):
+    first = finish(create(config(tiny_folder, method="sds", schedule="staged", phase=1)))
+    planned = branch(first.config, {}, as_parent(first, 1))
+    events = first.log.read()
+    block = events.index(of_kind(events, BlockFinished)[1])
+    write_log(first, [*events[:block], replace(events[block], sha256="of other weights"), *events[block + 1 :]])
+    with pytest.raises(SDSError, match=f"phase 1 of run {first.id} has changed"):
+        create(planned)
+    assert [path.name for path in runs_root.iterdir() if path.is_dir()] == [first.id]
+
+
 def test_a_run_shares_its_dense_result_with_others(tiny_folder, finished):
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted", "sds-admm")]
     work_here(runs)
@@ -372,11 +448,12 @@ def test_start_tokens_and_absent_limits_are_respected(tiny_folder, tmp_path):
     assert found["window"] == [0, 0] and 0 not in found["text"] + found["none"]
 
 
-def test_waiting_runs_of_one_process_are_locked(tiny_folder, cache):
+def test_waiting_runs_of_one_worker_are_locked(tiny_folder, cache):
     device = lock.take(cache / f"{device_name(torch.device('cpu'))}.lock", "another-run")
     assert device is not None
     runs = [create(config(tiny_folder, method=method)) for method in ("base", "adjusted")]
-    process = launch(runs)
+    working = threading.Thread(target=work, args=(runs, [run.take_lock() for run in runs]))
+    working.start()
     wait_for(runs[0], JobQueued)
     assert runs[0].state() == "queued"
     assert JobQueued(behind="another-run") in runs[0].log.read()
@@ -384,7 +461,7 @@ def test_waiting_runs_of_one_process_are_locked(tiny_folder, cache):
         with pytest.raises(SDSError, match="being worked on"):
             launch([run])
     os.close(device)
-    process.wait(60)
+    working.join(60)
     for run in runs:
         assert run.state() == "finished"
         with pytest.raises(SDSError, match="finished already"):
