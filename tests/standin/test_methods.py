@@ -39,6 +39,7 @@ def test_method_gives_the_cpus_weights_and_record(
     assert counts.to_host <= 2 * found.nbytes and counts.waits <= 20 * found.layers
     for name, weight in expected.weights.items():
         assert torch.allclose(found.weights[name], weight, rtol=0, atol=1e-4 * float(weight.abs().max())), name
+        assert torch.equal(found.weights[name], weight) or pruner != "magnitude", name  # which adds nothing up
     assert [(row.name, row.stage, row.round) for row in found.rows] == [
         (row.name, row.stage, row.round) for row in expected.rows
     ]
@@ -48,7 +49,8 @@ def test_method_gives_the_cpus_weights_and_record(
         )
         assert mine.sparsity == pytest.approx(its.sparsity, abs=1e-3) and mine.crop == its.crop
         moved = sum(abs(one - other) for one, other in zip(mine.counts, its.counts, strict=True))
-        assert moved < 1e-2 * sum(its.counts)  # a weight beside an edge may fall to the other side of it
+        assert moved <= 2e-3 * sum(its.counts)  # a weight beside an edge may fall to the other side of it
+        assert moved == 0 or pruner != "magnitude"
 
 
 @pytest.mark.gpu
