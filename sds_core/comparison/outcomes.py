@@ -16,7 +16,7 @@ from sds_core.runs.config import MEASURED, RunConfig
 from sds_core.runs.experiment import WORKING
 from sds_core.runs.names import last_stage, made_by, pattern_of
 from sds_core.runs.phases import RECONSTRUCTED
-from sds_core.runs.run_folder import Run, every_run, open_run
+from sds_core.runs.run_folder import Run, every_run, preceding
 from sds_core.runs.variant import BASE
 
 SAME_DENSE = 0.05
@@ -173,10 +173,10 @@ def _earlier_options(config: RunConfig) -> tuple[Any, ...]:
     """Return the options of the run that phase 3 or 4 continued from, where they differ; its id where it is gone."""
     if config.phase not in (3, 4) or config.parent is None:
         return ()
-    try:
-        before = open_run(config.parent.run).config
-    except SDSError:
+    run = preceding(config)
+    if run is None:
         return (config.parent.run,)
+    before = run.config
     if config.phase == 4:
         same = before.reconstruction == config.reconstruction
         return (*(() if same else (before.reconstruction,)), *_earlier_options(before))

@@ -19,7 +19,7 @@ from sds_core.pruning.perplexity import Comparison, Perplexity, compare, mean_ov
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import name_of, pattern_of
 from sds_core.runs.phases import beside_methods
-from sds_core.runs.run_folder import Run, open_run
+from sds_core.runs.run_folder import Run, open_run, preceding
 
 Role = Literal["dense", "base", "control"]
 ROLES: tuple[Role, ...] = ("base", "control", "dense")
@@ -170,12 +170,10 @@ def _noise(one: Outcome, other: Outcome) -> str:
 def _family(config: RunConfig) -> list[str]:
     """Return the ids of the runs that a run in single phases continued from."""
     found = []
-    while config.parent:
-        found.append(config.parent.run)
-        try:
-            config = open_run(config.parent.run).config
-        except SDSError:
-            break
+    run = preceding(config)
+    while run:
+        found.append(run.id)
+        run = preceding(run.config)
     return found
 
 

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sds_core.errors import SDSError
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.run_command import command
-from sds_core.runs.run_folder import open_run
+from sds_core.runs.run_folder import preceding
 from sds_core.runs.variant import Variant, variant_of
 
 if TYPE_CHECKING:
@@ -66,11 +65,9 @@ def _follows(config: RunConfig) -> bool:
 
 
 def _before(config: RunConfig) -> RunConfig | None:
-    """Return the configuration of the run that a run continues from; None where there is none, or it is gone."""
-    try:
-        return open_run(config.parent.run).config if config.parent else None
-    except SDSError:
-        return None
+    """Return the configuration of the run that made what a run continues from; None where it is not known."""
+    run = preceding(config)
+    return run.config if run else None
 
 
 def _config(settings: RunConfig, experiment: str, variant: Variant, phase: int) -> RunConfig:

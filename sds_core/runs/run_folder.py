@@ -81,6 +81,26 @@ def open_run(run: str) -> Run:
     return Run(folder)
 
 
+def preceding(config: RunConfig) -> Run | None:
+    """Return the run that made the phase from which a run continues; None where there is none, or it is gone.
+
+    A run that only inherited that phase is passed over, so phases fall with every step back, and going back comes to an
+    end whatever the records say, which may come from elsewhere.
+    """
+    origin, passed = config.parent, set[str]()
+    while config.parent and origin and origin.run not in passed:
+        passed.add(origin.run)
+        try:
+            run = open_run(origin.run)
+            before = run.config
+        except SDSError:
+            return None
+        if before.phase <= config.parent.phase:
+            return run
+        origin = before.parent
+    return None
+
+
 @dataclass(frozen=True)
 class Run(JobFolder):
     """One run's folder."""

@@ -1,6 +1,8 @@
 """Bases and controls are chosen by configuration, and claims against them hold both errors."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from sds_core.comparison.outcomes import finished_outcomes, outcome_of
 from sds_core.comparison.references import claim, claims_about, find_reference
 from sds_core.comparison.study import SPREAD
 from sds_core.runs.config import Parent
+from sds_core.runs.planned import repeat
+from sds_core.runs.run_folder import preceding
 from tests.by_hand import EPYC, XEON, made
 
 BASE, SDS = (3.0, 3.6, 4.1), (2.6, 3.2, 3.5)
@@ -156,6 +160,33 @@ def test_phased_run_is_compared_with_its_own_phase_1():
     second = made(BASE, phase=2, parent=Parent(first.id, 1, "0"), **staged)
     third = made(SDS, phase=3, parent=Parent(second.id, 2, "0"), **staged)
     assert reference(third) == (first.id, "sparse")
+
+
+def continued(run, origin, phase, finished):
+    """Make a run one that continues from a phase of another, or of itself."""
+    config = replace(run.config, phase=phase, parent=Parent(origin.id, finished, "0"))
+    (run.folder / "config.json").write_text(json.dumps(config.to_dict()))
+
+
+def test_records_that_go_round_in_a_circle_come_to_an_end():
+    staged = {"method": "sds", "schedule": "staged"}
+    alone, one, other = made(SDS, reconstruct="model", **staged), made(SDS, **staged), made(SDS, **staged)
+    continued(alone, alone, 4, 3)
+    continued(one, other, 3, 2)
+    continued(other, one, 3, 2)
+    for run in (alone, one, other):
+        assert preceding(run.config) is None and "dense" in claims_about(run)
+        assert repeat(run.config)[-1].startswith("python -m sds_core run ")
+
+
+def test_a_run_that_only_inherited_a_phase_is_passed_over():
+    staged = {"method": "sds", "schedule": "staged"}
+    first = made(BASE, phase=1, **staged)
+    second = made(BASE, phase=2, parent=Parent(first.id, 1, "0"), **staged)
+    third = made(SDS, phase=3, parent=Parent(second.id, 2, "0"), **staged)
+    again = made(SDS, phase=3, parent=Parent(third.id, 2, "0"), **staged)
+    assert preceding(again.config) == second and preceding(second.config) == first
+    assert preceding(first.config) is None and reference(again) == (first.id, "sparse")
 
 
 def test_references_are_named_with_their_run():
