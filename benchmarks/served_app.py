@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder
 from sds_core.runs.run_folder import Run
 from tests.pages.browser import CHROMIUM, FLAGS, Visitor, server
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.served_app import App, browser, row
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder
 from sds_core.runs.event_log import to_line
 from sds_core.runs.events import BlockFinished
 from sds_core.runs.run_folder import Run

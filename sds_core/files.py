@@ -1,8 +1,9 @@
-"""Write files and folders completely or not at all, and check free space beforehand."""
+"""Write files and folders completely or not at all, check free space beforehand, and know the product's own folders."""
 
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -13,13 +14,25 @@ from typing import Any
 
 from sds_core.errors import SDSError, first_line
 
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.partial")
+"""The names of temporary files and folders, which no other program gives."""
 STALE = 24 * 3600
 """Seconds after which a temporary file counts as left behind by a process that was killed."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a text begins that Git LFS puts in a large file's place."""
-ELSEWHERE = "choose another place with SDS_RUNS (runs) or SDS_CACHE (cache)"
+
+
+def runs_folder() -> Path:
+    """Return the folder of all runs: `SDS_RUNS`, or `runs` in the current folder."""
+    return Path(os.environ.get("SDS_RUNS") or "runs").resolve()
+
+
+def cache_folder() -> Path:
+    """Return the folder for converted models and dense results: `SDS_CACHE`, or `sds-studio` in the user's cache."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sds-studio"
+    return Path(os.environ.get("SDS_CACHE") or usual)
 
 
 def user_path(name: str) -> Path:
@@ -166,13 +179,24 @@ def disk_error(path: Path, error: OSError) -> SDSError:
     if error.errno in FULL:
         above = next(folder for folder in path.absolute().parents if folder.exists())
         free = shutil.disk_usage(above).free >> 20
-        return SDSError(f"{what} ({free} MB free)", cure=f"free some space, or {ELSEWHERE}; finished blocks are kept")
+        kept = "; finished blocks are kept" if _is_inside(path, runs_folder()) else ""
+        return SDSError(f"{what} ({free} MB free)", cure=f"free some space, or {_elsewhere(path)}{kept}")
     if error.errno in DENIED:
-        return SDSError(what, cure=f"allow writing there, or {ELSEWHERE}")
+        return SDSError(what, cure=f"allow writing there, or {_elsewhere(path)}")
     if error.errno == errno.ENOENT:
         what = f"{path} cannot be written: the folder {path.parent} is not there"
         return SDSError(what, cure="it may have been moved or deleted")
     return SDSError(what)
+
+
+def _elsewhere(path: Path) -> str:
+    """Return the cure for a place that cannot take a file: choosing another one."""
+    chosen_with = {runs_folder(): " with SDS_RUNS", cache_folder(): " with SDS_CACHE"}
+    return "choose another place" + next((how for folder, how in chosen_with.items() if _is_inside(path, folder)), "")
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def require_writable(path: Path) -> None:
@@ -200,7 +224,7 @@ def require_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise SDSError(
             f"{needed >> 20} MB are needed in {folder}, {free >> 20} MB are free",
-            cure=f"free some space, or {ELSEWHERE}",
+            cure=f"free some space, or {_elsewhere(folder)}",
         )
 
 
@@ -224,6 +248,8 @@ def in_units(size: int) -> str:
 def _temporary(path: Path) -> Path:
     """Return an unused name beside `path`, and remove what killed writers have left there."""
     for stale in path.parent.glob(".*.partial"):
+        if not TEMPORARY.fullmatch(stale.name):
+            continue
         try:
             if time.time() - stale.stat().st_mtime < STALE:
                 continue

@@ -53,14 +53,19 @@ def test_concurrent_writers_succeed_and_reads_are_whole(tmp_path):
 
 
 def test_leftovers_of_killed_writers_are_removed(tmp_path):
-    old, young, folder = (tmp_path / f".{name}.partial" for name in ("old", "young", "folder"))
-    old.touch()
-    young.touch()
-    (folder / "inside").mkdir(parents=True)
-    for path in (old, folder):
+    names = list[str]()
+    write_atomically(tmp_path / "a.json", lambda temporary: names.append(temporary.name) or temporary.touch())
+    old, young, folder = (tmp_path / name for name in (names[0], f".{'a' * 16}.partial", ".0123456789abcdef.partial"))
+    others = [tmp_path / name for name in (".backup.partial", ".0123456789abcdef0.partial", "0123456789abcdef.partial")]
+    for path in (old, young, *others[1:]):
+        path.touch()
+    for path in (folder, others[0]):
+        (path / "inside").mkdir(parents=True)
+    for path in (old, folder, *others):
         os.utime(path, (time.time() - STALE - 1,) * 2)
     write_json(tmp_path / "a.json", 1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".young.partial", "a.json"]
+    assert {p.name for p in tmp_path.iterdir()} == {young.name, "a.json", *(p.name for p in others)}
+    assert (others[0] / "inside").exists()
 
 
 def test_a_removed_folder_is_not_brought_back(tmp_path):
@@ -82,6 +87,25 @@ def test_a_removed_folder_is_not_brought_back(tmp_path):
 def test_failed_write_reports_its_true_cause(tmp_path, code, message):
     with pytest.raises(SDSError, match=message):
         raise disk_error(tmp_path / "not" / "there" / "a.json", OSError(code, os.strerror(code)))
+
+
+@pytest.mark.parametrize(
+    ("place", "cure"),
+    [
+        ("stick/report.html", r"choose another place\.$"),
+        ("cache/models/m/model.safetensors", r"choose another place with SDS_CACHE\.$"),
+        ("runs/r/phase1/block-000.safetensors", r"choose another place with SDS_RUNS; finished blocks are kept\.$"),
+    ],
+)
+def test_another_place_is_chosen_by_the_setting_of_this_one(tmp_path, monkeypatch, place, cure):
+    monkeypatch.setenv("SDS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("SDS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(SDSError, match=cure):
+        raise disk_error(tmp_path / place, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 0))
+    with pytest.raises(SDSError, match=cure.replace("; finished blocks are kept", "")):
+        require_space((tmp_path / place).parent, 1 << 20)
 
 
 def test_a_copy_of_what_cannot_be_read_does_not_blame_its_target(tmp_path):

@@ -104,7 +104,7 @@ def _checked(name: str, stamp: tuple) -> tuple[LocalModel | None, str]:
 
 def _stamp(name: str) -> tuple:
     """Return a stamp that changes with the files that a model's name refers to."""
-    from sds_core.models.cache import cache_folder
+    from sds_core.files import cache_folder
     from sds_core.models.find_model import cached_folder, gguf_file, model_folder
 
     try:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
-from sds_core.files import make_folder, write_json
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder, make_folder, write_json
 from sds_core.models.device import machine, synchronise
 
 WORTH = 1.3

@@ -1,14 +1,10 @@
 """The user's cache folder, and digests of files."""
 
 import hashlib
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
-
-def cache_folder() -> Path:
-    """The folder for converted models and dense results: `SDS_CACHE`, or `sds-studio` in the user's cache."""
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sds-studio"
-    return Path(os.environ.get("SDS_CACHE") or usual)
+from sds_core.files import cache_folder
 
 
 def self_text_folder() -> Path:
@@ -20,3 +16,8 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of files whose digest is another than before, or that are gone; new files change nothing."""
+    return [name for name, sha256 in before.items() if now.get(name) != sha256]

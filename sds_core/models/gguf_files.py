@@ -5,7 +5,8 @@ import importlib.metadata
 from pathlib import Path
 
 from sds_core.errors import SDSError, first_line
-from sds_core.models.cache import cache_folder, file_sha256
+from sds_core.files import cache_folder
+from sds_core.models.cache import file_sha256
 from sds_core.models.code_identity import code_identity
 
 DEMO = "demo"

@@ -19,7 +19,8 @@ from transformers import (
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from sds_core.errors import SDSError, first_line, is_fault_of_file
-from sds_core.models.cache import cache_folder, file_sha256
+from sds_core.files import cache_folder
+from sds_core.models.cache import file_sha256
 from sds_core.models.converted_weights import ConvertedWeights
 from sds_core.models.find_model import find_model, model_files
 from sds_core.models.free_memory import out_of_memory

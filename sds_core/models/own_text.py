@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 from sds_core.errors import SDSError
-from sds_core.files import make_folder, write_atomically
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder, make_folder, write_atomically
 
 LONGEST = 40
 """Characters of a name that are kept; in any script they fit in a file name."""

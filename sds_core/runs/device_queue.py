@@ -39,7 +39,7 @@ def device_to_itself(
     Raises:
         SDSError: there is no such device, or the cache cannot be written.
     """
-    from sds_core.models.cache import cache_folder
+    from sds_core.files import cache_folder
     from sds_core.models.device import device_name, pick_device
 
     name = device_name(pick_device(device))

@@ -10,8 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from sds_core.errors import SDSError
-from sds_core.files import make_folder
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder, make_folder
 from sds_core.models.calibration import digest
 from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import machine

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from sds_core.errors import SDSError
 from sds_core.files import disk_error, remove_folder
+from sds_core.files import runs_folder as root
 from sds_core.options import Overrides
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock, typed_json
@@ -40,11 +41,6 @@ if TYPE_CHECKING:
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3", "distilled": "phase4"}
-
-
-def root() -> Path:
-    """Return the folder of all runs: `SDS_RUNS`, or `runs` in the current folder."""
-    return Path(os.environ.get("SDS_RUNS") or "runs").resolve()
 
 
 def ids() -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

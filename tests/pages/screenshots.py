@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder
 from sds_core.runs.examples import unpack_all
 from tests.pages.browser import ROOT, Visitor, server, visitors
 

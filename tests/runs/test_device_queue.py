@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder
 from sds_core.models.device import device_name, pick_device
 from sds_core.runs import lock
 from sds_core.runs.device_queue import ABANDONED, device_to_itself
