@@ -187,7 +187,13 @@ def _show(bar: "tqdm[Any]", event: Event) -> None:
 
 
 def _worst(layers: pd.DataFrame) -> tuple[int, str]:
-    """Block and linear of the layer with the largest error."""
+    """Block and linear of the layer with the largest error.
+
+    Raises:
+        SDSError: no layer's error is known.
+    """
+    if layers["loss"].isna().all():
+        raise SDSError("the record holds no layer's output error")
     worst = layers.loc[layers["loss"].idxmax()]
     return int(worst["block"]), str(worst["linear"])
 

@@ -162,6 +162,8 @@ def _pictures(layers: pd.DataFrame) -> list[tuple[Figure, str]]:
         return []
     stage = next((s for s in ("final", "sparse", "redense") if (layers["stage"] == s).any()), "dense")
     of_stage = layers[(layers["stage"] == stage) & (layers["round"] == 0)].sort_values("block", kind="stable")
+    if of_stage["loss"].isna().all():  # or there is no row
+        return []
     worst = of_stage.loc[of_stage["loss"].idxmax()]
     cell = (int(worst["block"]), str(worst["linear"]))
     layer = layers[(layers["block"] == cell[0]) & (layers["linear"] == cell[1])]

@@ -23,21 +23,22 @@ def as_csv(layers: pd.DataFrame) -> str:
 
 def as_json(run: Run, result: RunResult, model: ModelLoaded, layers: pd.DataFrame) -> str:
     """Return the whole record."""
-    rows = [{str(key): _plain(value) for key, value in row.items()} for row in layers.to_dict("records")]
     whole = {
         "run": run.id,
         "note": note.read(run),
         "config": run.config.to_dict(),
         "result": to_json(result),
-        "claims": {role: asdict(against) for role, against in claims_about(run).items()},
+        "claims": _plain({role: asdict(against) for role, against in claims_about(run).items()}),
         "model": to_json(model),
-        "layers": rows,
+        "layers": [_plain(row) for row in layers.to_dict("records")],
     }
     return json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
-    """A cell of the record as JSON knows it; what is not a number becomes null."""
+    """Values of the record as JSON knows them; what is not a number becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(content) for key, content in value.items()}
     if hasattr(value, "tolist"):
         value = value.tolist()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,6 +12,7 @@ from typing import IO
 from sds_core.errors import SDSError, first_line
 from sds_core.files import new_folder, write_atomically
 from sds_core.runs import distribution_files, note
+from sds_core.runs.events import BlockFinished, of_kind
 from sds_core.runs.run_folder import ID, Run, root
 
 NAME = re.compile(
@@ -24,6 +25,8 @@ LARGEST_FILES = {"config.json": 1 << 20, "note.txt": 1 << 16, "events.jsonl": 64
 """Largest size of single files in bytes: parsed, they take several times as much memory."""
 MOST_VALUES = 50_000_000
 """Values in the distributions of an archive, which are read as a whole to check them."""
+MOST_LAYERS = 500_000
+"""Blocks times linears, each of which pages draw; the largest mixtures have a seventh."""
 ENCRYPTED = 1
 """The flag bit of an encrypted entry."""
 BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -98,7 +101,7 @@ def _unpack(archive: zipfile.ZipFile, name: str, add: Collection[Path]) -> Run:
             path = folder / entry.filename.split("/", 1)[1]
             with archive.open(entry) as packed, open(path, "wb") as file:
                 shutil.copyfileobj(packed, file)
-        _check(Run(folder), name)
+        _check(Run(folder), run, name)
     try:
         return Run(other.rename(wanted))
     except OSError:  # a run with this id exists
@@ -128,17 +131,29 @@ def _refuse_others(entries: Sequence[zipfile.ZipInfo], name: str) -> str:
     return run
 
 
-def _check(run: Run, name: str) -> None:
-    """Refuse what the pages could not show."""
+def _check(run: Run, packed: str, name: str) -> None:
+    """Refuse what the pages could not show.
+
+    Args:
+        packed: the run's id in the archive.
+    """
     try:
         config, result = run.config, run.result()
+        if config.parent and config.parent.run == packed:
+            raise SDSError("it continues from itself")
         if result is None or result.last != config.written_by(config.phases[-1]):
             raise SDSError("its result is incomplete")
-        run.model()
+        linears = {layer.linear for event in of_kind(run.log.read(), BlockFinished) for layer in event.layers}
+        if (layers := run.model().blocks * len(linears)) > MOST_LAYERS:
+            raise SDSError("it has too many layers", got=layers, allowed=f"{MOST_LAYERS:,}")
         paths = [path for _, path in distribution_files.files(run.folder)]
         distribution_files.refuse_too_large(paths, MOST_VALUES)
+        known = False
         for path in paths:
-            distribution_files.read(path)
+            rows = distribution_files.read(path)
+            known |= bool(rows.loc[rows["round"] == 0, "loss"].notna().any())
+        if paths and not known:
+            raise SDSError("it holds no layer's output error")
         if len(note.read(run)) > note.LONGEST:
             raise SDSError("its note is too long", allowed=f"{note.LONGEST:,} characters")
     except SDSError as error:

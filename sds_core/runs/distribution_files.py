@@ -181,16 +181,21 @@ def _refuse_nonsense(path: Path, frame: "pd.DataFrame") -> None:
         _refuse(path, "a block is out of range")
     if "stage" in frame and not set(frame["stage"]) <= STAGES:
         _refuse(path, "a stage is unknown")
-    if "counts" in frame and any(len(counts) != BINS or counts.min() < 0 for counts in frame["counts"]):
-        _refuse(path, f"counts are not {BINS} numbers")
-    if "joint" in frame and any(len(joint) != JOINT**2 or joint.min() < 0 for joint in frame["joint"].dropna()):
-        _refuse(path, f"joint are not {JOINT * JOINT} numbers")
+    if "columns" in frame and (frame["columns"] < 1).any():
+        _refuse(path, "a layer has no columns")
+    for name, size in (("counts", BINS), ("joint", JOINT**2)):
+        if name in frame and not all(len(values) == size and values.min() >= 0 for values in frame[name].dropna()):
+            _refuse(path, f"{name} are not {size} numbers")
     for name, most in (("crop", 3), ("corner", 127)):
         if {name, "columns"} <= set(frame.columns):
             for values, columns in frame[[name, "columns"]].dropna().itertuples(index=False):
-                wide = min(max(columns, 1), CORNER)
+                wide = min(columns, CORNER)
                 if not values.size or values.size % wide or values.size > CORNER * wide or values.max() > most:
                     _refuse(path, f"a {name} is no corner of this layer")
+    if {"norms", "columns"} <= set(frame.columns):
+        for norms, columns in frame[["norms", "columns"]].dropna().itertuples(index=False):
+            if norms.size != min(columns, CORNER) or not np.isfinite(norms).all():
+                _refuse(path, "norms are not those of this layer's inputs")
 
 
 def _is_name(text: str) -> bool:

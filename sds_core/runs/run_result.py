@@ -153,7 +153,7 @@ class RunResult:
         """
         result = typed_json.parse(cls, text)
         for stage in ("dense", result.last):
-            if stage not in result.perplexity or not result.perplexity[stage].losses:
+            if stage not in result.perplexity:
                 raise ValueError(f"perplexity.{stage} is missing")
         if not 0 < result.prunable <= result.total:
             raise ValueError("prunable is not between 1 and total")
@@ -163,6 +163,8 @@ class RunResult:
             raise ValueError("pruned is more than prunable")
         if len({(len(measured.losses), measured.tokens) for measured in result.perplexity.values()}) > 1:
             raise ValueError("perplexities are of different windows")
+        if len(result.dense_perplexity.losses) < 2:
+            raise ValueError("perplexities are of fewer than two windows, so they have no errors")
         return result
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 from argparse import Namespace
@@ -13,6 +14,8 @@ import pandas as pd
 import pytest
 
 from sds_core.commands.records import list_runs
+from sds_core.comparison.claims import incomparable
+from sds_core.comparison.references import Against
 from sds_core.errors import SDSError
 from sds_core.models.route_change import BlockRoutes, RouteChange
 from sds_core.pruning.perplexity import format_perplexity
@@ -21,6 +24,7 @@ from sds_core.runs import layer_stats, typed_json
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import Run
 from sds_core.runs.typed_json import to_json
+from tests.records import layer_row
 
 HOSTILE = '</script><script>alert(1)</script><img src="http://example.org/x.png" onerror="alert(2)">&amp;'
 
@@ -113,6 +117,26 @@ def test_the_json_holds_the_whole_record(made: list[Path], finished: Run) -> Non
     for mine, row in zip(saved["layers"], layers.to_dict("records"), strict=True):
         assert mine["counts"] == list(row["counts"]) and mine["loss"] == row["loss"]
         assert mine["mask_changed"] == (None if row["mask_changed"] != row["mask_changed"] else row["mask_changed"])
+
+
+def test_a_claim_without_a_number_is_null_in_the_json(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    against = Against("another", "x", incomparable("they prune differently"))
+    monkeypatch.setattr("sds_core.reports.report_numbers.claims_about", lambda _: {"base": against})
+    (told,) = json.loads(report(finished, str(tmp_path / "a.html"))[2].read_text())["claims"].values()
+    assert told["claim"]["log_ratio"] is None and told["claim"]["verdict"] == "not comparable"
+
+
+def test_a_run_whose_errors_are_unknown_has_no_pictures(finished: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    unknown = [layer_row(block=block, loss=math.nan) for block in range(2)]
+    for rows in (unknown, [layer_row(block=0, stage="pruned", round=1), layer_row(block=0, round=1)]):
+        shutil.rmtree(run.folder / "distributions")
+        (run.folder / "distributions").mkdir()
+        layer_stats.save(run.folder / "distributions" / "fused-000.parquet", rows)
+        (page, *_) = report(run, str(tmp_path / f"{len(list(tmp_path.iterdir()))}.html"))
+        assert "figure-0" not in page.read_text(encoding="utf-8")
 
 
 def test_the_csv_holds_a_line_a_layer_and_stage(made: list[Path], finished: Run) -> None:

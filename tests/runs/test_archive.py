@@ -2,7 +2,10 @@
 
 import io
 import json
+import math
+import os
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,13 +14,17 @@ import pyarrow.parquet
 import pytest
 
 from sds_core.errors import SDSError
+from sds_core.pruning.bins import BINS, JOINT
 from sds_core.runs import distribution_files, layer_stats, note, typed_json
 from sds_core.runs.archive import pack, unpack
 from sds_core.runs.config import RunConfig
+from sds_core.runs.event_log import from_line, to_line
+from sds_core.runs.events import ModelLoaded
 from sds_core.runs.layer_numbers import read_block
 from sds_core.runs.new_run import create
 from sds_core.runs.run_folder import ids
 from tests.records import layer_row
+from tests.runs.archives import damaged
 
 
 @pytest.fixture
@@ -99,15 +106,6 @@ def entries(packed):
         return {entry: archive.read(entry) for entry in archive.namelist()}
 
 
-def damaged_deflate(packed, path):
-    data = bytearray(packed.read_bytes())
-    with zipfile.ZipFile(packed) as archive:
-        (entry,) = (one for one in archive.infolist() if one.filename.endswith("events.jsonl"))
-    begin = entry.header_offset + 30 + len(entry.filename)
-    data[begin + 10 : begin + 60] = bytes(50)
-    path.write_bytes(data)
-
-
 def by_another_method(packed, path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         for name, value in entries(packed).items():
@@ -154,8 +152,53 @@ def with_option(**options):
     return damage
 
 
+def of_itself(packed, path):
+    run = next(iter(entries(packed))).split("/")[0]
+    parent = {"run": run, "phase": 1, "sha256": "0"}
+    with_option(method="sds", schedule="staged", phase=2, parent=parent)(packed, path)
+
+
+def with_model(**changes):
+    def damage(packed, path):
+        files = entries(packed)
+        (name,) = (name for name in files if name.endswith("events.jsonl"))
+        events = map(from_line, files[name].splitlines())
+        lines = (to_line(replace(one, **changes) if isinstance(one, ModelLoaded) else one) for one in events)
+        changed(packed, path, **{name: "".join(lines).encode()})
+
+    return damage
+
+
+def with_losses(*losses):
+    def damage(packed, path):
+        files = entries(packed)
+        (name,) = (name for name in files if name.endswith("result.json"))
+        result = typed_json.load(files[name])
+        for measured in result["perplexity"].values():
+            measured["losses"] = losses
+        changed(packed, path, **{name: json.dumps(result).encode()})
+
+    return damage
+
+
+def with_row(**changes):
+    def damage(packed, path):
+        distribution_files.save(path.with_suffix(".parquet"), [layer_row(**changes)])
+        content = path.with_suffix(".parquet").read_bytes()
+        with_entry("distributions/fused-000.parquet", content)(packed, path)
+
+    return damage
+
+
+def with_unknown_errors(packed, path):
+    distribution_files.save(path.with_suffix(".parquet"), [layer_row(loss=math.nan), layer_row(round=1)])
+    content = path.with_suffix(".parquet").read_bytes()
+    names = [name for name in entries(packed) if name.endswith(".parquet")]
+    changed(packed, path, **dict.fromkeys(names, content))
+
+
 DAMAGE = {
-    "a deflated stream": damaged_deflate,
+    "a deflated stream": lambda packed, path: damaged(packed, path, "events.jsonl"),
     "another method": by_another_method,
     "an encrypted file": flagged(8, 1),
     "an unknown method": flagged(10, 99),
@@ -171,7 +214,37 @@ DAMAGE = {
     "a huge note": with_entry("note.txt", b"x" * (1 << 17)),
     "a log line that is a number": with_entry("events.jsonl", b"1\n"),
     "an empty log": with_entry("events.jsonl", b""),
+    "a run of itself": of_itself,
+    "a single window": with_losses(2.0),
+    "no errors of layers": with_unknown_errors,
+    "a missing count": with_row(counts=[None, *[1] * (BINS - 1)]),
+    "a missing joint count": with_row(joint=[None, *[1] * (JOINT**2 - 1)]),
+    "no columns": with_row(columns=0),
+    "a norm that is no number": with_row(norms=[float("nan")] * 8),
+    "an infinite norm": with_row(norms=[float("inf")] * 8),
+    "norms of other inputs": with_row(norms=[1.0] * 9),
 }
+
+
+def test_a_row_written_by_hand_is_sound(packed, tmp_path, runs_root):
+    with_row(norms=[1.0] * 8, joint=[1] * JOINT**2)(packed, tmp_path / "sound.zip")
+    unpack(tmp_path / "sound.zip")
+
+
+def test_more_layers_than_pages_can_draw_are_refused(packed, tmp_path, runs_root, monkeypatch):
+    with_model(blocks=10_000)(packed, tmp_path / "many.zip")
+    unpack(tmp_path / "many.zip").delete()
+    monkeypatch.setattr("sds_core.runs.archive.MOST_LAYERS", 69_999)
+    with pytest.raises(SDSError, match="too many layers: got '70000'"):
+        unpack(tmp_path / "many.zip")
+    assert not list(runs_root.glob("*"))
+
+
+def test_a_file_older_than_zip_knows_is_packed(finished, packed, tmp_path, runs_root):
+    run = unpack(packed)
+    os.utime(run.folder / "config.json", (0, 0))
+    pack(run, tmp_path / "old.zip")
+    assert unpack(tmp_path / "old.zip").config == run.config
 
 
 @pytest.mark.parametrize("how", DAMAGE)
