@@ -9,8 +9,9 @@ from typing import Any
 from sds_core.errors import SDSError, first_line
 from sds_core.files import write_json
 from sds_core.models.device import pick_device
+from sds_core.models.free_memory import out_of_memory
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.runs.pruned_model import pruned_model
+from sds_core.runs.pruned_model import pruned_model, refuse_other_model, require_weights
 from sds_core.runs.run_folder import Run
 
 PAPER_TASKS = ("copa", "lambada_openai", "openbookqa", "piqa", "rte", "storycloze_2018", "winogrande")
@@ -47,18 +48,29 @@ def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit:
         limit: maximum number of questions per task.
 
     Raises:
-        SDSError: the harness is not installed, a task or its data cannot be loaded, or the runs' models differ.
+        SDSError: the harness is not installed, a task or its data cannot be loaded, a run is not finished or has no
+            weights, or the runs' models differ; what can be known beforehand is refused before anything is scored.
     """
+    if limit is not None and limit < 1:
+        raise SDSError("no question to ask", got=f"--limit {limit}", allowed="1 or more")
     if len({(run.config.model, run.config.dtype) for run in runs}) != 1:
         raise SDSError("these runs pruned different models, so no questions can be paired", cure="take them one by one")
+    for run in runs:
+        if not run.config.checkpoint:
+            require_weights(run)
     harness = _Harness(task_folder)
+    harness.require(tasks)
     config = runs[0].config
-    dense = list(harness.ask(load_model(config.model, config.dtype), "dense", config.device, tasks, limit))
+    loaded = load_model(config.model, config.dtype)
+    for run in runs:
+        refuse_other_model(run, loaded)
+    dense = list(harness.ask(loaded, "dense", config.device, tasks, limit))
+    del loaded
     yield from dense
     for run in runs:
         mine = list(harness.ask(pruned_model(run), run.id, config.device, tasks, limit))
+        yield from mine  # before the disk may be full
         write_json(run.folder / "zero-shot.json", {"limit": limit, "scores": [asdict(s) for s in (*dense, *mine)]})
-        yield from mine
 
 
 def table(scores: list[Score]) -> str:
@@ -107,19 +119,32 @@ class _Harness:
         self._evaluate, self._wrap = lm_eval.simple_evaluate, HFLM
         self._tasks = TaskManager(include_path=task_folder, include_defaults=True)
 
-    def ask(self, loaded: LoadedModel, name: str, device: str, tasks: list[str], limit: int | None) -> Iterator[Score]:
-        """Yield one model's scores on all tasks."""
+    def require(self, tasks: list[str]) -> None:
+        """Refuse names that are no tasks.
+
+        Raises:
+            SDSError: one is unknown, or stands for several tasks.
+        """
         if unknown := sorted(set(tasks) - set(self._tasks.all_tasks)):
             raise SDSError("unknown task", got=", ".join(unknown), cure="see: python -m lm_eval ls tasks")
+        if several := sorted(set(tasks) - set(self._tasks.all_subtasks)):
+            raise SDSError("a group of tasks, not a task", got=", ".join(several), cure="name its tasks one by one")
+
+    def ask(self, loaded: LoadedModel, name: str, device: str, tasks: list[str], limit: int | None) -> Iterator[Score]:
+        """Yield one model's scores on all tasks."""
         where = pick_device(device)
-        on_device: Any = loaded.model.to(where)  # type: ignore[arg-type]
-        model = self._wrap(on_device, tokenizer=loaded.tokenizer, device=str(where), batch_size=8)
         try:
+            on_device: Any = loaded.model.to(where)  # type: ignore[arg-type]
+            model = self._wrap(on_device, tokenizer=loaded.tokenizer, device=str(where), batch_size=8)
             found: dict[str, Any] = self._evaluate(
                 model, tasks=list(tasks), num_fewshot=0, limit=limit, bootstrap_iters=0, task_manager=self._tasks
             )
-        except (OSError, ValueError) as error:  # how `datasets` reports unavailable data
-            raise SDSError(
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            if full := out_of_memory(error):
+                raise full from error
+            if not isinstance(error, OSError | ValueError):
+                raise
+            raise SDSError(  # how `datasets` reports unavailable data
                 f"the data of {', '.join(tasks)} cannot be loaded: {first_line(error)}",
                 cure="check the network, or name a folder with tasks of your own: --task-folder",
             ) from error

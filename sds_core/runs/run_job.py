@@ -9,6 +9,7 @@ import torch
 from sds_core.errors import SDSError
 from sds_core.files import require_space
 from sds_core.models.bfloat16 import is_faster
+from sds_core.models.cache import changed_files
 from sds_core.models.calibration import bos_used
 from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, pick_device, use_threads
@@ -199,7 +200,7 @@ def _refuse_changes(run: Run, past: list[Event], now: ModelLoaded) -> None:
     before = first(past, ModelLoaded)
     if before is None:
         return
-    changed = [name for name, sha256 in before.sha256.items() if now.sha256.get(name) != sha256]
+    changed = changed_files(before.sha256, now.sha256)
     changed += ["the calibration text"] if before.calibration.sha256 != now.calibration.sha256 else []
     changed += ["the evaluation text"] if before.evaluation.sha256 != now.evaluation.sha256 else []
     if changed:

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from sds_core.comparison.outcomes import outcome_of
 from sds_core.errors import SDSError
-from sds_core.files import make_folder
-from sds_core.models.cache import cache_folder
+from sds_core.files import cache_folder, make_folder
 from sds_core.models.code_identity import code_identity
 from sds_core.models.device import allow_fast_matmul, machine, pick_device, use_threads
 from sds_core.models.exclude import exclude_layers
@@ -31,12 +30,11 @@ from sds_core.models.structure import find_blocks
 from sds_core.runs import lock, typed_json
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
-from sds_core.runs.events import JobFinished, TextModelLoading, TextReadingStarted
+from sds_core.runs.events import JobFinished, ModelLoaded, TextModelLoading, TextReadingStarted
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.names import called
 from sds_core.runs.process import start_process
-from sds_core.runs.pruned_model import take_weights
-from sds_core.runs.run_command import command
+from sds_core.runs.pruned_model import require_weights, take_weights
 from sds_core.runs.run_folder import Run, every_run, open_run, root
 from sds_core.runs.worker import attempt, refuse_cancelled
 from sds_core.texts.query import MOST_RUNS, PromptReading, TextQuery, TextReading, TextResult
@@ -89,22 +87,22 @@ class TextJob(JobFolder):
         """
         runs = [open_run(run) for run in query.runs]
         weights = sorted((run.id, _weights(run)) for run in runs)  # in any order
-        models = [_model(run) for run in runs]
+        models = [run.model() for run in runs]
         for run, model in zip(runs, models, strict=True):
-            if model != models[0]:
+            if not _same_model(model, models[0]):
                 _refuse(f"run {run.id} pruned another model than run {runs[0].id}")
             # Weights of a layer that only one of them prunes would stay in the model of the other.
             if run.config.exclude != runs[0].config.exclude:
                 _refuse(f"run {run.id} excluded other layers than run {runs[0].id}")
         identity = (
-            *code_identity(runs[0].model().families),
+            *code_identity(models[0].families),
             machine(),
             sorted({(run.config.device, run.config.threads) for run in runs}),
             query.prompts,
             query.tokens,
             query.temperature,
             query.sampling_seed,
-            models[0],
+            (models[0].dtype, sorted(models[0].sha256.items())),
             weights,
         )
         return cls(_folder(hashlib.sha256(repr(identity).encode()).hexdigest()[:24]))
@@ -155,16 +153,14 @@ def _weights(run: Run) -> str:
     Raises:
         SDSError: it is not finished, or they are gone.
     """
-    last = run.finished_result().last
-    if not run.checkpoint(last, 0).exists():
-        raise SDSError(f"run {run.id} has no weights", cure=f"repeat it, keeping them: {command(run.config)}")
-    return run.stage_digest(last)
+    require_weights(run)
+    return run.stage_digest(run.finished_result().last)
 
 
-def _model(run: Run) -> tuple[str, list[tuple[str, str]]]:
-    """Return precision and files of the model that a run pruned."""
-    loaded = run.model()
-    return loaded.dtype, sorted(loaded.sha256.items())
+def _same_model(one: ModelLoaded, other: ModelLoaded) -> bool:
+    """Whether two runs pruned the same files at the same precision; one of them may have met more files."""
+    both = one.sha256.keys() & other.sha256.keys()
+    return one.dtype == other.dtype and all(one.sha256[name] == other.sha256[name] for name in both)
 
 
 def work(name: str, descriptor: int) -> int:

@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from sds_core.extras.zero_shot import Score, table, zero_shot
 from sds_core.models.load import load_model
 from sds_core.runs.new_run import create
 from sds_core.runs.pruned_model import pruned_model
+from sds_core.runs.run_folder import Run
+from tests.records import change_model
 from tests.small_runs import config
 
 installed = pytest.mark.skipif(
@@ -78,6 +82,80 @@ def test_scores_pick_the_likelier_ending_for_each_model(finished, task_folder, t
 def test_unknown_task_is_reported(finished, task_folder):
     with pytest.raises(SDSError, match="unknown task: got 'begins'"):
         list(zero_shot([finished], ["begins"], str(task_folder), None))
+
+
+def harness(monkeypatch, evaluate):
+    """The harness without the extra: the task `ends` in the group `all`."""
+    manager = SimpleNamespace(all_tasks=["all", "ends"], all_subtasks=["ends"])
+    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=evaluate))
+    monkeypatch.setitem(sys.modules, "lm_eval.models", SimpleNamespace())
+    monkeypatch.setitem(
+        sys.modules, "lm_eval.models.huggingface", SimpleNamespace(HFLM=lambda model, **_: SimpleNamespace(model=model))
+    )
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", SimpleNamespace(TaskManager=lambda **_: manager))
+
+
+def right(*_, **asked):
+    """Scores of a model that has answered everything."""
+    return {"samples": {task: [{"doc_id": 0, "acc": 1.0}] for task in asked["tasks"]}}
+
+
+def never(*_, **__):
+    pytest.fail("a model was scored")
+
+
+def test_what_is_no_single_task_is_refused_before_anything_is_scored(finished, monkeypatch):
+    harness(monkeypatch, never)
+    for name, why in (("all", "a group of tasks, not a task: got 'all'"), ("begins", "unknown task: got 'begins'")):
+        with pytest.raises(SDSError, match=why):
+            list(zero_shot([finished], [name], None, None))
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_no_question_is_refused(finished, monkeypatch, limit):
+    harness(monkeypatch, never)
+    with pytest.raises(SDSError, match=rf"no question to ask: got '--limit {limit}'"):
+        list(zero_shot([finished], ["ends"], None, limit))
+
+
+def test_runs_that_cannot_be_scored_are_refused_before_others_are(finished, tmp_path, monkeypatch):
+    harness(monkeypatch, never)
+    monkeypatch.setenv("SDS_RUNS", str(tmp_path))
+    bare = Run(shutil.copytree(finished.folder, tmp_path / "bare"))
+    bare.drop_weights()
+    changed = Run(shutil.copytree(finished.folder, tmp_path / "changed"))
+    change_model(changed, sha256=changed.model().sha256 | {"config.json": "another"})
+    for run, why in (
+        (create(finished.config), "is new, not finished"),
+        (bare, "run bare has no weights"),
+        (changed, r"that run changed pruned: config\.json changed since"),
+    ):
+        with pytest.raises(SDSError, match=why):
+            list(zero_shot([finished, run], ["ends"], None, None))
+
+
+def test_scores_are_told_though_they_cannot_be_stored(finished, monkeypatch):
+    harness(monkeypatch, right)
+
+    def full(*_):
+        raise SDSError("the disk is full")
+
+    monkeypatch.setattr("sds_core.extras.zero_shot.write_json", full)
+    told = list[str]()
+    scores = zero_shot([finished], ["ends"], None, None)
+    with pytest.raises(SDSError, match="the disk is full"):
+        for score in scores:
+            told.append(score.model)
+    assert told == ["dense", finished.id]
+
+
+def test_memory_that_runs_out_is_a_sentence(finished, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
+
+    harness(monkeypatch, full)
+    with pytest.raises(SDSError, match=r"memory ran out: 3,072 MB more were needed at once"):
+        list(zero_shot([finished], ["ends"], None, None))
 
 
 @installed

@@ -184,7 +184,19 @@ def test_a_replaced_model_is_refused(runs, here, tiny_folder, tmp_path):
         values = run.raw_config()
         (run.folder / "config.json").write_text(json.dumps(values | {"model": str(own)}))
     (own / "generation_config.json").write_text("{}")
-    assert f"is not the one that run {runs[0].id} pruned" in failed(asked(runs))
+    refusal = failed(asked(runs))
+    assert f"is not the one that run {runs[0].id} pruned: generation_config.json changed since" in refusal
+
+
+def test_a_file_added_to_the_model_changes_no_answer(runs, here, tiny_folder, tmp_path):
+    own = shutil.copytree(tiny_folder, tmp_path / "model")
+    for run in runs:
+        (run.folder / "config.json").write_text(json.dumps(run.raw_config() | {"model": str(own)}))
+    (own / "notes.txt").write_text("a reminder")
+    change_model(runs[1], sha256=runs[1].model().sha256 | {"notes.txt": "met by this run alone"})
+    assert "notes.txt changed since" in failed(asked(runs))
+    change_model(runs[1], sha256=runs[0].model().sha256)
+    assert answered(asked(runs)) is not None
 
 
 def test_runs_with_different_excluded_layers_are_not_queried_together(runs):
@@ -245,7 +257,7 @@ def until(job, states, seconds=60):
 
 def test_killed_text_process_can_be_asked_again(runs, request, capsys):
     """Launcher, inherited lock, queue and death with a process as page and command line start it."""
-    from sds_core.models.cache import cache_folder
+    from sds_core.files import cache_folder
     from sds_core.models.device import device_name, pick_device
 
     query = asked(runs)
