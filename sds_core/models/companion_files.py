@@ -17,6 +17,8 @@ LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
 """A copy is under the model's licence; hubs keep it in a file of one of these names."""
 COMPANIONS = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges*", "*.model", "*.tiktoken"),
+    *("tekken.json", "emoji.json", "byte_maps.json", "normalizer.json", "word_*.json", "*_vocab.json", "dict.txt"),
+    *("bpe.codes", "prophetnet.tokenizer"),
     *("*.jinja", "chat_template*", "additional_chat_templates/*.jinja"),
     *("*processor_config.json", "generation_config.json", *LICENCES),
 )
@@ -30,22 +32,27 @@ QUANTISATION = ("quantization_config", "compression_config")
 
 
 def copy_companions(source: Path, target: Path) -> None:
-    """Copy the files beside the weights from one model folder to another, byte for byte.
-
-    Two fields are not copied as they are. One names code of the source folder: a program that trusts such code would
-    look for it. The other names a tokenizer's class as transformers 5 alone knows it.
-    """
+    """Copy the files beside the weights from one model folder to another."""
     for path in _companions(source):
         copy = target / path.relative_to(source)
         copy.parent.mkdir(exist_ok=True)
-        fields = _fields(path)
-        portable = {name: value for name, value in fields.items() if name != CODE}
-        if portable.get("tokenizer_class") == NEW_CLASS:
-            portable["tokenizer_class"] = OLD_CLASS
-        if portable != fields:
-            write_json(copy, portable)
-        else:
-            shutil.copyfile(path, copy)
+        copy_portable(path, copy)
+
+
+def copy_portable(path: Path, copy: Path) -> None:
+    """Copy a file of a model, byte for byte but for two fields.
+
+    One names code of the source folder: a program that trusts such code would look for it. The other names a
+    tokenizer's class as transformers 5 alone knows it.
+    """
+    fields = _fields(path)
+    portable = {name: value for name, value in fields.items() if name != CODE}
+    if portable.get("tokenizer_class") == NEW_CLASS:
+        portable["tokenizer_class"] = OLD_CLASS
+    if portable != fields:
+        write_json(copy, portable)
+    else:
+        shutil.copyfile(path, copy)
 
 
 def write_config(source: Path, target: Path, model: PreTrainedModel) -> None:

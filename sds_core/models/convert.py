@@ -1,7 +1,6 @@
 """Convert a model whose weights are pickled (`*.bin`) to safetensors, running no code from the files."""
 
 import pickle
-import shutil
 from pathlib import Path
 
 import torch
@@ -9,8 +8,9 @@ from torch import Tensor
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import user_path, write_json
-from sds_core.models.companion_files import copy_companions
+from sds_core.models.companion_files import copy_companions, copy_portable
 from sds_core.models.find_model import BESIDE, description_files, download
+from sds_core.models.free_memory import out_of_memory
 from sds_core.models.load import load_model
 from sds_core.models.tensor_files import new_model_folder, save_tensors
 from sds_core.models.weight_files import INDEX, SINGLE, shard_names
@@ -35,7 +35,7 @@ def convert(name: str, target: Path) -> None:
     with new_model_folder(target) as folder:
         for path in description_files(source):
             if path.name != PICKLED_INDEX:
-                shutil.copy(path, folder)
+                copy_portable(path, folder / path.name)
         copy_companions(source, folder)
         _convert_weights(source, folder)
         load_model(str(folder), weights="auto")  # refuses what is not a whole model
@@ -72,11 +72,15 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     """The tensors of a file; those that share memory with others are copied, since safetensors cannot share."""
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+            raise SDSError(f"{path} is not a list of named tensors", cure="take a copy of the model in safetensors")
+        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in values.items()}
+    except (OSError, RuntimeError, EOFError, MemoryError, ValueError, pickle.UnpicklingError) as error:
+        if full := out_of_memory(error):
+            raise full from error
+        if isinstance(error, OSError):
+            raise SDSError(f"{path} cannot be read: {first_line(error)}") from error
         raise SDSError(
             f"{path} holds more than tensors, or is broken: {first_line(error)}",
             cure="take a copy of the model in safetensors; code in files is never run",
         ) from error
-    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
-        raise SDSError(f"{path} is not a list of named tensors", cure="take a copy of the model in safetensors")
-    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in values.items()}

@@ -1,7 +1,10 @@
 """Pickled weights become the same weights in safetensors; what is more than tensors is refused unread."""
 
+import errno
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,39 @@ def test_converted_model_has_the_pickled_weights(pickled: Path, tmp_path: Path) 
     state = load_model(str(tmp_path / "new")).model.state_dict()
     assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "new"]
+
+
+def test_files_that_may_not_be_written_are_converted_without_their_code(pickled: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        fields = json.loads((pickled / name).read_text())
+        (pickled / name).write_text(json.dumps(fields | {"auto_map": {"AutoConfig": "own.Own"}}))
+        (pickled / name).chmod(0o444)
+    convert(str(pickled), tmp_path / "new")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((tmp_path / "new" / name).read_text())
+        assert os.stat(tmp_path / "new" / name).st_mode & stat.S_IWUSR
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), r"pytorch_model\.bin cannot be read: .*Permission denied"),
+        (MemoryError(), "memory ran out"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes."),
+            "8,192 MB",
+        ),
+    ],
+)
+def test_a_pickle_that_cannot_be_read_is_not_called_broken(
+    pickled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(SDSError, match=why):
+        convert(str(pickled), tmp_path / "new")
 
 
 def test_several_pickles_are_converted_file_by_file(pickled: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
@@ -185,6 +187,19 @@ def test_code_that_a_tokenizer_names_does_not_come_along(furnished: Path, tmp_pa
     copy_companions(furnished, tmp_path)
     assert "auto_map" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=True)("half").input_ids
+
+
+def test_every_file_of_a_tokenizer_comes_along(tmp_path: Path) -> None:
+    sources = (Path(transformers.__file__).parent / "models").glob("*/tokenization_*.py")
+    declared = re.compile(r'"\w+_file": "([\w.-]+)"')
+    names = {name for path in sources for name in declared.findall(path.read_text(encoding="utf-8"))}
+    assert {"tokenizer.json", "emoji.json", "spiece.model", "bpe.codes"} < names
+    (tmp_path / "model").mkdir()
+    (tmp_path / "out").mkdir()
+    for name in (*names, "tekken.json", "notes.txt", "trainer_state.json"):
+        (tmp_path / "model" / name).write_text("{}")
+    copy_companions(tmp_path / "model", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names, "tekken.json"}
 
 
 def test_a_tokenizers_class_is_one_that_transformers_4_knows(tiny_folder: Path, tmp_path: Path) -> None:
