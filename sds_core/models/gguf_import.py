@@ -10,19 +10,23 @@ from typing import Any
 import torch
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from sds_core.errors import SDSError, first_line, is_fault_of_file
-from sds_core.files import disk_error, make_folder, require_space
+from sds_core.files import disk_error, make_folder, parse_json, require_space, write_json
 from sds_core.models.free_memory import out_of_memory
-from sds_core.models.gguf_files import converted_folder
+from sds_core.models.gguf_files import check_gguf, converted_folder
 from sds_core.models.loading_report import refuse_incomplete, refuse_not_finite_weights, refuse_unused
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton
 from sds_core.models.tensor_files import new_model_folder
+from sds_core.models.weight_files import CONFIG
 
 MERGED = re.compile(r"_(exps|projs)\.")
 """Tensors of all experts together, which the reader splits under other names."""
 ROPE_FACTORS = "rope_freqs.weight"
+VERSION = "transformers_version"
+"""The field of a configuration that would make another version's conversion another model."""
 BYTES_PER_BYTE = 9
 """Most disk space of a conversion per byte of a GGUF file: 4 bits become 32, and a little more."""
 
@@ -33,8 +37,7 @@ def convert_gguf(path: Path) -> Path:
     Raises:
         SDSError: the file is missing or not a sound GGUF model, or the disk is too full.
     """
-    if not path.is_file():
-        raise SDSError("there is no such GGUF file", got=path)
+    check_gguf(path)
     target = converted_folder(path)
     if target.exists():  # asked first: the cache may be read-only
         return target
@@ -96,6 +99,9 @@ def _dequantise(path: Path, target: Path) -> None:
     del model.config.quantization_config
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+    for name in (CONFIG, GENERATION_CONFIG_NAME):
+        if (path := target / name).exists():
+            write_json(path, {key: value for key, value in parse_json(path.read_bytes()).items() if key != VERSION})
 
 
 def _unused_entries(path: Path, skeleton: PreTrainedModel) -> list[str]:
