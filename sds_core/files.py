@@ -52,6 +52,18 @@ def user_path(name: str) -> Path:
     return path
 
 
+def new_file(name: str) -> Path:
+    """Return the path that a user names for a file to be written.
+
+    Raises:
+        SDSError: no file can have this name, or there is something already.
+    """
+    path = user_path(name)
+    if path.exists():
+        raise SDSError("the output file already exists", got=name, cure="choose another name")
+    return path
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, and move it into place.
 

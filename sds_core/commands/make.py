@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
-from sds_core.files import user_path
+from sds_core.files import new_file, user_path
 from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
 from sds_core.options import options_of
 from sds_core.runs import typed_json
@@ -55,7 +55,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _write_lab_layer(options: argparse.Namespace) -> int:
-    _make_lab_layer(Path(options.out or ASSET))
+    _make_lab_layer(new_file(options.out) if options.out else ASSET)
     return 0
 
 

@@ -3,7 +3,8 @@
 import argparse
 
 from sds_core.errors import SDSError
-from sds_core.files import user_path
+from sds_core.files import new_file, user_path
+from sds_core.options import printable
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.runs import note
 from sds_core.runs.names import name_of
@@ -83,10 +84,7 @@ def _export(options: argparse.Namespace) -> int:
 def _pack(options: argparse.Namespace) -> int:
     from sds_core.runs.archive import pack
 
-    target = user_path(options.file)
-    if target.exists():
-        raise SDSError("the output file already exists", got=options.file)
-    pack(open_run(options.run), target)
+    pack(open_run(options.run), new_file(options.file))
     return 0
 
 

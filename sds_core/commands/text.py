@@ -4,7 +4,7 @@ import argparse
 
 from sds_core.commands.follow import follow_text
 from sds_core.errors import SDSError
-from sds_core.files import make_folder, user_path
+from sds_core.files import make_folder, new_file
 from sds_core.runs import typed_json
 from sds_core.runs.progress import progress
 from sds_core.texts.judgement import table
@@ -40,10 +40,8 @@ def _text(options: argparse.Namespace) -> int:
         temperature=options.temperature,
         sampling_seed=options.sampling_seed,
     )
-    out = user_path(options.out) if options.out else None
+    out = new_file(options.out) if options.out else None
     if out:
-        if out.is_dir():
-            raise SDSError("the output file is a folder", got=options.out)
         make_folder(out.parent)
     result = ask(query)
     if out:

@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from sds_core.errors import SDSError
-from sds_core.files import require_writable, user_path
+from sds_core.files import new_file, require_writable
 from sds_core.models.calibration import save_self_text, self_text_file
 from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import pick_device
@@ -19,6 +19,11 @@ from sds_core.models.special_tokens import start_tokens
 
 BATCH = 32
 """Windows generated side by side. It decides which window gets which random number: another value, another text."""
+
+APART = 100_003
+"""Distance of the random generators of one seed and the next."""
+SEEDS = 1 << 46
+"""Times `APART` they fit 64 bits."""
 
 
 def write_windows(
@@ -36,7 +41,7 @@ def write_windows(
     for first in range(0, count, BATCH):
         prompts = torch.tensor(start).expand(min(BATCH, count - first), -1)
         with _no_generation_settings(model):
-            own_seed = seed * 100_003 + first // BATCH
+            own_seed = seed * APART + first // BATCH
             yield generate(model, prompts, 1.0, own_seed, max_new_tokens=length - len(start), pad_token_id=start[0])
 
 
@@ -57,13 +62,16 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
         A line of progress after each batch, then the file's name.
 
     Raises:
-        SDSError: the numbers are out of range, the tokenizer has no token to begin a text with, or the file cannot be
-            written, which is checked in advance as far as possible.
+        SDSError: the numbers are out of range, `out` exists, the tokenizer has no token to begin a text with, or the
+            file cannot be written, which is checked in advance as far as possible.
     """
     if count < 1 or length < 2:
         raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")
+    if not 0 <= seed < SEEDS:
+        raise SDSError("the seed is out of range", got=seed, allowed=f"0 to {SEEDS - 1}")
+    own = new_file(out) if out else None
     loaded = load_model(name)
-    path = user_path(out) if out else self_text_file(loaded)
+    path = own or self_text_file(loaded)
     require_writable(path)
     start, model = start_tokens(loaded), loaded.model
     if len(start) >= length:

@@ -24,6 +24,17 @@ def test_write_text_supplies_the_source_self(tiny_folder, small, capsys):
     assert main(["run", *small("--method", "base", "--calibration", "self")]) == 0
 
 
+@pytest.mark.parametrize(
+    "command", [["write-text"], ["write-lab-layer"], ["text", "run", "--prompt", "a"]], ids=lambda words: words[0]
+)
+def test_a_file_that_exists_is_not_overwritten(command, tmp_path, runs_root, capsys, monkeypatch):
+    monkeypatch.setattr(make, "write_lab_layer", lambda *_: pytest.fail("made"))
+    (tmp_path / "mine").write_text("mine")
+    assert main([*command, "--out", str(tmp_path / "mine")]) == 1
+    assert "the output file already exists" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 @pytest.fixture
 def assets(tiny_folder, tmp_path, monkeypatch):
     """A folder in place of the shipped one, holding an example that is no longer made; the tiny model for the demo."""

@@ -134,6 +134,23 @@ def test_written_text_goes_where_it_is_asked_to(tiny_folder: Path, tmp_path: Pat
     assert not self_text_file(load_model(str(tiny_folder))).exists()
 
 
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(SDSError, match="the output file already exists"):
+        next(write_self_text("not even looked for", 2, 8, seed=0, out=str(tmp_path / "mine")))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 46, 1 << 64])
+def test_a_seed_that_does_not_fit_is_refused(seed: int) -> None:
+    with pytest.raises(SDSError, match=f"the seed is out of range: got '{seed}'"):
+        next(write_self_text("not even looked for", 2, 8, seed=seed, out=None))
+
+
+def test_the_largest_seed_writes() -> None:
+    assert written(memoryless({41: 0.0}), 33, 4, seed=(1 << 46) - 1).shape == (33, 4)
+
+
 @pytest.mark.parametrize(("count", "length"), [(0, 8), (-1, 8), (2, 1)])
 def test_nothing_to_write_is_refused(tiny_folder: Path, count: int, length: int) -> None:
     with pytest.raises(SDSError, match=f"nothing to write: got '{count} windows of {length}'; allowed"):
@@ -151,7 +168,7 @@ def test_written_texts_begin_like_read_ones(tiny_folder: Path, tmp_path: Path, m
         windows = file.get_tensor("windows")
     assert windows.shape == (2, 6) and windows[:, :2].tolist() == 2 * [loaded.tokenizer("x").input_ids[:2]]
     with pytest.raises(SDSError, match="windows of 2 tokens have no room after 2 start tokens"):
-        next(write_self_text("tiny", 2, 2, seed=0, out=out))
+        next(write_self_text("tiny", 2, 2, seed=0, out=None))
 
 
 @pytest.mark.usefixtures("on_cpu")
@@ -168,4 +185,4 @@ def test_end_token_starts_a_text_without_start_token(
         assert file.get_tensor("windows")[:, 0].tolist() == 2 * [loaded.tokenizer("A").input_ids[0]]
     loaded.tokenizer.eos_token = None
     with pytest.raises(SDSError, match="the tokenizer of tiny has no token to begin or end a text with"):
-        next(write_self_text("tiny", 2, 4, seed=0, out=out))
+        next(write_self_text("tiny", 2, 4, seed=0, out=None))
