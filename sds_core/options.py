@@ -91,6 +91,11 @@ def is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def printable(text: str) -> str:
+    """Return a text with what would move a terminal's cursor, or cannot be printed, written as escapes."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def options_of(cls: type) -> Mapping[str, Option]:
     """The options of a dataclass by name, in the order of its fields; other fields are left out."""
     return _declared(cls)

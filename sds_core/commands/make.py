@@ -7,7 +7,7 @@ from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
 from sds_core.files import new_file, user_path
 from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
-from sds_core.options import options_of
+from sds_core.options import options_of, printable
 from sds_core.runs import typed_json
 from sds_core.runs.config import RunConfig
 from sds_core.runs.new_run import create
@@ -41,7 +41,7 @@ def _write_text(options: argparse.Namespace) -> int:
     from sds_core.models.self_text import write_self_text
 
     for line in write_self_text(options.model, options.windows, options.length, options.seed, options.out):
-        print(line, flush=True)
+        print(printable(line), flush=True)
     return 0
 
 
@@ -50,7 +50,7 @@ def _convert(options: argparse.Namespace) -> int:
 
     target = user_path(options.folder)
     convert(options.model, target)
-    print(target)
+    print(printable(str(target)))
     return 0
 
 
@@ -61,7 +61,7 @@ def _write_lab_layer(options: argparse.Namespace) -> int:
 
 def _make_lab_layer(path: Path) -> None:
     for line in write_lab_layer("demo", LINEAR, "self", path):
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def _examples(options: argparse.Namespace) -> int:

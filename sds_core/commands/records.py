@@ -56,8 +56,9 @@ def list_runs(options: argparse.Namespace) -> int:
     for name in ids():
         try:
             run = open_run(name)
-            result, state, written = run.result(), run.state(), note.read(run).partition("\n")[0]
-            called, model = name_of(run.config), run.config.model.rpartition("/")[2]
+            result, state = run.result(), run.state()
+            written = printable(note.read(run).partition("\n")[0])
+            called, model = name_of(run.config), printable(run.config.model.rpartition("/")[2])
         except SDSError as error:
             print(f"{name:<50} broken: {error}")
             continue
@@ -75,7 +76,7 @@ def _export(options: argparse.Namespace) -> int:
 
     hub = Hub(options.push) if options.push else None
     folder = export(open_run(options.run), options.folder)
-    print(folder)
+    print(printable(str(folder)))
     if hub:
         print(hub.push(folder))
     return 0
@@ -99,7 +100,7 @@ def _report(options: argparse.Namespace) -> int:
     from sds_core.reports.report import report
 
     for path in report(open_run(options.run), options.file):
-        print(path)
+        print(printable(str(path)))
     return 0
 
 

@@ -14,6 +14,7 @@ from sds_core.models.companion_files import LICENCES
 from sds_core.models.gguf_files import DEMO, demo_file
 from sds_core.models.hub_reach import hub_reachable
 from sds_core.models.weight_files import CONFIG, INDEX, SINGLE, has_weights, shard_names, weight_files
+from sds_core.options import is_unicode
 
 DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
 """Files of configuration and tokenizer."""
@@ -35,8 +36,12 @@ def find_model(name: str) -> Path:
     if path := gguf_file(name):
         from sds_core.models.gguf_import import convert_gguf  # imports transformers, which only a conversion needs
 
-        return convert_gguf(path)
-    return model_folder(name) or _download_model(name)
+        folder = convert_gguf(path)
+    else:
+        folder = model_folder(name) or _download_model(name)
+    if not is_unicode(str(folder)):
+        raise SDSError(f"the path of the model's folder, {folder}, is not UTF-8", cure="give it another name")
+    return folder
 
 
 def gguf_file(name: str) -> Path | None:
@@ -85,8 +90,9 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def description_files(folder: Path) -> list[Path]:
-    """A model's files of configuration and tokenizer."""
-    return [path for path in folder.iterdir() if path.is_file() and any(map(path.match, DESCRIPTION))]
+    """A model's files of configuration and tokenizer; no library looks for one whose name is not UTF-8."""
+    found = (path for path in folder.iterdir() if path.is_file() and any(map(path.match, DESCRIPTION)))
+    return [path for path in found if is_unicode(path.name)]
 
 
 def cached_folder(name: str) -> Path | None:

@@ -23,6 +23,20 @@ def test_a_folder_is_found_from_here_and_from_home(folder: Path, monkeypatch: py
     assert find_model(name) == folder.resolve()
 
 
+def test_a_file_whose_name_is_not_utf8_is_no_part_of_the_model(folder: Path) -> None:
+    before = load_model(str(folder)).sha256
+    (folder / os.fsdecode(b"notes \xff.txt")).write_text("mine")
+    assert load_model(str(folder)).sha256 == before
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.rename(tmp_path / os.fsdecode(b"model \xff")))
+    with pytest.raises(SDSError, match=r"model \\udcff, is not UTF-8. Give it another name"):
+        find_model(".")
+
+
 def test_a_folder_without_a_configuration_holds_no_model(tmp_path: Path) -> None:
     with pytest.raises(SDSError, match=r"this folder holds no model.*config\.json"):
         load_model(str(tmp_path))
