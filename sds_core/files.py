@@ -7,6 +7,8 @@ import re
 import secrets
 import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,11 @@ STALE = 24 * 3600
 """Seconds after which a temporary file counts as left behind by a process that was killed."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+BROKEN_ZIP = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+)
+"""Exceptions of `zipfile` on damaged archives."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a text begins that Git LFS puts in a large file's place."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sds_core.errors import SDSError
+from sds_core.files import BROKEN_ZIP
 from sds_core.lesson.curves import curve
 from sds_core.pruning.bins import weights_counted
 from sds_core.pruning.stages import LAYER_STAGES, LayerStage, Stage
@@ -62,7 +63,7 @@ def read_opening(folder: Path) -> Opening | None:
             with zipfile.ZipFile(path) as archive:
                 if (phase := _phase(archive)) is not None:
                     packed.append((phase, *_read(archive)))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, *BROKEN_ZIP) as error:
             raise SDSError(f"the example {path.name} is broken: {error}") from error
     layers: dict[LayerStage, Layer] = {}
     perplexity: dict[Stage, MeasuredPerplexity] = {}

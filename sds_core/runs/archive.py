@@ -4,24 +4,24 @@ import re
 import secrets
 import shutil
 import zipfile
-import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import new_folder, write_atomically
+from sds_core.files import BROKEN_ZIP, new_folder, write_atomically
 from sds_core.runs import distribution_files, note
 from sds_core.runs.events import BlockFinished, of_kind
 from sds_core.runs.run_folder import ID, Run, root
 
 NAME = re.compile(
-    r"config\.json|events\.jsonl|result\.json|note\.txt|distributions/[a-z]{1,20}-[a-z0-9]{1,10}\.parquet"
+    rf"config\.json|events\.jsonl|result\.json|{re.escape(note.FILE)}|"
+    rf"{distribution_files.FOLDER}/[a-z]{{1,20}}-[a-z0-9]{{1,10}}\.parquet"
 )
 """Names of the files in an archive; any other is refused."""
 LARGEST = 500 << 20
 """Bytes that an archive may unpack to."""
-LARGEST_FILES = {"config.json": 1 << 20, "note.txt": 1 << 16, "events.jsonl": 64 << 20, "result.json": 64 << 20}
+LARGEST_FILES = {"config.json": 1 << 20, note.FILE: 1 << 16, "events.jsonl": 64 << 20, "result.json": 64 << 20}
 """Largest size of single files in bytes: parsed, they take several times as much memory."""
 MOST_VALUES = 50_000_000
 """Values in the distributions of an archive, which are read as a whole to check them."""
@@ -29,8 +29,6 @@ MOST_LAYERS = 500_000
 """Blocks times linears, each of which pages draw; the largest mixtures have a seventh."""
 ENCRYPTED = 1
 """The flag bit of an encrypted entry."""
-BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-"""Exceptions of `zipfile` on damaged archives."""
 
 
 def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -> None:
@@ -46,12 +44,12 @@ def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -
     """
     run.finished_result()
     files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
-    files += sorted((run.folder / "distributions").glob("*.parquet"))
+    files += sorted((run.folder / distribution_files.FOLDER).glob("*.parquet"))
     files += [path for path in (run.folder / note.FILE,) if path.exists()]
     files = [path for path in files if path not in leave_out]
 
     def write(file: Path | IO[bytes]) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for path in files:
                 archive.write(path, f"{run.id}/{path.relative_to(run.folder).as_posix()}")
 
@@ -79,20 +77,51 @@ def unpack(source: Path | IO[bytes], add: Collection[Path] = ()) -> Run:
             return _unpack(archive, name, add)
     except FileNotFoundError:
         raise SDSError("there is no such file", got=str(source)) from None
-    except (*BROKEN, OSError) as error:
+    except (*BROKEN_ZIP, OSError) as error:
         raise _not_packed(name, first_line(error)) from error
 
 
 def packed_id(path: Path) -> str:
-    """The id of the run in a sound archive."""
-    with zipfile.ZipFile(path) as archive:
-        return archive.namelist()[0].split("/", 1)[0]
+    """Return the id of the run in an archive.
+
+    Raises:
+        SDSError: the archive is broken.
+    """
+    return _first(path)[0]
+
+
+def is_of(run: Run, path: Path) -> bool:
+    """Whether a run was unpacked from an archive: it has the same configuration and result, to the byte.
+
+    Raises:
+        SDSError: the archive is broken.
+    """
+    _, packed = _first(path)
+    try:
+        return all((run.folder / name).read_bytes() == content for name, content in packed.items())
+    except OSError:  # it is not there, or not complete
+        return False
+
+
+def _first(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return the id of the run in an archive, its configuration and its result."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            run = archive.namelist()[0].split("/", 1)[0]
+            return run, {name: archive.read(f"{run}/{name}") for name in ("config.json", "result.json")}
+    except (*BROKEN_ZIP, OSError, LookupError) as error:
+        raise _not_packed(path.name, first_line(error)) from error
+
+
+def further_id(run: str, end: str) -> str:
+    """Return the id that a run gets whose own is another's, given six characters."""
+    return f"{run[:57]}-{end}"
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, add: Collection[Path]) -> Run:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     run = _refuse_others(entries, name)
-    wanted, other = root() / run, root() / f"{run[:57]}-{secrets.token_hex(3)}"
+    wanted, other = root() / run, root() / further_id(run, secrets.token_hex(3))
     with new_folder(other) as folder:
         (folder / distribution_files.FOLDER).mkdir()
         for path in add:

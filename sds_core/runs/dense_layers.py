@@ -6,7 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sds_core.errors import SDSError
+from sds_core.files import BROKEN_ZIP
 from sds_core.runs import examples
+from sds_core.runs.distribution_files import FOLDER
 from sds_core.runs.layer_numbers import LayerNumbers, block_files, read_block
 from sds_core.runs.variant import BASE
 
@@ -29,11 +31,11 @@ def _read(path: Path) -> dict[tuple[int, str], LayerNumbers]:
     with TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                (Path(folder) / "distributions").mkdir()
+                (Path(folder) / FOLDER).mkdir()
                 for name in archive.namelist():
                     if name.endswith(".parquet"):
-                        (Path(folder) / "distributions" / Path(name).name).write_bytes(archive.read(name))
-        except (OSError, zipfile.BadZipFile) as error:
+                        (Path(folder) / FOLDER / Path(name).name).write_bytes(archive.read(name))
+        except (OSError, *BROKEN_ZIP) as error:
             raise SDSError(f"the example {path.name} is broken: {error}") from error
         return {
             (block, linear): layer

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sds_core.runs import distribution_files
-from sds_core.runs.archive import pack, packed_id, unpack
+from sds_core.runs.archive import further_id, is_of, pack, packed_id, unpack
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import Experiment
@@ -71,14 +71,14 @@ def write(bases: Sequence[Run], methods: Sequence[Run]) -> list[Path]:
 
 def _sparse(run: Run) -> list[Path]:
     """Return the record of phase 1, which all methods share with their base pruner's run."""
-    return sorted((run.folder / "distributions").glob("sparse-*.parquet"))
+    return sorted((run.folder / distribution_files.FOLDER).glob("sparse-*.parquet"))
 
 
 def unpack_all() -> list[Run]:
     """Return the examples, unpacking those that are not among this user's runs.
 
     Raises:
-        SDSError: the disk is full.
+        SDSError: the disk is full, or an example is broken.
     """
     return [example(path.stem) for path in sorted(FOLDER.glob("*.zip"))]
 
@@ -86,18 +86,27 @@ def unpack_all() -> list[Run]:
 def example(name: str) -> Run:
     """Return one example, such as `sds-admm-wanda`, unpacking it if it is not among this user's runs.
 
+    Another run may have its id; then it is among those with ids derived from it.
+
     Raises:
-        SDSError: the disk is full.
+        SDSError: the disk is full, or the example is broken.
     """
     path = FOLDER / f"{name}.zip"
     assert path.exists(), f"there is no example {name}"
-    run = root() / packed_id(path)
-    if (run / "result.json").exists():
-        return Run(run)
+    if known := _unpacked(path):
+        return known
     method, _, pruner = name.rpartition("-")
     shared = [] if method == BASE else _sparse(example(f"{BASE}-{pruner}"))
     made = unpack(path, add=shared)
-    if made.folder != run and (run / "result.json").exists():  # another process was faster
+    first = _unpacked(path)
+    assert first
+    if first != made:  # another process was faster
         made.delete()
-        return Run(run)
-    return made
+    return first
+
+
+def _unpacked(path: Path) -> Run | None:
+    """Return the run that was unpacked from an example, the one with its own id first; None if there is none."""
+    run = root() / packed_id(path)
+    found = map(Run, [run, *sorted(run.parent.glob(further_id(run.name, "?" * 6)))])
+    return next((one for one in found if is_of(one, path)), None)

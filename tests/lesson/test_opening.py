@@ -15,6 +15,7 @@ from sds_core.runs.archive import unpack
 from sds_core.runs.experiment import find
 from sds_core.runs.experiment_record import ExperimentRecord
 from sds_core.runs.variant import Variant
+from tests.runs.archives import damaged
 
 
 def repacked(source: Path, target: Path, stages: dict[str, str], **config) -> None:
@@ -64,6 +65,9 @@ def test_without_the_example_there_is_nothing(tmp_path):
 
 def test_a_broken_example_is_named(tmp_path):
     (tmp_path / "sds-wanda.zip").write_bytes(b"PK")
+    with pytest.raises(SDSError, match=r"sds-wanda\.zip is broken"):
+        read_opening(tmp_path)
+    damaged(examples.FOLDER / "sds-wanda.zip", tmp_path / "sds-wanda.zip", "config.json")
     with pytest.raises(SDSError, match=r"sds-wanda\.zip is broken"):
         read_opening(tmp_path)
 

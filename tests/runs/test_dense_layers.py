@@ -8,6 +8,9 @@ from sds_core.errors import SDSError
 from sds_core.runs import examples
 from sds_core.runs.dense_layers import dense_layers
 from sds_core.runs.layer_numbers import block_files, read_block
+from tests.runs.archives import damaged
+
+SHIPPED = examples.FOLDER
 
 
 def test_all_layers_of_the_demo_ship(runs_root):
@@ -26,6 +29,9 @@ def test_without_examples_there_is_nothing(tmp_path, monkeypatch):
 def test_a_broken_example_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "FOLDER", tmp_path)
     (tmp_path / "base-wanda.zip").write_bytes(b"PK nonsense")
+    with pytest.raises(SDSError, match=r"base-wanda\.zip is broken"):
+        dense_layers()
+    damaged(SHIPPED / "base-wanda.zip", tmp_path / "base-wanda.zip", "-003.parquet")
     with pytest.raises(SDSError, match=r"base-wanda\.zip is broken"):
         dense_layers()
     with zipfile.ZipFile(tmp_path / "base-wanda.zip", "w") as archive:

@@ -1,10 +1,15 @@
 """The examples that come along: unpacked once, and again after they were removed."""
 
+import json
+import shutil
+
 import pytest
 
+from sds_core.errors import SDSError
 from sds_core.runs import examples, layer_stats
 from sds_core.runs.archive import pack
-from sds_core.runs.run_folder import ids
+from sds_core.runs.run_folder import Run, ids
+from tests.runs.archives import damaged
 
 
 @pytest.fixture
@@ -26,6 +31,30 @@ def test_an_example_that_was_removed_comes_back(folder):
     first.delete()
     (again,) = examples.unpack_all()
     assert ids() == [again.id]
+
+
+def test_a_folder_without_a_result_is_left_alone_and_the_example_comes_once(folder):
+    (first,) = examples.unpack_all()
+    (first.folder / "result.json").unlink()
+    (second,), (third,) = examples.unpack_all(), examples.unpack_all()
+    assert second == third != first and sorted(ids()) == sorted([first.id, second.id])
+
+
+def test_a_run_that_has_an_examples_id_is_not_the_example(folder, finished, runs_root):
+    foreign = Run(shutil.copytree(finished.folder, runs_root / finished.id))
+    (foreign.folder / "config.json").write_text(json.dumps(foreign.raw_config() | {"title": "mine"}))
+    (first,), (second,) = examples.unpack_all(), examples.unpack_all()
+    assert first == second != foreign and first.config.title == "" and foreign.config.title == "mine"
+
+
+def test_a_broken_example_is_a_sentence(folder):
+    path = folder / "base-wanda.zip"
+    damaged(path, path, "result.json")
+    with pytest.raises(SDSError, match=r"base-wanda\.zip is not a packed run"):
+        examples.unpack_all()
+    path.write_bytes(b"PK")
+    with pytest.raises(SDSError, match=r"base-wanda\.zip is not a packed run"):
+        examples.unpack_all()
 
 
 @pytest.fixture(scope="module")
