@@ -44,7 +44,7 @@ class EventLog:
             except ValueError as error:
                 raise SDSError(
                     f"line {len(self._events) + len(new) + 1} of {self.path} is not an event: {error}",
-                    cure="the run can be deleted or branched from, not resumed",
+                    cure="the run can be deleted, not resumed",
                 ) from error
         self._events += new
         self._offset += end

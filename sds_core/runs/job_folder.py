@@ -44,6 +44,10 @@ class JobFolder:
         return self.folder / "lock"
 
     @property
+    def result_path(self) -> Path:
+        return self.folder / "result.json"
+
+    @property
     def errors(self) -> Path:
         return self.folder / "stderr.txt"
 
@@ -57,7 +61,7 @@ class JobFolder:
             SDSError: the record is broken.
         """
         alive = lock.held(self.lock_path)
-        if not alive and (self.folder / "result.json").exists():
+        if not alive and self.result_path.exists():
             return "finished"
         events = (log or self.log).read()
         last = events[-1] if events else None

@@ -2,13 +2,12 @@
 
 import dataclasses
 import secrets
-import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sds_core.errors import SDSError
-from sds_core.files import disk_error
+from sds_core.files import new_folder
 from sds_core.pruning.registry import BUILT_IN, PrunerRegistry
 from sds_core.runs import typed_json
 from sds_core.runs.branch import inherit
@@ -52,19 +51,8 @@ def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN, runs: Path | N
     pruners.require(config.pruner, config.pruner_sha256)
     config = dataclasses.replace(config, pruner_sha256=pruners.sha256(config.pruner))
     folder = (runs or root()) / f"{id_prefix(config)}-{secrets.token_hex(3)}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise disk_error(folder, error) from error
-    run = Run(folder)
-    try:
+    with new_folder(folder) as made:  # weights may be copied into it: one that is cut short does not stay
         if config.parent:
-            inherit(run, open_run(config.parent.run), config.parent)
-        typed_json.write(folder / "config.json", config.to_dict())
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise disk_error(folder, error) from error
-    except SDSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return run
+            inherit(Run(made), open_run(config.parent.run), config.parent)
+        typed_json.write(made / "config.json", config.to_dict())
+    return Run(folder)

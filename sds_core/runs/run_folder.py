@@ -24,8 +24,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sds_core import __version__
 from sds_core.errors import SDSError
 from sds_core.files import disk_error, remove_folder
 from sds_core.files import runs_folder as root
@@ -140,13 +141,29 @@ class Run(JobFolder):
             SDSError: the file is broken.
         """
         try:
-            return RunResult.parse((self.folder / "result.json").read_text(encoding="utf-8"))
+            return RunResult.parse(self.result_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise SDSError(
-                f"the result of run {self.id} is broken: {error}", cure="delete result.json and resume"
-            ) from error
+            raise self._unreadable_result(error) from error
+
+    def _unreadable_result(self, error: Exception) -> SDSError:
+        """Return the error for a result that cannot be read; none that is sound is to be deleted."""
+        try:
+            stored: Any = typed_json.load(self.result_path.read_text(encoding="utf-8"))
+            version = str(stored["software"]["version"])
+        except (OSError, ValueError, LookupError, TypeError):
+            version = __version__
+        if version != __version__:
+            return SDSError(
+                f"the result of run {self.id} is of another version of SDS Studio: {error}",
+                got=version,
+                allowed=__version__,
+                cure="read it with the version that wrote it",
+            )
+        resumable = any((self.folder / name).is_dir() for name in FOLDERS.values())
+        cure = "delete result.json and resume" if resumable else "import or repeat the run"
+        return SDSError(f"the result of run {self.id} is broken: {error}", cure=cure)
 
     def finished_result(self) -> RunResult:
         """Return the result.

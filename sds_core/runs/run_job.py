@@ -92,7 +92,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
         measured["dense"] = _against_itself(reference)
         if stage not in measured:
             measured[stage] = yield from _measure(context, stage, external, reference)
-    typed_json.write(run.folder / "result.json", result_of(run, context, measured, external))
+    typed_json.write(run.result_path, result_of(run, context, measured, external))
     if not config.keep_weights:
         run.drop_weights()
     yield JobFinished()

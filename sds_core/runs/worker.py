@@ -62,7 +62,7 @@ def launch(
     try:
         for run in runs:
             descriptors.append(run.take_lock())
-            if (run.folder / "result.json").exists():
+            if run.result_path.exists():
                 if not run.config.keep_weights:  # its worker may have been killed before it dropped them
                     run.drop_weights()
                 raise SDSError(f"run {run.id} is finished already", cure="start a new run, or export this one")

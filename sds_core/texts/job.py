@@ -114,7 +114,7 @@ class TextJob(JobFolder):
             SDSError: the file is broken.
         """
         try:
-            return typed_json.parse(TextResult, (self.folder / "result.json").read_text(encoding="utf-8"))
+            return typed_json.parse(TextResult, self.result_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -131,7 +131,7 @@ class TextJob(JobFolder):
         if descriptor is None:
             return
         try:
-            if not (self.folder / "result.json").exists():
+            if not self.result_path.exists():
                 (self.folder / "cancel").unlink(missing_ok=True)
                 typed_json.write(self.folder / "query.json", query)
                 start_process(["result", self.id], [descriptor], self.errors, root(), stay=True)
@@ -180,7 +180,7 @@ def work(name: str, descriptor: int) -> int:
             use_threads(config.threads)  # as for a run: a process that has stayed keeps those of its last job
             allow_fast_matmul(pick_device(config.device))
             result = _ask(query, job, log)
-        typed_json.write(job.folder / "result.json", result)
+        typed_json.write(job.result_path, result)
         log.append(JobFinished())
 
     try:

@@ -3,8 +3,10 @@ import secrets
 
 import pytest
 
+from sds_core import __version__
 from sds_core.errors import SDSError
-from sds_core.runs import lock, new_run
+from sds_core.files import TEMPORARY
+from sds_core.runs import lock, new_run, typed_json
 from sds_core.runs.branch import as_parent
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued
@@ -87,6 +89,23 @@ def test_broken_configuration_or_result_is_reported():
         _ = run.config
 
 
+@pytest.mark.parametrize(
+    ("version", "weights", "said"),
+    [
+        (__version__, True, "is broken: surprise is not a known field. Delete result.json and resume"),
+        (__version__, False, "is broken: surprise is not a known field. Import or repeat the run"),
+        ("99.1", True, rf"another version of SDS Studio: .*: got '99.1'; allowed: {__version__}"),
+    ],
+)
+def test_only_a_result_of_ours_that_can_be_made_again_is_to_be_deleted(version, weights, said):
+    run = create(RunConfig())
+    typed_json.write(run.folder / "result.json", {"software": {"version": version}, "surprise": 1})
+    if weights:
+        run.make_folder("phase1")
+    with pytest.raises(SDSError, match=said):
+        run.result()
+
+
 def test_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
     monkeypatch.setattr(secrets, "token_hex", lambda n: "abc123")
     run = create(RunConfig(title="mine"))
@@ -98,6 +117,17 @@ def test_id_that_is_taken_leaves_the_other_run_alone(monkeypatch):
 def test_a_run_without_a_finished_phase_is_no_parent():
     with pytest.raises(SDSError, match="no finished phase 1"):
         as_parent(create(RunConfig(schedule="staged", phase=1, method="sds")), 1)
+
+
+def test_what_is_cut_short_leaves_no_run(runs_root, monkeypatch):
+    def interrupt(path, values):
+        assert TEMPORARY.fullmatch(path.parent.name), "a kill leaves what is removed in time"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(new_run.typed_json, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        create(RunConfig())
+    assert not list(runs_root.iterdir())
 
 
 def test_of_several_runs_none_stays_where_one_cannot_be_created(runs_root, monkeypatch):
