@@ -41,10 +41,11 @@ def record(run: Run) -> pd.DataFrame:
     """Return the distributions of a run so far.
 
     Raises:
-        SDSError: a file is broken.
+        SDSError: a file is broken, or gone.
     """
-    files = sorted((run.folder / "distributions").glob("*.parquet"))
-    return _record(str(run.folder), tuple((path.name, path.stat().st_mtime_ns) for path in files))
+    from sds_core.runs.distribution_files import files, stamp
+
+    return _record(str(run.folder), tuple((path.name, *stamp(path)) for _, path in files(run.folder)))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

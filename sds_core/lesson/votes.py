@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from sds_core.errors import SDSError
 from sds_core.files import write_json
 from sds_core.runs.typed_json import Within, parse, to_json
 
@@ -81,5 +80,5 @@ def read_votes(file: Path) -> Votes:
         with open(file, "rb") as opened:
             text = opened.read(LARGEST + 1)
         return parse(Votes, text.decode()) if len(text) <= LARGEST else Votes()
-    except (OSError, ValueError, SDSError):
+    except (OSError, ValueError):
         return Votes()

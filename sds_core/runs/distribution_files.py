@@ -102,6 +102,19 @@ def files(folder: Path) -> list[tuple[int, Path]]:
     return [(block, path) for _, block, path in sorted(found)]
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """Return what changes with a file's content: its inode, and the time of its last change.
+
+    Raises:
+        SDSError: it is gone.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SDSError(f"{path} is gone") from error
+    return status.st_ino, status.st_mtime_ns
+
+
 def refuse_too_large(paths: Sequence[Path], most: int = MOST_VALUES) -> None:
     """Refuse files that together unfold to more than memory should take.
 

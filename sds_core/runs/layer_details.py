@@ -71,12 +71,11 @@ def read_layer(folder: Path, block: int, linear: str) -> LayerRecord:
         folder: of the run.
 
     Raises:
-        SDSError: a file is broken.
+        SDSError: a file is broken, or gone.
     """
     found = LayerRecord()
     for path in block_files(folder).get(block, []):
-        status = path.stat()
-        found |= _read(str(path), status.st_ino, status.st_mtime_ns).get(linear, LayerRecord())
+        found |= _read(str(path), *distribution_files.stamp(path)).get(linear, LayerRecord())
     return found
 
 

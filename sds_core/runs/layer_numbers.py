@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sds_core.errors import SDSError
 from sds_core.pruning.bins import BIN, SPAN, weights_counted
 from sds_core.runs import distribution_files
 
@@ -67,13 +66,9 @@ def read_block(path: Path) -> dict[Key, LayerNumbers]:
     """Return the layers in a file of distributions; branches share their parent's file, which is read once.
 
     Raises:
-        SDSError: the file is broken.
+        SDSError: the file is broken, or gone.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise SDSError(f"{path} is gone") from error
-    return _read(str(path), status.st_ino, status.st_mtime_ns)
+    return _read(str(path), *distribution_files.stamp(path))
 
 
 @lru_cache(maxsize=2048)

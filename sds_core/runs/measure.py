@@ -135,5 +135,5 @@ def _cached(path: Path, routes: Path | None) -> Evaluation:
         perplexity = typed_json.parse(Perplexity, path.read_text(encoding="utf-8"))
         broken = routes or path
         return Evaluation(perplexity, load_routes(routes) if routes else {})
-    except (ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise SDSError(f"the dense result in {broken} is broken: {error}", cure="delete that file") from error

@@ -4,7 +4,7 @@ The worker does not touch it, so writing needs no lock: of two concurrent writer
 """
 
 from sds_core.errors import SDSError
-from sds_core.files import write_text
+from sds_core.files import disk_error, write_text
 from sds_core.runs.run_folder import Run
 
 FILE = "note.txt"
@@ -39,5 +39,8 @@ def write(run: Run, text: str) -> None:
         raise SDSError(f"run {run.id} has been removed")
     if text:
         write_text(run.folder / FILE, text + "\n")
-    else:
+        return
+    try:
         (run.folder / FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(run.folder / FILE, error) from error

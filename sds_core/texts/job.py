@@ -117,7 +117,7 @@ class TextJob(JobFolder):
             return typed_json.parse(TextResult, self.result_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise SDSError(f"the result in {self.folder} is broken: {error}", cure="delete that folder") from error
 
     def launch(self, query: TextQuery) -> None:

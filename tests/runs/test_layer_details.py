@@ -16,6 +16,7 @@ from sds_core.pruning.redense import Round
 from sds_core.pruning.stages import Stages
 from sds_core.runs import layer_details, layer_stats
 from sds_core.runs.layer_details import dense_cells, gone, read_layer
+from sds_core.runs.layer_numbers import block_files
 
 PATTERN = NM(2, 4)
 
@@ -115,6 +116,15 @@ def test_cells_with_negligible_loss_are_dropped(tmp_path, weights):
 def test_a_layer_that_is_not_recorded_is_nothing(tmp_path, weights):
     record(tmp_path, weights, "sparse")
     assert not read_layer(tmp_path, 3, "mlp.down").stages and not read_layer(tmp_path, 4, "mlp.up").stages
+
+
+def test_a_file_that_goes_meanwhile_is_a_sentence(tmp_path, weights, monkeypatch):
+    record(tmp_path, weights, "sparse")
+    (path,) = block_files(tmp_path)[3]
+    path.unlink()
+    monkeypatch.setattr("sds_core.runs.layer_details.block_files", lambda _: {3: [path]})
+    with pytest.raises(SDSError, match=f"{path.name} is gone"):
+        read_layer(tmp_path, 3, "mlp.up")
 
 
 def test_a_broken_file_is_named(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sds_core.errors import SDSError
 from sds_core.models.structure import find_blocks
 from sds_core.runs import measure as module
 from sds_core.runs.events import BlockFinished, Measuring, PerplexityMeasured
@@ -48,6 +49,11 @@ def _steps(work: Generator[Any, None, Any]) -> Generator[Any, None, None]:
 
 def test_the_same_set_up_is_measured_once(context: RunContext, measured: list[int]) -> None:
     assert result(context) == result(context) and len(measured) == 1
+
+
+def test_a_stored_result_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SDSError, match=f"the dense result in {tmp_path} is broken: .*Is a directory"):
+        module._cached(tmp_path, None)
 
 
 @pytest.mark.parametrize("name", ["code_identity", "families", "machine"])

@@ -1,6 +1,9 @@
 """A run's note lies beside its record, survives packing, and never touches what the run wrote."""
 
+import errno
 import shutil
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -44,6 +47,15 @@ def test_invalid_notes_are_refused_and_nothing_is_written(runs_root):
     with pytest.raises(SDSError, match="has been removed"):
         note.write(run, "too late")
     assert not run.folder.exists()
+
+
+def test_a_note_that_cannot_be_removed_is_a_sentence(monkeypatch):
+    run = create(RunConfig())
+    note.write(run, "mine")
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(Path, "unlink", Mock(side_effect=denied))
+    with pytest.raises(SDSError, match=r"note\.txt cannot be written: Permission denied"):
+        note.write(run, "")
 
 
 def test_file_that_is_no_text_is_reported():

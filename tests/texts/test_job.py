@@ -240,6 +240,12 @@ def test_a_cancelled_question_stops_between_two_tokens(runs, here, monkeypatch):
     monkeypatch.undo()
 
 
+def test_an_answer_that_cannot_be_read_is_a_sentence(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(SDSError, match=r"the result in .* is broken: .*Is a directory"):
+        TextJob(tmp_path).result()
+
+
 def test_broken_answer_is_reported(runs, here):
     answered(asked(runs))
     job = TextJob.of(asked(runs))
