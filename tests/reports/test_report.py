@@ -209,11 +209,11 @@ def test_routes_of_a_mixture_are_in_report_and_list(
 
 def test_no_run_moves_the_cursor_of_a_terminal(finished: Run, runs_root: Path, capsys: pytest.CaptureFixture) -> None:
     copied = Run(shutil.copytree(finished.folder, runs_root / "foreign"))
-    (copied.folder / "note.txt").write_text("\x1b[2Jgone\rnothing ü")
+    (copied.folder / "note.txt").write_text("\x1b[2Jgone\x07nothing ü")
     typed_json.write(copied.folder / "config.json", copied.raw_config() | {"model": "a\x1b]0;title\x07"})
     list_runs(Namespace())
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.isprintable() and "\\x1b[2Jgone\\rnothing ü" in line and "a\\x1b]0;title\\x07" in line
+    assert line.isprintable() and "\\x1b[2Jgone\\x07nothing ü" in line and "a\\x1b]0;title\\x07" in line
 
 
 def test_a_run_without_distributions_is_reported_in_tables(finished: Run, tmp_path: Path) -> None:
