@@ -103,7 +103,8 @@ def words(run: Run) -> None:
     last = run.finished_result().last_perplexity
     name = layout.plain(run.config.title) or run.id
     st.markdown(
-        f"**{name}: perplexity {format_perplexity(last.value)}**, {charts.ratio(last.against_dense)} of the dense model’s."
+        f"**{name}: perplexity {format_perplexity(last.value)}**, "
+        f"{charts.ratio(last.against_dense)} of the dense model’s."
     )
     st.caption(run_panel.about(run.config))
     run_panel.show_note(run)

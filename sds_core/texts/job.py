@@ -61,12 +61,12 @@ def usual_runs(runs: list[Run]) -> list[Run]:
     Args:
         runs: askable ones, oldest first.
     """
-    found, shared = list[Run](), list[object]()
+    found: list[Run] = []
     for run in reversed(runs):
         with suppress(SDSError):  # who chooses it reads why it cannot be queried
             _weights(run)
-            shared.append((_model(run), run.config.exclude))
-            if shared[-1] == shared[0]:
+            newest = found[-1] if found else run
+            if _same_model(run.model(), newest.model()) and run.config.exclude == newest.config.exclude:
                 found.insert(0, run)
         if len(found) == MOST_RUNS:
             break
