@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from sds_core.errors import SDSError
+from sds_core.runs.job_folder import LIVE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ def experiments() -> list[ExperimentLine]:
     for name, lines in groups.items():
         one_shot = [line for line in lines if line.last not in ("redense", "distilled")]
         values = [line.perplexity for line in one_shot if line.perplexity is not None]
-        live = any(line.state in ("queued", "running") for line in lines)
+        live = any(line.state in LIVE for line in lines)
         lowest = None if live else min(values, default=None)
         status = "running" if live else lines[0].state if lowest is None else format_perplexity(lowest)
         found.append(ExperimentLine(name, status, lowest))

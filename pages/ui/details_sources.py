@@ -6,7 +6,6 @@ from pages.ui import cached
 from pages.ui.details_numbers import STAGES, Source
 from pages.ui.model_layers import Model
 from pages.ui.pictures import details
-from pages.ui.studio_numbers import PHASES
 from pages.ui.variant_labels import colors, keys, titles
 from sds_core.figures.palette import palette
 from sds_core.pruning.titles import pruner_title
@@ -33,8 +32,8 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
         origin = None if variant.method == BASE else pruner_title(variant.pruner)
         stages: dict[details.Stage, RunRecord] = {
             stage: run
-            for stage in PHASES
-            if PHASE_OF[stage] in variant.phase_numbers
+            for stage in STAGES
+            if PHASE_OF.get(stage) in variant.phase_numbers
             and (run := record.stage(variant, stage).record)
             and run.done(stage)
         }

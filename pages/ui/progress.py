@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui import layout
 from sds_core.errors import SDSError
+from sds_core.runs.job_folder import LIVE
 from sds_core.runs.progress import progress
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from sds_core.runs.run_folder import Run
 
 Colour = Literal["gray", "orange", "blue", "green", "red", "violet", "yellow"]
-LIVE = ("queued", "running")
 STATES: dict[str, tuple[Colour, str]] = {
     "new": ("gray", ":material/fiber_new:"),
     "queued": ("yellow", ":material/hourglass_top:"),

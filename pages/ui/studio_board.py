@@ -13,6 +13,7 @@ from pages.ui.pictures import studio
 from pages.ui.pictures.component import Pick
 from pages.ui.studio_numbers import Reader
 from sds_core.errors import SDSError
+from sds_core.runs.job_folder import LIVE
 
 if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     DenseLayers = Mapping[tuple[int, str], LayerNumbers]
 
 KEY = "studio"
-LIVE = ("queued", "running")
 OPENING = "studio opens details"
 """Session key, set when the details are requested in the picture: a dialog is opened by the page, not by a fragment."""
 

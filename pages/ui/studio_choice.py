@@ -11,6 +11,7 @@ import streamlit as st
 from pages.ui import layout, options
 from sds_core.errors import SDSError
 from sds_core.pruning.titles import pruner_title
+from sds_core.runs.job_folder import LIVE
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
@@ -48,7 +49,7 @@ def opened(known: list[Experiment]) -> Experiment | None:
         return found
     if "studio of" in st.session_state:  # switching pages drops the address; where there is none, one is being chosen
         return next((one for one in known if one.name == st.session_state["studio of"]), None)
-    good = ("finished", "running", "queued")
+    good = ("finished", *LIVE)
     return next((one for one in known if any(run.state() in good for run, _ in one.members)), None)
 
 

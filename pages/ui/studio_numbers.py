@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from pages.ui.model_layers import Model, cell, round_number
 from pages.ui.pictures import studio
-from pages.ui.pictures.measured import Cell, Change, Perplexity, Round
-from pages.ui.pictures.measured import Stage as Phase
+from pages.ui.pictures.measured import Cell, Change, Perplexity, Round, Stage
 from pages.ui.pictures.wire import pack_values
 from pages.ui.studio_distilled import distilled
 from pages.ui.variant_labels import colors, keys, titles
@@ -24,7 +23,7 @@ from sds_core.runs.variant import BASE, Variant
 if TYPE_CHECKING:
     from sds_core.runs.experiment_record import ExperimentRecord
 
-PHASES: tuple[Phase, ...] = ("sparse", "redense", "final")
+STAGES: tuple[Stage, ...] = ("sparse", "redense", "final")
 QUANTITIES = (
     ("loss", "output error", "of the layer, on the calibration text, as a share of its dense output", True),
     ("held_out", "held-out error", "of the layer, on text that no solver has seen", True),
@@ -53,14 +52,14 @@ class Reader:
         if run not in self.keys:
             run = self._newest()
         variant = self.record.variants[self.keys.index(run)]
-        stages = [stage for stage in PHASES if PHASE_OF[stage] in variant.phase_numbers]
+        stages = [stage for stage in STAGES if PHASE_OF[stage] in variant.phase_numbers]
         done = [stage for stage in stages if self.record.stage(variant, stage).done]
         working = self._working_on()
         current = done[-1] if done else stages[0]
-        if working and working[0] == run and working[1].stage in PHASES:
+        if working and working[0] == run and working[1].stage in STAGES:
             current = working[1].stage
         stage = asked.get("stage", "")
-        stage = stage if stage in PHASES else current
+        stage = stage if stage in STAGES else current
         follow = working is not None and asked.get("follow", "1") == "1"
         at = self._layer(asked, variant, done)
         if follow and working and (newest := working[1].done):
@@ -80,7 +79,7 @@ class Reader:
         """Return the picture's numbers."""
         record, view = self.record, self.view(asked)
         variant = record.variants[self.keys.index(view.run)]
-        stage: Phase = next((one for one in PHASES if one == view.stage), "sparse")
+        stage: Stage = next((one for one in STAGES if one == view.stage), "sparse")
         if PHASE_OF[stage] not in variant.phase_numbers:
             stage = "sparse"
         block, linear = self.model.at(view.at)
@@ -116,7 +115,7 @@ class Reader:
         if working := self._working_on():
             return working[0]
         far = [
-            sum(self.record.stage(one, s).done for s in PHASES if PHASE_OF[s] in one.phase_numbers) for one in self._all
+            sum(self.record.stage(one, s).done for s in STAGES if PHASE_OF[s] in one.phase_numbers) for one in self._all
         ]
         return self.keys[max(range(len(far)), key=lambda i: (far[i], i))]
 
@@ -124,7 +123,7 @@ class Reader:
     def _all(self) -> list[Variant]:
         return self.record.variants
 
-    def _layer(self, asked: Mapping[str, str], variant: Variant, done: Sequence[Phase]) -> int:
+    def _layer(self, asked: Mapping[str, str], variant: Variant, done: Sequence[Stage]) -> int:
         """Return the number of the layer that is asked for, else of the one with the largest error."""
         if (found := self.model.number(asked.get("layer", ""))) is not None:
             return found
@@ -136,8 +135,8 @@ class Reader:
     def _column(self, i: int, block: int, linear: str) -> studio.RunColumn:
         variant, gain = self._all[i], self.record.gain(self._all[i])
         base = pruner_title(variant.pruner)
-        cells: dict[Phase, Cell] = {}
-        for stage in PHASES:
+        cells: dict[Stage, Cell] = {}
+        for stage in STAGES:
             if PHASE_OF[stage] in variant.phase_numbers:
                 same = base if stage == "sparse" and variant.method != BASE else None
                 cells[stage] = self._stage_cell(self.record.stage(variant, stage), block, linear, same)
@@ -163,13 +162,13 @@ class Reader:
             why=None if measured else found.reason,
         )
 
-    def _available(self, variant: Variant, stage: Phase, quantity: str) -> bool:
+    def _available(self, variant: Variant, stage: Stage, quantity: str) -> bool:
         if quantity == "mask_changed" and stage != "final":
             return False
         found = self.record.stage(variant, stage)
         return found.record is not None and found.record.has(found.stage, quantity)
 
-    def _map(self, view: studio.View, variant: Variant, stage: Phase) -> studio.ModelMap:
+    def _map(self, view: studio.View, variant: Variant, stage: Stage) -> studio.ModelMap:
         found = self.record.stage(variant, stage)
         quantity = view.quantity if self._available(variant, stage, view.quantity) else "loss"
         every = (value for _, one in self.record.stages() for value in self.record.values(one, quantity))

@@ -20,6 +20,7 @@ from sds_core.runs.events import (
     PerplexityMeasured,
     of_kind,
 )
+from sds_core.runs.job_folder import LIVE
 from sds_core.runs.new_run import deleted_on_error
 from sds_core.runs.progress import progress
 from sds_core.runs.run_command import command
@@ -137,7 +138,7 @@ def _print(line: str, end: str = "\n") -> None:
 def follow_text(job: "TextJob") -> None:
     """Print the progress of a text query, on standard error, until no process works on it."""
     log, shown = job.log, ""
-    while job.state() in ("queued", "running"):
+    while job.state() in LIVE:
         if (line := progress(log.read()).activity) != shown:
             print(f"  {line}", file=sys.stderr)
             shown = line

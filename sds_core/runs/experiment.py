@@ -18,6 +18,7 @@ from sds_core.options import Overrides
 from sds_core.pruning.methods import make_method
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
+from sds_core.runs.job_folder import LIVE
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run
 from sds_core.runs.variant import BASE, Variant, variant_of
@@ -107,7 +108,7 @@ class Experiment:
 
     def live(self) -> list[Run]:
         """Return the runs that are queued or running."""
-        return [run for run, _ in self.members if run.state() in ("queued", "running")]
+        return [run for run, _ in self.members if run.state() in LIVE]
 
     def configs(self, variants: Sequence[Variant], phase: int) -> list[RunConfig]:
         """Return configurations for a phase of the variants that need a new run for it.

@@ -10,7 +10,7 @@ from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.pruning.stages import STAGE_NAMES, Stage
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import Experiment
-from sds_core.runs.job_folder import State
+from sds_core.runs.job_folder import LIVE, State
 from sds_core.runs.layer_numbers import LayerNumbers
 from sds_core.runs.phases import PHASES
 from sds_core.runs.recorded_values import MeasuredPerplexity
@@ -18,7 +18,7 @@ from sds_core.runs.run_folder import Run
 from sds_core.runs.run_record import RunRecord
 from sds_core.runs.variant import BASE, Variant
 
-PHASE_OF: dict[Stage, int] = {"sparse": 1, "redense": 2, "final": 3, "distilled": 4}
+PHASE_OF: dict[Stage, int] = {stage: number for number, stage in PHASES.items() if stage != "fused"}
 """The phase that produces each stage's weights."""
 IN_ROUNDS: dict[Stage, str] = {"redense": "redense", "final": "pruned"}
 """How a round of phase 2 records its two weights: free to move, and pruned then."""
@@ -57,7 +57,7 @@ class StageRecord:
         match self.record.state:
             case "failed":
                 return f"This phase failed: {self.record.progress().message}"
-            case "running" | "queued":
+            case state if state in LIVE:
                 return "The model’s perplexity is measured once the phase is done."
             case state:
                 return f"This phase is {state}, not finished; the phase button goes on with it."
@@ -96,7 +96,7 @@ class ExperimentRecord:
             SDSError: a file is broken.
         """
         for record in self.records:
-            if record.state in ("new", "queued", "running"):
+            if record.state in ("new", *LIVE):
                 record.refresh()
 
     @property
@@ -107,7 +107,7 @@ class ExperimentRecord:
     @property
     def working(self) -> RunRecord | None:
         """The run that is being worked on."""
-        live = [record for record in self.records if record.state in ("running", "queued")]
+        live = [record for record in self.records if record.state in LIVE]
         return min(live, key=lambda record: record.state != "running", default=None)
 
     @property

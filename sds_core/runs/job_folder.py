@@ -19,6 +19,8 @@ from sds_core.runs.event_log import EventLog, LogWriter
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued
 
 State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
+LIVE: tuple[State, ...] = ("queued", "running")
+"""The states of a job that a process holds."""
 
 
 @dataclass(frozen=True)

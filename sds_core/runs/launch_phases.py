@@ -15,6 +15,7 @@ from sds_core.models.check_model import check_calibration, check_model
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
 from sds_core.runs.experiment import Experiment, Working, differing, experiments, find
+from sds_core.runs.job_folder import LIVE
 from sds_core.runs.new_run import create_all, deleted_on_error
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, ids, root
@@ -151,7 +152,7 @@ def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pr
     """
     steps = [variant.base if phase == 1 else variant for variant in variants if phase in variant.phase_numbers]
     found = [run for variant in steps if (run := experiment.run_of(variant, phase))]
-    stopped = [run for run in found if run.state() not in ("finished", "running", "queued")]
+    stopped = [run for run in found if run.state() not in ("finished", *LIVE)]
     return [*dict.fromkeys(stopped), *create_all(experiment.configs(variants, phase), pruners)]
 
 
