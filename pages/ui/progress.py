@@ -12,6 +12,7 @@ from sds_core.runs.job_folder import LIVE
 from sds_core.runs.progress import progress
 
 if TYPE_CHECKING:
+    from sds_core.options import Overrides
     from sds_core.runs.event_log import EventLog
     from sds_core.runs.job_folder import JobFolder
     from sds_core.runs.run_folder import Run
@@ -59,8 +60,14 @@ def follow(run: Run, state: str) -> None:
     poll()
 
 
-def explain(run: Run, state: str) -> None:
-    """Say why a run is not running, and offer to resume it."""
+def explain(run: Run, state: str, changes: Overrides) -> None:
+    """Say why a run is not running, and offer to resume it.
+
+    Args:
+        run: the run.
+        state: of it.
+        changes: the working options to resume it with, where they are not its own.
+    """
     match state:
         case "new":
             st.info("This run was created but never started.", icon=STATES[state][1])
@@ -75,14 +82,17 @@ def explain(run: Run, state: str) -> None:
                 icon=STATES[state][1],
             )
     label = "Start this run" if state == "new" else "Resume"
-    st.button(label, key="resume", icon=":material/resume:", type="primary", on_click=start, args=(run,))
+    st.button(label, key="resume", icon=":material/resume:", type="primary", on_click=start, args=(run, changes))
 
 
-def start(run: Run) -> None:
+def start(run: Run, changes: Overrides) -> None:
     """Launch a worker for the run; a refusal is shown on the page."""
+    from sds_core.runs.launch_phases import reconfigure
     from sds_core.runs.worker import launch
 
     try:
+        if changes:
+            reconfigure(run, changes)
         launch([run], stay=True)
     except SDSError as error:
         st.session_state["refused"] = str(error)

@@ -11,6 +11,7 @@ from sds_core.pruning.perplexity import format_perplexity
 from sds_core.pruning.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
+    from sds_core.options import Overrides
     from sds_core.runs.run_folder import Run
     from sds_core.runs.run_result import RunResult
 
@@ -21,8 +22,12 @@ CHOSEN = {
 }
 
 
-def show(run: Run) -> None:
+def show(run: Run, changes: Overrides) -> None:
     """Show a run and what can be done with it.
+
+    Args:
+        run: the run.
+        changes: the working options to resume it with, where they are not its own.
 
     Raises:
         SDSError: its record is broken.
@@ -39,7 +44,7 @@ def show(run: Run) -> None:
     else:
         progress.follow(run, state)
         if state not in progress.LIVE:
-            progress.explain(run, state)
+            progress.explain(run, state, changes)
     st.code(command(config), language=None, wrap_lines=True)
     run_panel.show_excluded(run)
     run_panel.edit_note(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,6 +12,7 @@ from pages.ui.run_panel import MANAGED
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
+    from sds_core.options import Overrides
     from sds_core.runs.config import RunConfig
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.run_folder import Run
@@ -47,7 +49,7 @@ def show(known: list[Experiment], current: Experiment | None) -> None:
             experiment = _choose_experiment(known, current)
             run, _ = _choose_run(experiment)
             try:
-                run_summary.show(run)
+                run_summary.show(run, _working(current) if current and current.name == experiment.name else {})
             except SDSError as error:
                 layout.refuse(error)
                 run_panel.offer_removal(run.id)
@@ -56,6 +58,13 @@ def show(known: list[Experiment], current: Experiment | None) -> None:
         run_panel.importer()
 
     dialog()
+
+
+def _working(current: Experiment) -> Overrides:
+    """Return the working options that are chosen on the page."""
+    from sds_core.runs.experiment import Working
+
+    return dataclasses.asdict(Working.of(current.settings))
 
 
 def name_of_member(config: RunConfig) -> str:

@@ -26,6 +26,12 @@ def add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) ->
         _add_flag(group, next(iter(takers.values())), defaults)
 
 
+def add_changes(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Add a flag for some options of `RunConfig`, to change those of a run; the namespace holds only those given."""
+    for name in names:
+        _add_flag(parser, options_of(RunConfig)[name], "the run's own")
+
+
 def _add_flag(parser: argparse._ActionsContainer, option: Option, defaults: str) -> None:
     """Add an option's flag, its documentation followed by the allowed values and the defaults."""
     allowed = f"{option.allowed}; " if option.allowed else ""

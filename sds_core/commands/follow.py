@@ -12,8 +12,6 @@ from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import format_perplexity
 from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs.events import (
-    BlockFinished,
-    DistillationSaved,
     JobCancelled,
     JobFailed,
     JobFinished,
@@ -46,10 +44,8 @@ def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
     code = follow(runs, partial(_start_or_delete, start))
     for run in runs:
         events = run.log.read()
-        done = [*of_kind(events, BlockFinished), *of_kind(events, DistillationSaved)]
-        worked = any(event.inherited_from is None for event in done)
         last = events[-1] if events else None
-        if isinstance(last, JobFailed) and not last.internal and not worked:
+        if isinstance(last, JobFailed) and not last.internal and not run.begun():
             run.delete()
     return code
 

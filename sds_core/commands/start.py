@@ -15,13 +15,16 @@ from sds_core.files import user_path
 from sds_core.pruning.reconstruction import MODEL, then_distilled
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
-from sds_core.runs.experiment import config_in
+from sds_core.runs.experiment import WORKING, config_in
+from sds_core.runs.launch_phases import reconfigure
 from sds_core.runs.new_run import create, create_all, deleted_on_error
 from sds_core.runs.phases import RECONSTRUCTED, phase_numbers_of
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, open_run
 from sds_core.runs.sweep import COMPARED, DEMO, grid, method_configs
 
+RESUMED = tuple(name for name in WORKING if name != "threads")
+"""The options that a run may be resumed with; with other threads, it would not be the same to the last bit."""
 FIXED_BY_INSPECT = (
     "model",
     "checkpoint",
@@ -48,6 +51,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     resume = commands.add_parser("resume", help="resume a run that was cancelled, interrupted or failed")
     resume.add_argument("run")
+    flags.add_changes(resume, RESUMED)
     resume.set_defaults(do=_resume)
 
     inspect = commands.add_parser("inspect", help="compare a checkpoint pruned elsewhere with its dense model")
@@ -125,7 +129,10 @@ def _create(configs: list[RunConfig]) -> list[Run]:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return follow([open_run(options.run)])
+    run = open_run(options.run)
+    if changes := {name: value for name, value in vars(options).items() if name in RESUMED}:
+        reconfigure(run, changes)
+    return follow([run])
 
 
 def _inspect(options: argparse.Namespace) -> int:

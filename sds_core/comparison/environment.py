@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sds_core.errors import SDSError
-from sds_core.runs.events import RunStarted, first
+from sds_core.runs.events import ModelLoaded, RunStarted, of_kind
 from sds_core.runs.run_folder import Run
 
 
@@ -47,9 +47,11 @@ def environment(run: Run) -> Environment:
     Raises:
         SDSError: the record is broken or incomplete.
     """
-    started, loaded = first(run.log.read(), RunStarted), run.model()
-    if started is None:
+    events = run.log.read()
+    starts, loads = of_kind(events, RunStarted), of_kind(events, ModelLoaded)
+    if not starts or not loads:
         raise SDSError(f"the record of run {run.id} does not say where it was computed", cure="repeat the run")
+    started, loaded = starts[-1], loads[-1]  # before it, it may have failed elsewhere
     software = started.software
     return Environment(
         processor=_processor(software.machine, loaded.device),

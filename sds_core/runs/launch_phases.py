@@ -12,8 +12,11 @@ from pathlib import Path
 from sds_core.errors import SDSError
 from sds_core.files import make_folder, write_text
 from sds_core.models.check_model import check_calibration, check_model
+from sds_core.models.device import pick_device
+from sds_core.options import Overrides
 from sds_core.pruning.registry import PrunerRegistry
 from sds_core.runs import lock, typed_json, worker
+from sds_core.runs.events import ModelLoaded, of_kind
 from sds_core.runs.experiment import Experiment, Working, differing, experiments, find
 from sds_core.runs.job_folder import LIVE
 from sds_core.runs.new_run import create_all, deleted_on_error
@@ -145,15 +148,37 @@ def _at_work(experiment: Experiment) -> SDSError:
 
 
 def runs_for(experiment: Experiment, variants: Sequence[Variant], phase: int, pruners: PrunerRegistry) -> list[Run]:
-    """Return the runs to launch for a phase: those that stopped on the way, and new ones.
+    """Return the runs to launch for a phase: those that stopped on the way, with the present settings, and new ones.
 
     Raises:
-        SDSError: a pruner is not available, the phase before is not finished, or the disk is full.
+        SDSError: a pruner is not available, the phase before is not finished, a run has begun on another device, or
+            the disk is full.
     """
     steps = [variant.base if phase == 1 else variant for variant in variants if phase in variant.phase_numbers]
     found = [run for variant in steps if (run := experiment.run_of(variant, phase))]
-    stopped = [run for run in found if run.state() not in ("finished", *LIVE)]
-    return [*dict.fromkeys(stopped), *create_all(experiment.configs(variants, phase), pruners)]
+    stopped = dict.fromkeys(run for run in found if run.state() not in ("finished", *LIVE))
+    for run in stopped:
+        reconfigure(run, asdict(Working.of(experiment.settings)))
+    return [*stopped, *create_all(experiment.configs(variants, phase), pruners)]
+
+
+def reconfigure(run: Run, working: Overrides) -> None:
+    """Let a stopped run go on with other working options; one that has finished a block keeps its threads.
+
+    Raises:
+        SDSError: it has finished a block on another device, the options contradict it, another process works on it,
+            or the disk is full.
+    """
+    config, changes = run.config, dict(working)
+    if run.begun():
+        changes.pop("threads", None)  # for the same bits
+        asked, its = pick_device(changes.get("device", config.device)), of_kind(run.log.read(), ModelLoaded)[-1].device
+        if str(asked) != its:
+            raise SDSError(
+                f"run {run.id} has begun on {its}", got=str(asked), cure=f"choose {its}, or delete it to begin anew"
+            )
+    if (new := replace(config, **changes)) != config:
+        run.reconfigure(new)
 
 
 def plan_lock(experiment: str) -> Path:

@@ -33,7 +33,7 @@ from sds_core.files import runs_folder as root
 from sds_core.options import Overrides
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock, typed_json
-from sds_core.runs.events import BlockFinished, ModelLoaded, first, of_kind
+from sds_core.runs.events import BlockFinished, DistillationSaved, ModelLoaded, first, of_kind
 from sds_core.runs.job_folder import JobFolder
 from sds_core.runs.run_result import RunResult
 
@@ -133,6 +133,41 @@ class Run(JobFolder):
         with suppress(SDSError):
             return str(self.raw_config().get("experiment") or "")
         return ""
+
+    def reconfigure(self, config: RunConfig) -> None:
+        """Replace the configuration; the run keeps its place among the others, which is by age.
+
+        Raises:
+            SDSError: another process works on the run, it is finished or gone, or the disk is full.
+        """
+        path = self.folder / "config.json"
+        descriptor = self.take_lock()
+        try:
+            self.refuse_finished()
+            age = path.stat().st_mtime_ns
+            typed_json.write(path, config.to_dict())
+            os.utime(path, ns=(age, age))
+        finally:
+            os.close(descriptor)
+
+    def refuse_finished(self) -> None:
+        """Refuse to work on a run that needs no work.
+
+        Raises:
+            SDSError: it is finished.
+        """
+        if self.result_path.exists():
+            raise SDSError(f"run {self.id} is finished already", cure="start a new run, or export this one")
+
+    def begun(self) -> bool:
+        """Whether the run has finished a block of its own, or saved a step of distilling.
+
+        Raises:
+            SDSError: the log is broken.
+        """
+        events = self.log.read()
+        done = [*of_kind(events, BlockFinished), *of_kind(events, DistillationSaved)]
+        return any(event.inherited_from is None for event in done)
 
     def result(self) -> RunResult | None:
         """Return the result, or None while there is none.

@@ -55,8 +55,7 @@ def run_job(run: Run, cache: ModelCache) -> Iterator[Event]:
     """
     config, past = run.config, run.log.read()
     pruner = _pruner(config)
-    started = first(past, RunStarted)
-    threads = use_threads(started.threads if started else config.threads)
+    threads = use_threads(of_kind(past, RunStarted)[-1].threads if run.begun() else config.threads)
     yield RunStarted(threads=threads, matmul=allow_fast_matmul(pick_device(config.device)), software=software())
     context = cache.context(config)
     external = _external(context)

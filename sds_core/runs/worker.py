@@ -62,10 +62,9 @@ def launch(
     try:
         for run in runs:
             descriptors.append(run.take_lock())
-            if run.result_path.exists():
-                if not run.config.keep_weights:  # its worker may have been killed before it dropped them
-                    run.drop_weights()
-                raise SDSError(f"run {run.id} is finished already", cure="start a new run, or export this one")
+            if run.result_path.exists() and not run.config.keep_weights:
+                run.drop_weights()  # its worker may have been killed before it did
+            run.refuse_finished()
             (run.folder / "cancel").unlink(missing_ok=True)
         command = ["work", *(run.id for run in runs), *arguments]
         inherited = descriptors if held is None else [*descriptors, held]

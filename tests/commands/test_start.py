@@ -1,6 +1,7 @@
 """Commands that start runs, from outside: exit codes, output, files."""
 
 import importlib.metadata
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from sds_core.__main__ import main
 from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import JobCancelled
+from sds_core.runs.events import JobCancelled, JobFailed
 from sds_core.runs.new_run import create
 
 
@@ -78,6 +79,16 @@ def test_failed_start_exits_1_and_leaves_no_run(runs_root, capsys):
     assert "there is no such model folder or file: got '/nowhere/model'" in said.err
     assert "Traceback" not in said.err + said.out
     assert not list(runs_root.iterdir())
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_run_is_resumed_with_another_place_for_its_weights(small, capsys):
+    run = create(RunConfig.from_dict(chosen(build_parser().parse_args(["run", *small("--device", "gone")]))))
+    before = run.config
+    run.writer().append(JobFailed(message="unknown device"))
+    assert main(["resume", run.id, "--weights", "disk", "--device", "cpu", "--partial"]) == 0, capsys.readouterr()
+    assert run.config == replace(before, weights="disk", device="cpu", partial=True) and run.state() == "finished"
+    assert main(["resume", run.id, "--no-partial"]) == 1 and run.config.partial
 
 
 @pytest.mark.usefixtures("in_this_process")

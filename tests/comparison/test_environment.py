@@ -1,8 +1,9 @@
 """Where runs were computed, from their records."""
 
 from sds_core.comparison.environment import differences, environment
+from sds_core.runs.events import JobFailed
 from tests.by_hand import EPYC, XEON, made
-from tests.records import change_model
+from tests.records import change_model, model_loaded, run_started, write_log
 
 
 def test_processor_threads_and_precision_come_from_the_record():
@@ -32,6 +33,15 @@ def test_on_a_gpu_the_gpu_is_the_processor():
     assert environment(run).processor == "x86_64, AMD EPYC"
     change_model(run, device="cuda:0")
     assert environment(run).processor == "NVIDIA H200"
+
+
+def test_of_a_run_that_failed_elsewhere_the_last_start_counts():
+    run = made((3, 3, 3), machine="x86_64, AMD EPYC, 2 cores, NVIDIA H200, Linux 6.1", threads=1)
+    record = run.log.read()
+    failed = [run_started(threads=7), model_loaded(device="cuda:0"), JobFailed(message="memory is full")]
+    write_log(run, [*failed, *record])
+    found = environment(run)
+    assert (found.threads, found.device, found.processor) == ("1", "cpu", "x86_64, AMD EPYC")
 
 
 def test_observation_in_bfloat16_is_another_environment():

@@ -11,11 +11,22 @@ from sds_core.errors import SDSError
 from sds_core.pruning.registry import BUILT_IN
 from sds_core.runs import experiment, launch_phases, lock
 from sds_core.runs.config import RunConfig
+from sds_core.runs.events import JobCancelled, JobFailed, RunStarted, of_kind
 from sds_core.runs.experiment import Experiment
-from sds_core.runs.launch_phases import Plan, at_work, launch_all, launch_phase, plan_lock, stopped
+from sds_core.runs.launch_phases import (
+    Plan,
+    at_work,
+    launch_all,
+    launch_phase,
+    plan_lock,
+    reconfigure,
+    runs_for,
+    stopped,
+)
 from sds_core.runs.new_run import create_all
 from sds_core.runs.run_folder import Run, ids
 from sds_core.runs.variant import Variant
+from tests.records import block_finished, model_loaded, run_started, write_log
 from tests.small_runs import config, finish
 
 SDS = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
