@@ -80,7 +80,8 @@ def show(
         linears = record.linears or list(dict.fromkeys(linear for _, linear in known))
         model = Model(record.blocks or 1 + max((block for block, _ in known), default=-1), tuple(linears))
         if not model.blocks or not model.linears:
-            st.caption("Loading the model and its texts …" if busy else "No block of this experiment is done yet.")
+            doing = record.working.progress().activity if record.working else "No block of this experiment is done yet."
+            st.caption(layout.plain(doing))
             return
         reader = Reader(record, model, lambda block, linear: known.get((block, linear)))
         if st.session_state.pop(OPENING, False):

@@ -207,7 +207,7 @@ class Reader:
         """Return the variant and the stage that a run is working on."""
         record = self.record.working
         for variant, found in self.record.stages():
-            if record is not None and found.record is record and found.stage in record.config.phases:
+            if record is not None and found.record is record and found.stage == record.making:
                 return self.keys[self._all.index(variant)], found
         return None
 
@@ -229,7 +229,7 @@ def _doing(record: RunRecord) -> str:
     last = record.events[-1] if record.events else None
     if isinstance(last, Measuring):
         return f"measuring {last.what} model" if last.what == "dense" else "measuring"
-    return ("distilling" if record.config.phase == 4 else "pruning") if status.current else "loading"
+    return ("distilling" if record.making == "distilled" else "pruning") if status.current else "loading"
 
 
 def _perplexity(measured: MeasuredPerplexity) -> Perplexity:

@@ -82,7 +82,7 @@ def begin(experiment: Experiment, variants: list[Variant], pruners: PrunerRegist
         st.session_state["refused"] = str(error)
         return
     st.query_params["experiment"] = st.session_state["studio of"] = experiment.name
-    for name in ("stage", "round"):  # the picture turns to the stage that is worked on
+    for name in ("run", "stage", "round", "follow"):  # the picture turns to what is worked on
         st.query_params.pop(name, None)
 
 

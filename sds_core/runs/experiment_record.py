@@ -49,7 +49,8 @@ class StageRecord:
         """Why there is no perplexity."""
         if self.record is None:
             return self.fault or "This phase has not been run."
-        if "fused" in self.record.config.phases and self.stage != "distilled":
+        config = self.record.config
+        if "fused" in config.phases and self.stage not in (config.one_shot, "distilled"):
             return (
                 "This run was fused: each block went through all phases before the next, so no whole model was ever "
                 f"{STAGE_NAMES[self.stage]}."

@@ -6,7 +6,7 @@ from pathlib import Path
 from sds_core.errors import SDSError
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import RunConfig
-from sds_core.runs.events import BlockFinished, ModelLoaded, PerplexityMeasured, first, of_kind
+from sds_core.runs.events import BlockFinished, ModelLoaded, PerplexityMeasured, PhaseStarted, first, of_kind
 from sds_core.runs.job_folder import State
 from sds_core.runs.layer_numbers import Key, LayerNumbers, block_files, read_block
 from sds_core.runs.progress import Progress, progress
@@ -56,6 +56,12 @@ class RunRecord:
     def model(self) -> ModelLoaded | None:
         """The loaded model's identity, once there is one."""
         return first(self.events, ModelLoaded)
+
+    @property
+    def making(self) -> Stage:
+        """The stage of the weights that the pass under way leaves, or the first of them before it begins."""
+        begun = of_kind(self.events, PhaseStarted)
+        return begun[-1].stage if begun else self.config.written_by(self.config.phases[0])
 
     def done(self, stage: Stage) -> int:
         """Return how many blocks have finished a stage."""
