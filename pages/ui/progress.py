@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
@@ -110,5 +111,16 @@ def cancellable(place: JobFolder, text: str) -> None:
     """Show what a job is doing, beside the button that cancels it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = place.cancel_requested
-        st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=place.cancel, disabled=asked)
+        click = partial(_cancel, place)
+        st.button("Cancel", key="cancel", icon=":material/stop_circle:", on_click=click, disabled=asked)
         st.markdown(text)
+    if refused := st.session_state.pop("refused", None):
+        layout.refuse(refused)
+
+
+def _cancel(place: JobFolder) -> None:
+    """Ask a job to stop; a refusal is shown below it."""
+    try:
+        place.cancel()
+    except SDSError as error:
+        st.session_state["refused"] = str(error)

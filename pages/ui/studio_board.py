@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -68,6 +69,8 @@ def show(
     if reported:
         layout.refuse(reported)
 
+    looks = count()
+
     @st.fragment(run_every=poll if busy else None)
     def board() -> None:
         try:
@@ -75,7 +78,7 @@ def show(
         except SDSError as error:
             layout.refuse(error)
             return
-        if busy and _changed(experiment, record, states):
+        if busy and next(looks) and _changed(experiment, record, states):  # the first look belongs to the page
             st.rerun()
         linears = record.linears or list(dict.fromkeys(linear for _, linear in known))
         model = Model(record.blocks or 1 + max((block for block, _ in known), default=-1), tuple(linears))

@@ -36,10 +36,11 @@ def buttons(experiment: Experiment, choice: Choice, pruners: PrunerRegistry, bus
         busy: whether a worker is running.
         blocked: whether the model cannot be pruned, for a reason that the page gives.
     """
+    from sds_core.runs.launch_phases import cancelled
+
     variants = choice.variants
     if busy:
-        live = experiment.live()
-        asked = bool(live) and all(run.cancel_requested for run in live)
+        asked = cancelled(experiment)
         label = "Cancelling after this block …" if asked else "Cancel"
         st.button(
             label,
@@ -87,8 +88,13 @@ def begin(experiment: Experiment, variants: list[Variant], pruners: PrunerRegist
 
 
 def _cancel(experiment: Experiment) -> None:
-    for run in experiment.live():
-        run.cancel()
+    """Stop what a worker does for the experiment; a refusal is shown on the page."""
+    from sds_core.runs.launch_phases import cancel
+
+    try:
+        cancel(experiment)
+    except SDSError as error:
+        st.session_state["refused"] = str(error)
 
 
 def _help(experiment: Experiment, choice: Choice, phase: int) -> str:

@@ -39,7 +39,7 @@ class Plan:
         return cls(experiment.name, tuple(variants), Working.of(experiment.settings))
 
     def next_runs(self) -> list[Run]:
-        """Return the runs of the next phase, created or resumed; empty once all is done.
+        """Return the runs of the next phase, created or resumed; empty once all is done, or it was cancelled.
 
         Raises:
             SDSError: a pruner is not available, or the disk is full; why is on record (`stopped`).
@@ -52,6 +52,8 @@ class Plan:
             raise
 
     def _next_runs(self) -> list[Run]:
+        if _cancel_note(self.experiment).exists():
+            return []
         known = find(self.experiment)
         experiment = replace(known, settings=replace(known.settings, **asdict(self.working)))
         phase = experiment.next_phase(self.variants)
@@ -99,7 +101,8 @@ def _launch(
     if held is None:
         raise _at_work(experiment)
     try:
-        _stop_note(experiment.name).unlink(missing_ok=True)
+        for note in (_stop_note, _cancel_note):
+            note(experiment.name).unlink(missing_ok=True)
         now, phase = _as_it_is_now(experiment), experiment.next_phase(variants)
         if phase is None or now.next_phase(variants) != phase:
             raise SDSError(f"experiment {experiment.name} has gone on meanwhile", cure="go on from what it is now")
@@ -191,12 +194,34 @@ def at_work(experiment: str) -> bool:
     return lock.held(plan_lock(experiment))
 
 
+def cancel(experiment: Experiment) -> None:
+    """Ask the workers of an experiment to stop, and end its plan, between two phases too.
+
+    Raises:
+        SDSError: the disk is full.
+    """
+    if at_work(experiment.name):
+        write_text(_cancel_note(experiment.name), "")
+    for run in experiment.live():
+        run.cancel()
+
+
+def cancelled(experiment: Experiment) -> bool:
+    """Whether the workers of an experiment have been asked to stop."""
+    live = experiment.live()
+    return all(run.cancel_requested for run in live) if live else _cancel_note(experiment.name).exists()
+
+
 def stopped(experiment: str) -> str:
     """Return why the last plan of an experiment ended between two phases, where no run's log says so; else empty."""
     try:
         return _stop_note(experiment).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _cancel_note(experiment: str) -> Path:
+    return root() / f".{experiment}.cancelled"
 
 
 def _stop_note(experiment: str) -> Path:

@@ -31,6 +31,7 @@ from tests.small_runs import config, finish
 
 SDS = Variant("sds", "wanda", {"iterations": 2, "adjust_iterations": 2})
 MAGNITUDE = Variant("base", "magnitude")
+CANCELLED = JobCancelled(message="cancelled")
 
 
 @pytest.fixture
@@ -65,6 +66,39 @@ def test_every_phase_of_a_plan_has_its_settings(empty):
     (run,) = Plan.of(now, [SDS]).next_runs()
     assert (run.config.threads, run.config.weights) == (2, "disk")
     assert (launched_run.config.threads, launched_run.config.weights) == (1, "auto")
+
+
+def test_a_stopped_run_with_nothing_done_takes_the_present_options(empty):
+    failing = replace(empty, settings=replace(empty.settings, device="no-such-device", threads=3, weights="memory"))
+    (run,) = runs_for(failing, [SDS], 1, BUILT_IN)
+    write_log(run, [run_started(threads=3), JobFailed(message="unknown device")])
+    create_all([replace(empty.settings, seed=1)])
+    order = ids()
+    now = replace(experiment.find(empty.name), settings=replace(empty.settings, device="cpu", partial=True))
+    assert runs_for(now, [SDS], 1, BUILT_IN) == [run] and ids() == order
+    assert run.config == replace(empty.config_of(SDS.base, 1), device="cpu", partial=True)
+    finish(run)
+    assert [event.threads for event in of_kind(run.log.read(), RunStarted)] == [3, 1]
+
+
+def test_a_run_that_has_begun_keeps_device_and_threads(empty):
+    (run,) = runs_for(empty, [SDS], 1, BUILT_IN)
+    write_log(run, [run_started(), model_loaded(device="cpu"), block_finished(phase="sparse"), CANCELLED])
+    known = experiment.find(empty.name)
+    now = replace(known, settings=replace(empty.settings, device="cpu", threads=2, weights="disk"))
+    assert runs_for(now, [SDS], 1, BUILT_IN) == [run]
+    assert (run.config.device, run.config.threads, run.config.weights) == ("cpu", 1, "disk")
+    write_log(run, [run_started(), model_loaded(device="cuda:7"), block_finished(phase="sparse"), CANCELLED])
+    with pytest.raises(SDSError, match=f"run {run.id} has begun on cuda:7: got 'cpu'"):
+        runs_for(now, [SDS], 1, BUILT_IN)
+
+
+def test_a_finished_run_keeps_its_options(empty):
+    (run,) = create_all(empty.configs([SDS], 1))
+    (run.folder / "result.json").write_text("{}")
+    with pytest.raises(SDSError, match="is finished already"):
+        reconfigure(run, {"partial": True})
+    assert not run.config.partial
 
 
 def test_weights_that_the_next_phase_needs_are_not_dropped(empty, monkeypatch):
