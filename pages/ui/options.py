@@ -51,9 +51,16 @@ def of_method(method: str) -> dict[str, float]:
     from sds_core.pruning.methods import METHODS
 
     _fill_in_defaults()
+    return differing(method, {name: st.session_state[_key(name, method)] for name in options_of(METHODS[method])})
+
+
+def differing(method: str, asked: dict[str, float]) -> dict[str, float]:
+    """Return those of these options that a method has and that differ from its defaults."""
+    from sds_core.options import options_of
+    from sds_core.pruning.methods import METHODS
+
     options = options_of(METHODS[method])
-    asked = {name: st.session_state[_key(name, method)] for name in options}
-    return {name: value for name, value in asked.items() if value not in (None, options[name].default)}
+    return {name: asked[name] for name in options if asked.get(name) not in (None, options[name].default)}
 
 
 def apply_to_methods(values: Overrides, methods: Iterable[str]) -> None:

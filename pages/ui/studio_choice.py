@@ -55,9 +55,6 @@ def opened(known: list[Experiment]) -> Experiment | None:
 
 def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | None:
     """Show the choices; None, with the reason on the page, where they contradict each other."""
-    from sds_core.runs.phases import RECONSTRUCTED, beside_methods
-    from sds_core.runs.variant import BASE, Variant
-
     _take_over(experiment)
     names = list(dict.fromkeys([*pruners.names, *st.session_state[PRUNERS]]))
     _boxes()
@@ -68,20 +65,28 @@ def choose(experiment: Experiment | None, pruners: PrunerRegistry) -> Choice | N
     ticked = [name for name in names if name in st.session_state[PRUNERS]]  # as they stand, not as they were ticked
     try:
         settings = _settings()
-        bases = [Variant(BASE, name, **beside_methods(settings.to_dict())) for name in ticked]
-        adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
-        branches = [
-            Variant(method, name, options.of_method(method), **adjusted)
-            for name in ticked
-            for method in ticked_methods()
-        ]
+        variants = variants_of(settings, ticked, {method: options.of_method(method) for method in ticked_methods()})
     except SDSError as error:
         layout.refuse(error)
         return None
-    if not bases:
+    if not variants:
         st.markdown(":orange[Tick a base pruner.]", width="content")
         return None
-    return Choice(settings, [*bases, *branches])
+    return Choice(settings, variants)
+
+
+def variants_of(settings: RunConfig, bases: list[str], methods: dict[str, dict[str, float]]) -> list[Variant]:
+    """Return base pruners, and the methods with their options from each of them, adjusted as the settings say.
+
+    Raises:
+        SDSError: they contradict each other.
+    """
+    from sds_core.runs.phases import RECONSTRUCTED, beside_methods
+    from sds_core.runs.variant import BASE, Variant
+
+    adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
+    alone = [Variant(BASE, base, **beside_methods(adjusted)) for base in bases]
+    return alone + [Variant(method, base, asked, **adjusted) for base in bases for method, asked in methods.items()]
 
 
 def _methods(controls: bool) -> list[str]:

@@ -90,37 +90,47 @@ def _small(sentence: str) -> str:
 
 def _cost_of_preset(name: str, choice: Choice) -> str:
     """Return what a preset reads, and how long that takes where earlier runs tell, or why it is not for these texts."""
+    from pages.ui import studio_choice
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.planned import planned
+    from sds_core.runs.presets import PRESETS
 
     try:
         settings = dataclasses.replace(choice.settings, **_shared(name))
+        bases = list(dict.fromkeys(one.pruner for one in choice.variants))
+        asked = PRESETS[name].get("options", {})
+        methods = {one: options.differing(one, asked) for one in studio_choice.ticked_methods()}
+        variants = studio_choice.variants_of(settings, bases, methods)
     except SDSError as error:
         return f"**{name}** is not for these texts: {layout.plain(str(error))}"
     read = (settings.samples + settings.held_out) * settings.length
     measured = f"{settings.eval_windows * settings.eval_length:,}" if settings.eval_windows else "the whole text"
-    found = outlook.forecast(planned(Experiment("x", settings), choice.variants))
+    found = outlook.forecast(planned(Experiment("x", settings), variants))
     time = "" if found.unknown else f", {_small(outlook.about(found.seconds))} for what is ticked"
     return f"**{name}** reads {read:,} tokens, is measured on {measured}{time}"
 
 
 def _shared(preset: str) -> Overrides:
-    """Return those options of a preset that all runs of an experiment share."""
+    """Return a preset's options that all runs of an experiment share; those that another one names have defaults."""
+    from sds_core.options import options_of
+    from sds_core.runs.config import RunConfig
     from sds_core.runs.phases import PLAIN
     from sds_core.runs.presets import PRESETS
 
-    own = ("method", "schedule", "options", *TEXTS)
-    return PLAIN | {name: value for name, value in PRESETS[preset].items() if name not in own}
+    named = {name for one in PRESETS.values() for name in one} - {"method", "schedule", "options", *TEXTS}
+    known = options_of(RunConfig)
+    return PLAIN | {name: PRESETS[preset].get(name, known[name].default) for name in named}
 
 
 def _apply_preset() -> None:
+    """Fill in the preset that was pressed; its button is none that stays, for options can be changed after it."""
     from pages.ui import studio_choice
-    from sds_core.runs.phases import PLAIN
     from sds_core.runs.presets import PRESETS
 
-    if preset := PRESETS.get(st.session_state["studio-preset"]):
-        kept = PLAIN | {name: value for name, value in preset.items() if name not in TEXTS}
-        options.apply_to_methods(kept, studio_choice.ticked_methods())
+    if preset := st.session_state["studio-preset"]:
+        values = _shared(preset) | {"options": PRESETS[preset].get("options", {})}
+        options.apply_to_methods(values, studio_choice.ticked_methods())
+        st.session_state["studio-preset"] = None
 
 
 def _texts_in_words(settings: RunConfig) -> str:

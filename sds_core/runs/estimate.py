@@ -77,10 +77,10 @@ def forecast(configs: Sequence[RunConfig], past: Sequence[PastRun]) -> Forecast:
 def estimate(config: RunConfig, past: Iterable[PastRun]) -> Estimate | None:
     """Return the forecast for a configuration; None without a similar finished run.
 
-    The newest run that agrees in the options `ALIKE` and in reconstruction is similar. Its time for solving layers is
-    taken as it is, its time for sending data through the model is scaled by the number of calibration tokens, and its
-    time for measuring by the number of evaluation tokens. A phase is compared with the same phase, and a branch does
-    not count for inherited phases. Memory is that of the similar run.
+    The newest run that agrees in the options `ALIKE`, in those of its method and in reconstruction is similar. Its
+    time for solving layers is taken as it is, its time for sending data through the model is scaled by the number of
+    calibration tokens, and its time for measuring by the number of evaluation tokens. A phase is compared with the
+    same phase, and a branch does not count for inherited phases. Memory is that of the similar run.
     """
     for run in past:
         theirs, result = run.config, run.result
@@ -116,4 +116,8 @@ def _measured(config: RunConfig, run: PastRun) -> int:
 def _alike(one: RunConfig, other: RunConfig) -> bool:
     adjusted = one.reconstruction == other.reconstruction or other.phases[-1] in ("sparse", "redense")
     adjusted = adjusted and other.distillation in (None, one.distillation)
-    return adjusted and all(getattr(one, name) == getattr(other, name) for name in ALIKE)
+    return (
+        adjusted
+        and one.made_method() == other.made_method()
+        and all(getattr(one, name) == getattr(other, name) for name in ALIKE)
+    )

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pages.ui import outlook
 from sds_core.models import find_model, hub_data_sets
 from sds_core.models.cache import self_text_folder
 from sds_core.models.calibration import save_self_text
@@ -41,11 +42,32 @@ def test_the_command_lines_are_those_of_all_phases(stepped, app):
 
 
 def test_presets_show_their_tokens_and_time(stepped, app):
-    said = next(one.value for one in app(STUDIO).caption if "**quick**" in one.value)
-    parts = dict(zip(PRESETS, said.split(" · "), strict=True))
-    assert "reads 4,608 tokens, is measured on 8,192" in parts["quick"]  # 8 windows of 512 and one held out
-    assert "about" in parts["quick"] and "about" in parts["best"]
-    assert "is not for these texts: calibration and evaluation share" in parts["paper"], "whose rows are whole"
+    def parts() -> dict[str, str]:
+        said = next(one.value for one in at.caption if "**quick**" in one.value)
+        return dict(zip(PRESETS, said.split(" · "), strict=True))
+
+    at = app(STUDIO)
+    assert "reads 4,608 tokens, is measured on 8,192" in parts()["quick"]  # 8 windows of 512 and one held out
+    assert "is not for these texts: calibration and evaluation share" in parts()["paper"], "whose rows are whole"
+    assert "about" not in parts()["quick"], "no run here took so many iterations"
+    at.button_group(key="studio-methods").set_value([]).run()
+    assert "about" in parts()["quick"] and "about" in parts()["best"], "a base pruner alone, not adjusted"
+
+
+def test_the_time_of_a_preset_is_that_of_the_options_it_fills_in(stepped, app, monkeypatch):
+    asked = []
+    forecast = outlook.forecast
+    monkeypatch.setattr(outlook, "forecast", lambda configs: asked.append(list(configs)) or forecast(configs))
+    at = app(STUDIO)
+    at.session_state["option-seed"] = 1
+    asked.clear()
+    at.run()
+    best = next(configs for configs in asked if configs[0].samples == PRESETS["best"]["samples"])
+    assert [(one.method, one.phase, one.reconstruct, one.options) for one in best] == [
+        ("base", 1, "matrix", {}),
+        ("sds", 2, "matrix", {}),
+        ("sds", 3, "block", {}),
+    ]
 
 
 def test_a_preset_leaves_texts_and_methods_alone(stepped, app):
@@ -54,6 +76,18 @@ def test_a_preset_leaves_texts_and_methods_alone(stepped, app):
     at.button_group(key="studio-preset").set_value("best").run()
     assert at.number_input(key="option-samples").value == PRESETS["best"]["samples"]
     assert (at.session_state["option-calibration"], at.session_state["studio-methods"]) == before
+
+
+def test_a_preset_is_the_same_recipe_after_another(stepped, app):
+    at = app(STUDIO)
+    for name in ("option-calibration", "option-evaluation"):
+        at.session_state[name] = "python-docs"
+    for preset in ("paper", "best", "quick"):
+        at.button_group(key="studio-preset").set_value(preset).run()
+        assert not at.exception and at.session_state["studio-preset"] is None, "it can be pressed again"
+        assert at.session_state["option-samples"] == PRESETS[preset]["samples"]
+        for name, default in {"held_out": 1, "bos": "window", "eval_rows": "stripped", "reconstruct": "matrix"}.items():
+            assert at.session_state[f"option-{name}"] == PRESETS[preset].get(name, default), (preset, name)
 
 
 def test_samples_length_and_self_are_explained_with_their_numbers(runs, app):

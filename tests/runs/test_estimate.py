@@ -76,6 +76,7 @@ def test_epochs_matter_to_similarity_only_where_used():
         {"device": "cpu"},
         {"threads": 1},
         {"reconstruct": "block"},
+        {"options": {"rounds": 7}},
     ],
 )
 def test_without_a_like_run_nothing_is_promised(changes):
