@@ -56,6 +56,11 @@ def offer_examples() -> None:
 
 def ways_out(settings: RunConfig) -> None:
     """Offer what can be pruned where the choice cannot."""
+    if outlook.device_fault(settings):
+        st.caption("Choose a device of this machine under Options, or go on with:")
+        take = partial(st.session_state.update, {studio_choice.DEVICE: "auto"})
+        st.button("The device of this machine", key="take-device", on_click=take)
+        return
     st.caption(
         "Nothing is known of this choice, so there is nothing to show. Choose another model above, or go on with:"
     )

@@ -21,9 +21,8 @@ SUGGESTED = {
     "pattern": ("2:4", "4:8", "0.5", "0.7"),
     "calibration": ("self", "python-docs"),
     "evaluation": ("python-docs",),
-    "device": ("auto", "cpu", "cuda", "xpu", "mps"),
 }
-"""Suggestions; any other value can be typed."""
+"""Suggestions; any other value can be typed. Of devices, those of this machine are suggested."""
 
 
 def choose_shared(methods: Iterable[str]) -> None:
@@ -119,14 +118,21 @@ def _cached_texts() -> dict[str, str]:
     return {text: f" · {in_units(one.size)}, on this machine" for one in cached_data_sets() for text in one.texts}
 
 
+def _devices() -> list[str]:
+    """Return the names of this machine's devices."""
+    from sds_core.models.device import devices
+
+    return ["auto", *devices()]
+
+
 def _widget(option: Option, method: str, cached_texts: Callable[[], dict[str, str]]) -> None:
     label = option.name.replace("_", " ").capitalize()
     key = _key(option.name, method)
     common: dict[str, Any] = {"key": key, "help": option.doc, "persist_state": "session", "width": 174}
     if option.choices:
         st.selectbox(label, list(option.choices), **common)
-    elif option.name in SUGGESTED:
-        known = dict.fromkeys(SUGGESTED[option.name], "")
+    elif option.name in SUGGESTED or option.name == "device":
+        known = dict.fromkeys(SUGGESTED.get(option.name) or _devices(), "")
         known |= cached_texts() if option.name in own_text.PURPOSES else {}
         known.setdefault(st.session_state[key], "")
         st.selectbox(

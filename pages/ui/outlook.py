@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.ui import layout
 from sds_core.errors import SDSError
 
 if TYPE_CHECKING:
@@ -64,20 +63,30 @@ def about(seconds: float) -> str:
 
 
 def device(name: str) -> str:
-    """Describe a device and its free memory."""
+    """Describe one of this machine's devices and its free memory."""
     from sds_core.models.device import available_memory, describe, pick_device
 
-    try:
-        chosen = pick_device(name)
-    except SDSError as error:  # another machine's, as an imported run may name
-        return layout.plain(str(error))
+    chosen = pick_device(name)
     return f"{describe(chosen)}, {available_memory(chosen) / 1e9:.1f} GB of memory free"
+
+
+def device_fault(settings: RunConfig) -> str:
+    """Return why nothing runs on the chosen device, which may be another machine's; empty where it does."""
+    from sds_core.models.device import pick_device
+
+    try:
+        pick_device(settings.device)
+    except SDSError as error:
+        return str(error)
+    return ""
 
 
 def fault(settings: RunConfig) -> str:
     """Return why a model cannot be pruned with these settings, as far as its files tell; empty where it can."""
     from sds_core.models.check_model import check_calibration
 
+    if wrong := device_fault(settings):
+        return wrong
     if wrong := checked_model(settings.model)[1]:
         return wrong
     try:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from sds_core.runs.experiment import Experiment
     from sds_core.runs.variant import Variant
 
-MODEL, PATTERN = "option-model", "option-pattern"
+MODEL, PATTERN, DEVICE = "option-model", "option-pattern", "option-device"
 PRUNERS, METHODS, CONTROLS = "studio-pruners", "studio-methods", "studio-controls"
-"""Keys of the widgets; model and pattern are those of every other page."""
+"""Keys of the widgets; model, pattern and device are those of every other page."""
 QUICK = "quick"
 """The preset of a first experiment: minutes on a laptop."""
 RECOMMENDED = {"HuggingFaceTB/SmolLM2-135M": 0.3, "HuggingFaceTB/SmolLM2-360M": 0.7, "Qwen/Qwen2.5-0.5B": 1.0}

@@ -69,7 +69,7 @@ def _plan(choice: Choice, experiment: Experiment) -> None:
     from sds_core.runs.run_command import command
 
     left, following = planned(experiment, choice.variants), next_runs(experiment, choice)
-    lines = [f"It runs on {outlook.device(choice.settings.device)}."]
+    lines = [outlook.device_fault(choice.settings) or f"It runs on {outlook.device(choice.settings.device)}."]
     if left:
         lines.append(f"Phase {left[0].phase}, {_runs(following)}: {_small(outlook.cost(following))}")
     if len(left) > len(following):

@@ -19,13 +19,18 @@ ACCELERATORS = ("cuda", "xpu", "mps")
 """Kinds of devices besides the CPU, as torch calls them: NVIDIA's and AMD's, Intel's, Apple's."""
 
 
+def devices() -> list[str]:
+    """Return the names of this machine's devices, the CPU first."""
+    return ["cpu", *(f"{kind}:{i}" for kind in ACCELERATORS for i in range(getattr(torch, kind).device_count()))]
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """Return a device by name; `auto` is the first accelerator, or the CPU without one.
 
     Raises:
         SDSError: the named device does not exist here.
     """
-    available = ["cpu", *(f"{kind}:{i}" for kind in ACCELERATORS for i in range(getattr(torch, kind).device_count()))]
+    available = devices()
     if name == "auto":
         return torch.device(available[1] if len(available) > 1 else "cpu")
     wanted = f"{name}:0" if name in ACCELERATORS else name
