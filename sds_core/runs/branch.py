@@ -9,7 +9,7 @@ from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.pruning.reconstruction import inner_of
 from sds_core.pruning.stages import Stage
-from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig
+from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig, meaning
 from sds_core.runs.distribution_files import FOLDER
 from sds_core.runs.events import BlockFinished, Event, ModelLoaded, PerplexityMeasured, SparsityAllocated, first
 from sds_core.runs.phases import PHASES, PLAIN, phase_numbers_of, without_distilling
@@ -50,8 +50,10 @@ def branch(config: RunConfig, changes: Overrides, parent: Parent) -> RunConfig:
         SDSError: the change would contradict what the parent has done.
     """
     kept = FIXED_BY_PARENT if parent.phase == 1 else (*FIXED_BY_PARENT, "method")
-    if fixed := [name for name in kept if changes.get(name, getattr(config, name)) != getattr(config, name)]:
+    again = [name for name in kept if name in changes]
+    if fixed := [name for name in again if meaning(name, changes[name]) != meaning(name, getattr(config, name))]:
         raise SDSError(f"a branch keeps its parent's {' and '.join(fixed)}", cure="start a new run instead")
+    changes = {name: value for name, value in changes.items() if name not in again}  # as the parent writes them
     method = changes.get("method", config.method)
     options = (config.options if method == config.method else {}) | changes.get("options", {})
     steps = phase_numbers_of(method, changes.get("reconstruct", config.reconstruct))

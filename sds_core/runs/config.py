@@ -24,6 +24,21 @@ FIXED_BY_PARENT = ("model", "dtype", "pattern", "allocation", "exclude", "pruner
 """Options that a branch takes over from its parent, whose weights were made with them."""
 
 
+def meaning(name: str, value: object) -> object:
+    """Return what the value of an option says; values written differently may say the same.
+
+    Raises:
+        SDSError: it is no pattern.
+    """
+    match name, value:
+        case "pattern", str():
+            return parse_pattern(value)
+        case "exclude", str():
+            return frozenset(value.split())
+        case _:
+            return value
+
+
 @dataclass(frozen=True)
 class Parent:
     """The run from whose phase this one continues."""

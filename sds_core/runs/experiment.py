@@ -17,7 +17,7 @@ from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.pruning.methods import make_method
 from sds_core.runs.branch import as_parent, branch, can_be_parent
-from sds_core.runs.config import FIXED_BY_PARENT, RunConfig
+from sds_core.runs.config import FIXED_BY_PARENT, RunConfig, meaning
 from sds_core.runs.job_folder import LIVE
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run
@@ -188,7 +188,7 @@ def experiments() -> list[Experiment]:
 
 def _shared(config: RunConfig) -> tuple[object, ...]:
     """Return the values of the options that runs of an experiment share."""
-    return tuple(getattr(config, name) for name in SHARED)
+    return tuple(meaning(name, getattr(config, name)) for name in SHARED)
 
 
 def find(name: str) -> Experiment:
@@ -215,7 +215,7 @@ def with_settings(settings: RunConfig, preferred: str = "") -> Experiment:
     known = sorted(experiments(), key=lambda experiment: experiment.name != preferred)
     for experiment in known:
         if not differing(experiment.settings, settings):
-            return dataclasses.replace(experiment, settings=settings)
+            return dataclasses.replace(experiment, settings=_written_as(experiment.settings, settings))
     return Experiment(_new_name(settings, {experiment.name for experiment in known}), settings)
 
 
@@ -251,6 +251,8 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
         raise SDSError(
             f"experiment {name} has another {' and '.join(other)}", cure="give this run another experiment's name"
         )
+    if known:
+        settings = _written_as(known.settings, settings)
     experiment = Experiment(name, settings, known.members if known else ())
     adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
     variant = Variant(asked.get("method", RunConfig.method), settings.pruner, asked.get("options", {}), **adjusted)
@@ -260,7 +262,12 @@ def config_in(name: str, asked: Overrides) -> RunConfig:
 
 def differing(one: RunConfig, other: RunConfig) -> list[str]:
     """Return the shared options in which two runs differ."""
-    return [name for name in SHARED if getattr(one, name) != getattr(other, name)]
+    return [name for name, mine, its in zip(SHARED, _shared(one), _shared(other), strict=True) if mine != its]
+
+
+def _written_as(known: RunConfig, settings: RunConfig) -> RunConfig:
+    """Return settings whose shared options, which say the same, are written as an experiment's runs write them."""
+    return dataclasses.replace(settings, **{name: getattr(known, name) for name in SHARED})
 
 
 def _new_name(settings: RunConfig, taken: set[str]) -> str:

@@ -62,7 +62,8 @@ def id_prefix(config: RunConfig) -> str:
 
 def pattern_of(config: RunConfig) -> str:
     """Return how many weights are pruned, and of which layers."""
-    return str(config.parsed_pattern()) + (f" without {config.exclude}" if config.exclude else "")
+    excluded = " ".join(sorted(set(config.exclude.split())))
+    return str(config.parsed_pattern()) + (f" without {excluded}" if excluded else "")
 
 
 def called(runs: Mapping[str, RunConfig]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from sds_core.models.load import LoadedModel, load_model
 from sds_core.models.prompt import continuation, pieces, token_ids, token_losses
 from sds_core.models.structure import find_blocks
 from sds_core.runs import lock, typed_json
+from sds_core.runs.config import meaning
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobFinished, ModelLoaded, TextModelLoading, TextReadingStarted
@@ -92,7 +93,7 @@ class TextJob(JobFolder):
             if not _same_model(model, models[0]):
                 _refuse(f"run {run.id} pruned another model than run {runs[0].id}")
             # Weights of a layer that only one of them prunes would stay in the model of the other.
-            if run.config.exclude != runs[0].config.exclude:
+            if meaning("exclude", run.config.exclude) != meaning("exclude", runs[0].config.exclude):
                 _refuse(f"run {run.id} excluded other layers than run {runs[0].id}")
         identity = (
             *code_identity(models[0].families),

@@ -137,6 +137,23 @@ def test_settings_that_change_no_outcome_keep_the_experiment(runs_root):
     assert again.name == first.name and again.config_of(MAGNITUDE, 1).threads == 3
 
 
+def test_a_pattern_or_exclusion_written_otherwise_is_the_same_experiment(settings):
+    half = dataclasses.replace(settings, pattern="0.5", exclude="*.0.* *down_proj")
+    found = step(experiment.with_settings(half), [WANDA])
+    again = experiment.with_settings(dataclasses.replace(settings, pattern="50%", exclude="*down_proj  *.0.*"))
+    assert again.name == found.name and (again.settings.pattern, again.settings.exclude) == (half.pattern, half.exclude)
+    asked = {"phase": 2, "method": "sds", "pattern": "50%", "exclude": "*down_proj *.0.*"}
+    wanted = experiment.config_in(found.name, asked)
+    assert (wanted.pattern, wanted.exclude) == ("0.5", "*.0.* *down_proj") and wanted.parent.run == found.members[0][
+        0
+    ].id
+    for pattern in ("50.0%", "0.5"):
+        create(dataclasses.replace(half, pattern=pattern))
+    assert len({one.name for one in experiment.experiments()}) == 2, "of a name, and of none"
+    with pytest.raises(SDSError, match="another pattern"):
+        experiment.config_in(found.name, asked | {"pattern": "51%"})
+
+
 def test_a_phase_needs_the_one_before(settings):
     found = experiment.with_settings(settings)
     with pytest.raises(SDSError, match="phase 1 of sds-wanda is not finished"):

@@ -3,7 +3,7 @@
 import pytest
 
 from sds_core.runs.config import Parent, RunConfig
-from sds_core.runs.names import called, id_prefix, made_by, name_of
+from sds_core.runs.names import called, id_prefix, made_by, name_of, pattern_of
 
 PARENT = {2: Parent("one", 1, "0"), 3: Parent("two", 2, "0")}
 
@@ -30,6 +30,11 @@ def phase(number: int, **changes) -> RunConfig:
 )
 def test_a_run_is_called_after_its_last_weights(config, name):
     assert name_of(config) == name
+
+
+def test_what_is_left_dense_is_named_alike_however_it_is_written():
+    one, other = RunConfig(pattern="50%", exclude="*up *.0.*"), RunConfig(pattern="0.5", exclude="*.0.* *up  *up")
+    assert pattern_of(one) == pattern_of(other) == "50% without *.0.* *up"
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,9 @@ def test_runs_with_different_excluded_layers_are_not_queried_together(runs):
     (runs[1].folder / "config.json").write_text(json.dumps(values | {"exclude": "*down_proj"}))
     with pytest.raises(SDSError, match=f"run {runs[1].id} excluded other layers than run {runs[0].id}"):
         TextJob.of(asked(runs))
+    for run, exclude in zip(runs, ("*.0.* *down_proj", "*down_proj *.0.*"), strict=False):
+        (run.folder / "config.json").write_text(json.dumps(run.raw_config() | {"exclude": exclude}))
+    assert TextJob.of(asked(runs[:2])).state() == "new"
 
 
 def test_runs_of_different_models_are_not_asked_together(runs):
