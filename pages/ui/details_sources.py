@@ -6,9 +6,8 @@ from pages.ui import cached
 from pages.ui.details_numbers import STAGES, Source
 from pages.ui.model_layers import Model
 from pages.ui.pictures import details
-from pages.ui.variant_labels import colors, keys, titles
+from pages.ui.variant_labels import base_title, colors, keys, titles
 from sds_core.figures.palette import palette
-from sds_core.pruning.titles import pruner_title
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.experiment_record import PHASE_OF
 from sds_core.runs.names import name_of
@@ -29,7 +28,6 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
     found = []
     names = zip(keys(variants), titles(variants), colors(variants), strict=True)
     for variant, (key, title, color) in zip(variants, names, strict=True):
-        origin = None if variant.method == BASE else pruner_title(variant.pruner)
         stages: dict[details.Stage, RunRecord] = {
             stage: run
             for stage in STAGES
@@ -39,7 +37,7 @@ def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tup
         }
         if stages:
             first = next(iter(stages.values()))
-            name = details.RunName(key, title, color, origin)
+            name = details.RunName(key, title, color, base_title(variant))
             found.append(Source(name, first.config.parsed_pattern(), {"dense": first, **stages}))
     return found, Model(record.blocks, tuple(record.linears))
 

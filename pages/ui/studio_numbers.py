@@ -10,8 +10,7 @@ from pages.ui.pictures import studio
 from pages.ui.pictures.measured import Cell, Change, Perplexity, Round, Stage
 from pages.ui.pictures.wire import pack_values
 from pages.ui.studio_distilled import distilled
-from pages.ui.variant_labels import colors, keys, titles
-from sds_core.pruning.titles import pruner_title
+from pages.ui.variant_labels import base_title, colors, keys, titles
 from sds_core.runs.events import Measuring
 from sds_core.runs.experiment_record import PHASE_OF, StageRecord
 from sds_core.runs.layer_numbers import HIGH, LOW, LayerNumbers
@@ -134,20 +133,20 @@ class Reader:
 
     def _column(self, i: int, block: int, linear: str) -> studio.RunColumn:
         variant, gain = self._all[i], self.record.gain(self._all[i])
-        base = pruner_title(variant.pruner)
+        base = base_title(variant)
         cells: dict[Stage, Cell] = {}
         for stage in STAGES:
             if PHASE_OF[stage] in variant.phase_numbers:
-                same = base if stage == "sparse" and variant.method != BASE else None
+                same = base if stage == "sparse" else None
                 cells[stage] = self._stage_cell(self.record.stage(variant, stage), block, linear, same)
         return studio.RunColumn(
             key=self.keys[i],
             name=self.names[i],
             color=self.colors[i],
             cells=cells,
-            base=None if variant.method == BASE else variant.pruner,
-            origin=None if variant.method == BASE else base,
-            change=None if gain is None else Change(gain.ratio - 1, gain.ratio * gain.error, base),
+            base=variant.pruner if base else None,
+            origin=base,
+            change=Change(gain.ratio - 1, gain.ratio * gain.error, base) if gain and base else None,
             then=distilled(self.record, variant),
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
+from sds_core.pruning.registry import NO_PRUNER
 from sds_core.pruning.titles import pruner_title
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import SEPARATOR, apart
@@ -32,10 +33,15 @@ def _title(variant: Variant) -> str:
     return pruner_title(variant.pruner) if variant.method == BASE else METHODS[variant.method].title
 
 
+def base_title(variant: Variant) -> str | None:
+    """Return the name of the base pruner that a variant starts from; None for one itself, and for a checkpoint."""
+    return None if variant.method == BASE or variant.pruner == NO_PRUNER else pruner_title(variant.pruner)
+
+
 def full_title(variant: Variant) -> str:
     """Return what to call a variant where it stands alone, as its runs are called."""
-    base = pruner_title(variant.pruner)
-    return base if variant.method == BASE else f"{_title(variant)} · {base}"
+    base = base_title(variant)
+    return f"{_title(variant)} · {base}" if base else _title(variant)
 
 
 def keys(variants: Sequence[Variant]) -> list[str]:

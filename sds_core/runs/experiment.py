@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.pruning.methods import make_method
+from sds_core.pruning.registry import NO_PRUNER
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig, meaning
 from sds_core.runs.job_folder import LIVE
@@ -60,7 +61,7 @@ class Experiment:
 
     @property
     def variants(self) -> list[Variant]:
-        """The variants that its runs belong to: base pruners first, then methods, each in the order of creation."""
+        """The variants that its runs belong to: those from no base pruner first, each kind in the order of creation."""
         found: list[Variant] = []
         for _, config in reversed(self.members):
             # A phase-1 run belongs to its base pruner, whatever method it was created with.
@@ -79,7 +80,7 @@ class Experiment:
             if (begun := variant.until(phase)) != variant and (phase == 3 or begun not in own)
         ]
         longest = [variant for variant in found if variant not in shorter]
-        return sorted(longest, key=lambda variant: variant.method != BASE)
+        return sorted(longest, key=lambda variant: variant.method != BASE and variant.pruner != NO_PRUNER)
 
     def run_of(self, variant: Variant, phase: int) -> Run | None:
         """Return the run of a variant's phase; all variants from one base pruner share its phase 1."""

@@ -33,4 +33,6 @@ def test_the_studio_shows_it_where_there_is_no_other_run(runs, app, tiny_folder,
     at = app("pages/studio.py", experiment=its.id)
     assert not at.exception and not at.error
     (board,) = at.get("bidi_component")
-    assert [one["name"] for one in json.loads(board.proto.json)[0]["runs"]] == ["existing checkpoint"]
+    (column,) = json.loads(board.proto.json)[0]["runs"]
+    assert column["name"] == "existing checkpoint" and "base" not in column and "origin" not in column
+    assert "same" not in column["cells"]["sparse"] and column["cells"]["sparse"]["perplexity"]

@@ -17,7 +17,7 @@ const PACE = 700; // milliseconds a round is shown while it plays
 
 export function rounds({ state, data, played, turned }) {
   const ends = data.runs
-    .filter((run) => !run.base)
+    .filter((run) => !run.then && !run.cells.final)
     .map((run) => run.name)
     .join(" and ");
   const note = ends && h("p", { class: "ends" }, h("span", { class: "none" }, "–"), `${ends}: no further phase`);
