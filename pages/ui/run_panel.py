@@ -30,8 +30,8 @@ def edit_note(run: Run) -> None:
     from sds_core.runs import note
 
     key = f"note-{run.id}"
-    fault = st.session_state.pop("note-fault", None)
-    if fault is None:  # else what was typed stays in view
+    refused, fault = st.session_state.pop("note-fault", ("", ""))
+    if refused != run.id:  # else what was typed stays in view
         try:
             st.session_state[key] = note.read(run)
         except SDSError as error:
@@ -46,7 +46,7 @@ def edit_note(run: Run) -> None:
         on_change=_write_note,
         args=(run, key),
     )
-    if fault:
+    if refused == run.id:
         layout.refuse(fault)
 
 
@@ -67,7 +67,7 @@ def _write_note(run: Run, key: str) -> None:
     try:
         note.write(run, st.session_state[key])
     except SDSError as error:
-        st.session_state["note-fault"] = str(error)
+        st.session_state["note-fault"] = (run.id, str(error))
 
 
 def show_excluded(run: Run) -> None:
@@ -136,12 +136,16 @@ def offer_removal(name: str) -> None:
 
 def _remove(run: Run) -> None:
     """Remove a run, and draw the page anew: a dialog alone would still know the run."""
+    from sds_core.runs.experiment import experiments
+
     try:
         run.delete()
     except SDSError as error:
         st.session_state["refused"] = str(error)
     else:
         st.query_params[MANAGED] = "all"
+        if st.query_params.get("experiment") not in [one.name for one in experiments()]:
+            st.query_params.pop("experiment", None)
     st.rerun()
 
 

@@ -101,13 +101,14 @@ def _reader(experiment: Experiment | None, variants: list[Variant]) -> Reader | 
     """
     from pages.ui import details_sources
     from pages.ui.details_numbers import Reader
+    from pages.ui.variant_labels import keys
     from sds_core.runs.run_folder import ids, open_run
 
     asked = st.query_params.get("run", "")
     sources, model = details_sources.of_experiment(experiment, variants)
     if asked in ids() and not _turn_to(asked, sources):
         sources, model = details_sources.of_run(open_run(asked))
-    elif asked and not any(one.name.key == st.query_params["run"] for one in sources):
+    elif asked and st.query_params["run"] not in ([one.name.key for one in sources] or keys(variants)):
         layout.refuse(f"There is no run “{asked[:60]}” here.")
     return Reader(sources, model) if sources else None
 

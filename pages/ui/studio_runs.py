@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 OPENED, SHOWN = "runs-experiment", "runs-run"
 """Keys of the two boxes."""
+TURNED = "runs-asked"
+"""Session key of the run in the address that the boxes have turned to."""
 
 
 def open_on(run: str) -> None:
@@ -48,6 +50,7 @@ def show(known: list[Experiment], current: Experiment | None) -> None:
         if known:
             experiment = _choose_experiment(known, current)
             run, _ = _choose_run(experiment)
+            st.session_state[TURNED] = st.query_params.get(MANAGED, "")
             try:
                 run_summary.show(run, _working(current) if current and current.name == experiment.name else {})
             except SDSError as error:
@@ -83,9 +86,8 @@ def _choose_experiment(known: list[Experiment], current: Experiment | None) -> E
     labels = {one.name: f"{one.name} · {layout.plain(one.settings.model)} · {one.settings.pattern}" for one in known}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.session_state.setdefault(OPENED, default)
-        if st.session_state[OPENED] not in names or (holder and st.session_state.get("managed") != asked):
+        if st.session_state[OPENED] not in names or (holder and st.session_state.get(TURNED) != asked):
             st.session_state[OPENED] = default
-        st.session_state["managed"] = asked
         chosen = st.selectbox("Experiment", names, key=OPENED, format_func=lambda name: labels[name])
         if st.button("Open in the Studio", key="open-experiment", icon=":material/open_in_new:"):
             st.query_params.from_dict(layout.onward({"experiment": chosen}))
@@ -98,8 +100,10 @@ def _choose_run(experiment: Experiment) -> tuple[Run, RunConfig]:
     """Show the box of an experiment's runs, by phase and name."""
     members = {run.id: (run, config) for run, config in experiment.members}
     asked = st.query_params.get(MANAGED, "")
-    if st.session_state.get(SHOWN) not in members:
-        st.session_state[SHOWN] = asked if asked in members else next(iter(members))
+    if asked in members and st.session_state.get(TURNED) != asked:
+        st.session_state[SHOWN] = asked
+    elif st.session_state.get(SHOWN) not in members:
+        st.session_state[SHOWN] = next(iter(members))
     name = st.selectbox(
         "Run", list(members), key=SHOWN, format_func=lambda one: f"{name_of_member(members[one][1])} · {one[-6:]}"
     )
@@ -143,3 +147,4 @@ def _fault(name: str) -> str:
 def _closed() -> None:
     """Take the dialog out of the address."""
     st.query_params.pop(MANAGED, None)
+    st.session_state.pop(TURNED, None)

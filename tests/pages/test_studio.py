@@ -10,17 +10,20 @@ from streamlit.testing.v1 import AppTest
 from pages.ui.pictures.wire import pack_curve
 from pages.ui.variant_labels import titles
 from sds_core.errors import SDSError
+from sds_core.models.device import devices
 from sds_core.pruning.registry import BUILT_IN
-from sds_core.runs import experiment
+from sds_core.runs import experiment, lock
 from sds_core.runs.dense_layers import dense_layers
-from sds_core.runs.events import JobCancelled, JobFailed
-from sds_core.runs.launch_phases import Plan, runs_for
+from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, PhaseStarted
+from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.launch_phases import Plan, cancelled, plan_lock, runs_for
 from sds_core.runs.layer_numbers import LOW, block_files, read_block
 from sds_core.runs.new_run import create
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import ids, open_run
 from sds_core.runs.variant import Variant
 from tests.pages.conftest import APP, SDS, WANDA
+from tests.records import block_finished, layer_summary, model_loaded
 from tests.small_runs import config, finish
 
 PAGE = "pages/studio.py"
@@ -261,6 +264,94 @@ def test_live_phase_shows_progress_and_can_be_cancelled(stepped, app, held):
     assert shown["live"] and shown["working"]["run"] == "sds-wanda" and shown["working"]["stage"] == "final"
     at.button(key="cancel-phase").click().run()
     assert run.cancel_requested and at.button(key="cancel-phase").disabled
+
+
+PASS = {"model": "demo", "schedule": "fused", "method": "sds"}
+BLOCK = layer_summary("mlp.up_proj")
+
+
+def passed(phase, stage, of="final"):
+    """The record of a run in whose pass one of three blocks is done."""
+    begun = PhaseStarted(phase=phase, stage=stage, of=3)
+    return [model_loaded(), begun, block_finished(phase=phase, stage=of, layers=(BLOCK,))]
+
+
+@pytest.mark.parametrize(
+    ("options", "events", "stage"),
+    [
+        (PASS, passed("fused", "final"), "final"),
+        (PASS | {"pruner": "sparsegpt", "method": "base"}, passed("fused", "sparse", "sparse"), "sparse"),
+        (PASS | {"reconstruct": "model"}, passed("fused", "final"), "final"),
+        (
+            PASS | {"schedule": "staged"},
+            [*passed("sparse", "sparse", "sparse"), *passed("redense", "redense", "redense")],
+            "redense",
+        ),
+    ],
+)
+def test_a_live_run_of_several_passes_is_shown_where_it_is(runs, app, held, made, options, events, stage):
+    run = made(*events, **options)
+    held(run)
+    shown = drawn(app(PAGE, experiment=run.id))
+    (column,) = [one for one in shown["runs"] if one["key"] == shown["view"]["run"]]
+    assert shown["live"] and shown["view"]["follow"] and shown["view"]["stage"] == stage
+    assert shown["working"]["run"] == column["key"] and shown["working"]["stage"] == stage
+    assert shown["working"]["doing"].endswith(" left") and column["cells"][stage]["done"] == 1
+    assert column["cells"][stage]["why"] == "The model’s perplexity is measured once the phase is done."
+    if options["schedule"] == "fused" and stage == "final":
+        assert column["cells"]["sparse"]["why"].endswith("so no whole model was ever sparse.")
+
+
+def test_before_the_first_block_it_is_said_what_the_run_does(runs, app, held, made):
+    run = made(JobQueued(behind="an-earlier-run"), method="base", schedule="staged", phase=1)
+    held(run)
+    at = app(PAGE, experiment=run.id)
+    (picture,) = at.get("bidi_component") or [None]
+    said = [one.value for one in at.caption]
+    assert picture is None and "Waiting for an-earlier-run, which uses the same device." in said
+
+
+def test_between_two_phases_the_page_stands_still_and_cancel_ends_the_plan(stepped, app):
+    with_admm = Variant("sds-admm", "wanda")
+    descriptor = lock.take(plan_lock(stepped.name))
+    try:
+        at = app(PAGE, experiment=stepped.name)
+        assert drawn(at)["runs"] and not cancelled(stepped)
+        at.button(key="cancel-phase").click().run()
+        assert at.button(key="cancel-phase").disabled and not at.exception
+        assert Plan.of(stepped, [with_admm]).next_runs() == []
+    finally:
+        os.close(descriptor)
+    assert len(ids()) == len(stepped.members)
+
+
+def test_a_cancel_that_is_refused_is_told(stepped, app, held, monkeypatch):
+    def refuse(job):
+        raise SDSError("no space left")
+
+    monkeypatch.setattr(JobFolder, "cancel", refuse)
+    run = stepped.run_of(SDS, 3)
+    (run.folder / "result.json").unlink()
+    held(run)
+    at = app(PAGE)
+    at.button(key="cancel-phase").click().run()
+    assert not at.exception and at.error[0].value == "No space left."
+
+
+def test_a_phase_that_begins_is_turned_to(stepped, app, launched):
+    at = app(PAGE, experiment=stepped.name, run="wanda", stage="sparse", follow="0", layer="1.mlp.up_proj")
+    at.button_group(key="studio-methods").set_value(["sds-admm"]).run()
+    at.button(key="phase").click().run()
+    assert launched and not {"run", "stage", "round", "follow"} & set(at.query_params) and "layer" in at.query_params
+
+
+def test_a_device_of_another_machine_is_told_before_a_start(runs, launched):
+    at = open_with(device="cuda:77")
+    assert "Unknown device: got 'cuda:77'" in at.error[0].value and at.button(key="phase").disabled
+    assert not at.exception and "cuda:77" not in str([one.value for one in at.markdown])
+    at.button(key="take-device").click().run()
+    assert not at.error and at.session_state["option-device"] == "auto" and not at.button(key="phase").disabled
+    assert at.selectbox(key="option-device").options == ["auto", *devices()]
 
 
 def test_failed_phase_says_why_and_can_be_resumed(stepped, app, launched):

@@ -167,6 +167,13 @@ def test_run_that_is_none_is_refused(stepped, app, name):
     assert not at.exception and "no run" in at.error[0].value and len(at.error[0].value) < 200
 
 
+def test_a_variant_without_blocks_says_so_and_no_more(runs, app, made):
+    run = made(model="demo", method="base", schedule="staged", phase=1)
+    at = app("pages/studio.py", experiment=run.id, run="wanda", details="1")
+    assert not at.error and "No block is done yet" in at.info[0].value
+    assert "no run “gone” here" in app("pages/studio.py", experiment=run.id, run="gone", details="1").error[0].value
+
+
 def test_a_run_without_blocks_says_so(runs, app):
     at = app(PAGE, **studio_details.address(by_hand((1.0, 2.0, 3.0))))
     assert not at.exception and any("No block is done yet" in one.value for one in at.info)

@@ -11,11 +11,12 @@ from sds_core.errors import SDSError
 from sds_core.runs import note
 from sds_core.runs.event_log import to_line
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued, Measuring
-from sds_core.runs.run_folder import Run
+from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.run_folder import Run, ids
 from sds_core.runs.run_result import ReconstructionSummary
-from tests.pages.conftest import WANDA
+from tests.pages.conftest import SDS, WANDA
 from tests.records import block_finished as block
-from tests.records import model_loaded, write_result
+from tests.records import model_loaded, write_log, write_result
 
 STUDIO = "pages/studio.py"
 MODEL = model_loaded()
@@ -133,6 +134,17 @@ def test_run_that_stopped_says_why_and_can_be_resumed(runs, app, made, launched,
     assert launched == [run.id]
 
 
+def test_a_run_of_the_experiment_in_view_is_resumed_with_the_options_on_the_page(stepped, app, launched):
+    run = stepped.run_of(SDS, 3)
+    (run.folder / "result.json").unlink()
+    write_log(run, [MODEL, JobFailed(message="memory is full")])
+    at = app(STUDIO, manage=run.id, experiment=stepped.name)
+    at.session_state["option-weights"] = "disk"
+    at.run()
+    at.button(key="resume").click().run()
+    assert not at.exception and launched == [run.id] and run.config.weights == "disk"
+
+
 def test_every_state_looks_different():
     assert len(set(progress.STATES.values())) == len(progress.STATES)
 
@@ -238,6 +250,44 @@ def test_runs_are_named_by_phase_and_method(stepped, app):
 def test_no_runs_yet_says_how_to_begin(runs, app):
     at = app(STUDIO, manage="all")
     assert not at.exception and "There are no runs yet" in texts(at)
+
+
+def test_the_box_turns_to_each_run_in_the_address(stepped, app):
+    first, second, third = (run.id for run, _ in stepped.members)
+    at = app(STUDIO, manage=first)
+    for name in (second, third):
+        at.query_params["manage"] = name  # as an import writes it
+        at.run()
+        assert at.selectbox(key="runs-run").value == name
+    at.selectbox(key="runs-run").select_index(0).run()
+    assert at.selectbox(key="runs-run").value != third, "what is chosen there stays"
+
+
+def test_an_experiment_that_was_deleted_is_not_looked_for(runs, app, made):
+    run = made(model="demo", experiment="mine", method="base", schedule="staged", phase=1)
+    at = app(STUDIO, experiment="mine", manage=run.id)
+    at.button(key="really-delete").click().run()
+    assert not at.exception and not at.error and ids() == [] and "experiment" not in at.query_params
+
+
+def test_a_refused_cancel_is_told(runs, app, made, monkeypatch):
+    def refuse(job):
+        raise SDSError("no space left")
+
+    monkeypatch.setattr(JobFolder, "cancel", refuse)
+    with Held(run := made(MODEL, block(0))):
+        at = app(STUDIO, manage=run.id)
+        at.button(key="cancel").click().run()
+    assert not at.exception and "No space left." in [one.value for one in at.error]
+
+
+def test_a_note_refused_for_one_run_is_not_anothers(runs, app, made):
+    one, other = made(), made()
+    at = app(STUDIO, manage=one.id)
+    at.session_state["note-fault"] = (other.id, "it is gone")
+    note.write(one, "mine")
+    at.run()
+    assert at.text_area[0].value == "mine" and not at.error
 
 
 def test_an_experiment_is_opened_in_the_studio(stepped, app):
