@@ -20,7 +20,7 @@ class RunColumn:
         name: of the method, or of the base pruner in a phase-1 run.
         color: a name of `sds_core.figures.palette`.
         cells: by stage; a phase-1 run has `sparse` alone.
-        base: key of the run it starts from; None in a phase-1 run.
+        base: key of the run it starts from; None in a phase-1 run, and for a checkpoint that was pruned elsewhere.
         origin: name of that run.
         change: final against the base pruner.
         then: the model as it is distilled afterwards, if that was asked for.
