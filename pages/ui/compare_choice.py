@@ -143,8 +143,8 @@ def _holds(experiment: Experiment | None, run: Run) -> bool:
 def _default(known: list[Experiment]) -> str:
     """Return the default scope: that of the runs in the address, else the newest named one with two finished runs."""
     asked = st.query_params.get("runs", "").split(",")
-    if named := {run.experiment for run in every_run() if run.id in asked}:
-        return named.pop() if len(named) == 1 else ""
+    if theirs := {run.experiment for run in every_run() if run.id in asked}:
+        return theirs.pop() if len(theirs) == 1 else ""
     named = (one for one in known if one.settings.experiment)
     return next((one.name for one in named if sum(run.state() == "finished" for run, _ in one.members) > 1), "")
 
