@@ -32,7 +32,7 @@ def shrinking_towards_means() -> Iterator[None]:
 def group_means(sums: InputSums) -> dict[str, Tensor]:
     """Return Σ X Xᵀ / Σ N over the experts of each group, by the names of their linears."""
     groups: dict[str, list] = {}
-    for linear in sums._heads:
+    for linear in sums._leaders:
         if linear.routed and sums._own[linear.label].tokens:
             groups.setdefault(linear.group, []).append(linear)
     means = {}

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from sds_core.files import disk_error, make_folder, write_json, write_text
 from sds_core.lesson.votes import FILE, Votes, read_votes
-from sds_core.runs.run_folder import Run, every_run
+from sds_core.runs.run_folder import DISTRIBUTIONS, Run, every_run
 
 TEACHER = "SDS_TEACHER"
 """Names the folder to the teacher's server; `votes.VARIABLE` does to the class's."""
-RECORD = ("config.json", "events.jsonl", "result.json", "distributions", "lock")
+RECORD = ("config.json", "events.jsonl", "result.json", DISTRIBUTIONS, "lock")
 """The files of a run that can be looked at."""
 
 

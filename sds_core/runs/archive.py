@@ -12,11 +12,11 @@ from sds_core.errors import SDSError, first_line
 from sds_core.files import BROKEN_ZIP, new_folder, write_atomically
 from sds_core.runs import distribution_files, note
 from sds_core.runs.events import BlockFinished, of_kind
-from sds_core.runs.run_folder import ID, Run, root
+from sds_core.runs.run_folder import DISTRIBUTIONS, ID, Run, root
 
 NAME = re.compile(
     rf"config\.json|events\.jsonl|result\.json|{re.escape(note.FILE)}|"
-    rf"{distribution_files.FOLDER}/[a-z]{{1,20}}-[a-z0-9]{{1,10}}\.parquet"
+    rf"{DISTRIBUTIONS}/[a-z]{{1,20}}-[a-z0-9]{{1,10}}\.parquet"
 )
 """Names of the files in an archive; any other is refused."""
 LARGEST = 500 << 20
@@ -44,7 +44,7 @@ def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -
     """
     run.finished_result()
     files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
-    files += sorted((run.folder / distribution_files.FOLDER).glob("*.parquet"))
+    files += sorted((run.folder / DISTRIBUTIONS).glob("*.parquet"))
     files += [path for path in (run.folder / note.FILE,) if path.exists()]
     files = [path for path in files if path not in leave_out]
 
@@ -123,9 +123,9 @@ def _unpack(archive: zipfile.ZipFile, name: str, add: Collection[Path]) -> Run:
     run = _refuse_others(entries, name)
     wanted, other = root() / run, root() / further_id(run, secrets.token_hex(3))
     with new_folder(other) as folder:
-        (folder / distribution_files.FOLDER).mkdir()
+        (folder / DISTRIBUTIONS).mkdir()
         for path in add:
-            shutil.copyfile(path, folder / distribution_files.FOLDER / path.name)
+            shutil.copyfile(path, folder / DISTRIBUTIONS / path.name)
         for entry in entries:
             path = folder / entry.filename.split("/", 1)[1]
             with archive.open(entry) as packed, open(path, "wb") as file:

@@ -10,10 +10,9 @@ from sds_core.options import Overrides
 from sds_core.pruning.reconstruction import inner_of
 from sds_core.pruning.stages import Stage
 from sds_core.runs.config import FIXED_BY_PARENT, Parent, RunConfig, meaning
-from sds_core.runs.distribution_files import FOLDER
 from sds_core.runs.events import BlockFinished, Event, ModelLoaded, PerplexityMeasured, SparsityAllocated, first
 from sds_core.runs.phases import PHASES, PLAIN, phase_numbers_of, without_distilling
-from sds_core.runs.run_folder import FOLDERS, Run
+from sds_core.runs.run_folder import DISTRIBUTIONS, FOLDERS, Run
 
 
 def can_be_parent(run: Run, finished: int) -> bool:
@@ -82,13 +81,13 @@ def inherit(run: Run, parent: Run, origin: Parent) -> None:
     if as_parent(parent, origin.phase) != origin:
         raise SDSError(f"phase {origin.phase} of run {parent.id} has changed", cure="branch from it again")
     stages = _inherited(parent.config, origin.phase)
-    (run.folder / FOLDER).mkdir()
+    (run.folder / DISTRIBUTIONS).mkdir()
     for stage in stages:
         if (parent.folder / FOLDERS[stage]).exists():  # a fused run has kept the last alone
             shutil.copytree(parent.folder / FOLDERS[stage], run.folder / FOLDERS[stage], copy_function=_link)
     for phase in (*stages, "fused"):
-        for path in (parent.folder / FOLDER).glob(f"{phase}-*.parquet"):
-            _link(str(path), str(run.folder / FOLDER / path.name))
+        for path in (parent.folder / DISTRIBUTIONS).glob(f"{phase}-*.parquet"):
+            _link(str(path), str(run.folder / DISTRIBUTIONS / path.name))
     log = run.writer()
     for event in parent.log.read():
         if _inheritable(event, stages):

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from sds_core.errors import SDSError
 from sds_core.files import BROKEN_ZIP
 from sds_core.runs import examples
-from sds_core.runs.distribution_files import FOLDER
 from sds_core.runs.layer_numbers import LayerNumbers, block_files, read_block
+from sds_core.runs.run_folder import DISTRIBUTIONS
 from sds_core.runs.variant import BASE
 
 MODEL = "demo"
@@ -22,7 +22,7 @@ def dense_layers() -> dict[tuple[int, str], LayerNumbers]:
     Raises:
         SDSError: the example is broken.
     """
-    path = examples.FOLDER / f"{BASE}-{examples.PRUNERS[0]}.zip"
+    path = examples.DISTRIBUTIONS / f"{BASE}-{examples.PRUNERS[0]}.zip"
     return _read(path) if path.exists() else {}
 
 
@@ -31,10 +31,10 @@ def _read(path: Path) -> dict[tuple[int, str], LayerNumbers]:
     with TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                (Path(folder) / FOLDER).mkdir()
+                (Path(folder) / DISTRIBUTIONS).mkdir()
                 for name in archive.namelist():
                     if name.endswith(".parquet"):
-                        (Path(folder) / FOLDER / Path(name).name).write_bytes(archive.read(name))
+                        (Path(folder) / DISTRIBUTIONS / Path(name).name).write_bytes(archive.read(name))
         except (OSError, *BROKEN_ZIP) as error:
             raise SDSError(f"the example {path.name} is broken: {error}") from error
         return {

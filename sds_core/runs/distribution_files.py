@@ -18,11 +18,10 @@ from sds_core.pruning.stages import RecordedStage
 from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.parquet_footer import read_footer
 from sds_core.runs.recorded_values import MOST_BLOCKS
+from sds_core.runs.run_folder import DISTRIBUTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FOLDER = "distributions"
 
 
 _PLAIN: dict[Any, pa.DataType] = {int: pa.int64(), float: pa.float64()}
@@ -92,7 +91,7 @@ def _write(path: Path, table: pa.Table, level: int) -> None:
 def files(folder: Path) -> list[tuple[int, Path]]:
     """Return the files of a run's folder with their blocks, in the order of writing; other files are left out."""
     found = list[tuple[int, int, Path]]()
-    for path in (folder / FOLDER).glob("*.parquet"):
+    for path in (folder / DISTRIBUTIONS).glob("*.parquet"):
         block = path.stem.rpartition("-")[2]
         if block.isascii() and block.isdigit() and len(block) < 6:
             try:

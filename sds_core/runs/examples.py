@@ -8,7 +8,7 @@ from sds_core.runs.archive import further_id, is_of, pack, packed_id, unpack
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import Experiment
-from sds_core.runs.run_folder import Run, root
+from sds_core.runs.run_folder import DISTRIBUTIONS, Run, root
 from sds_core.runs.sweep import DEMO
 from sds_core.runs.variant import BASE, Variant
 
@@ -71,7 +71,7 @@ def write(bases: Sequence[Run], methods: Sequence[Run]) -> list[Path]:
 
 def _sparse(run: Run) -> list[Path]:
     """Return the record of phase 1, which all methods share with their base pruner's run."""
-    return sorted((run.folder / distribution_files.FOLDER).glob("sparse-*.parquet"))
+    return sorted((run.folder / DISTRIBUTIONS).glob("sparse-*.parquet"))
 
 
 def unpack_all() -> list[Run]:

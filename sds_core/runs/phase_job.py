@@ -12,13 +12,12 @@ from sds_core.layer_result import LayerResult
 from sds_core.pruning.stages import Pass, Stage
 from sds_core.runs import checkpoint, layer_stats
 from sds_core.runs.checkpoint import Checkpoints
-from sds_core.runs.distribution_files import FOLDER
 from sds_core.runs.events import BlockFinished, Event, PhaseStarted
 from sds_core.runs.layer_row import LayerRow
 from sds_core.runs.measure import DenseEvaluation
 from sds_core.runs.recorded_values import LayerSummary
 from sds_core.runs.run_context import RunContext
-from sds_core.runs.run_folder import Run
+from sds_core.runs.run_folder import DISTRIBUTIONS, Run
 from sds_core.sds import Recipe, report_phase
 
 
@@ -53,8 +52,8 @@ def run_phase_job(
             continue
         block = blocks[event.block]
         if rows:
-            run.make_folder(FOLDER)
-            layer_stats.save(run.folder / FOLDER / f"{phase}-{event.block:03}.parquet", rows)
+            run.make_folder(DISTRIBUTIONS)
+            layer_stats.save(run.folder / DISTRIBUTIONS / f"{phase}-{event.block:03}.parquet", rows)
         sha256 = checkpoint.save(run, stage, block, checkpoint.packed(block, masks))
         yield BlockFinished(
             phase=phase,

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from sds_core.runs.config import RunConfig
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+DISTRIBUTIONS = "distributions"
+"""The folder of the record of layers, within a run's."""
 FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3", "distilled": "phase4"}
 
 

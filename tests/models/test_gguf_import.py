@@ -179,7 +179,7 @@ def test_gguf_file_with_mismatched_shapes_is_refused(
 def test_gguf_names_with_dots_do_not_collide(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gguf_import, "_dequantise", lambda path, folder: None)
     folders = set()
-    for content in (b"one", b"two"):
+    for content in (b"GGUF one", b"GGUF two"):
         (tmp_path / "model-v0.1.gguf").write_bytes(content)
         folders.add(convert_gguf(tmp_path / "model-v0.1.gguf"))
     assert len(folders) == 2

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
 from sds_core.lesson import classroom
 from sds_core.lesson.votes import Votes
@@ -41,7 +41,7 @@ def test_every_page_says_that_there_is_a_class(room, app):
 @pytest.mark.parametrize("present", [{}, {"present": "1"}])
 def test_the_class_is_kept_up_to_date_in_a_part_of_its_own_on_every_page(room, app, monkeypatch, present):
     parts = []
-    refresh = lambda _: parts.append(get_script_run_ctx().current_fragment_id)
+    refresh = lambda _: parts.append(ThreadState.get().fragment_id)
     monkeypatch.setattr(classroom.Classroom, "refresh", refresh)
     assert not app("pages/start.py", **present).exception
     assert len(parts) == 1 and parts[0] is not None

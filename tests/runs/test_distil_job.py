@@ -156,7 +156,7 @@ def test_state_that_is_not_what_was_written_is_refused(tiny_folder, plan, monkey
     assert run.state() == "failed" and "is not what was written" in run.log.read()[-1].message
     state.unlink()
     work_here([run])
-    assert run.state() == "failed" and "cannot be read" in run.log.read()[-1].message
+    assert run.state() == "failed" and "are gone" in run.log.read()[-1].message
 
 
 def test_phase_4_continues_from_fused_and_phased_runs(tiny_folder, plan):

@@ -49,7 +49,7 @@ def test_method_gives_the_cpus_weights_and_record(
         )
         assert mine.sparsity == pytest.approx(its.sparsity, abs=1e-3) and mine.crop == its.crop
         moved = sum(abs(one - other) for one, other in zip(mine.counts, its.counts, strict=True))
-        assert moved <= 2e-3 * sum(its.counts)  # a weight beside an edge may fall to the other side of it
+        assert moved <= 5e-3 * sum(its.counts)  # a weight beside an edge may fall to the other side of it
         assert moved == 0 or pruner != "magnitude"
 
 
