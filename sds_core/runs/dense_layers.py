@@ -22,7 +22,7 @@ def dense_layers() -> dict[tuple[int, str], LayerNumbers]:
     Raises:
         SDSError: the example is broken.
     """
-    path = examples.DISTRIBUTIONS / f"{BASE}-{examples.PRUNERS[0]}.zip"
+    path = examples.FOLDER / f"{BASE}-{examples.PRUNERS[0]}.zip"
     return _read(path) if path.exists() else {}
 
 
