@@ -81,36 +81,26 @@ def unpack(source: Path | IO[bytes], add: Collection[Path] = ()) -> Run:
         raise _not_packed(name, first_line(error)) from error
 
 
-def packed_id(path: Path) -> str:
-    """Return the id of the run in an archive.
+def identity(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return the id of the run in an archive, and its configuration and result by file name.
 
     Raises:
         SDSError: the archive is broken.
     """
-    return _first(path)[0]
-
-
-def is_of(run: Run, path: Path) -> bool:
-    """Whether a run was unpacked from an archive: it has the same configuration and result, to the byte.
-
-    Raises:
-        SDSError: the archive is broken.
-    """
-    _, packed = _first(path)
-    try:
-        return all((run.folder / name).read_bytes() == content for name, content in packed.items())
-    except OSError:  # it is not there, or not complete
-        return False
-
-
-def _first(path: Path) -> tuple[str, dict[str, bytes]]:
-    """Return the id of the run in an archive, its configuration and its result."""
     try:
         with zipfile.ZipFile(path) as archive:
             run = archive.namelist()[0].split("/", 1)[0]
             return run, {name: archive.read(f"{run}/{name}") for name in ("config.json", "result.json")}
     except (*BROKEN_ZIP, OSError, LookupError) as error:
         raise _not_packed(path.name, first_line(error)) from error
+
+
+def holds(run: Run, packed: dict[str, bytes]) -> bool:
+    """Whether a run has these files, to the byte."""
+    try:
+        return all((run.folder / name).read_bytes() == content for name, content in packed.items())
+    except OSError:  # it is not there, or not complete
+        return False
 
 
 def further_id(run: str, end: str) -> str:

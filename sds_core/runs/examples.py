@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sds_core.runs import distribution_files
-from sds_core.runs.archive import further_id, is_of, pack, packed_id, unpack
+from sds_core.runs.archive import further_id, holds, identity, pack, unpack
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import Experiment
@@ -107,6 +107,6 @@ def example(name: str) -> Run:
 
 def _unpacked(path: Path) -> Run | None:
     """Return the run that was unpacked from an example, the one with its own id first; None if there is none."""
-    run = root() / packed_id(path)
-    found = map(Run, [run, *sorted(run.parent.glob(further_id(run.name, "?" * 6)))])
-    return next((one for one in found if is_of(one, path)), None)
+    name, packed = identity(path)
+    found = map(Run, [root() / name, *sorted(root().glob(further_id(name, "?" * 6)))])
+    return next((run for run in found if holds(run, packed)), None)
