@@ -60,7 +60,7 @@ def presenting() -> bool:
 
 
 def onward(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Return an address to go to, with what is kept on the way there: that the page is for a projector."""
+    """Return the parameters of a link to another page, which keeps projector mode."""
     return {**parameters, "present": "1"} if presenting() else {**parameters}
 
 
