@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.ui import layout, outlook, own_text, studio_choice, studio_details, studio_options, studio_runs, studio_steps
 from sds_core.errors import SDSError
+from sds_core.models.gguf_files import DEMO
 
 if TYPE_CHECKING:
     from sds_core.pruning.registry import PrunerRegistry
@@ -67,21 +68,21 @@ def ways_out(settings: RunConfig) -> None:
     with st.container(horizontal=True):
         if not outlook.checked_model(settings.model)[1]:
             own_text.offer_docs(["calibration"])
-        take = partial(st.session_state.update, {studio_choice.MODEL: "demo"})
+        take = partial(st.session_state.update, {studio_choice.MODEL: DEMO})
         st.button("The demo model", key="take-demo", on_click=take)
 
 
 def board(experiment: Experiment, variants: list[Variant], busy: bool) -> None:
     """The picture; polled while a worker is busy with the experiment."""
     from pages.ui import studio_board
-    from sds_core.runs.dense_layers import MODEL, dense_layers
+    from sds_core.runs.dense_layers import dense_layers
     from sds_core.runs.launch_phases import stopped
 
     studio_board.words()
     if not busy and experiment.members and experiment.next_phase(variants) and (why := stopped(experiment.name)):
         layout.refuse(f"“Run all” ended between two phases: {why}")
     try:
-        dense = dense_layers() if experiment.settings.model == MODEL else None
+        dense = dense_layers() if experiment.settings.model == DEMO else None
         studio_board.show(experiment, variants, busy, dense)
     except SDSError as error:
         layout.refuse(error)
@@ -126,7 +127,7 @@ def page(pruners: PrunerRegistry) -> None:
             ways_out(chosen.settings)
         else:
             begin(experiment, chosen, bool(known))
-        if chosen.settings.model == "demo":
+        if chosen.settings.model == DEMO:
             board(experiment, chosen.variants, busy)
         elif not fault:
             st.caption("Its weights appear here block by block, dense and pruned, as phase 1 goes through the model.")

@@ -22,6 +22,7 @@ from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.style import Figure
 from sds_core.files import user_path
+from sds_core.models.gguf_files import DEMO
 from sds_core.options import options_of
 from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, lock
@@ -97,7 +98,7 @@ class PrunedModel:
         return self.layers[(self.layers["stage"] == last) & (self.layers["round"] == 0)]
 
 
-def prune(model: str | Path | LoadedPair = "demo", *, runs: str | Path | None = None, **options: Any) -> PrunedModel:
+def prune(model: str | Path | LoadedPair = DEMO, *, runs: str | Path | None = None, **options: Any) -> PrunedModel:
     """Prune a model in this process, showing progress; what is pruned is a copy.
 
         result = prune("demo", pruner="wanda", method="sds-admm", pattern="2:4", samples=8, length=512)

@@ -77,7 +77,7 @@ def run_line(name: str) -> RunLine:
     try:
         run = open_run(name)
         line.config = run.raw_config()
-        result = run.folder / "result.json"
+        result = run.result_path
         if result.exists():
             line.last, line.perplexity = _last(str(run.folder), result.stat().st_mtime_ns)
         line.state = run.state()

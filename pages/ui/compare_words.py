@@ -8,11 +8,9 @@ from dataclasses import replace
 from pages.ui.pictures.compare import Answer
 from sds_core.comparison.claims import Claim, Verdict, numbers
 from sds_core.comparison.ranking import Group
+from sds_core.pruning.titles import BASE, CHECKPOINT
 from sds_core.runs.names import SEPARATOR, parts_called
-from sds_core.runs.variant import BASE
 
-CHECKPOINT = "checkpoint"
-"""The method of a checkpoint that was pruned elsewhere."""
 ELSEWHERE = "Another text or another model may decide otherwise."
 
 

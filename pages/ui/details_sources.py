@@ -8,12 +8,13 @@ from pages.ui.model_layers import Model
 from pages.ui.pictures import details
 from pages.ui.variant_labels import base_title, colors, keys, titles
 from sds_core.figures.palette import palette
+from sds_core.pruning.titles import BASE
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.experiment_record import PHASE_OF
 from sds_core.runs.names import name_of
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_record import RunRecord
-from sds_core.runs.variant import BASE, Variant
+from sds_core.runs.variant import Variant
 
 
 def of_experiment(experiment: Experiment | None, variants: list[Variant]) -> tuple[list[Source], Model]:

@@ -21,11 +21,11 @@ UNKNOWN = "No run like this one has finished on this machine yet, so how long it
 def forecast(configs: Sequence[RunConfig]) -> Forecast:
     """Return the forecast for runs, one after the other."""
     from sds_core.runs import estimate
-    from sds_core.runs.run_folder import ids, root
+    from sds_core.runs.run_folder import Run, ids, root
 
     stamps = []
     for name in ids()[: estimate.LOOKED_AT]:
-        result = root() / name / "result.json"
+        result = Run(root() / name).result_path
         if result.exists():
             stamps.append((name, result.stat().st_mtime_ns))
     return estimate.forecast(configs, _past(str(root()), tuple(stamps)))

@@ -10,7 +10,8 @@ import streamlit as st
 
 from pages.ui import layout, options
 from sds_core.errors import SDSError
-from sds_core.pruning.titles import pruner_title
+from sds_core.models.gguf_files import DEMO
+from sds_core.pruning.titles import BASE, pruner_title
 from sds_core.runs.job_folder import LIVE
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def variants_of(settings: RunConfig, bases: list[str], methods: dict[str, dict[s
         SDSError: they contradict each other.
     """
     from sds_core.runs.phases import RECONSTRUCTED, beside_methods
-    from sds_core.runs.variant import BASE, Variant
+    from sds_core.runs.variant import Variant
 
     adjusted = {name: getattr(settings, name) for name in RECONSTRUCTED}
     alone = [Variant(BASE, base, **beside_methods(adjusted)) for base in bases]
@@ -138,7 +139,7 @@ def _models() -> dict[str, str]:
     from sds_core.models.find_model import cached_models
     from sds_core.runs.run_folder import ids
 
-    found = {"demo": "demo · SmolLM2 135M"}
+    found = {DEMO: "demo · SmolLM2 135M"}
     for model in _seen(tuple(ids())):
         found.setdefault(model, _called(model))
     for model, size in cached_models().items():
@@ -189,7 +190,7 @@ def _settings() -> RunConfig:
     """Return what all runs share, as one of them would be configured."""
     from sds_core.runs.config import RunConfig
 
-    return RunConfig.from_dict(options.shared() | {"method": "base", "title": "", "experiment": ""})
+    return RunConfig.from_dict(options.shared() | {"method": BASE, "title": "", "experiment": ""})
 
 
 def _take_over(experiment: Experiment | None) -> None:
@@ -197,7 +198,6 @@ def _take_over(experiment: Experiment | None) -> None:
     from sds_core.runs.experiment import SHARED, WORKING
     from sds_core.runs.phases import PLAIN
     from sds_core.runs.presets import PRESETS
-    from sds_core.runs.variant import BASE
 
     shown = experiment.name if experiment else ""
     if st.session_state.get("studio of") == shown:

@@ -11,13 +11,14 @@ from pages.ui.pictures.measured import Cell, Change, Perplexity, Round, Stage
 from pages.ui.pictures.wire import pack_values
 from pages.ui.studio_distilled import distilled
 from pages.ui.variant_labels import base_title, colors, keys, titles
+from sds_core.pruning.titles import BASE
 from sds_core.runs.events import Measuring
 from sds_core.runs.experiment_record import PHASE_OF, StageRecord
 from sds_core.runs.layer_numbers import HIGH, LOW, LayerNumbers
 from sds_core.runs.progress import duration
 from sds_core.runs.recorded_values import MeasuredPerplexity
 from sds_core.runs.run_record import RunRecord
-from sds_core.runs.variant import BASE, Variant
+from sds_core.runs.variant import Variant
 
 if TYPE_CHECKING:
     from sds_core.runs.experiment_record import ExperimentRecord

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from sds_core.figures.palette import palette
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.registry import NO_PRUNER
-from sds_core.pruning.titles import pruner_title
+from sds_core.pruning.titles import BASE, pruner_title
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import SEPARATOR, apart
-from sds_core.runs.variant import BASE, Variant
+from sds_core.runs.variant import Variant
 
 
 def titles(variants: Sequence[Variant]) -> list[str]:

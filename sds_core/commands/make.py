@@ -7,6 +7,7 @@ from sds_core.commands.follow import follow_new
 from sds_core.commands.text import ask
 from sds_core.files import new_file, user_path
 from sds_core.lesson.lab_layer import ASSET, LINEAR, write_lab_layer
+from sds_core.models.gguf_files import DEMO
 from sds_core.options import options_of, printable
 from sds_core.runs import typed_json
 from sds_core.runs.config import RunConfig
@@ -17,7 +18,7 @@ from sds_core.texts.query import EXAMPLE, TextQuery
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parsers of this file's commands."""
     text = commands.add_parser("write-text", help="have a model write its own calibration text")
-    text.add_argument("--model", default="demo", help=options_of(RunConfig)["model"].doc)
+    text.add_argument("--model", default=DEMO, help=options_of(RunConfig)["model"].doc)
     text.add_argument("--windows", type=int, default=192, help="number of windows (default: %(default)s)")
     text.add_argument("--length", type=int, default=1024, help="tokens per window (default: %(default)s)")
     text.add_argument("--seed", type=int, default=0, help="seed of the sampling (default: %(default)s)")
@@ -60,7 +61,7 @@ def _write_lab_layer(options: argparse.Namespace) -> int:
 
 
 def _make_lab_layer(path: Path) -> None:
-    for line in write_lab_layer("demo", LINEAR, "self", path):
+    for line in write_lab_layer(DEMO, LINEAR, "self", path):
         print(printable(line), flush=True)
 
 

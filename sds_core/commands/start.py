@@ -12,7 +12,9 @@ from sds_core.comparison.ranking import answer, rank
 from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
 from sds_core.files import user_path
+from sds_core.models.gguf_files import DEMO
 from sds_core.pruning.reconstruction import MODEL, then_distilled
+from sds_core.pruning.titles import CHECKPOINT
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import WORKING, config_in
@@ -21,7 +23,7 @@ from sds_core.runs.new_run import create, create_all, deleted_on_error
 from sds_core.runs.phases import RECONSTRUCTED, phase_numbers_of
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.run_folder import Run, open_run
-from sds_core.runs.sweep import COMPARED, DEMO, grid, method_configs
+from sds_core.runs.sweep import COMPARED, DEMO_SETTINGS, grid, method_configs
 
 RESUMED = tuple(name for name in WORKING if name != "threads")
 """The options that a run may be resumed with; with other threads, it would not be the same to the last bit."""
@@ -58,7 +60,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     flags.add_options(inspect, without=FIXED_BY_INSPECT)
     inspect.add_argument("checkpoint", metavar="FOLDER", help="the pruned model: a folder or anything --model takes")
     inspect.add_argument("--dense", required=True, metavar="MODEL", help="the model before pruning")
-    inspect.set_defaults(do=_inspect, methods=["checkpoint"])
+    inspect.set_defaults(do=_inspect, methods=[CHECKPOINT])
 
     compare = commands.add_parser("compare", help="run several methods on one model, text and pattern")
     flags.add_options(compare, without=FIXED_BY_COMPARE)
@@ -85,7 +87,7 @@ def _add_methods(command: argparse.ArgumentParser) -> None:
 
 def _add_grid(sweep: argparse.ArgumentParser) -> None:
     flags.add_options(sweep, without=(*FIXED_BY_COMPARE, "model", "pattern", "seed"))
-    sweep.add_argument("--models", nargs="+", default=["demo"], help="(default: demo)")
+    sweep.add_argument("--models", nargs="+", default=[DEMO], help="(default: demo)")
     sweep.add_argument("--patterns", nargs="+", required=True, metavar="PATTERN", help="for example 30%% 50%% 70%%")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
     _add_methods(sweep)
@@ -159,7 +161,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from sds_core.models.check_model import check_model
 
-    configs = method_configs(DEMO)
+    configs = method_configs(DEMO_SETTINGS)
     check_model(configs[0].model)  # before each of the runs says that it is missing
     return _run_together(configs)
 

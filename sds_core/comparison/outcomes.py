@@ -12,12 +12,12 @@ from sds_core.errors import SDSError
 from sds_core.models.text_spec import same_text
 from sds_core.pruning.perplexity import Perplexity
 from sds_core.pruning.stages import Stage
+from sds_core.pruning.titles import BASE
 from sds_core.runs.config import MEASURED, RunConfig
 from sds_core.runs.experiment import WORKING
 from sds_core.runs.names import last_stage, made_by, pattern_of
 from sds_core.runs.phases import RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run, preceding
-from sds_core.runs.variant import BASE
 
 SAME_DENSE = 0.05
 """Nats by which the dense model's loss on a window may differ between two runs: more than precision and hardware do,

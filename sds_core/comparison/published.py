@@ -6,12 +6,11 @@ from sds_core.comparison.outcomes import Outcome, outcome_of
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.perplexity import format_perplexity, mean_over_runs
 from sds_core.pruning.stages import Stage
-from sds_core.pruning.titles import pruner_title
+from sds_core.pruning.titles import BASE, pruner_title
 from sds_core.runs.config import MEASURED, RunConfig
 from sds_core.runs.events import ModelLoaded, first
 from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_folder import Run
-from sds_core.runs.variant import BASE
 
 FAMILY, WEIGHTS = "opt", 125_239_296
 """OPT-125M, whatever it is called here: its family and its number of weights."""

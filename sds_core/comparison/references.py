@@ -16,6 +16,7 @@ from sds_core.comparison.study import study_spread
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
 from sds_core.pruning.perplexity import Comparison, Perplexity, compare, mean_over_runs
+from sds_core.pruning.titles import BASE
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import name_of, pattern_of
 from sds_core.runs.phases import beside_methods
@@ -23,7 +24,7 @@ from sds_core.runs.run_folder import Run, open_run, preceding
 
 Role = Literal["dense", "base", "control"]
 ROLES: tuple[Role, ...] = ("base", "control", "dense")
-ROLE_METHODS = {"base": "base", "control": "adjusted"}
+ROLE_METHODS = {"base": BASE, "control": "adjusted"}
 """The method in each role."""
 
 
@@ -135,7 +136,7 @@ def _reference_config(config: RunConfig, role: Role) -> RunConfig | None:
     if role == "base":
         wanted = replace(config, method=method, options={}, **beside_methods(config.to_dict()))
         return None if wanted == config else wanted
-    if config.method in ("base", method):
+    if config.method in (BASE, method):
         return None
     return replace(config, method=method, options=matched_options(config.made_method()))
 

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+from sds_core.models.gguf_files import DEMO
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.pattern import NM, parse_pattern
 from sds_core.runs.config import RunConfig
 
-MODEL, PATTERN, CALIBRATION = "demo", NM(2, 4), "self"
+MODEL, PATTERN, CALIBRATION = DEMO, NM(2, 4), "self"
 """The study's model, and the text that it calibrated on."""
 DENSE = "dense"
 ADJUSTED = {"beta": 0.2, "sequential": True}

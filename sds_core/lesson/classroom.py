@@ -19,11 +19,12 @@ from pathlib import Path
 
 from sds_core.files import disk_error, make_folder, write_json, write_text
 from sds_core.lesson.votes import FILE, Votes, read_votes
-from sds_core.runs.run_folder import DISTRIBUTIONS, Run, every_run
+from sds_core.runs.job_folder import LOCK
+from sds_core.runs.run_folder import DISTRIBUTIONS, RECORD, Run, every_run
 
 TEACHER = "SDS_TEACHER"
 """Names the folder to the teacher's server; `votes.VARIABLE` does to the class's."""
-RECORD = ("config.json", "events.jsonl", "result.json", DISTRIBUTIONS, "lock")
+LINKED = (*RECORD, DISTRIBUTIONS, LOCK)
 """The files of a run that can be looked at."""
 
 
@@ -123,7 +124,7 @@ def link_record(run: Run, folder: Path) -> None:
     """
     try:
         folder.mkdir(exist_ok=True)
-        for name in RECORD:
+        for name in LINKED:
             with suppress(FileExistsError):
                 (folder / name).symlink_to(run.folder / name)
     except OSError as error:

@@ -15,7 +15,7 @@ from sds_core.lesson.evidence import NAMES, RUNS, Evidence, name_of_layer
 from sds_core.lesson.pictures import Bar, Bars, Distribution, MaskCorner, corner, distribution, sketches
 from sds_core.pruning.methods import METHODS
 from sds_core.pruning.perplexity import format_perplexity, format_ratio
-from sds_core.pruning.titles import pruner_title
+from sds_core.pruning.titles import BASE, pruner_title
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def best(found: Evidence) -> Finding:
 def bar(row: Row, of: str = "") -> Bar:
     """Return a run as a bar."""
     config, dense = row.config, row.against["dense"].claim
-    alone = config.method == "base"
+    alone = config.method == BASE
     return Bar(
         kind=config.pruner if alone else config.method,
         name=pruner_title(config.pruner) if alone else METHODS[config.method].title,

@@ -14,8 +14,11 @@ from sds_core.files import BROKEN_ZIP
 from sds_core.lesson.curves import curve
 from sds_core.pruning.bins import weights_counted
 from sds_core.pruning.stages import LAYER_STAGES, LayerStage, Stage
+from sds_core.pruning.titles import BASE
 from sds_core.runs import typed_json
+from sds_core.runs.job_folder import RESULT
 from sds_core.runs.recorded_values import MeasuredPerplexity
+from sds_core.runs.run_folder import CONFIG
 from sds_core.runs.run_result import RunResult
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
@@ -75,10 +78,10 @@ def read_opening(folder: Path) -> Opening | None:
 
 def _phase(archive: zipfile.ZipFile) -> int | None:
     """Return the phase of a run that belongs to the example, the base pruner's first; None of another run."""
-    config: Any = typed_json.load(archive.read(_named(archive, "/config.json")[0]))
-    if config["pruner"] != PRUNER or config["method"] not in ("base", METHOD):
+    config: Any = typed_json.load(archive.read(_named(archive, f"/{CONFIG}")[0]))
+    if config["pruner"] != PRUNER or config["method"] not in (BASE, METHOD):
         return None
-    return -1 if config["method"] == "base" else config["phase"]
+    return -1 if config["method"] == BASE else config["phase"]
 
 
 def _read(archive: zipfile.ZipFile) -> tuple[dict[LayerStage, Layer], RunResult]:
@@ -86,7 +89,7 @@ def _read(archive: zipfile.ZipFile) -> tuple[dict[LayerStage, Layer], RunResult]
     layers: dict[LayerStage, Layer] = {}
     for name in _named(archive, f"-{BLOCK:03}.parquet"):
         layers |= _layers(archive.read(name))
-    return layers, RunResult.parse(archive.read(_named(archive, "/result.json")[0]).decode())
+    return layers, RunResult.parse(archive.read(_named(archive, f"/{RESULT}")[0]).decode())
 
 
 def _named(archive: zipfile.ZipFile, end: str) -> list[str]:

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from sds_core.errors import SDSError, first_line
 from sds_core.files import parse_json
 from sds_core.models.known_families import refuse_encoder_decoder
+from sds_core.models.weight_files import CONFIG
 
 UNLIMITED = 1 << 30
 """Length of a sliding window that no text reaches, in tokens."""
@@ -92,7 +93,7 @@ def build_skeleton(source: Path, config: PreTrainedConfig, dtype: str) -> PreTra
 def _bad_config(source: Path, error: Exception) -> SDSError:
     """Name the sizes below 1: the libraries' own message is often no more than `division by zero`."""
     try:
-        fields = parse_json((source / "config.json").read_text(encoding="utf-8")).items()
+        fields = parse_json((source / CONFIG).read_text(encoding="utf-8")).items()
     except (OSError, ValueError, AttributeError):
         fields = []
     suspects = [f"{key} is {value}" for key, value in fields if type(value) is int and value < 1 and key[-3:] != "_id"]

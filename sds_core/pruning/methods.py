@@ -20,6 +20,7 @@ from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.redense import Round, admm_rounds, gradient_rounds
 from sds_core.pruning.registry import Pruner
 from sds_core.pruning.swap import refine_mask
+from sds_core.pruning.titles import BASE, CHECKPOINT
 
 
 class Method:
@@ -211,13 +212,13 @@ class SDSAdmm(Method):
 
 
 METHODS: dict[str, type[Method]] = {
-    "base": Base,
+    BASE: Base,
     "adjusted": Adjusted,
     "straight-through": StraightThrough,
     "swaps": Swaps,
     "sds": SDS,
     "sds-admm": SDSAdmm,
-    "checkpoint": Checkpoint,
+    CHECKPOINT: Checkpoint,
 }
 
 

@@ -12,16 +12,16 @@ from sds_core.errors import SDSError, first_line
 from sds_core.files import BROKEN_ZIP, new_folder, write_atomically
 from sds_core.runs import distribution_files, note
 from sds_core.runs.events import BlockFinished, of_kind
-from sds_core.runs.run_folder import DISTRIBUTIONS, ID, Run, root
+from sds_core.runs.job_folder import EVENTS, RESULT
+from sds_core.runs.run_folder import CONFIG, DISTRIBUTIONS, ID, RECORD, Run, root
 
 NAME = re.compile(
-    rf"config\.json|events\.jsonl|result\.json|{re.escape(note.FILE)}|"
-    rf"{DISTRIBUTIONS}/[a-z]{{1,20}}-[a-z0-9]{{1,10}}\.parquet"
+    rf"{'|'.join(map(re.escape, (*RECORD, note.FILE)))}|{DISTRIBUTIONS}/[a-z]{{1,20}}-[a-z0-9]{{1,10}}\.parquet"
 )
 """Names of the files in an archive; any other is refused."""
 LARGEST = 500 << 20
 """Bytes that an archive may unpack to."""
-LARGEST_FILES = {"config.json": 1 << 20, note.FILE: 1 << 16, "events.jsonl": 64 << 20, "result.json": 64 << 20}
+LARGEST_FILES = {CONFIG: 1 << 20, note.FILE: 1 << 16, EVENTS: 64 << 20, RESULT: 64 << 20}
 """Largest size of single files in bytes: parsed, they take several times as much memory."""
 MOST_VALUES = 50_000_000
 """Values in the distributions of an archive, which are read as a whole to check them."""
@@ -43,7 +43,7 @@ def pack(run: Run, target: Path | IO[bytes], leave_out: Collection[Path] = ()) -
         SDSError: the run is not finished, or the file cannot be written.
     """
     run.finished_result()
-    files = [run.folder / name for name in ("config.json", "events.jsonl", "result.json")]
+    files = [run.folder / name for name in RECORD]
     files += sorted((run.folder / DISTRIBUTIONS).glob("*.parquet"))
     files += [path for path in (run.folder / note.FILE,) if path.exists()]
     files = [path for path in files if path not in leave_out]
@@ -90,7 +90,7 @@ def identity(path: Path) -> tuple[str, dict[str, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             run = archive.namelist()[0].split("/", 1)[0]
-            return run, {name: archive.read(f"{run}/{name}") for name in ("config.json", "result.json")}
+            return run, {name: archive.read(f"{run}/{name}") for name in (CONFIG, RESULT)}
     except (*BROKEN_ZIP, OSError, LookupError) as error:
         raise _not_packed(path.name, first_line(error)) from error
 

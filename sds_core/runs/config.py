@@ -12,7 +12,7 @@ from sds_core.pruning.pattern import NM, Pattern, parse_pattern
 from sds_core.pruning.reconstruction import MATRIX, Distillation, Reconstruction, Windows, windows_of
 from sds_core.pruning.registry import NO_PRUNER, check_reference
 from sds_core.pruning.stages import Phase, Stage
-from sds_core.pruning.titles import pruner_title
+from sds_core.pruning.titles import CHECKPOINT, pruner_title
 from sds_core.runs import typed_json
 from sds_core.runs.phases import PHASES, RECONSTRUCTED, phase_numbers_of
 from sds_core.runs.run_options import RunOptions
@@ -98,7 +98,7 @@ class RunConfig(RunOptions):
     def _check_method(self) -> None:
         make_method(self.method, self.options)
         _ = self.reconstruction
-        external = (self.method == "checkpoint", bool(self.checkpoint), self.pruner == NO_PRUNER)
+        external = (self.method == CHECKPOINT, bool(self.checkpoint), self.pruner == NO_PRUNER)
         if any(external) and not all(external):
             raise SDSError(
                 f"--method checkpoint, --checkpoint FOLDER and --pruner {NO_PRUNER} go together",

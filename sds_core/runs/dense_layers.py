@@ -1,4 +1,7 @@
-"""The layers of the dense demo model, before any run has recorded them: they ship with the examples."""
+"""The layers of the dense demo model, before any run has recorded them: they ship with the examples.
+
+Of no other model: its files may have changed since.
+"""
 
 import zipfile
 from functools import lru_cache
@@ -7,13 +10,10 @@ from tempfile import TemporaryDirectory
 
 from sds_core.errors import SDSError
 from sds_core.files import BROKEN_ZIP
+from sds_core.pruning.titles import BASE
 from sds_core.runs import examples
 from sds_core.runs.layer_numbers import LayerNumbers, block_files, read_block
 from sds_core.runs.run_folder import DISTRIBUTIONS
-from sds_core.runs.variant import BASE
-
-MODEL = "demo"
-"""The only model whose files cannot have changed since."""
 
 
 def dense_layers() -> dict[tuple[int, str], LayerNumbers]:

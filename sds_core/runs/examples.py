@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sds_core.pruning.titles import BASE
 from sds_core.runs import distribution_files
 from sds_core.runs.archive import further_id, holds, identity, pack, unpack
 from sds_core.runs.branch import as_parent, branch
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.run_folder import DISTRIBUTIONS, Run, root
-from sds_core.runs.sweep import DEMO
-from sds_core.runs.variant import BASE, Variant
+from sds_core.runs.sweep import DEMO_SETTINGS
+from sds_core.runs.variant import Variant
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 """The packed runs, METHOD-PRUNER.zip; `python -m sds_core examples` remakes them."""
@@ -31,7 +32,7 @@ PROMPTS = (
 
 def first_phase() -> list[RunConfig]:
     """Return the configurations of phase 1, one for each base pruner."""
-    experiment = Experiment(EXPERIMENT, RunConfig.from_dict(DEMO))
+    experiment = Experiment(EXPERIMENT, RunConfig.from_dict(DEMO_SETTINGS))
     return [experiment.config_of(Variant(BASE, name), 1) for name in PRUNERS]
 
 

@@ -17,12 +17,13 @@ from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.pruning.methods import make_method
 from sds_core.pruning.registry import NO_PRUNER
+from sds_core.pruning.titles import BASE
 from sds_core.runs.branch import as_parent, branch, can_be_parent
 from sds_core.runs.config import FIXED_BY_PARENT, RunConfig, meaning
 from sds_core.runs.job_folder import LIVE
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED
 from sds_core.runs.run_folder import Run, every_run
-from sds_core.runs.variant import BASE, Variant, variant_of
+from sds_core.runs.variant import Variant, variant_of
 
 SHARED = tuple(name for name in FIXED_BY_PARENT if name != "pruner")
 """The options that are the same in all runs of an experiment."""

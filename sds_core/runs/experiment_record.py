@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sds_core.errors import SDSError
 from sds_core.pruning.perplexity import Comparison, compare
 from sds_core.pruning.stages import STAGE_NAMES, Stage
+from sds_core.pruning.titles import BASE
 from sds_core.runs.config import RunConfig
 from sds_core.runs.experiment import Experiment
 from sds_core.runs.job_folder import LIVE, State
@@ -16,7 +17,7 @@ from sds_core.runs.phases import PHASES
 from sds_core.runs.recorded_values import MeasuredPerplexity
 from sds_core.runs.run_folder import Run
 from sds_core.runs.run_record import RunRecord
-from sds_core.runs.variant import BASE, Variant
+from sds_core.runs.variant import Variant
 
 PHASE_OF: dict[Stage, int] = {stage: number for number, stage in PHASES.items() if stage != "fused"}
 """The phase that produces each stage's weights."""

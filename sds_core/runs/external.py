@@ -15,6 +15,7 @@ from sds_core.options import Overrides
 from sds_core.pruning.layer_problem import Pruned
 from sds_core.pruning.pattern import NM, Pattern, find_pattern, holds
 from sds_core.pruning.registry import NO_PRUNER
+from sds_core.pruning.titles import CHECKPOINT
 from sds_core.runs.config import RunConfig
 
 BY_CHANCE = 0.01
@@ -135,7 +136,7 @@ def external_config(folder: str, dense: str, values: Overrides) -> RunConfig:
     Raises:
         SDSError: as for `ExternalCheckpoint`.
     """
-    fixed: Overrides = {"model": dense, "checkpoint": folder, "method": "checkpoint", "pruner": NO_PRUNER}
+    fixed: Overrides = {"model": dense, "checkpoint": folder, "method": CHECKPOINT, "pruner": NO_PRUNER}
     fixed |= {"weights": "memory", "keep_weights": False}
     config = RunConfig.from_dict(values | fixed)
     find_model(folder)  # report a mistyped name before loading the dense model

@@ -18,6 +18,8 @@ from sds_core.runs import lock
 from sds_core.runs.event_log import EventLog, LogWriter
 from sds_core.runs.events import JobCancelled, JobFailed, JobQueued
 
+EVENTS, LOCK, CANCEL, RESULT, ERRORS = "events.jsonl", "lock", "cancel", "result.json", "stderr.txt"
+
 State = Literal["new", "queued", "running", "finished", "failed", "cancelled", "interrupted"]
 LIVE: tuple[State, ...] = ("queued", "running")
 """The states of a job that a process holds."""
@@ -35,23 +37,23 @@ class JobFolder:
 
     @property
     def log(self) -> EventLog:
-        return EventLog(self.folder / "events.jsonl")
+        return EventLog(self.folder / EVENTS)
 
     def writer(self) -> LogWriter:
         """Open the log for appending; only for the process that holds the lock."""
-        return LogWriter(self.folder / "events.jsonl")
+        return LogWriter(self.folder / EVENTS)
 
     @property
     def lock_path(self) -> Path:
-        return self.folder / "lock"
+        return self.folder / LOCK
 
     @property
     def result_path(self) -> Path:
-        return self.folder / "result.json"
+        return self.folder / RESULT
 
     @property
     def errors(self) -> Path:
-        return self.folder / "stderr.txt"
+        return self.folder / ERRORS
 
     def state(self, log: EventLog | None = None) -> State:
         """Return the job's state; the lock is checked before the log is read, so of a job that has ended all is there.
@@ -86,7 +88,7 @@ class JobFolder:
             SDSError: the disk is full.
         """
         try:
-            (self.folder / "cancel").touch()
+            (self.folder / CANCEL).touch()
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -94,4 +96,4 @@ class JobFolder:
 
     @property
     def cancel_requested(self) -> bool:
-        return (self.folder / "cancel").exists()
+        return (self.folder / CANCEL).exists()

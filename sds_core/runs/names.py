@@ -7,6 +7,7 @@ from dataclasses import replace
 from sds_core.pruning.methods import METHODS, option_names
 from sds_core.pruning.reconstruction import MATRIX, inner_of
 from sds_core.pruning.stages import STAGE_NAMES, Stage
+from sds_core.pruning.titles import BASE
 from sds_core.runs.config import CALIBRATED, RunConfig
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED, without_distilling
 
@@ -26,7 +27,7 @@ def made_by(config: RunConfig, stage: Stage) -> RunConfig:
     run: their configuration stays as it is.
     """
     if stage == "sparse" and not config.checkpoint:
-        return replace(config, method="base", options={}, schedule="fused", phase=0, parent=None, **PLAIN)
+        return replace(config, method=BASE, options={}, schedule="fused", phase=0, parent=None, **PLAIN)
     if stage == "final":
         return replace(config, phase=0, parent=None, **without_distilling(config.to_dict()))
     return replace(config, phase=0, parent=None) if stage == "distilled" else config
@@ -45,7 +46,7 @@ def _parts_of(config: RunConfig) -> tuple[str, ...]:
     if stage == "sparse":
         return (config.pruner_title,)
     then = f", {STAGE_NAMES[stage]}" if stage == "distilled" else ""
-    if config.method == "base":
+    if config.method == BASE:
         inner = inner_of(config.reconstruct)
         return (config.pruner_title + (f", {inner}s adjusted" if inner != MATRIX else "") + then,)
     free = ", re-dense" if stage == "redense" else ""

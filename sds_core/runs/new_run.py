@@ -13,7 +13,7 @@ from sds_core.runs import typed_json
 from sds_core.runs.branch import inherit
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import id_prefix
-from sds_core.runs.run_folder import Run, open_run, root
+from sds_core.runs.run_folder import CONFIG, Run, open_run, root
 
 
 def create_all(configs: Iterable[RunConfig], pruners: PrunerRegistry = BUILT_IN) -> list[Run]:
@@ -54,5 +54,5 @@ def create(config: RunConfig, pruners: PrunerRegistry = BUILT_IN, runs: Path | N
     with new_folder(folder) as made:  # weights may be copied into it: one that is cut short does not stay
         if config.parent:
             inherit(Run(made), open_run(config.parent.run), config.parent)
-        typed_json.write(made / "config.json", config.to_dict())
+        typed_json.write(made / CONFIG, config.to_dict())
     return Run(folder)

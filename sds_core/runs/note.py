@@ -5,7 +5,7 @@ The worker does not touch it, so writing needs no lock: of two concurrent writer
 
 from sds_core.errors import SDSError
 from sds_core.files import disk_error, write_text
-from sds_core.runs.run_folder import Run
+from sds_core.runs.run_folder import CONFIG, Run
 
 FILE = "note.txt"
 LONGEST = 2000
@@ -35,7 +35,7 @@ def write(run: Run, text: str) -> None:
     text = text.strip()
     if len(text) > LONGEST:
         raise SDSError(f"a note of {len(text):,} characters is too long", allowed=f"{LONGEST:,}")
-    if not (run.folder / "config.json").exists():  # writing would recreate an empty folder
+    if not (run.folder / CONFIG).exists():  # writing would recreate an empty folder
         raise SDSError(f"run {run.id} has been removed")
     if text:
         write_text(run.folder / FILE, text + "\n")

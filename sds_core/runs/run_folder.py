@@ -34,13 +34,16 @@ from sds_core.options import Overrides
 from sds_core.pruning.stages import Stage
 from sds_core.runs import lock, typed_json
 from sds_core.runs.events import BlockFinished, DistillationSaved, ModelLoaded, first, of_kind
-from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.job_folder import EVENTS, RESULT, JobFolder
 from sds_core.runs.run_result import RunResult
 
 if TYPE_CHECKING:
     from sds_core.runs.config import RunConfig
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+CONFIG = "config.json"
+RECORD = (CONFIG, EVENTS, RESULT)
+"""The files that a finished run has in every case."""
 DISTRIBUTIONS = "distributions"
 """The folder of the record of layers, within a run's."""
 FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "phase3", "distilled": "phase4"}
@@ -49,7 +52,7 @@ FOLDERS: dict[Stage, str] = {"sparse": "phase1", "redense": "phase2", "final": "
 def ids() -> list[str]:
     """Ids of all runs, newest first; broken ones are among them."""
     found: list[tuple[int, str]] = []
-    for path in root().glob("*/config.json"):
+    for path in root().glob(f"*/{CONFIG}"):
         if ID.fullmatch(path.parent.name):
             with suppress(OSError):  # removed since, or a link to nowhere
                 found.append((path.stat().st_mtime_ns, path.parent.name))
@@ -75,7 +78,7 @@ def open_run(run: str) -> Run:
     folder = root() / run
     if folder.is_symlink():
         raise SDSError(f"run {run} is a link to another place", cure=f"move its folder to {root()}")
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         raise SDSError("there is no such run", got=run, cure="see: python -m sds_core list")
     return Run(folder)
 
@@ -122,7 +125,7 @@ class Run(JobFolder):
             SDSError: the file is broken.
         """
         try:
-            asked = typed_json.load((self.folder / "config.json").read_text(encoding="utf-8"))
+            asked = typed_json.load((self.folder / CONFIG).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SDSError(f"the configuration of run {self.id} is broken: {error}") from error
         if not isinstance(asked, dict):
@@ -142,7 +145,7 @@ class Run(JobFolder):
         Raises:
             SDSError: another process works on the run, it is finished or gone, or the disk is full.
         """
-        path = self.folder / "config.json"
+        path = self.folder / CONFIG
         descriptor = self.take_lock()
         try:
             self.refuse_finished()

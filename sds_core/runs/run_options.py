@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sds_core.models.gguf_files import DEMO
 from sds_core.models.text_spec import BOS_MODES, ROW_MODES
 from sds_core.options import option
 from sds_core.pruning.reconstruction import CHOICES, Distillation, Reconstruction
@@ -16,7 +17,7 @@ LARGEST_SEED = 2**32 - 1
 class RunOptions:
     """The declared options of a run, with their documentation and limits."""
 
-    model: str = option("demo", "Hub id, local folder, .gguf file, or demo.")
+    model: str = option(DEMO, "Hub id, local folder, .gguf file, or demo.")
     dtype: str = option(
         "auto", "Precision of the model; auto is its own.", choices=("auto", "float32", "bfloat16", "float16")
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sds_core.errors import SDSError
 from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, option_names
+from sds_core.pruning.titles import BASE
 from sds_core.runs.config import RunConfig
 from sds_core.runs.phases import PLAIN, beside_methods
 from sds_core.runs.plugin_flag import folder_flag
@@ -15,7 +16,8 @@ from sds_core.runs.run_command import command, flag, flags
 
 COMPARED = ("base:wanda", "base:sparsegpt", "sds:wanda", "sds-admm:wanda")
 """METHOD:PRUNER, the default of `compare`."""
-DEMO = {**PRESETS["quick"], "title": "demo"}
+DEMO_SETTINGS = {**PRESETS["quick"], "title": "demo"}
+"""Of the runs that the command `demo` compares."""
 
 
 def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list[RunConfig]:
@@ -33,7 +35,7 @@ def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list
         used.update(known)
         own = {key: value for key, value in asked.items() if key in known}
         chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
-        if method == "base":
+        if method == BASE:
             chosen |= beside_methods(PLAIN | chosen)
         configs.append(RunConfig.from_dict(chosen))
     if unused := sorted(set(asked) - used):
@@ -87,7 +89,7 @@ def _one_line(group: list[RunConfig]) -> bool:
     shared = _shared(group)
     alike = all(
         config.phase == 0
-        and config.to_dict() | own == shared | own | (beside_methods(shared) if config.method == "base" else {})
+        and config.to_dict() | own == shared | own | (beside_methods(shared) if config.method == BASE else {})
         for config in group
     )
     together = _together(group)
@@ -96,7 +98,7 @@ def _one_line(group: list[RunConfig]) -> bool:
 
 def _shared(group: list[RunConfig]) -> Overrides:
     """Return the options of the first run that is not a base pruner alone, else of the first."""
-    return next((config for config in group if config.method != "base"), group[0]).to_dict()
+    return next((config for config in group if config.method != BASE), group[0]).to_dict()
 
 
 def _together(group: list[RunConfig]) -> Overrides:

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field, replace
 from sds_core.options import Overrides
 from sds_core.pruning.methods import METHODS, make_method
 from sds_core.pruning.reconstruction import MATRIX, Windows, windows_of
+from sds_core.pruning.titles import BASE
 from sds_core.runs.config import RunConfig
 from sds_core.runs.phases import PLAIN, RECONSTRUCTED, phase_numbers_of, without_distilling
-
-BASE = "base"
-"""The method of a base pruner alone; its variant ends with phase 1, unless something is adjusted."""
 
 
 @dataclass(frozen=True)

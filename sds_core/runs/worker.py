@@ -17,7 +17,7 @@ from sds_core.runs import lock
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobCancelled, JobFailed, JobFinished, JobQueued
-from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.job_folder import CANCEL, JobFolder
 from sds_core.runs.process import start_process
 from sds_core.runs.run_folder import Run
 
@@ -65,7 +65,7 @@ def launch(
             if run.result_path.exists() and not run.config.keep_weights:
                 run.drop_weights()  # its worker may have been killed before it did
             run.refuse_finished()
-            (run.folder / "cancel").unlink(missing_ok=True)
+            (run.folder / CANCEL).unlink(missing_ok=True)
         command = ["work", *(run.id for run in runs), *arguments]
         inherited = descriptors if held is None else [*descriptors, held]
         return start_process(command, inherited, runs[0].errors, runs[0].folder.parent, stay)

@@ -32,7 +32,7 @@ from sds_core.runs.config import meaning
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
 from sds_core.runs.events import JobFinished, ModelLoaded, TextModelLoading, TextReadingStarted
-from sds_core.runs.job_folder import JobFolder
+from sds_core.runs.job_folder import CANCEL, JobFolder
 from sds_core.runs.names import called
 from sds_core.runs.process import start_process
 from sds_core.runs.pruned_model import require_weights, take_weights
@@ -133,7 +133,7 @@ class TextJob(JobFolder):
             return
         try:
             if not self.result_path.exists():
-                (self.folder / "cancel").unlink(missing_ok=True)
+                (self.folder / CANCEL).unlink(missing_ok=True)
                 typed_json.write(self.folder / "query.json", query)
                 start_process(["result", self.id], [descriptor], self.errors, root(), stay=True)
         finally:

@@ -41,7 +41,7 @@ def assets(tiny_folder, tmp_path, monkeypatch):
     text = f"{tiny_folder}/text.txt"
     tiny = {"model": str(tiny_folder), "calibration": text, "evaluation": text, "samples": 2, "length": 32}
     tiny |= {"eval_windows": 3, "eval_length": 32, "threads": 1}
-    monkeypatch.setattr(examples, "DEMO", tiny)
+    monkeypatch.setattr(examples, "DEMO_SETTINGS", tiny)
     monkeypatch.setattr(examples, "PRUNERS", ("wanda", "magnitude"))
     monkeypatch.setattr(examples, "METHODS", ("sds",))
     monkeypatch.setattr(examples, "FOLDER", tmp_path)
@@ -81,7 +81,7 @@ def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root,
 
 
 def test_failed_example_leaves_shipped_files_alone(assets, in_this_process, monkeypatch, capsys):
-    monkeypatch.setitem(examples.DEMO, "model", "/nowhere/model")
+    monkeypatch.setitem(examples.DEMO_SETTINGS, "model", "/nowhere/model")
     assert main(["examples"]) == 1
     assert [path.name for path in assets.iterdir() if path.is_file()] == ["swaps-wanda.zip"]
     assert "no such model" in capsys.readouterr().err

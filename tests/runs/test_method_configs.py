@@ -7,7 +7,7 @@ from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.run_command import command
-from sds_core.runs.sweep import COMPARED, DEMO, commands, method_configs
+from sds_core.runs.sweep import COMPARED, DEMO_SETTINGS, commands, method_configs
 
 
 def read(line: str) -> list[RunConfig]:
@@ -34,7 +34,7 @@ def test_an_option_that_no_method_knows_is_refused(options):
 
 
 def test_demo_is_one_command_without_titles():
-    (line,) = commands(method_configs(DEMO))
+    (line,) = commands(method_configs(DEMO_SETTINGS))
     assert "demo" not in line
     assert [(c.method + ":" + c.pruner) for c in read(line)] == list(COMPARED)
     assert {(c.samples, c.length) for c in read(line)} == {(8, 512)}

@@ -10,7 +10,7 @@ import pytest
 from sds_core.commands.parser import build_parser
 from sds_core.errors import SDSError
 from sds_core.runs.names import called
-from sds_core.runs.sweep import DEMO, method_configs
+from sds_core.runs.sweep import DEMO_SETTINGS, method_configs
 from sds_core.runs.typed_json import parse, to_json
 from sds_core.texts.query import EXAMPLE, MOST_CHARACTERS, PromptReading, TextQuery, TextResult
 from tests.readings import reading, result
@@ -71,7 +71,7 @@ def test_a_result_survives_its_file():
 
 def test_shipped_result_covers_the_example_models():
     shown = parse(TextResult, EXAMPLE.read_text(encoding="utf-8"))
-    configs = {str(i): config for i, config in enumerate(method_configs(DEMO))}
+    configs = {str(i): config for i, config in enumerate(method_configs(DEMO_SETTINGS))}
     dense, *others = [reading.name for reading in shown.readings]
     assert dense == "dense" and {"Wanda", "SDS · Wanda"} <= set(others) <= set(called(configs).values())
     assert shown.model == "demo" and tuple(map("".join, shown.pieces)) == shown.prompts
