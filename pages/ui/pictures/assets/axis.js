@@ -1,5 +1,8 @@
-// Round numbers on a logarithmic axis, the most important first, as many as there is room for.
+// Intervals around a logarithm, and round numbers on a logarithmic axis, as many as there is room for.
 
+const REACH = 2; // standard errors, as in the claims
+
+// The most important first.
 const LEVELS = [
   [1],
   [0.1, 10, 100, 1e3, 1e4],
@@ -18,3 +21,5 @@ export function ticks(low, high, wide, apart) {
     if (v >= low && v <= high && found.every((other) => Math.abs(at(other) - at(v)) >= apart)) found.push(v);
   return found.sort((a, b) => a - b);
 }
+
+export const interval = (log, error) => [log - REACH * error, log + REACH * error];

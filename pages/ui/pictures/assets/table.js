@@ -3,7 +3,7 @@
 // Drawn from the runs' `value`, `ratio` and `seeds`, and from `pairs[run][reference]`: `log` and `error` of the paired
 // ratio place the marks, its numbers are said as they came. The grey zone is where chance rules.
 
-import { ticks } from "./axis.js";
+import { interval, ticks } from "./axis.js";
 import { decimal, dot, perplexity, place, runName, times } from "./marks.js";
 import { h } from "./render.js";
 
@@ -48,7 +48,7 @@ function valueScale({ data, rows }) {
 
 function ratioScale({ state, data, rows, ref }) {
   const found = rows.map((run) => data.pairs[run.key]?.[ref.key]).filter(Boolean);
-  const reach = [0, ...found.flatMap(({ log, error }) => [log - 2 * error, log + 2 * error, -2 * error, 2 * error])];
+  const reach = [0, ...found.flatMap(({ log, error }) => [...interval(log, error), ...interval(0, error)])];
   const [least, most] = [Math.min(...reach), Math.max(...reach)];
   const pad = 0.05 * (most - least) || 0.1;
   const [low, high] = [least - pad, most + pad];
@@ -127,11 +127,12 @@ const reference = ({ at }) => [
 ];
 
 function against({ log, error, window_error: inner, sure }, { at, width }) {
+  const box = (name, [low, high]) => h("i", { class: name, style: `left:${at(low)};width:${width(high - low)}` });
   return [
-    h("i", { class: "doubt", style: `left:${at(-2 * error)};width:${width(4 * error)}` }),
-    inner && h("i", { class: "doubt inner", style: `left:${at(-2 * inner)};width:${width(4 * inner)}` }),
+    box("doubt", interval(0, error)),
+    inner && box("doubt inner", interval(0, inner)),
     h("i", { class: "one", style: `left:${at(0)}` }),
-    h("i", { class: "bar", style: `left:${at(log - 2 * error)};width:${width(4 * error)}` }),
+    box("bar", interval(log, error)),
     h("i", { class: `point${sure ? "" : " open"}`, style: `left:${at(log)}` }),
   ];
 }

@@ -2,7 +2,7 @@
 //
 // Drawn from the two runs' `losses`, windows ordered by the dense model's, and from the pair's two errors.
 
-import { ticks } from "./axis.js";
+import { interval, ticks } from "./axis.js";
 import { decimal, dot, perplexity, place, times, values } from "./marks.js";
 import { h } from "./render.js";
 
@@ -103,12 +103,7 @@ function measured(all, read) {
 }
 
 function ends({ mine, its, pair }) {
-  const reach = [
-    ...mine.map((v, i) => v - its[i]),
-    0,
-    pair.log - 2 * pair.loose_error,
-    pair.log + 2 * pair.loose_error,
-  ];
+  const reach = [...mine.map((v, i) => v - its[i]), 0, ...interval(pair.log, pair.loose_error)];
   return [Math.min(...reach) - 0.04, Math.max(...reach) + 0.04];
 }
 
@@ -135,18 +130,17 @@ function errors(all) {
   const { pair } = all;
   const [low, high] = ends(all);
   const z = (v) => place(v, high, low);
-  const interval = (error, name, left) =>
-    h("div", {
-      class: `interval ${name}`,
-      style: `left:${left};top:${z(pair.log + 2 * error)};bottom:calc(100% - ${z(pair.log - 2 * error)})`,
-    });
+  const box = (error, name, left) => {
+    const [bottom, top] = interval(pair.log, error).map(z);
+    return h("div", { class: `interval ${name}`, style: `left:${left};top:${top};bottom:calc(100% - ${bottom})` });
+  };
   const said = (from, to) => `${decimal(from)} to ${decimal(to)}`;
   return h(
     "div",
     { class: "panel errors" },
     h("i", { class: "zero", style: `top:${z(0)}` }),
-    interval(pair.error, "paired", "25%"),
-    interval(pair.loose_error, "loose", "75%"),
+    box(pair.error, "paired", "25%"),
+    box(pair.loose_error, "loose", "75%"),
     h(
       "small",
       { class: "under two" },
