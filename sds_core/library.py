@@ -17,7 +17,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sds_core.errors import SDSError
+from sds_core.errors import Cancelled, SDSError
 from sds_core.figures import layer as layer_figures
 from sds_core.figures.error_map import error_map
 from sds_core.figures.style import Figure
@@ -28,15 +28,15 @@ from sds_core.pruning.stages import STAGE_NAMES
 from sds_core.runs import layer_stats, lock
 from sds_core.runs.config import RunConfig
 from sds_core.runs.device_queue import device_to_itself
-from sds_core.runs.events import BlockFinished, DistillationStep, Event, JobFailed, Measuring
+from sds_core.runs.events import BlockFinished, DistillationStep, Event, JobCancelled, JobFailed, Measuring
 from sds_core.runs.model_cache import ModelCache
 from sds_core.runs.new_run import create
 from sds_core.runs.plugins import load_registry
 from sds_core.runs.progress import PHASE_NAMES
 from sds_core.runs.pruned_model import pruned_model
 from sds_core.runs.run_folder import Run
-from sds_core.runs.run_job import run_job
 from sds_core.runs.run_result import RunResult
+from sds_core.runs.worker import until_cancelled
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -110,7 +110,8 @@ def prune(model: str | Path | LoadedPair = DEMO, *, runs: str | Path | None = No
         **options: options of a run and of its method, named as on the command line with `_` for `-`.
 
     Raises:
-        SDSError: an unknown option, or anything else that ends a run. A run in `runs` can then be resumed.
+        SDSError: an unknown option, or anything else that ends a run, such as the app's Cancel. A run in `runs` can be
+            resumed, unless its model was a loaded pair.
     """
     names = options_of(RunConfig)
     values = {name: value for name, value in options.items() if name in names}
@@ -141,15 +142,17 @@ def _work(run: Run) -> None:
     config, log, descriptor = run.config, run.writer(), run.take_lock()
     try:
         lock.note_owner(descriptor)
-        waiting = device_to_itself(config.device, run.id, time.time(), log, lambda: False)
+        waiting = device_to_itself(config.device, run.id, time.time(), log, lambda: run.cancel_requested)
         with _torch_settings(), waiting as now, tqdm(unit="block") as bar:
             now(run.id)
-            for event in run_job(run, ModelCache(keep_dense=len(config.phases) > 1)):
+            for event in until_cancelled(run, ModelCache(keep_dense=len(config.phases) > 1)):
                 log.append(event)
                 _show(bar, event)
     except Exception as error:
+        internal, message = not isinstance(error, SDSError), str(error) or repr(error)
         with suppress(SDSError):  # the disk is full: what went wrong first is raised
-            log.append(JobFailed(message=str(error) or repr(error), internal=not isinstance(error, SDSError)))
+            cancelled = isinstance(error, Cancelled)
+            log.append(JobCancelled(message=message) if cancelled else JobFailed(message=message, internal=internal))
         raise
     finally:
         os.close(descriptor)

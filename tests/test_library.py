@@ -16,6 +16,7 @@ from sds_core import library, prune
 from sds_core.errors import SDSError
 from sds_core.library import PrunedModel
 from sds_core.pruning.stages import STAGE_NAMES
+from sds_core.runs.events import BlockFinished, of_kind
 from sds_core.runs.new_run import create
 from sds_core.runs.pruned_model import pruned_model
 from sds_core.runs.run_folder import Run
@@ -161,9 +162,22 @@ def test_failed_run_that_is_kept_says_why(error, tiny_folder, sizes, tmp_path, m
         raise error
         yield
 
-    monkeypatch.setattr(library, "run_job", fails)
+    monkeypatch.setattr(library, "until_cancelled", fails)
     with pytest.raises(type(error)):
         prune(tiny_folder, runs=tmp_path, **sizes)
     (run,) = map(Run, tmp_path.iterdir())
     last = run.log.read()[-1]
     assert run.state() == "failed" and str(error) in last.message and last.internal is isinstance(error, RuntimeError)
+
+
+def test_run_that_is_kept_can_be_cancelled_from_elsewhere(tiny_folder, sizes, tmp_path, monkeypatch):
+    def cancels(bar, event):
+        if isinstance(event, BlockFinished):
+            (run,) = map(Run, tmp_path.iterdir())
+            run.cancel()
+
+    monkeypatch.setattr(library, "_show", cancels)
+    with pytest.raises(SDSError, match="finished blocks are kept"):
+        prune(tiny_folder, runs=tmp_path, **sizes)
+    (run,) = map(Run, tmp_path.iterdir())
+    assert run.state() == "cancelled" and len(of_kind(run.log.read(), BlockFinished)) == 1

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +16,7 @@ from sds_core.errors import Cancelled, SDSError, is_fault_of_file
 from sds_core.runs import lock
 from sds_core.runs.device_queue import device_to_itself
 from sds_core.runs.event_log import LogWriter
-from sds_core.runs.events import JobCancelled, JobFailed, JobFinished, JobQueued
+from sds_core.runs.events import Event, JobCancelled, JobFailed, JobFinished, JobQueued
 from sds_core.runs.job_folder import CANCEL, JobFolder
 from sds_core.runs.process import start_process
 from sds_core.runs.run_folder import Run
@@ -130,12 +130,23 @@ def _execute(runs: list[Run], locks: list[int], cache: ModelCache, now: Callable
 
 
 def _execute_run(run: Run, cache: ModelCache, log: LogWriter) -> None:
+    for event in until_cancelled(run, cache):
+        log.append(event)
+
+
+def until_cancelled(run: Run, cache: ModelCache) -> Iterator[Event]:
+    """Carry out a run, until the user cancels it; yield its events.
+
+    Raises:
+        SDSError: as for `run_job`.
+        Cancelled: the user has asked to stop.
+    """
     from sds_core.runs.run_job import run_job
 
     cure = f"continue with: python -m sds_core resume {run.id}"
     refuse_cancelled(run, "cancelled; finished blocks are kept", cure)
     for event in run_job(run, cache):
-        log.append(event)
+        yield event
         if not isinstance(event, JobFinished):
             refuse_cancelled(run, "cancelled; finished blocks are kept", cure)
 
