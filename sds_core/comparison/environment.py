@@ -1,10 +1,19 @@
 """The environment in which a run was computed, and how it differs from another run's."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sds_core.errors import SDSError
-from sds_core.runs.events import ModelLoaded, RunStarted, of_kind
+from sds_core.runs.events import (
+    BlockFinished,
+    DistillationStep,
+    Event,
+    ModelLoaded,
+    PerplexityMeasured,
+    RunStarted,
+    of_kind,
+)
 from sds_core.runs.run_folder import Run
 
 
@@ -42,16 +51,37 @@ WORDS = {
 
 
 def environment(run: Run) -> Environment:
-    """Return the environment of a run, from its record.
+    """Return the environment of a run, from its record; of one that was resumed elsewhere, each value that it had.
 
     Raises:
         SDSError: the record is broken or incomplete.
     """
-    events = run.log.read()
-    starts, loads = of_kind(events, RunStarted), of_kind(events, ModelLoaded)
-    if not starts or not loads:
+    attempts = list[tuple[RunStarted, list[Event]]]()
+    for event in run.log.read():
+        if isinstance(event, RunStarted):
+            attempts.append((event, []))
+        elif attempts:
+            attempts[-1][1].append(event)
+    loaded = [(start, models[-1], events) for start, events in attempts if (models := of_kind(events, ModelLoaded))]
+    if not loaded:
         raise SDSError(f"the record of run {run.id} does not say where it was computed", cure="repeat the run")
-    started, loaded = starts[-1], loads[-1]  # before it, it may have failed elsewhere
+    useful = [each for each in loaded if any(map(_of_use, each[2]))] or loaded[-1:]
+    found = [dataclasses.asdict(_of_attempt(start, model)) for start, model, _ in useful]
+    return Environment(**{name: " then ".join(dict.fromkeys(each[name] for each in found)) for name in WORDS})
+
+
+def _of_use(event: Event) -> bool:
+    """Whether something of the result was computed where this was recorded."""
+    match event:
+        case BlockFinished(inherited_from=origin):
+            return not origin
+        case PerplexityMeasured(stage=stage, inherited_from=origin):
+            return stage != "dense" and not origin  # which may have been known before
+        case _:
+            return isinstance(event, DistillationStep)
+
+
+def _of_attempt(started: RunStarted, loaded: ModelLoaded) -> Environment:
     software = started.software
     return Environment(
         processor=_processor(software.machine, loaded.device),

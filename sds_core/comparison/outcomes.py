@@ -32,6 +32,10 @@ BEFORE: dict[Stage, tuple[Stage, ...]] = {"final": ("sparse",), "distilled": ("s
 """Stages of pruned weights on the way to others."""
 
 
+class Gone(str):
+    """The id of a run that is gone, in place of its options."""
+
+
 class Mismatch(StrEnum):
     """What keeps two outcomes from being paired window by window, in words."""
 
@@ -57,7 +61,7 @@ class Outcome:
     total: int
     """Weights of the model."""
     earlier_options: tuple[Any, ...] = ()
-    """Options of phase 2, where they differ from those of phase 3."""
+    """Options of phase 2, where they differ from those of phase 3; a `Gone` where they are not known."""
 
     @cached_property  # asked for thousands of times where many runs are compared
     def made(self) -> RunConfig:
@@ -89,6 +93,12 @@ class Outcome:
         if windows[0] != windows[1]:
             return self.configuration == other.configuration
         return configuration_of(self.made, NAMES_OF_WINDOWS) == configuration_of(other.made, NAMES_OF_WINDOWS)
+
+    def may_repeat(self, other: Outcome) -> bool:
+        """Whether it is not known that the configurations differ, nor that they are the same."""
+        gone = any(isinstance(option, Gone) for option in (*self.earlier_options, *other.earlier_options))
+        same = configuration_of(self.made) == configuration_of(other.made)
+        return gone and same and self.earlier_options != other.earlier_options
 
 
 def configuration_of(config: RunConfig, without: Sequence[str] = ()) -> str:
@@ -170,12 +180,12 @@ def mismatch(one: Outcome, other: Outcome) -> Mismatch | None:
 
 
 def _earlier_options(config: RunConfig) -> tuple[Any, ...]:
-    """Return the options of the run that phase 3 or 4 continued from, where they differ; its id where it is gone."""
+    """Return the options of the run that phase 3 or 4 continued from, where they differ from its own."""
     if config.phase not in (3, 4) or config.parent is None:
         return ()
     run = preceding(config)
     if run is None:
-        return (config.parent.run,)
+        return (Gone(config.parent.run),)
     before = run.config
     if config.phase == 4:
         same = before.reconstruction == config.reconstruction

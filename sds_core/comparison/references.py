@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sds_core.comparison.claims import Claim, incomparable, judge, listed, noise_floor, seed_error
+from sds_core.comparison.claims import Claim, apart, incomparable, judge, listed, noise_floor, seed_error
 from sds_core.comparison.environment import differences, environment
 from sds_core.comparison.outcomes import Mismatch, Outcome, configuration_of, finished_outcomes, mismatch, outcome_of
 from sds_core.comparison.study import study_spread
 from sds_core.errors import SDSError
 from sds_core.pruning.methods import matched_options
-from sds_core.pruning.perplexity import Comparison, Perplexity, compare, mean_over_runs
+from sds_core.pruning.perplexity import Perplexity, compare, mean_over_runs
 from sds_core.pruning.titles import BASE
 from sds_core.runs.config import RunConfig
 from sds_core.runs.names import name_of, pattern_of
@@ -67,7 +67,7 @@ def claims_about(run: Run) -> dict[Role, Against]:
 def find_reference(mine: Outcome, role: Role, known: Sequence[Outcome]) -> Outcome | None:
     """Return the base or the control of an outcome; None if there is none or the outcome is one itself.
 
-    Of several, one of the same run or of the runs it continued from comes first, then the same schedule and seed, then
+    Of several, one of the same run or of the runs it continued from comes first, then the same seed and schedule, then
     the oldest.
     """
     wanted = _reference_config(mine.made, role)
@@ -81,8 +81,8 @@ def find_reference(mine: Outcome, role: Role, known: Sequence[Outcome]) -> Outco
         return (
             other.run != mine.run,
             other.run not in family,
-            other.made.schedule != mine.made.schedule,
             other.made.seed != mine.made.seed,
+            other.made.schedule != mine.made.schedule,
         )
 
     return min(serving, key=distance, default=None)
@@ -92,7 +92,7 @@ def claim(mine: Sequence[Outcome], reference: Sequence[Outcome], known: Sequence
     """Return how one configuration compares to another, by the mean over the runs given of each.
 
     Args:
-        mine, reference: runs of one configuration each, with the same seeds where both have several.
+        mine, reference: runs of one configuration each, with the same seeds or with none in common.
         known: all finished runs, for the spread over seeds.
     """
     one, other = mine[0], reference[0]
@@ -101,15 +101,18 @@ def claim(mine: Sequence[Outcome], reference: Sequence[Outcome], known: Sequence
     paired = compare(mean_over_runs([o.measured for o in mine]), mean_over_runs([o.measured for o in reference]))
     if one.repeats(other):
         return noise_floor(paired, _noise(one, other))
+    if not {o.made.seed for o in mine} & {o.made.seed for o in reference}:
+        return judge(
+            paired, *apart(_seed_error_against_dense(mine, known), _seed_error_against_dense(reference, known))
+        )
     ours, theirs = by_seed(mine, known), by_seed(reference, known)
     shared = {seed: (ours[seed].measured, theirs[seed].measured) for seed in ours.keys() & theirs.keys()}
-    return _judged(paired, shared, one.made, other.made)
+    return judge(paired, *_seed_error(shared, one.made, other.made))
 
 
 def claim_against_dense(mine: Outcome, known: Sequence[Outcome]) -> Claim:
     """Return how an outcome compares to the dense model that it was pruned from."""
-    pairs = {seed: (outcome.measured, outcome.dense) for seed, outcome in by_seed([mine], known).items()}
-    return _judged(compare(mine.measured, mine.dense), pairs, mine.made, None)
+    return judge(compare(mine.measured, mine.dense), *_seed_error_against_dense([mine], known))
 
 
 def by_seed(mine: Sequence[Outcome], known: Sequence[Outcome]) -> dict[int, Outcome]:
@@ -118,14 +121,16 @@ def by_seed(mine: Sequence[Outcome], known: Sequence[Outcome]) -> dict[int, Outc
     return {o.made.seed: o for o in [*reversed(alike), *reversed(mine)]}
 
 
-def _judged(
-    paired: Comparison,
-    pairs: Mapping[int, tuple[Perplexity, Perplexity]],
-    config: RunConfig,
-    reference: RunConfig | None,
-) -> Claim:
+def _seed_error_against_dense(mine: Sequence[Outcome], known: Sequence[Outcome]) -> tuple[float | None, str]:
+    pairs = {seed: (outcome.measured, outcome.dense) for seed, outcome in by_seed(mine, known).items()}
+    return _seed_error(pairs, mine[0].made, None)
+
+
+def _seed_error(
+    pairs: Mapping[int, tuple[Perplexity, Perplexity]], config: RunConfig, reference: RunConfig | None
+) -> tuple[float | None, str]:
     log_ratios = {seed: compare(*pair).log_ratio for seed, pair in pairs.items()}
-    return judge(paired, *seed_error(log_ratios, study_spread(config, reference)))
+    return seed_error(log_ratios, study_spread(config, reference))
 
 
 def _reference_config(config: RunConfig, role: Role) -> RunConfig | None:
@@ -149,6 +154,8 @@ def _incomparable(one: Outcome, other: Outcome) -> str | None:
         return "a re-dense model has no pruned weights"
     if "distilled" in (one.stage, other.stage) and one.stage != other.stage:
         return "one of them was distilled afterwards, the other is one-shot"
+    if one.may_repeat(other):
+        return "both may be one configuration: the run of a phase before, whose options are not known, is gone"
     patterns = [pattern_of(o.made) for o in (one, other)]
     return None if patterns[0] == patterns[1] else f"they prune differently: {' and '.join(patterns)}"
 

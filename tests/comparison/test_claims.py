@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sds_core.comparison.claims import (
-    TWO_SEEDS,
+    WIDENED,
     Verdict,
+    apart,
     incomparable,
     judge,
     noise_floor,
@@ -62,17 +63,23 @@ def test_an_error_over_one_window_leaves_nothing_sure():
     assert judge(Comparison(-3.0, math.nan), 0.01, "").verdict is Verdict.UNDECIDED
 
 
-def test_three_seeds_speak_for_themselves():
-    ratios = {0: -0.80, 1: -0.70, 2: -0.74}
+def test_four_seeds_speak_for_themselves():
+    ratios = {0: -0.80, 1: -0.70, 2: -0.74, 3: -0.71}
     value, source = seed_error(ratios, study=StudySpread(0.5, ""))
-    assert value == pytest.approx(np.std(list(ratios.values()), ddof=1)) and source == "seeds 0, 1 and 2"
+    assert value == pytest.approx(np.std(list(ratios.values()), ddof=1)) and source == "seeds 0, 1, 2 and 3"
+
+
+def test_three_seeds_are_widened_so_that_one_mean_in_twenty_is_wrongly_called_clear():
+    shifts = np.random.default_rng(1).normal(0, 0.02, (4000, 3))
+    clear = [abs(row.mean()) > 2 * (seed_error(dict(enumerate(row)), study=None)[0] or math.nan) for row in shifts]
+    assert 0.04 < np.mean(clear) < 0.06
 
 
 def test_two_seeds_are_widened_by_students_t():
     value, source = seed_error({3: -0.80, 10: -0.70}, study=None)
     student = math.tan(math.pi * (0.975 - 0.5))  # quantile of t with one degree of freedom
-    assert abs(TWO_SEEDS - student / (2 * math.sqrt(2))) < 0.01
-    assert value == pytest.approx(TWO_SEEDS * 0.1 / math.sqrt(2)) and source == "seeds 3 and 10"
+    assert abs(WIDENED[2] - student / (2 * math.sqrt(2))) < 0.01
+    assert value == pytest.approx(WIDENED[2] * 0.1 / math.sqrt(2)) and source == "seeds 3 and 10"
 
 
 def test_two_seeds_never_count_below_the_study():
@@ -118,3 +125,13 @@ def test_what_is_not_comparable_has_no_number():
 def test_exploded_models_have_finite_numbers():
     claim = judge(Comparison(900.0, 1.0), 0.1, "seeds 0 and 1")
     assert math.isfinite(claim.ratio) and all(map(math.isfinite, claim.interval)) and "e+" in numbers(claim)
+
+
+def test_one_prompt_is_no_reason_to_call_two_runs_equal():
+    claim = judge(Comparison(-1.0, math.nan), 0.001, "seeds 0 and 1")
+    assert "with one of the prompts there is no error. Add more" in words(claim, "A", "B", "prompts")
+
+
+def test_errors_of_different_seeds_add_in_squares():
+    assert apart((0.03, "seeds 0, 1 and 2"), (0.04, "seeds 3, 4 and 5")) == (0.05, "seeds 0, 1 and 2; seeds 3, 4 and 5")
+    assert apart((0.03, "seeds 0, 1 and 2"), (None, "")) == (None, "")

@@ -1,9 +1,11 @@
 """Where runs were computed, from their records."""
 
+from dataclasses import replace
+
 from sds_core.comparison.environment import differences, environment
 from sds_core.runs.events import JobFailed
 from tests.by_hand import EPYC, XEON, made
-from tests.records import change_model, model_loaded, run_started, write_log
+from tests.records import SOFTWARE, block_finished, change_model, model_loaded, run_started, write_log
 
 
 def test_processor_threads_and_precision_come_from_the_record():
@@ -42,6 +44,16 @@ def test_of_a_run_that_failed_elsewhere_the_last_start_counts():
     write_log(run, [*failed, *record])
     found = environment(run)
     assert (found.threads, found.device, found.processor) == ("1", "cpu", "x86_64, AMD EPYC")
+
+
+def test_of_a_run_that_was_resumed_elsewhere_both_places_count():
+    places = [run_started(software=replace(SOFTWARE, machine=machine)) for machine in (EPYC, XEON)]
+    run = made((3, 3, 3))
+    write_log(run, [places[0], model_loaded(), block_finished(0), places[1], model_loaded(), block_finished(1)])
+    assert environment(run).processor == "x86_64, AMD EPYC then x86_64, Intel(R) Xeon(R)"
+    inherited = replace(block_finished(0), inherited_from="x")
+    write_log(run, [inherited, places[0], model_loaded(), places[1], model_loaded(), block_finished(1)])
+    assert environment(run).processor == "x86_64, Intel(R) Xeon(R)"
 
 
 def test_observation_in_bfloat16_is_another_environment():

@@ -1,5 +1,6 @@
 """Which runs are one configuration, and which measured the same."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,24 @@ def test_phase_2_options_distinguish_phase_3_configurations():
     assert configuration(**third) == configuration(**staged)
     changed = {**third, "options": {"iterations": 5}}
     assert configuration(**changed) != configuration(**staged, options={"iterations": 5})
+
+
+def test_chains_whose_phase_2_is_gone_are_not_ranked_against_each_other():
+    staged = {"method": "sds", "schedule": "staged"}
+
+    def chain(*losses):
+        second = made((3, 3, 3), phase=2, parent=Parent("x", 1, "0"), **staged)
+        return made(losses, phase=3, parent=Parent(second.id, 2, "0"), **staged), second
+
+    (one, its), (other, of_other) = chain(3.0, 3.3, 3.2), chain(3.5, 3.8, 3.7)
+    compared = lambda: claim([outcome_of(one)], [outcome_of(other)], finished_outcomes())
+    assert compared().verdict is Verdict.NOISE
+    shutil.rmtree(its.folder)
+    shutil.rmtree(of_other.folder)
+    found = compared()
+    assert found.verdict is Verdict.INCOMPARABLE and "both may be one configuration" in found.reason
+    base = made((4.0, 4.3, 4.2))
+    assert claim([outcome_of(one)], [outcome_of(base)], finished_outcomes()).verdict is Verdict.BETTER
 
 
 def test_staged_sparse_weights_count_for_the_base_pruner():

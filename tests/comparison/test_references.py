@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sds_core.comparison.claims import TWO_SEEDS, Verdict, words
+from sds_core.comparison.claims import WIDENED, Verdict, words
 from sds_core.comparison.outcomes import finished_outcomes, outcome_of
 from sds_core.comparison.references import claim, claims_about, find_reference
 from sds_core.comparison.study import SPREAD
@@ -54,7 +54,7 @@ def test_two_seeds_are_found_in_the_folder():
     for one, base, log_ratio in zip(mine, bases, ratios, strict=True):
         found = between(one, base)
         assert found.log_ratio == pytest.approx(log_ratio)
-        assert found.seed_error == pytest.approx(TWO_SEEDS * np.std(ratios, ddof=1))
+        assert found.seed_error == pytest.approx(WIDENED[2] * np.std(ratios, ddof=1))
         assert found.seed_source == "seeds 0 and 1"
 
 
@@ -66,7 +66,27 @@ def test_three_seeds_decide_what_windows_alone_would_call_sure():
     runs = {(o.made.method, o.made.seed): o for o in finished_outcomes()}
     found = claim([runs["sds", 0]], [runs["base", 0]], finished_outcomes())
     assert abs(found.log_ratio) > 2 * found.window_error
-    assert found.seed_error == pytest.approx(np.std((0.0, 0.15, -0.12), ddof=1)) and found.verdict is Verdict.UNDECIDED
+    student = 4.303 / (2 * math.sqrt(3))
+    assert found.seed_error == pytest.approx(student * np.std((0.0, 0.15, -0.12), ddof=1), rel=0.002)
+    assert found.verdict is Verdict.UNDECIDED
+
+
+def test_seeds_that_differ_do_not_cancel():
+    control = {"method": "adjusted", "options": {"beta": 0.2, "sequential": True}}
+    near = np.subtract(SDS, 0.03)
+    found = between(made(near, method="sds-admm"), made(SDS, seed=1, **control))
+    assert found.seed_error == pytest.approx(math.hypot(SPREAD["sds-admm:wanda", "dense"], max(SPREAD.values())))
+    assert found.verdict is Verdict.UNDECIDED
+    assert between(made(near, method="sds-admm", seed=1), made(SDS, seed=1, **control)).verdict is Verdict.BETTER
+
+
+def test_seeds_that_differ_are_judged_by_what_each_side_did():
+    mine = [made(np.add(SDS, shift), method="sds", seed=seed, **OTHER) for seed, shift in enumerate((0, 0.1, 0.3))]
+    bases = [made(np.add(BASE, shift), seed=3 + seed, **OTHER) for seed, shift in enumerate((0, 0.2, 0.1))]
+    found = between(mine[0], bases[0])
+    deviations = [np.std(shifts, ddof=1) for shifts in ((0, 0.1, 0.3), (0, 0.2, 0.1))]
+    assert found.seed_error == pytest.approx(4.303 / (2 * math.sqrt(3)) * math.hypot(*deviations), rel=0.002)
+    assert found.seed_source == "seeds 0, 1 and 2; seeds 3, 4 and 5"
 
 
 def test_a_mean_over_seeds_is_paired_window_by_window():
@@ -144,6 +164,12 @@ def test_reference_prefers_the_same_seed_then_the_oldest():
     assert reference(made(SDS, method="sds", seed=7)) == (other.id, "sparse")
 
 
+def test_reference_prefers_the_same_seed_to_the_same_schedule():
+    made(BASE, method="adjusted", seed=1, schedule="staged")
+    fused = made(BASE, method="adjusted", seed=0)
+    assert reference(made(SDS, method="sds", schedule="staged"), "control") == (fused.id, "final")
+
+
 def test_staged_run_is_compared_to_its_own_phase_1():
     made(BASE)
     mine = made(SDS, method="sds", schedule="staged", stages={"sparse": np.add(BASE, 0.1)})
@@ -160,6 +186,17 @@ def test_phased_run_is_compared_with_its_own_phase_1():
     second = made(BASE, phase=2, parent=Parent(first.id, 1, "0"), **staged)
     third = made(SDS, phase=3, parent=Parent(second.id, 2, "0"), **staged)
     assert reference(third) == (first.id, "sparse")
+
+
+def test_a_run_that_kept_no_weights_is_repeated_with_those_that_its_phases_need():
+    made(BASE)
+    third = made(SDS, method="sds", schedule="staged", phase=3, parent=Parent("gone", 2, "0"), keep_weights=False)
+    lines = repeat(third.config)
+    assert [("--phase" in line, "--no-keep-weights" in line) for line in lines] == [
+        (True, False),
+        (True, False),
+        (True, True),
+    ]
 
 
 def continued(run, origin, phase, finished):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sds_core.comparison.claims import TWO_SEEDS
+from sds_core.comparison.claims import WIDENED
 from sds_core.texts.judgement import judgement, sentences, table
 from sds_core.texts.query import compare_readings
 from tests.readings import reading, result
@@ -65,7 +65,7 @@ def test_seeds_of_one_configuration_are_averaged_with_spread():
     (said,) = sentences(result(reading("dense", *DENSE), *readings), lambda name: f"**{name}**")
     flat = {key: np.concatenate(losses).mean() for key, losses in runs.items()}
     ratios = [flat["A", seed] - flat["B", seed] for seed in (0, 1)]
-    ratio, spread = math.exp(np.mean(ratios)), TWO_SEEDS * np.std(ratios, ddof=1)
+    ratio, spread = math.exp(np.mean(ratios)), WIDENED[2] * np.std(ratios, ddof=1)
     assert said.startswith("**A (mean over seeds 0 and 1)** is clearly better than **B (mean over seeds 0 and 1)**")
     assert f"ratio {ratio:.3f} ± " in said and f"± {ratio * spread:.3f} (seeds 0 and 1)" in said
 
