@@ -51,7 +51,8 @@ def repeat(config: RunConfig) -> list[str]:
     name = config.experiment or AGAIN
     one = variant_of(config)
     earlier = [phase for phase in one.phase_numbers if phase < config.phase]
-    steps = [_config(config, name, one.base if phase == 1 else one, phase) for phase in earlier]
+    kept = dataclasses.replace(config, keep_weights=True)  # for the next phase to continue from
+    steps = [_config(kept, name, one.base if phase == 1 else one, phase) for phase in earlier]
     return [command(each) for each in (*steps, dataclasses.replace(config, experiment=name))]
 
 

@@ -1,5 +1,6 @@
 """Load the model that a finished run produced."""
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
@@ -40,7 +41,8 @@ def require_weights(run: Run) -> None:
         SDSError: the run is not finished, or its weights are gone.
     """
     if not run.checkpoint(run.finished_result().last, 0).exists():
-        raise SDSError(f"run {run.id} has no weights", cure=f"repeat it, keeping them: {command(run.config)}")
+        again = command(dataclasses.replace(run.config, keep_weights=True))
+        raise SDSError(f"run {run.id} has no weights", cure=f"repeat it, keeping them: {again}")
 
 
 def take_weights(run: Run, loaded: LoadedModel, blocks: Sequence[Block]) -> None:

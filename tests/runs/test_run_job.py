@@ -369,7 +369,9 @@ def test_weights_can_be_dropped_and_the_record_stays(tiny_folder):
     run = finish(create(config(tiny_folder, keep_weights=False, method="base")))
     assert not list(run.folder.glob("phase*"))
     assert list((run.folder / "distributions").glob("*.parquet"))
-    with pytest.raises(SDSError, match="has no weights"):
+    with pytest.raises(
+        SDSError, match=r"has no weights. Repeat it, keeping them: python -m sds_core run (?!.*no-keep)"
+    ):
         export(run, str(run.folder / "out"))
     (run.folder / "phase1").mkdir()  # as if its worker had been killed between result and clean-up
     with pytest.raises(SDSError, match="finished already"):
