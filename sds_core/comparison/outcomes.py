@@ -87,18 +87,23 @@ class Outcome:
         """Equal for runs that differ in nothing but the seed and what changes no outcome."""
         return configuration_of(self.made) + (repr(self.earlier_options) if self.earlier_options else "")
 
+    @cached_property
+    def _but_for_windows(self) -> str:
+        return configuration_of(self.made, NAMES_OF_WINDOWS)
+
     def repeats(self, other: Outcome) -> bool:
         """Whether both are of one configuration, by their options or by the windows that they calibrated on."""
         windows = [(each.made.seed, each.calibration_sha256, each.earlier_options) for each in (self, other)]
         if windows[0] != windows[1]:
             return self.configuration == other.configuration
-        return configuration_of(self.made, NAMES_OF_WINDOWS) == configuration_of(other.made, NAMES_OF_WINDOWS)
+        return self._but_for_windows == other._but_for_windows
 
     def may_repeat(self, other: Outcome) -> bool:
         """Whether it is not known that the configurations differ, nor that they are the same."""
+        if self.earlier_options == other.earlier_options:
+            return False
         gone = any(isinstance(option, Gone) for option in (*self.earlier_options, *other.earlier_options))
-        same = configuration_of(self.made) == configuration_of(other.made)
-        return gone and same and self.earlier_options != other.earlier_options
+        return gone and configuration_of(self.made) == configuration_of(other.made)
 
 
 def configuration_of(config: RunConfig, without: Sequence[str] = ()) -> str:
