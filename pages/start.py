@@ -10,8 +10,8 @@ from sds_core.errors import SDSError
 layout.routed()
 
 HEADING = (
-    "Half the weights of a language model set to zero: see what that breaks, and what pruning, filling in and "
-    "pruning again wins back."
+    "Half the weights in every layer of a language model set to zero: see what that breaks, and what pruning, filling "
+    "in and pruning again wins back."
 )
 LIVE = "demo-live"
 """Name of the experiment that is started here."""

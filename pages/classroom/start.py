@@ -9,9 +9,9 @@ from pages.ui.pictures import start
 from sds_core.errors import SDSError
 
 WORDS = (
-    "Half the weights of a language model set to zero: see what that breaks, and what pruning, filling in and pruning "
-    "again wins back.\n\nYou are in a class. Look at everything; nothing here can be changed. Your guesses on the Walk "
-    "are counted on the teacher’s screen, without your name."
+    "Half the weights in every layer of a language model set to zero: see what that breaks, and what pruning, filling "
+    "in and pruning again wins back.\n\nYou are in a class. Look at everything; nothing here can be changed. Your "
+    "guesses on the Walk are counted on the teacher’s screen, without your name."
 )
 
 layout.compact(size=15)

@@ -32,8 +32,8 @@ def dense(example: Example, grids: DeltaGenerator) -> Computed:
     moved, kept, first = now.round.dense, now.round.sparse, example.first
     lost, returned = first.mask & ~kept.mask, kept.mask & ~first.mask
     st.markdown(
-        "In a round, every weight may move again, the zeros too, until the output is nearly right (*re-dense*, V): it "
-        f"is **{per_cent(example.problem.loss(moved))} off**. The memory U (ADMM’s *dual* variable) adds up what "
+        "In a round, every weight may move again, the zeros too, until the output is nearly right (*re-dense*, V): "
+        f"its error is **{per_cent(example.problem.loss(moved))}**. The memory U (ADMM’s *dual* variable) adds up what "
         "earlier prunes removed. This round’s prune looks at V + U and keeps what is coloured there: "
         f"**{int(returned.sum())}** of {int(kept.mask.sum())} weights are not in the first mask."
     )

@@ -109,7 +109,8 @@ def prune(example: Example, grids: DeltaGenerator) -> Computed:
         f"{pruner_title(name)} it would be {per_cent(problem.loss(pruned.weight))}" for name, pruned in others.items()
     )
     st.markdown(
-        f"{verdict(example)} The layer’s output is now **{per_cent(problem.loss(first.weight))} off**; with {besides}.",
+        f"{verdict(example)} The layer’s output error is now **{per_cent(problem.loss(first.weight))}** (squared); "
+        f"with {besides}.",
         help=GLOSSARY["output error"],
     )
     scores = micro.scores(example.pruner, problem)

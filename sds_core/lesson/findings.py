@@ -3,6 +3,7 @@
 Nothing is known in advance: every number is read from the runs, so other examples give other answers.
 """
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -64,13 +65,15 @@ def cost(found: Evidence) -> Finding:
     (row,) = found.rows("base-wanda")
     stats = found.layer_stats["base-wanda"]
     sparse = stats[(stats["stage"] == "sparse") & (stats["round"] == 0)]
+    error = float(sparse["loss"].median())
     dense = row.against["dense"].claim
     return Finding(
         f"{format_perplexity(row.perplexity)}: {dense.ratio:.2f} times as high.",
         f"The dense model’s is {format_perplexity(row.outcome.dense.value)}, the ratio {times(dense)}. (Here and below "
-        "± is one standard error: about as much as chance moves such a number.) The output of the typical (median) "
-        f"layer is {per_cent(sparse['loss'].median())} off.",
-        Bars((dense_bar(row),), (bar(row, "half the weights zero"),)),
+        "± joins the error over windows and the deviation over seeds: about as much as chance moves such a number.) "
+        f"The typical (median) layer’s output error is {per_cent(error)} of its output’s energy: the difference is "
+        f"{per_cent(math.sqrt(error), 0)} of its size.",
+        Bars((dense_bar(row),), (bar(row, "half of each layer zero"),)),
         value=row.perplexity,
     )
 
@@ -92,10 +95,14 @@ def repair(found: Evidence) -> Finding:
 def filled_in(found: Evidence) -> Finding:
     """Find the share of the mask that one re-dense step changes."""
     changed = found.share("sds-admm-wanda", "mask_changed", "pruned", 1)
+    stats = found.layer_stats["sds-wanda"]
+    steps = int(stats["round"].max())
+    plain = found.share("sds-wanda", "mask_changed", "pruned", steps)
     first = found.stage("sds-admm-wanda", "pruned", 1)
     return Finding(
         f"{per_cent(changed)} of the mask is new.",
-        "It is round 1 of the run in question 6.",
+        f"It is round 1 of SDS-ADMM, the run in question 6. After the {steps} gradient steps of SDS it is "
+        f"{per_cent(plain)}.",
         corner(name_of_layer(found.layer("sds-admm-wanda")), first["crop"], int(first["columns"])),
         value=100 * changed,
     )
@@ -169,7 +176,7 @@ def dense_bar(row: Row) -> Bar:
 
 
 def times(claim: Claim) -> str:
-    """Return a ratio of perplexities with its standard error from windows and seeds together."""
+    """Return a ratio of perplexities with its error from windows and seeds together."""
     return format_ratio(claim.log_ratio, claim.error).replace("± ", "±\N{NO-BREAK SPACE}")
 
 

@@ -6,8 +6,8 @@ GLOSSARY: dict[str, str] = {
     "weight": "A number by which a layer multiplies one of its inputs; a language model has millions of them.",
     "layer": "A table of weights that turns a list of inputs into a list of outputs: a row per output, a column per "
     "input.",
-    "block": "One of a language model’s like parts, numbered from 0: attention with its layers q, k, v, o, then the "
-    "wider layers gate, up and down.",
+    "block": "One of a language model’s identically built parts, numbered from 0: attention with its layers q, k, v, "
+    "o, then the wider layers gate, up and down.",
     "dense": "Nothing is pruned: any weight may differ from zero.",
     "sparse": "Many weights are exactly zero.",
     "sparsity": "The share of the weights that is pruned.",
@@ -23,8 +23,8 @@ GLOSSARY: dict[str, str] = {
     "correlation": "How much two inputs rise and fall together: 1 always, 0 not at all, −1 in opposite directions.",
     "shrinkage": "How much of what the calibration text says about pairs of inputs is put down to chance: 0 believes "
     "all of it, 1 looks at single inputs only.",
-    "output error": "How far a layer’s outputs are from those of the dense layer, squared, relative to the outputs "
-    "themselves: 0\N{NO-BREAK SPACE}% is the dense layer.",
+    "output error": "Energy of the difference between a layer’s outputs and the dense layer’s, relative to theirs; a "
+    "square: 0\N{NO-BREAK SPACE}% is the dense layer, 4\N{NO-BREAK SPACE}% a difference of a fifth of their size.",
     "perplexity": "How unsure a model is about a text: 1 if it is certain of every next word, 50 if it might as well "
     "choose among 50 words.",
     "standard error": "About as much as chance moves a number; a difference of more than two of them is hardly chance.",

@@ -118,16 +118,16 @@ STEPS = (
         "What does it cost?",
         "A language model predicts every next word of a text. Its perplexity says how unsure it is: 20 is as unsure as "
         "if it had to choose among 20 words. Lower is better.",
-        "Half of its weights are zero now. How high is its perplexity?",
+        "Half of each layer’s weights are zero now. How high is the perplexity?",
         Multiple(((2, "twice"), (4, "4 times"), (8, "8 times"))),
         ("base-wanda",),
         findings.cost,
-        "Every layer is only a little off, but each works on what the one before puts out, so the errors build up "
-        "through the whole model.",
+        "No layer is wrecked, but each works on what the one before outputs, so the errors build up through the whole "
+        "model.",
         ("perplexity", "output error", "held-out text", "standard error"),
         Notes(
             7,
-            "Each layer is off by a few per cent. What do you expect after all of them, one behind the other?",
+            "Each layer’s output is noticeably off. What do you expect after all of them, one behind the other?",
             "“Perplexity is a percentage of mistakes.” It is a number of choices: 20 means as unsure as among 20 "
             "equally likely words. Small models suffer much more than large ones.",
         ),
@@ -155,9 +155,9 @@ STEPS = (
         "The idea of Sparse-Dense-Sparse (SDS): after the first prune, let every weight move again, the zeros too, "
         "until the layer does what it did before any pruning. Then prune once more. The places that a prune keeps are "
         "its mask.",
-        "Fill in once, prune again: how much of the mask is new?",
+        "Fill in once, prune again (round 1 of SDS-ADMM): how much of the mask is new?",
         Share((1, 10, 30), 40, "of the mask", "each square a weight; a line every four"),
-        ("sds-admm-wanda",),
+        ("sds-wanda", "sds-admm-wanda"),
         findings.filled_in,
         "A pruned weight comes back no larger than it was, and at that size it lost before, so the next prune picks "
         "nearly the same mask and undoes the filling in.",

@@ -171,8 +171,8 @@ def _pictures(layers: pd.DataFrame) -> list[tuple[Figure, str]]:
     return [
         (
             error_map(of_stage, cell),
-            f"Output error of every layer, {STAGE_NAMES[stage]} weights: 0 % is the dense layer. Framed is the "
-            f"largest, {name}.",
+            f"Output error (squared) of every layer, {STAGE_NAMES[stage]} weights: 0 % is the dense layer. Framed is "
+            f"the largest, {name}.",
         ),
         (
             layer_figures.ridges(layer),

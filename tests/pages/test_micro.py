@@ -105,7 +105,7 @@ def test_the_error_is_that_of_the_formula(runs, app):
     weight, gram = problem.weight, problem.gram.matrix
     lost = weight * ~select_groups(2, 4)(weight.abs() * gram.diagonal().sqrt())
     error = float((lost @ gram @ lost.T).trace() / (weight @ gram @ weight.T).trace())
-    assert f"{100 * error:.1f}\N{NO-BREAK SPACE}% off" in texts(at)
+    assert f"output error is now **{100 * error:.1f}\N{NO-BREAK SPACE}%** (squared)" in texts(at)
 
 
 def test_the_sweep_goes_column_by_column(runs, app):
