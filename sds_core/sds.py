@@ -172,7 +172,7 @@ def _refuse_shared_weights(structure: ModelStructure, recipe: Recipe) -> None:
     if recipe.method.beta:
         raise SDSError(
             "blocks of this model share weights, so its dense blocks cannot be run beside the pruned ones",
-            cure="set the teacher's share to nothing: --beta 0",
+            cure="set the teacher's share to zero: --beta 0",
         )
     if recipe.reconstruction:
         raise SDSError(
