@@ -62,7 +62,7 @@ def cpu() -> float:
 
 
 def peak() -> int:
-    """Return the highest resident memory of this process so far, MB."""
+    """Return the highest resident memory of this process so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     print(
         f"{found[0]['machine']}; {options.tokens} tokens, threads: {options.threads}; one forward = {unit:.1f} CPU s\n"
     )
-    print("| method | CPU, forwards | of it recording | × reference SparseGPT | wall s | peak MB | of it loading |")
+    print("| method | CPU, forwards | of it recording | × reference SparseGPT | wall s | peak MiB | of it loading |")
     print("|---|---|---|---|---|---|---|")
     for row in found:
         whole = (row["cpu"] + row["recording"]) / unit

@@ -83,7 +83,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def prune(folder: Path, model: Path, options: argparse.Namespace, further: list[str]) -> tuple[RunResult, float, int]:
-    """Prune the model with the product's command; return the result, its wall time and its peak memory in MB."""
+    """Prune the model with the product's command; return the result, its wall time and its peak memory in MiB."""
     flags = {"--model": model, "--weights": options.weights, "--pruner": "wanda", "--method": "base", **TEXTS}
     flags |= {"--pattern": "2:4", "--samples": options.samples, "--length": options.length}
     flags |= {"--held-out": options.held_out, "--eval-windows": options.samples, "--eval-length": options.length}
@@ -143,7 +143,7 @@ def main() -> None:
     perplexity = {stage: round(measured.value, 1) for stage, measured in result.perplexity.items()}
     pruning = sum(result.seconds.values())
     print(f"\n{result.total:,} weights, {result.pruned:,} of {result.prunable:,} prunable ones pruned")
-    print(f"peak memory {peak} MB, {seconds:.0f} s in total, {pruning:.0f} s of it pruning; {perplexity}")
+    print(f"peak memory {peak} MiB, {seconds:.0f} s in total, {pruning:.0f} s of it pruning; {perplexity}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
 
 Weights are pruned to 2:4 by magnitude and converted by `torch.sparse.to_sparse_semi_structured`. Both forms multiply
 the same inputs, their products are compared, and each is timed by events of the device until `--seconds` have passed.
-The whole model reads prompts (many tokens at once) and writes (one token at a time); without `--model` it is a random
-one of Llama's shape, for speed does not depend on values. A layer that the kernels refuse is named with their reason,
-and one that is slower is printed like any other. Without an NVIDIA GPU it says so and exits with code 2.
+The whole model reads prompts (many tokens at once) and single tokens without context or cache: an upper bound for
+generation, which also attends to all earlier tokens. Without `--model` it is a random one of Llama's shape, for speed
+does not depend on values. A layer that the kernels refuse is named with their reason, and one that is slower is printed
+like any other. Without an NVIDIA GPU it says so and exits with code 2.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def stored_bits(rows: int, columns: int, bits: int = 16) -> int:
 
 
 def tokens_per_second(tokens: int, seconds: float) -> float:
-    """Return the tokens that are read or written in a second."""
+    """Return the tokens that go through the model in a second."""
     return tokens / seconds
 
 
@@ -142,7 +143,7 @@ def convert(model: nn.Module, device: torch.device) -> int:
 
 @torch.no_grad()
 def whole_model(path: str | None, device: torch.device, seconds: float) -> None:
-    """Print tokens per second of a model, reading and writing."""
+    """Print tokens per second of a model, for prompts and for single tokens."""
     if path:
         model = load_model(path, "bfloat16").model
     else:
@@ -152,28 +153,28 @@ def whole_model(path: str | None, device: torch.device, seconds: float) -> None:
     for block in find_blocks(model).blocks:
         for linear in block.linears:
             linear.write(prune(linear.read()))
-    steps = {readers: (reading(model, readers, device), writing(model, readers, device)) for readers in READERS}
+    steps = {readers: (prompts(model, readers, device), single_tokens(model, readers, device)) for readers in READERS}
     dense = {readers: [timed(step, seconds) for step in both] for readers, both in steps.items()}
     refused = convert(model, device)
     print(f"\n{path or 'a random model of Llama’s shape'}, {refused} layers left dense\n")
     print("| readers | dense tokens/s | 2:4 tokens/s | speedup |\n|---|---|---|---|")
     for readers, both in steps.items():
         for what, tokens, before, step in zip(
-            ("read", "write"), (readers * PROMPT, readers), dense[readers], both, strict=True
+            ("prompt", "one token, no context"), (readers * PROMPT, readers), dense[readers], both, strict=True
         ):
             after = timed(step, seconds)
             numbers = f"{tokens_per_second(tokens, before):,.0f} | {tokens_per_second(tokens, after):,.0f}"
             print(f"| {readers}, {what} | {numbers} | {Timing(before, after).words} |", flush=True)
 
 
-def reading(model: nn.Module, readers: int, device: torch.device) -> Callable[[], object]:
+def prompts(model: nn.Module, readers: int, device: torch.device) -> Callable[[], object]:
     """Return the step that reads a prompt for each reader."""
     ids = torch.ones(readers, PROMPT, dtype=torch.long, device=device)
     return lambda: model(input_ids=ids, use_cache=False)
 
 
-def writing(model: nn.Module, readers: int, device: torch.device) -> Callable[[], object]:
-    """Return the step of one token for each reader, as the layers see it: without a cache, whose cost is the same."""
+def single_tokens(model: nn.Module, readers: int, device: torch.device) -> Callable[[], object]:
+    """Return the step of one token for each reader, without context or cache."""
     ids = torch.ones(readers, 1, dtype=torch.long, device=device)
     return lambda: model(input_ids=ids, use_cache=False)
 
@@ -186,7 +187,7 @@ def main() -> int:
     options = parser.parse_args()
     device = pick_device()
     if device.type != "cuda" or torch.version.hip:
-        print("There is no NVIDIA GPU here, and only such have products for 2:4: nothing is measured.")
+        print("Nothing is measured: it takes an NVIDIA GPU with sparse matrix units (Ampere or newer).")
         return NO_GPU
     print(f"{describe(device)}, torch {torch.__version__}, {str(DTYPE).removeprefix('torch.')}\n")
     layers(device, options.seconds)
