@@ -40,14 +40,20 @@ def launch_here(runs: list[Run]) -> list[Worker]:
 
 
 def follow_new(runs: list[Run], start: Starter = launch_here) -> int:
-    """Follow newly created runs; delete those that did not start, or that a user error stopped with nothing done."""
-    code = follow(runs, partial(_start_or_delete, start))
-    for run in runs:
-        events = run.log.read()
-        last = events[-1] if events else None
-        if isinstance(last, JobFailed) and not last.internal and not run.begun():
-            run.delete()
-    return code
+    """Follow newly created runs; delete those that did not start, or that a user error stopped with nothing done.
+
+    Raises:
+        KeyboardInterrupt: as of `follow`.
+        SDSError: they cannot be started.
+    """
+    try:
+        return follow(runs, partial(_start_or_delete, start))
+    finally:
+        for run in runs:
+            events = run.log.read()
+            last = events[-1] if events else None
+            if isinstance(last, JobFailed) and not last.internal and not run.begun():
+                run.delete()
 
 
 def _start_or_delete(start: Starter, runs: list[Run]) -> Sequence[Worker]:
@@ -56,7 +62,12 @@ def _start_or_delete(start: Starter, runs: list[Run]) -> Sequence[Worker]:
 
 
 def follow(runs: list[Run], start: Starter = launch_here) -> int:
-    """Start the work on runs and print its progress; Ctrl-C and SIGTERM cancel. Returns 1 unless every run finished."""
+    """Start the work on runs and print its progress; return 1 unless every run finished.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the runs were cancelled, and how to resume them was printed.
+        SDSError: they cannot be started.
+    """
     known = [len(run.log.read()) for run in runs]
     workers = start(runs)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -73,7 +84,7 @@ def follow(runs: list[Run], start: Starter = launch_here) -> int:
         for run in runs:
             if run.state() != "finished":
                 print(f"resume with: python -m sds_core resume {run.id}", file=sys.stderr)
-        return int(any(run.state() != "finished" for run in runs))
+        raise  # nothing that the command would do next is wanted any more
     finally:
         signal.signal(signal.SIGTERM, before)
     for worker in workers:

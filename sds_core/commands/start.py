@@ -186,19 +186,21 @@ def _on_ray(configs: list[RunConfig], address: str) -> int:
 
     ray = connect(address)
     runs = _create(configs)
-    code = follow_new(runs, partial(submit, ray))
-    existing = [run for run in runs if run.folder.exists()]
-    for model in dict.fromkeys(config.model for config in configs):
-        _print_table([run for run in existing if run.config.model == model])
-    return code
+    try:
+        return follow_new(runs, partial(submit, ray))
+    finally:  # what finished before an interruption, too
+        existing = [run for run in runs if run.folder.exists()]
+        for model in dict.fromkeys(config.model for config in configs):
+            _print_table([run for run in existing if run.config.model == model])
 
 
 def _run_together(configs: list[RunConfig]) -> int:
     """Run in one worker, then print one table."""
     runs = _create(configs)
-    code = follow_new(runs)
-    _print_table([run for run in runs if run.folder.exists()])
-    return code
+    try:
+        return follow_new(runs)
+    finally:  # what finished before an interruption, too
+        _print_table([run for run in runs if run.folder.exists()])
 
 
 def _print_table(runs: list[Run]) -> None:

@@ -64,7 +64,8 @@ def test_a_second_interrupt_keeps_the_line_that_resumes(runs_root, capsys, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(follow, "_show", interrupted)
-    assert follow_new([run], lambda runs: [Ended(1, interrupt=True)]) == 1
+    with pytest.raises(KeyboardInterrupt):
+        follow_new([run], lambda runs: [Ended(1, interrupt=True)])
     assert f"resume with: python -m sds_core resume {run.id}" in capsys.readouterr().err
     assert run.cancel_requested
 
@@ -73,7 +74,8 @@ def test_sigterm_cancels_like_an_interrupt(runs_root, capsys, monkeypatch):
     run = create(RunConfig())
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(follow, "_show", lambda *_: signal.raise_signal(signal.SIGTERM))
-    assert follow_new([run], lambda runs: [Ended(0)]) == 1
+    with pytest.raises(KeyboardInterrupt):
+        follow_new([run], lambda runs: [Ended(0)])
     assert run.cancel_requested and "sds_core resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
 

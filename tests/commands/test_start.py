@@ -1,16 +1,20 @@
 """Commands that start runs, from outside: exit codes, output, files."""
 
 import importlib.metadata
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from sds_core.__main__ import main
+from sds_core.commands import follow
 from sds_core.commands.flags import chosen
 from sds_core.commands.parser import build_parser
 from sds_core.runs.config import RunConfig
 from sds_core.runs.events import JobCancelled, JobFailed
 from sds_core.runs.new_run import create
+from sds_core.runs.run_folder import ids
 
 
 def test_run_list_export_report(small, tmp_path, capsys, runs_root):
@@ -98,3 +102,26 @@ def test_resume_finishes_a_cancelled_run(small, capsys):
     assert main(["resume", run.id]) == 0
     assert "perplexity final" in capsys.readouterr().out
     assert run.state() == "finished"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_starts_no_further_model(monkeypatch, capsys, how):
+    started = []
+
+    def launch(runs):
+        started.extend(run.config.model for run in runs)
+        return SimpleNamespace(poll=lambda: 0, wait=lambda: 0)
+
+    monkeypatch.setattr(follow, "launch", launch)
+    monkeypatch.setattr(follow, "_show", lambda *_: signal.raise_signal(how))
+    assert main(["sweep", "--models", "one", "two", "--patterns", "50%", "--methods", "base:wanda"]) == 1
+    (run,) = ids()
+    assert started == ["one"] and f"resume with: python -m sds_core resume {run}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_interrupted_comparison_shows_what_has_finished(small, monkeypatch, capsys):
+    monkeypatch.setattr(follow, "_show", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert main(["compare", *small(), "--methods", "base:magnitude"]) == 1
+    said = capsys.readouterr()
+    assert "Magnitude" in said.out and "50.0000%" in said.out and "resume" not in said.err
