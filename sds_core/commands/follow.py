@@ -79,8 +79,7 @@ def follow(runs: list[Run], start: Starter = launch_here) -> int:
             run.cancel()
         print("\ncancelling after the current block …", file=sys.stderr)
         with suppress(KeyboardInterrupt):  # a second Ctrl-C need not wait: the worker stops by itself
-            for worker in workers:
-                worker.wait()
+            _wait_cancelled(runs, workers)
         for run in runs:
             if run.state() != "finished":
                 print(f"resume with: python -m sds_core resume {run.id}", file=sys.stderr)
@@ -90,6 +89,17 @@ def follow(runs: list[Run], start: Starter = launch_here) -> int:
     for worker in workers:
         worker.wait()
     return int(any(run.state() != "finished" for run in runs))
+
+
+def _wait_cancelled(runs: list[Run], workers: Sequence[Worker]) -> None:
+    """Wait until the workers of cancelled runs have ended, and ask again meanwhile.
+
+    What was asked for while a worker started on another machine is gone: a start removes what earlier ones were asked.
+    """
+    while live := [run for run, worker in zip(runs, workers, strict=True) if worker.poll() is None]:
+        for run in live:
+            run.cancel()
+        time.sleep(0.2)
 
 
 def _show(run: Run, worker: Worker, shown: int) -> None:

@@ -21,11 +21,11 @@ class Ended:
         self.code, self.interrupt = code, interrupt
 
     def poll(self):
+        if self.interrupt:
+            raise KeyboardInterrupt
         return self.code
 
     def wait(self):
-        if self.interrupt:
-            raise KeyboardInterrupt
         return self.code
 
 
@@ -68,6 +68,27 @@ def test_a_second_interrupt_keeps_the_line_that_resumes(runs_root, capsys, monke
         follow_new([run], lambda runs: [Ended(1, interrupt=True)])
     assert f"resume with: python -m sds_core resume {run.id}" in capsys.readouterr().err
     assert run.cancel_requested
+
+
+def test_a_run_cancelled_while_it_starts_elsewhere_is_stopped(runs_root, monkeypatch):
+    run = create(RunConfig())
+
+    class Starting(Ended):
+        """A worker that removes a request to stop as it starts, and ends at the next one."""
+
+        def poll(self):
+            if self.code is None and run.cancel_requested:
+                (run.folder / "cancel").unlink()
+                self.code = -1
+            elif self.code == -1 and run.cancel_requested:
+                self.code = 0
+            return None if self.code == -1 else self.code
+
+    worker = Starting(None)
+    monkeypatch.setattr(follow, "_show", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        follow_new([run], lambda runs: [worker])
+    assert worker.code == 0
 
 
 def test_sigterm_cancels_like_an_interrupt(runs_root, capsys, monkeypatch):
