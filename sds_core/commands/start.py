@@ -13,6 +13,7 @@ from sds_core.errors import SDSError
 from sds_core.extras.slurm import slurm_array
 from sds_core.files import user_path
 from sds_core.models.gguf_files import DEMO
+from sds_core.pruning.methods import make_method
 from sds_core.pruning.reconstruction import MODEL, then_distilled
 from sds_core.pruning.titles import CHECKPOINT
 from sds_core.runs.branch import as_parent, branch
@@ -117,12 +118,13 @@ def _run(options: argparse.Namespace) -> int:
     parent = open_run(options.origin)
     if phase == 4 and values.get("reconstruct", MODEL) == MODEL:
         values["reconstruct"] = then_distilled(parent.config.reconstruct)
-    steps = phase_numbers_of(*(values.get(name, getattr(parent.config, name)) for name in ("method", "reconstruct")))
-    earlier = [step for step in steps if step < phase]
-    config = branch(parent.config, values, as_parent(parent, earlier[-1]))
-    if config.phase != phase:
-        raise SDSError(f"method {config.method} has no phase {phase}", allowed=str(config.phase))
-    return follow_new(_create([config]))
+    method, reconstruct = (values.get(name, getattr(parent.config, name)) for name in ("method", "reconstruct"))
+    make_method(method, values["options"])  # its name may be mistyped
+    steps = phase_numbers_of(method, reconstruct)
+    if phase not in steps:
+        raise SDSError(f"method {method} has no phase {phase}", allowed=" or ".join(map(str, steps)))
+    origin = as_parent(parent, steps[steps.index(phase) - 1])
+    return follow_new(_create([branch(parent.config, values, origin)]))
 
 
 def _create(configs: list[RunConfig]) -> list[Run]:

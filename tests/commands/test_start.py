@@ -45,6 +45,20 @@ def test_phase_by_phase(small, runs_root, capsys):
     assert "perplexity final" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("its", "words", "said"),
+    [
+        ({}, ["--phase", "2", "--method", "sds_admm"], "unknown method: got 'sds_admm'; allowed: base"),
+        ({}, ["--phase", "3", "--method", "base"], "method base has no phase 3; allowed: 1."),
+        ({"method": "base", "reconstruct": "model"}, ["--phase", "2"], "method base has no phase 2; allowed: 1 or 4."),
+    ],
+)
+def test_a_further_phase_that_no_method_has_is_refused(capsys, its, words, said):
+    parent = create(RunConfig.from_dict(its))
+    assert main(["run", "--from", parent.id, *words]) == 1
+    assert said in capsys.readouterr().err and ids() == [parent.id]
+
+
 @pytest.mark.usefixtures("in_this_process")
 def test_compare_prints_one_row_per_method(small, capsys, runs_root):
     assert main(["compare", *small("--rounds", "3"), "--methods", "base:magnitude", "sds-admm"]) == 0
