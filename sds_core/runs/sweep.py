@@ -21,7 +21,7 @@ DEMO_SETTINGS = {**PRESETS["quick"], "title": "demo"}
 
 
 def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list[RunConfig]:
-    """Return one configuration for each METHOD:PRUNER; a method option goes to every method that has it.
+    """Return one configuration for each METHOD:PRUNER, however often named; a method option goes to all that have it.
 
     Base pruners alone are left as they are, or distilled like the others, which are compared with them.
 
@@ -37,7 +37,8 @@ def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list
         chosen = values | {"method": method, "options": own} | ({"pruner": pruner} if pruner else {})
         if method == BASE:
             chosen |= beside_methods(PLAIN | chosen)
-        configs.append(RunConfig.from_dict(chosen))
+        if (config := RunConfig.from_dict(chosen)) not in configs:
+            configs.append(config)
     if unused := sorted(set(asked) - used):
         raise SDSError("none of these methods has such an option", got=", ".join(unused))
     return configs
@@ -46,7 +47,7 @@ def method_configs(values: Overrides, methods: Sequence[str] = COMPARED) -> list
 def grid(
     values: Overrides, models: Sequence[str], patterns: Sequence[str], seeds: Sequence[int], methods: Sequence[str]
 ) -> list[RunConfig]:
-    """Return one configuration for each combination, similar ones next to each other.
+    """Return one configuration for each combination, similar ones next to each other; what is named twice counts once.
 
     Args:
         values: options that all runs share, as for `method_configs`.
@@ -58,9 +59,9 @@ def grid(
     """
     return [
         config
-        for model in models
-        for pattern in patterns
-        for seed in seeds
+        for model in dict.fromkeys(models)
+        for pattern in dict.fromkeys(patterns)
+        for seed in dict.fromkeys(seeds)
         for config in method_configs(values | {"model": model, "pattern": pattern, "seed": seed}, methods)
     ]
 

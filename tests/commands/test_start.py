@@ -128,7 +128,7 @@ def test_an_interrupted_sweep_starts_no_further_model(monkeypatch, capsys, how):
 
     monkeypatch.setattr(follow, "launch", launch)
     monkeypatch.setattr(follow, "_show", lambda *_: signal.raise_signal(how))
-    assert main(["sweep", "--models", "one", "two", "--patterns", "50%", "--methods", "base:wanda"]) == 1
+    assert main(["sweep", "--models", "one", "two", "one", "--patterns", "50%", "--methods", "base:wanda"]) == 1
     (run,) = ids()
     assert started == ["one"] and f"resume with: python -m sds_core resume {run}" in capsys.readouterr().err
 

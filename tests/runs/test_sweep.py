@@ -23,6 +23,11 @@ def test_a_grid_is_every_combination_once():
     assert ("b", "2:4", 7, "sds", "sparsegpt") in found
 
 
+def test_what_is_named_twice_is_run_once():
+    once = grid({}, ["a", "b"], ["50%"], [0, 7], ["base:wanda", "sds"])
+    assert grid({}, ["a", "b", "a"], ["50%", "50%"], [0, 7, 0], ["base:wanda", "sds", "sds:wanda"]) == once
+
+
 def test_a_combination_that_contradicts_itself_is_refused():
     with pytest.raises(SDSError, match="5:4"):
         grid({}, ["a"], ["50%", "5:4"], [0], ["base:wanda"])
