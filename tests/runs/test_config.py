@@ -76,6 +76,7 @@ def test_all_contradictions_are_reported_at_once():
         RunConfig(method="base", reconstruct="submodule", reconstruct_epochs=3, reconstruct_rate=0.01),
         RunConfig(reconstruct="block model", reconstruct_windows=5, eval_windows=0, eval_rows="whole"),
         RunConfig(exclude="*.0.* *[qk]_proj", pattern="50%", allocation="owl"),
+        RunConfig(title="-x", exclude="-a b", model="--model", calibration="-my text.txt"),
     ],
 )
 def test_the_command_line_equals_the_configuration(config):
