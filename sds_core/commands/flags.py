@@ -57,9 +57,14 @@ def _method_options() -> list[str]:
 
 
 def chosen(namespace: argparse.Namespace) -> Overrides:
-    """Return the options as plain values: flags over the preset, of which each method takes the options it has."""
+    """Return the options as plain values: flags over the preset, of which each method takes the options it has.
+
+    Phase 1 of an experiment takes none of a preset's method: it is the base pruner's alone.
+    """
     given = vars(namespace)
     preset = PRESETS[given["preset"]] if given.get("preset") else {}
+    if given.get("experiment") and given.get("phase") == 1:
+        preset = {name: value for name, value in preset.items() if name not in ("method", "options")}
     values = preset | {name: given[name] for name in options_of(RunConfig) if name in given}
     methods = given.get("methods", [values.get("method", RunConfig.method)])
     known = {option for method in methods for option in option_names(method.partition(":")[0])}

@@ -14,6 +14,7 @@ from sds_core.runs import experiment
 from sds_core.runs.config import Parent, RunConfig
 from sds_core.runs.launch_phases import runs_for
 from sds_core.runs.new_run import create
+from sds_core.runs.presets import PRESETS
 from sds_core.runs.run_command import command
 from sds_core.runs.run_folder import ids
 from sds_core.runs.variant import Variant
@@ -170,6 +171,20 @@ def test_the_command_line_finds_the_parent(settings):
         assert "--from" not in words and words[words.index("--experiment") + 1] == found.name
         asked = chosen(build_parser().parse_args(words[3:]))
         assert experiment.config_in(found.name, asked) == wanted
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_presets_method_is_left_out_of_phase_1(runs_root, preset):
+    words = ["run", "--preset", preset, "--experiment", "e", "--phase", "1"]
+    made = experiment.config_in("e", chosen(build_parser().parse_args(words)))
+    assert (made.method, made.options, made.reconstruct, made.phase) == ("base", {}, "matrix", 1)
+    assert (made.samples, made.length) == (PRESETS[preset]["samples"], PRESETS[preset]["length"])
+    for own, said in (
+        (["--method", "sds"], "base pruner alone"),
+        (["--iterations", "9"], "base has no option iterations"),
+    ):
+        with pytest.raises(SDSError, match=said):
+            experiment.config_in("e", chosen(build_parser().parse_args([*words, *own])))
 
 
 @pytest.mark.parametrize(
