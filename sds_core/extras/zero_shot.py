@@ -55,11 +55,16 @@ def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit:
         raise SDSError("no question to ask", got=f"--limit {limit}", allowed="1 or more")
     if len({(run.config.model, run.config.dtype) for run in runs}) != 1:
         raise SDSError("these runs pruned different models, so no questions can be paired", cure="take them one by one")
+    inspected = [run for run in runs if run.config.checkpoint]
     for run in runs:
-        if not run.config.checkpoint:
+        if run in inspected:
+            run.finished_result()
+        else:
             require_weights(run)
     harness = _Harness(task_folder)
     harness.require(tasks)
+    for run in inspected:
+        pruned_model(run)  # whether its files are the ones inspected is known once they are loaded
     config = runs[0].config
     loaded = load_model(config.model, config.dtype)
     for run in runs:

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,15 +16,17 @@ from sds_core.__main__ import main
 from sds_core.errors import SDSError
 from sds_core.extras.zero_shot import Score, table, zero_shot
 from sds_core.models.load import load_model
+from sds_core.runs import typed_json
 from sds_core.runs.new_run import create
 from sds_core.runs.pruned_model import pruned_model
 from sds_core.runs.run_folder import Run
-from tests.records import change_model
+from tests.records import change_model, model_loaded, write_log
 from tests.small_runs import config
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed (requirements-eval.txt)"
 )
+INSPECTED = {"method": "checkpoint", "pruner": "none", "options": {}, "weights": "memory"}
 QUESTIONS = [
     {"start": f"for i in range({n}):", "first": ends[n % 3], "second": ends[(n + 1) % 3], "right": n % 2}
     for ends in [(" print(i)", " return None", " import os")]
@@ -125,8 +128,15 @@ def test_runs_that_cannot_be_scored_are_refused_before_others_are(finished, tmp_
     bare.drop_weights()
     changed = Run(shutil.copytree(finished.folder, tmp_path / "changed"))
     change_model(changed, sha256=changed.model().sha256 | {"config.json": "another"})
+    looked_at = create(replace(finished.config, **INSPECTED, checkpoint=finished.config.model))
+    write_log(looked_at, [model_loaded(sha256=finished.model().sha256)])
+    replaced = Run(shutil.copytree(finished.folder, tmp_path / "replaced"))
+    typed_json.write(replaced.folder / "config.json", looked_at.config.to_dict())
+    change_model(replaced, sha256=replaced.model().sha256 | {"checkpoint/config.json": "another"})
     for run, why in (
         (create(finished.config), "is new, not finished"),
+        (looked_at, "is interrupted, not finished"),
+        (replaced, r"is not what run replaced inspected: config\.json changed since"),
         (bare, "run bare has no weights"),
         (changed, r"that run changed pruned: config\.json changed since"),
     ):
