@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sds_core.errors import SDSError, first_line
@@ -11,11 +11,14 @@ from sds_core.files import write_json
 from sds_core.models.device import pick_device
 from sds_core.models.free_memory import out_of_memory
 from sds_core.models.load import LoadedModel, load_model
+from sds_core.runs import typed_json
 from sds_core.runs.pruned_model import pruned_model, refuse_other_model, require_weights
 from sds_core.runs.run_folder import Run
 
 PAPER_TASKS = ("copa", "lambada_openai", "openbookqa", "piqa", "rte", "storycloze_2018", "winogrande")
 """The seven of Li et al. (arXiv 2408.10473)."""
+SCORES = "zero-shot.json"
+"""The file in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class Score:
     model: str
     """`dense`, or a run's id."""
     task: str
-    right: list[float]
+    right: tuple[float, ...]
     """1 where an answer was right, else 0, question by question."""
+    limit: int | None = None
+    """Maximum number of questions asked; None for no limit."""
 
     @property
     def accuracy(self) -> float:
@@ -38,8 +43,19 @@ class Score:
         return _mean_and_error([a - b for a, b in zip(self.right, other.right, strict=True)])
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What a run's file holds."""
+
+    scores: tuple[Score, ...]
+    limit: int | None = None
+    """Of all the scores, in a file of an earlier version."""
+
+
 def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit: int | None) -> Iterator[Score]:
     """Score the dense model and every run, task by task; each run's scores are stored in its `zero-shot.json`.
+
+    Earlier scores of other tasks, or with another limit, stay there.
 
     Args:
         runs: finished runs of one model, their weights kept.
@@ -49,7 +65,8 @@ def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit:
 
     Raises:
         SDSError: the harness is not installed, a task or its data cannot be loaded, a run is not finished or has no
-            weights, or the runs' models differ; what can be known beforehand is refused before anything is scored.
+            weights, its earlier scores are broken, or the runs' models differ; what can be known beforehand is
+            refused before anything is scored.
     """
     if limit is not None and limit < 1:
         raise SDSError("no question to ask", got=f"--limit {limit}", allowed="1 or more")
@@ -61,6 +78,7 @@ def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit:
             run.finished_result()
         else:
             require_weights(run)
+        _stored(run)
     harness = _Harness(task_folder)
     harness.require(tasks)
     for run in inspected:
@@ -75,7 +93,30 @@ def zero_shot(runs: list[Run], tasks: list[str], task_folder: str | None, limit:
     for run in runs:
         mine = list(harness.ask(pruned_model(run), run.id, config.device, tasks, limit))
         yield from mine  # before the disk may be full
-        write_json(run.folder / "zero-shot.json", {"limit": limit, "scores": [asdict(s) for s in (*dense, *mine)]})
+        _store(run, [*dense, *mine])
+
+
+def _store(run: Run, new: list[Score]) -> None:
+    """Write scores to a run's file, in place of those of the same tasks and limit."""
+    again = {(score.task, score.limit) for score in new}
+    kept = [score for score in _stored(run) if (score.task, score.limit) not in again]
+    write_json(run.folder / SCORES, {"scores": [asdict(score) for score in (*kept, *new)]})
+
+
+def _stored(run: Run) -> list[Score]:
+    """Return the scores in a run's file; none where there is no file.
+
+    Raises:
+        SDSError: the file is broken.
+    """
+    path = run.folder / SCORES
+    try:
+        stored = typed_json.parse(_Stored, path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise SDSError(f"the earlier scores of run {run.id} are broken: {error}", cure=f"move {path} away") from error
+    return [replace(score, limit=score.limit or stored.limit) for score in stored.scores]
 
 
 def table(scores: list[Score]) -> str:
@@ -157,4 +198,4 @@ class _Harness:
             answers = sorted(found["samples"][task], key=lambda answer: answer["doc_id"])
             if "acc" not in answers[0]:
                 raise SDSError(f"task {task} is not scored by accuracy", allowed="tasks with the metric acc")
-            yield Score(name, task, [float(answer["acc"]) for answer in answers])
+            yield Score(name, task, tuple(float(answer["acc"]) for answer in answers), limit)

@@ -65,10 +65,10 @@ def likelihood(loaded, start, end):
 
 
 def answers(loaded):
-    return [
+    return tuple(
         float((likelihood(loaded, q["start"], q["second"]) > likelihood(loaded, q["start"], q["first"])) == q["right"])
         for q in QUESTIONS
-    ]
+    )
 
 
 @installed
@@ -78,7 +78,7 @@ def test_scores_pick_the_likelier_ending_for_each_model(finished, task_folder, t
     assert dense.right == answers(load_model(str(tiny_folder)))
     assert pruned.right == answers(pruned_model(finished))
     stored = json.loads((finished.folder / "zero-shot.json").read_text())
-    assert [score["right"] for score in stored["scores"]] == [dense.right, pruned.right]
+    assert [tuple(score["right"]) for score in stored["scores"]] == [dense.right, pruned.right]
 
 
 @installed
@@ -88,8 +88,8 @@ def test_unknown_task_is_reported(finished, task_folder):
 
 
 def harness(monkeypatch, evaluate):
-    """The harness without the extra: the task `ends` in the group `all`."""
-    manager = SimpleNamespace(all_tasks=["all", "ends"], all_subtasks=["ends"])
+    """The harness without the extra: the tasks `ends` and `begins` in the group `all`."""
+    manager = SimpleNamespace(all_tasks=["all", "begins", "ends"], all_subtasks=["begins", "ends"])
     monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=evaluate))
     monkeypatch.setitem(sys.modules, "lm_eval.models", SimpleNamespace())
     monkeypatch.setitem(
@@ -109,7 +109,7 @@ def never(*_, **__):
 
 def test_what_is_no_single_task_is_refused_before_anything_is_scored(finished, monkeypatch):
     harness(monkeypatch, never)
-    for name, why in (("all", "a group of tasks, not a task: got 'all'"), ("begins", "unknown task: got 'begins'")):
+    for name, why in (("all", "a group of tasks, not a task: got 'all'"), ("starts", "unknown task: got 'starts'")):
         with pytest.raises(SDSError, match=why):
             list(zero_shot([finished], [name], None, None))
 
@@ -157,6 +157,41 @@ def test_scores_are_told_though_they_cannot_be_stored(finished, monkeypatch):
         for score in scores:
             told.append(score.model)
     assert told == ["dense", finished.id]
+
+
+def test_scores_of_other_tasks_and_limits_are_kept(finished, tmp_path, monkeypatch):
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    path = run.folder / "zero-shot.json"
+    earlier = {"model": "dense", "task": "ends", "right": [0.0, 1.0]}
+    path.write_text(json.dumps({"limit": 2, "scores": [earlier]}), encoding="utf-8")  # as earlier versions wrote it
+
+    def measured(tasks, limit, acc):
+        """What the file holds after one more measurement, as accuracies by model, task and limit."""
+        harness(monkeypatch, lambda *_, **asked: {"samples": {t: [{"doc_id": 0, "acc": acc}] for t in asked["tasks"]}})
+        list(zero_shot([run], tasks, None, limit))
+        scores = json.loads(path.read_text("utf-8"))["scores"]
+        found = {(score["model"], score["task"], score["limit"]): score["right"] for score in scores}
+        assert len(found) == len(scores)
+        return found
+
+    def both(task, limit, acc):
+        return {(model, task, limit): [acc] for model in ("dense", "run")}
+
+    old = {("dense", "ends", 2): [0.0, 1.0]}
+    first = measured(["ends", "begins"], None, 1.0)
+    assert first == old | both("ends", None, 1.0) | both("begins", None, 1.0)
+    trial = measured(["ends"], 5, 0.0)
+    assert trial == first | both("ends", 5, 0.0)
+    assert measured(["ends"], None, 0.0) == trial | both("ends", None, 0.0)
+    assert measured(["ends"], 2, 1.0) == trial | both("ends", None, 0.0) | both("ends", 2, 1.0)
+
+
+def test_broken_earlier_scores_are_refused_before_anything_is_scored(finished, tmp_path, monkeypatch):
+    harness(monkeypatch, never)
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / "zero-shot.json").write_text('{"scores": 3}', encoding="utf-8")
+    with pytest.raises(SDSError, match=r"the earlier scores of run run are broken: scores is not a list.*Move .* away"):
+        list(zero_shot([run], ["ends"], None, None))
 
 
 def test_memory_that_runs_out_is_a_sentence(finished, monkeypatch):
