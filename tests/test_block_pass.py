@@ -257,8 +257,9 @@ def test_held_out_windows_only_judge(method):
         final = event.stages.final
         lost = final.weight.double() - dense
         assert found["final", 0]["held_out"] == pytest.approx(share(lost, dense, x["apart"]), rel=1e-3)
-        if not method.beta:
-            assert found["final", 0]["loss"] == pytest.approx(share(lost, dense, x["seen"]), rel=1e-3)
+        for stage, weight in (("sparse", event.sparse.weight), ("final", final.weight)):
+            error = share(weight.double() - dense, dense, x["seen"])
+            assert found[stage, 0]["loss"] == pytest.approx(error, rel=1e-3)
         redense = event.stages.redense
         scores = redense.double().abs() * x["seen"].square().sum(1).sqrt()
         groups = scores.view(len(scores), -1, 4)
@@ -272,6 +273,9 @@ def test_held_out_windows_only_judge(method):
         for one in event.rounds:
             changed = (event.sparse.mask & ~one.sparse.mask).sum() / event.sparse.mask.sum()
             assert found["pruned", one.number]["mask_changed"] == pytest.approx(float(changed), abs=1e-6)
+            for stage, weight in (("redense", one.dense), ("pruned", one.sparse.weight)):
+                error = share(weight.double() - dense, dense, x["seen"])
+                assert found[stage, one.number]["loss"] == pytest.approx(error, rel=1e-3)
     for name, value in plain.state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
 

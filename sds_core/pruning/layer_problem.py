@@ -105,42 +105,39 @@ class LayerProblem:
         return curvature(self.weight, self.gram.matrix)
 
     def loss(self, weight: Tensor) -> float:
-        """(f(V) − f(W)) / tr(W H Wᵀ) for V (R, C): the output error relative to the output's energy.
+        """(f(V) − f(W)) / tr(W H Wᵀ) for V (R, C): the objective by which solvers choose, relative to the dense weight.
 
-        Without a shift this is ‖(V − W) X‖² / ‖W X‖²: 0 for the dense weight, 1 for zeros.
+        Without a shift this is the output error, 0 for the dense weight and 1 for zeros. With one it may be negative.
         """
-        return float(self.loss_of(weight))
-
-    def loss_of(self, weight: Tensor) -> Tensor:
-        """The same as a float64 scalar tensor, without waiting for the device; so do the methods below."""
         change = weight - self.weight
-        return self.energy(change) - self.shift_term(change)
+        if self.shift is None:
+            return float(self.energy(change))
+        return float(self.energy(change) - self._relative(2 * inner(change, self.shift)))
 
     def energy(self, change: Tensor) -> Tensor:
-        """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs."""
+        """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs.
+
+        Of D = V − W it is the output error of V, whatever the target is. A float64 scalar tensor, without waiting for
+        the device.
+        """
         return self._relative(curvature(change, self.gram.matrix))
 
-    def _relative(self, number: Tensor) -> Tensor:
-        """A number relative to the energy of the dense layer's outputs; 0 where these are all zero."""
-        return torch.where(self._energy > 0, number / self._energy, 0.0)
-
-    def observed_loss(self, weight: Tensor, trace: Tensor) -> Tensor:
-        """Return the loss of V (R, C) on the problem as observed, given tr(V H_α Vᵀ) on this one; no product with H.
+    def observed_error(self, weight: Tensor, trace: Tensor) -> Tensor:
+        """Return the output error of V (R, C) on the problem as observed, given tr(V H_α Vᵀ) on this one.
 
         Solvers know the trace from their own equations. tr(V H Vᵀ) = [tr(V H_α Vᵀ) − α tr(V diag(H) Vᵀ)] / (1 − α),
         but near α = 1 the quotient would be of rounding.
         """
         observed = self.observed or self
         if self.alpha > 0.9:
-            return observed.loss_of(weight)
+            return observed.energy(weight - self.weight)
         diagonal = inner(weight * self.gram.diagonal, weight) if self.alpha else 0.0
         plain = (trace - self.alpha * diagonal) / (1 - self.alpha)
-        moved = plain - 2 * inner(weight, observed.dense_product) + observed._energy
-        return observed._relative(moved) - observed.shift_term(weight - self.weight)
+        return observed._relative(plain - 2 * inner(weight, observed.dense_product) + observed._energy)
 
-    def shift_term(self, change: Tensor) -> Tensor | float:
-        """2 tr(D shiftᵀ) / tr(W H Wᵀ) for a change D (R, C): the part of the loss that the shift contributes."""
-        return 0.0 if self.shift is None else self._relative(2 * inner(change, self.shift))
+    def _relative(self, number: Tensor) -> Tensor:
+        """A number relative to the energy of the dense layer's outputs; 0 where these are all zero."""
+        return torch.where(self._energy > 0, number / self._energy, 0.0)
 
     def shrunk(self, alpha: float) -> "LayerProblem":
         """The same problem with H_α instead of H, and B = W H_α + shift (see `Gram.shrunk`); cached while in use."""

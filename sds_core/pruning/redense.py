@@ -22,7 +22,7 @@ from sds_core.pruning.wanda import wanda_mask
 LARGEST_RHO = 1e12
 """A larger ρ changes no digit of a dense solve, and would leave the numbers that float32 holds."""
 TRUSTED_RHO = 10.0
-"""Up to this ρ a round's loss follows from its equations; of a larger one, rounding would be all that is left."""
+"""Up to this ρ a round's error follows from its equations; of a larger one, rounding would be all that is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Round:
 
     @cached_property
     def loss(self) -> float:
-        """The output error of `dense` on the problem as observed, not shrunk (`LayerProblem.loss`)."""
+        """The output error ‖(V − W) X‖² / ‖W X‖² of V = `dense`, of the inputs as observed: nothing is shrunk."""
         return float(self.measure())
 
 
@@ -90,7 +90,7 @@ def gradient_rounds(
         dense /= 1 + step * l2
         product = dense @ gram.scaled
         weight = dense / gram.scale
-        measure = partial(_stepped_loss, problem, weight, product)
+        measure = partial(_stepped_error, problem, weight, product)
         yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
 
 
@@ -134,7 +134,7 @@ def admm_rounds(
         sparse = accumulated * mask.to(accumulated.dtype)  # several times faster than a product with truth values
         dual = accumulated.sub_(sparse).div_(rho_growth)
         weight = dense / gram.scale
-        measure = partial(_solved_loss, problem, weight, rhs, rho)
+        measure = partial(_solved_error, problem, weight, rhs, rho)
         yield Round(number, weight, partial(Pruned, sparse / gram.scale, mask), measure)
         target = sparse - dual
     gram.require_solved(dense, rho)
@@ -163,7 +163,7 @@ def proximal_rounds(
         rhs = torch.add(problem.scaled_rhs, dense, alpha=rho)
         dense = gram.ridge_solve(rhs, rho)
         weight = dense / gram.scale
-        measure = partial(_solved_loss, problem, weight, rhs, rho)
+        measure = partial(_solved_error, problem, weight, rhs, rho)
         yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
     gram.require_solved(dense, rho)
 
@@ -174,17 +174,17 @@ def _penalties(first: float, growth: float, rounds: int) -> list[float]:
     return list(accumulate(repeat(growth, rounds - 1), grow, initial=first))
 
 
-def _stepped_loss(problem: LayerProblem, weight: Tensor, product: Tensor) -> Tensor:
-    """The observed loss of the weight with V H̃ = `product` (R, C)."""
-    return problem.observed_loss(weight, inner(product, weight * problem.gram.scale))
+def _stepped_error(problem: LayerProblem, weight: Tensor, product: Tensor) -> Tensor:
+    """The output error of the weight with V H̃ = `product` (R, C)."""
+    return problem.observed_error(weight, inner(product, weight * problem.gram.scale))
 
 
-def _solved_loss(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float) -> Tensor:
-    """The observed loss of the weight whose V solves V (H̃ + ρI) = Y (R, C), by tr(V H̃ Vᵀ) = tr(V Yᵀ) − ρ‖V‖²."""
+def _solved_error(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float) -> Tensor:
+    """The output error of the weight whose V solves V (H̃ + ρI) = Y (R, C), by tr(V H̃ Vᵀ) = tr(V Yᵀ) − ρ‖V‖²."""
     if rho > TRUSTED_RHO:
-        return (problem.observed or problem).loss_of(weight)
+        return (problem.observed or problem).energy(weight - problem.weight)
     solved = weight * problem.gram.scale
-    return problem.observed_loss(weight, inner(solved, rhs) - rho * inner(solved, solved))
+    return problem.observed_error(weight, inner(solved, rhs) - rho * inner(solved, solved))
 
 
 def _pruned_by_wanda(problem: LayerProblem, weight: Tensor, pattern: Pattern) -> Pruned:

@@ -33,7 +33,7 @@ class LayerRow:
     sparsity: float
     """These four as in `Statistics`."""
     loss: float
-    """Output error relative to the dense output's energy, on the calibration windows."""
+    """Output error ‖(V − W) X‖² / ‖W X‖² on the calibration windows, whatever part of the target is the teacher's."""
     held_out: float
     """The same on windows that no solver has seen; stages only."""
     prune_energy: float

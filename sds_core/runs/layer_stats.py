@@ -17,6 +17,7 @@ from sds_core.pruning.distribution import (
     statistics,
     weight_corner,
 )
+from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.reading import Reading, number, read_all
 from sds_core.pruning.stages import RecordedStage
 from sds_core.pruning.wanda import wanda_mask
@@ -57,9 +58,9 @@ class _Readings:
         self._first = first = _FirstPrune(solved)
         dense, sparse = solved.problem.weight, solved.sparse.weight
         self._norms = _norms(solved.problem.gram.norms[:CORNER])
-        self._losses: dict[int, Callable[[], Tensor | float]] = {id(each.dense): each.measure for each in solved.rounds}
+        self._errors: dict[int, Callable[[], Tensor | float]] = {id(each.dense): each.measure for each in solved.rounds}
         # not through self: in a cycle, a solved layer's matrices would wait for the collector
-        self._losses |= {id(dense): lambda: 0.0, id(sparse): lambda: first.loss}
+        self._errors |= {id(dense): lambda: 0.0, id(sparse): lambda: first.energy}
         self._known: dict[int, dict[str, Any]] = {}  # the last round's weight is the stage `redense`: measured once
 
     def row(self, stage: RecordedStage, weight: Tensor, mask: Tensor | None = None, number: int = 0) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class _Readings:
 
     def _numbers(self, stage: str, weight: Tensor, mask: Tensor | None, round: int) -> dict[str, Any]:
         """Return the fields that are the same wherever the weight occurs."""
-        loss = self._losses.get(id(weight), partial(self._solved.problem.loss_of, weight))
+        loss = self._errors.get(id(weight), partial(_output_error, self._solved.problem, weight))
         return {
             "histogram": histogram(weight, self._dense_std),
             "statistics": statistics(weight, self._dense_std, mask),
@@ -96,7 +97,11 @@ class _Readings:
     def _held_out(self, stage: str, weight: Tensor) -> Tensor | float:
         if self._solved.held_out is None:
             return NOTHING
-        return 0.0 if stage == "dense" else self._solved.held_out.loss_of(weight)
+        return 0.0 if stage == "dense" else _output_error(self._solved.held_out, weight)
+
+
+def _output_error(problem: LayerProblem, weight: Tensor) -> Tensor:
+    return problem.energy(weight - problem.weight)
 
 
 def _norms(norms: Tensor) -> Reading[list[float]]:
@@ -112,20 +117,16 @@ class _FirstPrune:
         self._change = solved.sparse.weight - solved.problem.weight
 
     @cached_property
-    def _energy(self) -> Tensor:
+    def energy(self) -> Tensor:
+        """The sparse weight's output error."""
         return self._problem.energy(self._change)
-
-    @property
-    def loss(self) -> Tensor:
-        """The sparse weight's loss."""
-        return self._energy - self._problem.shift_term(self._change)
 
     def prune_energy(self, weight: Tensor) -> Tensor:
         """The share of the dense output's energy that Wanda's prune of a weight (R, C) removes."""
         kept = wanda_mask(weight, self._problem.gram, self._pattern)
         change = weight * kept.to(weight.dtype) - weight
         same = change.is_cpu and torch.equal(change, self._change)  # a device computes faster than it is asked
-        return self._energy if same else self._problem.energy(change)
+        return self.energy if same else self._problem.energy(change)
 
 
 def save(path: Path, block_rows: list[LayerRow]) -> None:

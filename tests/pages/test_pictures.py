@@ -68,15 +68,6 @@ def test_an_expert_is_named_by_its_number():
     assert got == ["block 1 · q_proj", "block 1 · 17 · down_proj", "block 1 · fc1"]
 
 
-@node
-@pytest.mark.parametrize("error", [0.02, -0.02])
-def test_an_error_below_zero_is_explained(error):
-    rows = [{"name": "output error", "about": "", "unit": "percent", "values": {"sparse": 0.1, "redense": error}}]
-    shown = json.dumps({"numbers": rows, "stages": ["sparse", "redense"], "stage": "redense"})
-    code = f'import {{ numbers }} from "ASSETS/history.js"; console.log(JSON.stringify(numbers({shown})))'
-    assert ("below zero" in json.dumps(javascript(code))) == (error < 0)
-
-
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.js")), ids=lambda path: path.name)
 def test_modules_are_short_and_state_their_purpose(path):
     lines = path.read_text("utf-8").splitlines()

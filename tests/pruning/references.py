@@ -25,6 +25,11 @@ def random_weight(rows: int, columns: int, seed: int = 1) -> Tensor:
     return torch.randn(rows, columns, generator=generator, dtype=torch.float64)
 
 
+def output_error(weight: Tensor, dense: Tensor, inputs: Tensor) -> float:
+    """‖(V − W) X‖² / ‖W X‖² for V and W (R, C), X (C, N)."""
+    return float(((weight - dense) @ inputs).square().sum() / (dense @ inputs).square().sum())
+
+
 def keep_highest(scores: Tensor, keep: int) -> Tensor:
     """Mask of the `keep` highest of all scores, by sorting (score descending, index ascending)."""
     values = scores.flatten().tolist()

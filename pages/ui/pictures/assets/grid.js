@@ -5,7 +5,7 @@
 // layer, and the round that the scrubber is turned to.
 
 import { color, curve, decimal, distribution, layerName, mark, percent, perplexity, place, runName } from "./marks.js";
-import { BELOW_ZERO, PHASES, sigma, STAGES, times, zeros } from "./marks.js";
+import { PHASES, sigma, STAGES, times, zeros } from "./marks.js";
 import { h } from "./render.js";
 
 const DOES = { dense: "as trained", sparse: "pruned once", redense: "every weight may move", final: "pruned again" };
@@ -95,7 +95,7 @@ function cell({ state, run: chosen, stage: at, played, turned }, { dense, top, t
   const spike = tight ? [percent(known.near_zero, 0), h("br"), "near 0 ↑"] : `${percent(known.near_zero, 0)} near 0 ↑`;
   const own = shown && [
     h("b", {}, cut ? spike : zeros(known.zeros)),
-    h("span", {}, `error ${percent(known.loss)}${known.loss < 0 ? " ?" : ""}`),
+    h("span", {}, `error ${percent(known.loss)}`),
     round && h("span", {}, `round ${round.number}`),
   ];
   return h(
@@ -103,7 +103,7 @@ function cell({ state, run: chosen, stage: at, played, turned }, { dense, top, t
     {
       class: `cell ${stage}${on ? " chosen" : ""}`,
       style: `grid-column:${column};grid-row:${stage}`,
-      title: shown && known.loss < 0 ? BELOW_ZERO : (about ?? "Click: the map shows it"),
+      title: about ?? "Click: the map shows it",
       "aria-pressed": String(on),
       onclick: () => state.pick({ run: run.key, stage }),
     },

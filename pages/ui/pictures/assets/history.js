@@ -2,7 +2,7 @@
 //
 // Drawn from `numbers` (rows of values by stage) and `rounds` (the re-dense layer, and the layer pruned then).
 
-import { BELOW_ZERO, color, curve, decimal, line, percent, STAGES } from "./marks.js";
+import { color, curve, decimal, line, percent, STAGES } from "./marks.js";
 import { h } from "./render.js";
 import { slider } from "./slider.js";
 
@@ -19,13 +19,11 @@ export function numbers({ numbers: rows, stages, stage: chosen }) {
       h("th", { scope: "row", title: about }, name),
       stages.map((stage) => h("td", { class: on(stage) }, UNITS[unit](values[stage]))),
     );
-  const below = rows.some(({ unit, values }) => unit === "percent" && Object.values(values).some((v) => v < 0));
   return h(
     "section",
     {},
     h("h3", {}, "What is different in numbers?"),
     h("table", {}, h("thead", {}, h("tr", {}, h("td", {}), stages.map(head))), h("tbody", {}, rows.map(row))),
-    below && h("small", { class: "note" }, BELOW_ZERO),
   );
 }
 

@@ -32,11 +32,6 @@ export const count = (v) => Math.round(v).toLocaleString("en");
 export const zeros = (share) => (share < 0.005 ? "no zeros" : `${fixed(100 * share, 0)} % zeros`);
 export const sigma = (v) => (v ? `${signed(String(v))} σ` : "0");
 
-// Said where an output error is negative.
-export const BELOW_ZERO =
-  "An error below zero: with β > 0 the target leans towards what the dense model puts out, and these weights come " +
-  "closer to it than the dense weights do on the pruned model’s inputs.";
-
 // --- names ----------------------------------------------------------------------------------------------------------
 export const STAGES = { dense: "dense", sparse: "sparse", redense: "re-dense", final: "final" };
 export const PHASES = ["sparse", "redense", "final"];
