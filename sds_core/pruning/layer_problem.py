@@ -122,18 +122,19 @@ class LayerProblem:
         """
         return self._relative(curvature(change, self.gram.matrix))
 
-    def observed_error(self, weight: Tensor, trace: Tensor) -> Tensor:
-        """Return the output error of V (R, C) on the problem as observed, given tr(V H_α Vᵀ) on this one.
+    def observed_energy(self, change: Tensor, product: Tensor) -> Tensor:
+        """Return the energy of D (R, C) on the problem as observed, given D H̃_α (R, C) of this one.
 
-        Solvers know the trace from their own equations. tr(V H Vᵀ) = [tr(V H_α Vᵀ) − α tr(V diag(H) Vᵀ)] / (1 − α),
-        but near α = 1 the quotient would be of rounding.
+        Solvers know D H̃_α from their own equations, which spares a product with H; and small numbers are summed, where
+        the traces of V and of W would cancel. tr(D H Dᵀ) = [tr(D H_α Dᵀ) − α tr(D diag(H) Dᵀ)] / (1 − α), but near
+        α = 1 the quotient would be of rounding.
         """
         observed = self.observed or self
         if self.alpha > 0.9:
-            return observed.energy(weight - self.weight)
-        diagonal = inner(weight * self.gram.diagonal, weight) if self.alpha else 0.0
-        plain = (trace - self.alpha * diagonal) / (1 - self.alpha)
-        return observed._relative(plain - 2 * inner(weight, observed.dense_product) + observed._energy)
+            return observed.energy(change)
+        diagonal = inner(change * self.gram.diagonal, change) if self.alpha else 0.0
+        shrunk = inner(product, change * self.gram.scale)
+        return observed._relative((shrunk - self.alpha * diagonal) / (1 - self.alpha))
 
     def _relative(self, number: Tensor) -> Tensor:
         """A number relative to the energy of the dense layer's outputs; 0 where these are all zero."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import softshrink
 
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
-from sds_core.pruning.linalg import inner
 from sds_core.pruning.pattern import Pattern
 from sds_core.pruning.wanda import wanda_mask
 
@@ -127,14 +126,13 @@ def admm_rounds(
     penalties = _penalties(rho, rho_growth, rounds)
     for number, rho in enumerate(penalties, 1):
         gram.prepare(penalties[number - 1 :])
-        rhs = torch.add(problem.scaled_rhs, target, alpha=rho)
-        dense = gram.ridge_solve(rhs, rho)
+        dense = gram.ridge_solve(torch.add(problem.scaled_rhs, target, alpha=rho), rho)
         accumulated = dense + dual
         mask = pattern.mask(accumulated.abs(), "row")
         sparse = accumulated * mask.to(accumulated.dtype)  # several times faster than a product with truth values
         dual = accumulated.sub_(sparse).div_(rho_growth)
         weight = dense / gram.scale
-        measure = partial(_solved_error, problem, weight, rhs, rho)
+        measure = partial(_solved_error, problem, weight, target, rho)
         yield Round(number, weight, partial(Pruned, sparse / gram.scale, mask), measure)
         target = sparse - dual
     gram.require_solved(dense, rho)
@@ -160,10 +158,10 @@ def proximal_rounds(
     penalties = _penalties(rho, rho_growth, rounds)
     for number, rho in enumerate(penalties, 1):
         gram.prepare(penalties[number - 1 :])
-        rhs = torch.add(problem.scaled_rhs, dense, alpha=rho)
-        dense = gram.ridge_solve(rhs, rho)
+        target = dense
+        dense = gram.ridge_solve(torch.add(problem.scaled_rhs, target, alpha=rho), rho)
         weight = dense / gram.scale
-        measure = partial(_solved_error, problem, weight, rhs, rho)
+        measure = partial(_solved_error, problem, weight, target, rho)
         yield Round(number, weight, partial(_pruned_by_wanda, problem, weight, pattern), measure)
     gram.require_solved(dense, rho)
 
@@ -175,16 +173,27 @@ def _penalties(first: float, growth: float, rounds: int) -> list[float]:
 
 
 def _stepped_error(problem: LayerProblem, weight: Tensor, product: Tensor) -> Tensor:
-    """The output error of the weight with V H̃ = `product` (R, C)."""
-    return problem.observed_error(weight, inner(product, weight * problem.gram.scale))
+    """The output error of the weight with V H̃ = `product` (R, C), by D H̃ = V H̃ − W H̃ for D = V − W."""
+    product = product - problem.dense_product / problem.gram.scale
+    return problem.observed_energy(weight - problem.weight, product)
 
 
-def _solved_error(problem: LayerProblem, weight: Tensor, rhs: Tensor, rho: float) -> Tensor:
-    """The output error of the weight whose V solves V (H̃ + ρI) = Y (R, C), by tr(V H̃ Vᵀ) = tr(V Yᵀ) − ρ‖V‖²."""
+def _solved_error(problem: LayerProblem, weight: Tensor, target: Tensor, rho: float) -> Tensor:
+    """The output error of V = argmin f(V) + ρ‖V − T‖², by D H̃ = ρ(T − V) + the scaled shift for D = V − W.
+
+    Args:
+        problem: the layer, weight (R, C).
+        weight: V (R, C), in the layer's coordinates.
+        target: T (R, C), in Jacobi coordinates.
+        rho: ρ.
+    """
+    change, scale = weight - problem.weight, problem.gram.scale
     if rho > TRUSTED_RHO:
-        return (problem.observed or problem).energy(weight - problem.weight)
-    solved = weight * problem.gram.scale
-    return problem.observed_error(weight, inner(solved, rhs) - rho * inner(solved, solved))
+        return (problem.observed or problem).energy(change)
+    product = torch.sub(target, weight * scale).mul_(rho)
+    if problem.shift is not None:
+        product += problem.shift / scale
+    return problem.observed_energy(change, product)
 
 
 def _pruned_by_wanda(problem: LayerProblem, weight: Tensor, pattern: Pattern) -> Pruned:

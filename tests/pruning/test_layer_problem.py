@@ -110,19 +110,22 @@ def test_sparsity_counts_the_mask_and_not_the_zeros():
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("beta", [0.0, 0.4])
-def test_observed_error_needs_the_shrunk_curvature_only(alpha, beta):
+def test_observed_energy_needs_the_shrunk_product_only(alpha, beta):
     gram = INPUTS @ INPUTS.T / INPUTS.shape[1]
     shift = beta * random_weight(*WEIGHT.shape, seed=3) @ gram
-    problem = LayerProblem(WEIGHT, Gram(gram), shift)
-    other = random_weight(*WEIGHT.shape, seed=5)
-    shrunk = (1 - alpha) * gram + alpha * torch.diag(gram.diagonal())
-    curvature = float(torch.trace(other @ shrunk @ other.T))
-    assert problem.shrunk(alpha).observed_error(other, curvature) == pytest.approx(sample_loss(other), rel=1e-9)
+    shrunk = LayerProblem(WEIGHT, Gram(gram), shift).shrunk(alpha)
+    product = scaled_product(OTHER - WEIGHT, alpha)
+    assert shrunk.observed_energy(OTHER - WEIGHT, product) == pytest.approx(sample_loss(OTHER), rel=1e-9)
 
 
 @pytest.mark.parametrize("alpha", [0.9, 0.99, 0.9999])
-def test_observed_error_is_exact_in_float32_however_much_is_shrunk(alpha):
-    problem, other = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float()), 1.1 * WEIGHT
-    shrunk = problem.shrunk(alpha)
-    curvature = torch.tensor(float(torch.trace(other.float() @ shrunk.gram.matrix @ other.float().T)))
-    assert float(shrunk.observed_error(other.float(), curvature)) == pytest.approx(sample_loss(other), rel=1e-3)
+def test_observed_energy_is_exact_in_float32_however_much_is_shrunk(alpha):
+    shrunk = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float()).shrunk(alpha)
+    found = shrunk.observed_energy(0.1 * WEIGHT.float(), scaled_product(0.1 * WEIGHT, alpha).float())
+    assert float(found) == pytest.approx(sample_loss(1.1 * WEIGHT), rel=1e-3)
+
+
+def scaled_product(change, alpha):
+    """D H̃_α (R, C)."""
+    gram = INPUTS @ INPUTS.T / TOKENS
+    return change @ ((1 - alpha) * gram + alpha * torch.diag(gram.diagonal())) / gram.diagonal().sqrt()

@@ -215,6 +215,23 @@ def test_a_rounds_loss_is_the_output_error_of_its_dense_weight(kind, alpha):
         assert one.loss == pytest.approx(output_error(one.dense, WEIGHT, INPUTS), rel=1e-9)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+@pytest.mark.parametrize("kind", [admm_rounds, proximal_rounds, gradient_rounds])
+def test_a_massive_input_leaves_a_rounds_loss_exact_in_float32(kind, alpha):
+    """Its share of the dense outputs' energy is about a million times that of the others."""
+    inputs = correlated_inputs(64, 400, common=0.5).float()
+    inputs[5] *= 1000
+    weight = random_weight(64, 64).float()
+    problem = LayerProblem.from_inputs(weight, inputs)
+    fit, start = problem.shrunk(alpha), Wanda().solve(problem, NM(2, 4)).weight
+    options = {"rounds": 4, "rho": 0.1, "rho_growth": 1.3}
+    if kind is gradient_rounds:
+        options = {"iterations": 4, "learning_rate": 1.0, "l1": 0.0, "l2": 0.0}
+    for one in kind(fit, start, NM(2, 4), **options):
+        exact = output_error(one.dense.double(), weight.double(), inputs.double())
+        assert one.loss == pytest.approx(exact, rel=1e-2)
+
+
 def test_rounds_end_well_whatever_their_penalty():
     problem = LayerProblem.from_inputs(WEIGHT.float(), INPUTS.float())
     rounds = list(admm_rounds(problem.shrunk(0.2), SPARSE.float(), NM(2, 4), rounds=400, rho=0.1, rho_growth=1.3))
