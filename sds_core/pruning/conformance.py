@@ -177,12 +177,13 @@ def _no_live_inputs(subject: Subject) -> Iterator[str]:
 
 
 def _ratio_zero(subject: Subject) -> Iterator[str]:
-    problem = subject.problem()
-    pruned = subject.solve(problem, "0")
-    if count := int((~pruned.mask).sum()):
-        yield f"{count} pruned weights"
-    if changed := int((pruned.weight != problem.weight).sum()):
-        yield f"{changed} changed weights"
+    for dead in ([], [1, 6, 7]):
+        problem = subject.problem(dead=dead)
+        pruned = subject.solve(problem, "0")
+        if count := int((~pruned.mask).sum()):
+            yield f"{count} pruned weights ({len(dead)} dead inputs)"
+        if changed := int((pruned.weight != problem.weight).sum()):
+            yield f"{changed} changed weights ({len(dead)} dead inputs)"
 
 
 def _scores(subject: Subject) -> Iterator[str]:

@@ -17,6 +17,9 @@ class SparseGPT:
 
     A weight scores (w_ij / U_jj)². Pruning column j leaves the error e_i = (w_ij − pruned_ij) / U_jj in row i, and
     every later column k is updated by −e_i U_jk, the least-squares compensation (the paper's Algorithm 1).
+
+    Weights on dead inputs score 0; those that the mask keeps nevertheless stay as they are. (The published code sets
+    them to 0.)
     """
 
     damping: float = 0.01
@@ -30,8 +33,8 @@ class SparseGPT:
 
     def solve(self, problem: LayerProblem, pattern: Pattern) -> Pruned:
         factor = problem.gram.inverse_factor(self.damping)
-        weight = problem.weight.clone()
-        weight.masked_fill_(problem.gram.dead, 0)
+        dead = problem.gram.dead
+        weight = problem.weight.masked_fill(dead, 0)
         mask = torch.empty_like(weight, dtype=torch.bool)
         columns = weight.shape[1]
         group = pattern.group if isinstance(pattern, NM) else 1
@@ -42,7 +45,7 @@ class SparseGPT:
                 pass
             weight[:, a:b], mask[:, a:b] = step.weight, step.mask
             weight[:, b:] -= step.lost @ factor[a:b, b:]
-        return Pruned(weight, mask)
+        return Pruned(torch.where(dead & mask, problem.weight, weight), mask)
 
 
 @dataclass(eq=False, slots=True)

@@ -66,9 +66,10 @@ def sparsegpt(weight: Tensor, gram: Tensor, select: Select, together: int, dampi
     """SparseGPT one column at a time, each with its own inverse of the columns not yet passed; weight and mask.
 
     Optimal brain surgeon on the columns from j on: pruning w_ij costs w_ij² / [H⁻¹]_jj and is repaired by
-    −w_ij / [H⁻¹]_jj · [H⁻¹]_j:. The mask is chosen for `together` columns at a time.
+    −w_ij / [H⁻¹]_jj · [H⁻¹]_j:. The mask is chosen for `together` columns at a time. Weights on dead inputs cost
+    nothing; where the mask keeps them, they stay.
     """
-    weight, gram = weight.clone(), gram.clone()
+    dense, weight, gram = weight, weight.clone(), gram.clone()
     dead = gram.diagonal() == 0
     gram[dead, dead] = gram.diagonal()[~dead].mean()
     weight[:, dead] = 0
@@ -83,6 +84,7 @@ def sparsegpt(weight: Tensor, gram: Tensor, select: Select, together: int, dampi
         lost = torch.where(mask[:, j], 0, weight[:, j]) / pivots[j]
         weight[:, j:] -= lost[:, None] * inverse[0]
         weight[~mask[:, j], j] = 0
+    weight[:, dead] = dense[:, dead] * mask[:, dead]
     return weight, mask
 
 

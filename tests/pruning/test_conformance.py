@@ -118,6 +118,11 @@ class ShrinksKeptWeights(Broken):
         return Pruned(0.9 * pruned.weight, pruned.mask)
 
 
+class ZeroesDeadInputs(Broken):
+    def spoil(self, pruned, problem, pattern):
+        return Pruned(pruned.weight.masked_fill(problem.gram.dead, 0), pruned.mask)
+
+
 class ReportsNegatedScores(Wanda):
     def scores(self, problem):
         return -super().scores(problem)
@@ -143,7 +148,7 @@ BROKEN = {
     "few live inputs": [PrunesAllDead],
     "thin layers": [DividesByOtherRows],
     "no live inputs": [DividesByInputs],
-    "ratio 0": [ShrinksKeptWeights],
+    "ratio 0": [ShrinksKeptWeights, ZeroesDeadInputs],
     "scores": [ReportsNegatedScores, ReportsNormsAsScores],
 }
 """Defective pruners by the one check that they fail."""

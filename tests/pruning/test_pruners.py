@@ -38,6 +38,15 @@ def test_every_pruner_conforms(name):
     assert failures(PRUNERS[name]()) == []
 
 
+@pytest.mark.parametrize("name", PRUNERS)
+def test_kept_weights_on_dead_inputs_do_not_change(name):
+    dead = list(range(4, 40))
+    problem = make_problem(dead=dead)
+    pruned = PRUNERS[name]().solve(problem, NM(2, 4))
+    assert int((pruned.weight != 0).sum()) == int(pruned.mask.sum()) == 120
+    assert torch.equal(pruned.weight[:, dead], (problem.weight * pruned.mask)[:, dead])
+
+
 @pytest.mark.parametrize("name", [name for name in PRUNERS if name != "magnitude"])
 def test_all_but_magnitude_look_at_inputs(name):
     masks = [PRUNERS[name]().solve(make_problem(dead=dead), NM(2, 4)).mask for dead in ([], range(0, 40, 2))]
