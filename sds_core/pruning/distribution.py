@@ -115,7 +115,7 @@ def _sums(weight: Tensor, dense_std: float) -> Tensor:
     for (values,) in _parts(weight):
         exact = double(values)
         squares = exact.square()
-        near = values.abs().lt_(NEAR_ZERO * dense_std).sum()
+        near = values.abs().lt_(NEAR_ZERO * (dense_std or 1.0)).sum()
         moments = exact.sum(), squares.sum(), squares @ exact, squares @ squares
         sums += torch.stack([*moments, double(near), double(_nonzero(values))])
     return sums
@@ -124,7 +124,7 @@ def _sums(weight: Tensor, dense_std: float) -> Tensor:
 def mask_change(first: Tensor, last: Tensor) -> Reading[float]:
     """Read the share of the first mask's kept weights that the last mask prunes."""
     both, before = yield [(first & last).sum(), first.sum()]
-    return 1 - int(both) / max(int(before), 1)
+    return (int(before) - int(both)) / max(int(before), 1)
 
 
 def joint_histogram(before: Tensor, after: Tensor, dense_std: float) -> Reading[list[int]]:

@@ -112,6 +112,7 @@ def test_near_zero_is_measured_in_dense_standard_deviations():
     weight = torch.tensor([[0.0, 0.19, -0.19, 0.21]])
     assert read(statistics(weight, 2.0)).near_zero == 0.75
     assert read(statistics(weight, 1.0)).near_zero == 0.25
+    assert read(statistics(torch.zeros(2, 2), 0.0)).near_zero == 1
 
 
 @pytest.mark.parametrize("weight", [torch.zeros(2, 2), torch.full((2, 2), 3.0)])
@@ -128,6 +129,7 @@ def test_mask_change_is_the_share_of_lost_weights():
     assert read(mask_change(first, torch.ones_like(first))) == 0
     assert read(mask_change(torch.ones_like(first), first)) == 0.5
     assert read(mask_change(first, ~first)) == 1
+    assert read(mask_change(first & ~first, first)) == 0, "it keeps nothing that could be lost"
 
 
 def test_joint_histogram_is_numpys_without_pruned_entries():
