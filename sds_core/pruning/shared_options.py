@@ -25,4 +25,4 @@ def adjust_iterations(default: int) -> int:
 
 
 def learning_rate() -> float:
-    return option(1.0, "Step length, in units of the longest stable step 1/λ_max.", low=1e-6, high=1)
+    return option(1.0, "Step length, in units of 1/λ_max.", low=1e-6, high=1)

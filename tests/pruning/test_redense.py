@@ -92,7 +92,7 @@ def test_the_objective_never_rises():
 
 
 @pytest.mark.parametrize("learning_rate", [0, 1.1, -0.5])
-def test_unstable_steps_are_refused(learning_rate):
+def test_step_lengths_out_of_range_are_refused(learning_rate):
     with pytest.raises(AssertionError):
         gradient_redense(PROBLEM, SPARSE, iterations=1, learning_rate=learning_rate, l1=0, l2=0)
 
