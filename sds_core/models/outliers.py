@@ -20,7 +20,7 @@ def owl(
     """Return OWL's ratio for every block; yield each block's index when it has been observed.
 
     Blocks without prunable linears do not count, and neither do experts that no token reached: nothing is known of
-    their inputs.
+    their inputs. Other experts count alike, however few tokens they see (`outlier_share`).
 
     Args:
         structure: the model, its weights dense.

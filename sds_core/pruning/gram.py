@@ -57,7 +57,7 @@ class Gram:
 
     @cached_property
     def norms(self) -> Tensor:
-        """√H_jj (C,), zero for dead inputs: Wanda's ‖X_j‖₂ up to the common factor √N."""
+        """√H_jj (C,), zero for dead inputs: Wanda's ‖X_j‖₂ up to the factor √N, which these inputs share."""
         return self.diagonal.sqrt()
 
     @cached_property

@@ -16,6 +16,10 @@ REACH = 0.08
 def outlier_share(scores: list[Tensor]) -> float:
     """Return the share of a block's weights whose score |W_ij|·‖X_j‖₂ exceeds `OUTLIER` times the mean (its Eq. 2).
 
+    ‖X_j‖₂ is a root mean square over the tokens that reach a layer (`wanda_scores`). In a dense block these are as many
+    for every layer, and a common factor changes no share. Mixtures, which the paper does not have, deviate: each
+    expert's is over its own tokens, however few, so that rare experts count as much as others.
+
     Args:
         scores: a tensor (R, C) for each linear layer.
     """

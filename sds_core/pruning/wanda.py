@@ -23,7 +23,7 @@ class Wanda:
 
 
 def wanda_scores(weight: Tensor, gram: Gram) -> Tensor:
-    """Return |W_ij|·√H_jj (R, C): ‖X_j‖₂ up to the common factor √N."""
+    """Return |W_ij|·√H_jj (R, C): the paper's |W_ij|·‖X_j‖₂ up to √N, N the tokens that reach this layer."""
     return weight.abs() * gram.norms
 
 
