@@ -34,4 +34,8 @@ PRESETS: dict[str, Overrides] = {
         },
     },
 }
-"""Options by preset; `paper` holds the paper's settings as far as they are known."""
+"""Options by preset; `paper` holds the paper's settings as far as they are known.
+
+Its `learning_rate`, `l1` and `l2` are the paper's digits in our units, 1/λ_max and for `l1` the mean |V|. The paper
+names no optimiser, so whether they make the same steps and penalties is not known.
+"""
