@@ -55,7 +55,7 @@ def test_gram_matrices_equal_those_of_a_plain_forward(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "deepseek_v4"])  # the last has several hidden states for each token
 @pytest.mark.parametrize("stand_in", [False, True])
-def test_the_teachers_pull_is_that_of_two_plain_forwards(name: str, stand_in: bool) -> None:
+def test_the_teacher_shift_is_that_of_two_plain_forwards(name: str, stand_in: bool) -> None:
     dense_model = build(name) if name in FAMILIES else tiny(name, "eager")
     dense_model.set_experts_implementation("eager")
     model = copy.deepcopy(dense_model)

@@ -53,7 +53,7 @@ def test_an_accumulated_matrix_is_exactly_symmetric():
     assert torch.equal(matrix, matrix.T)
 
 
-def test_pull_is_the_difference_of_both_products():
+def test_teacher_shift_is_the_difference_of_both_products():
     student, teacher = correlated_inputs(6, 40, 0), correlated_inputs(6, 40, 1)
     sums = GramAccumulator(6, cross=True)
     for own, other in zip(student.T.float().split(15), teacher.T.float().split(15), strict=True):
@@ -62,14 +62,14 @@ def test_pull_is_the_difference_of_both_products():
     torch.testing.assert_close(sums.teacher_shift().double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_an_equal_teacher_has_zero_pull():
+def test_an_equal_teacher_has_zero_shift():
     inputs = correlated_inputs(6, 40).float().T
     sums = GramAccumulator(6, cross=True)
     sums.add(inputs, inputs.clone())
     torch.testing.assert_close(sums.teacher_shift(), torch.zeros(6, 6))
 
 
-def test_without_a_teacher_there_is_no_pull():
+def test_without_a_teacher_there_is_no_shift():
     sums = GramAccumulator(3)
     sums.add(torch.ones(2, 3))
     assert sums.teacher_shift() is None

@@ -42,7 +42,7 @@ def test_loss_with_a_teacher_is_relative_to_dense(beta):
     torch.testing.assert_close(problem.rhs, target @ INPUTS.T / TOKENS)
 
 
-def test_an_accumulated_pull_makes_the_teachers_rhs():
+def test_an_accumulated_teacher_shift_makes_the_teachers_rhs():
     teacher_inputs = INPUTS + 0.3 * correlated_inputs(COLUMNS, TOKENS, seed=5)
     sums = GramAccumulator(COLUMNS, cross=True)
     sums.add(INPUTS.T, teacher_inputs.T)
