@@ -176,10 +176,6 @@ class Gram:
         )
 
 
-STRIP = 192
-"""Rows of a Gram matrix accumulated at a time, from the diagonal on; wide enough for a fast matrix product."""
-
-
 @dataclass(frozen=True, eq=False)
 class PartOfSum:
     """The adding of products Yᵀ X to a part of a Gram matrix that no other part touches."""
@@ -224,8 +220,8 @@ class GramAccumulator:
         rows = [inputs.detach().flatten(0, -2).float() for inputs, _ in batches]
         self.tokens += sum(map(len, rows))
         parts = []
-        for start in range(0, len(self._upper), STRIP):  # by symmetry, the upper triangle is enough
-            strip = slice(start, start + STRIP)
+        for start in range(0, len(self._upper), linalg.STRIP):  # by symmetry, the upper triangle is enough
+            strip = slice(start, start + linalg.STRIP)
             parts.append(PartOfSum(self._upper[strip, start:], [(x[:, strip], x[:, start:]) for x in rows]))
         if self._cross is not None:
             taught = [x for _, x in batches if x is not None]

@@ -10,7 +10,7 @@ from sds_core.pruning.precision import double
 BASE = 400
 """Widest matrix that LAPACK factorises on a CPU; wider ones are split, for there products are several times faster."""
 STRIP = 192
-"""Columns of a symmetric product computed at a time; wide enough for a fast matrix product."""
+"""Rows or columns of a symmetric matrix computed at a time; wide enough for a fast matrix product."""
 UNWATCHED = 5
 """Steps that a device takes before the host looks, and so waits, whether it may stop."""
 

@@ -3,8 +3,9 @@ import torch
 
 from sds_core.errors import SDSError
 from sds_core.pruning import gram as gram_module
-from sds_core.pruning.gram import STRIP, Gram, GramAccumulator
+from sds_core.pruning.gram import Gram, GramAccumulator
 from sds_core.pruning.layer_problem import LayerProblem
+from sds_core.pruning.linalg import STRIP
 from sds_core.pruning.pattern import NM
 from sds_core.pruning.registry import PRUNERS
 from tests.pruning.references import correlated_inputs, jacobi, random_weight, top_eigenvalue
