@@ -79,7 +79,8 @@ def _examples(options: argparse.Namespace) -> int:
     for path in examples.write(bases, runs):
         print(path)
     _make_lab_layer(ASSET)
-    query = TextQuery(runs=tuple(run.id for run in (*bases, *runs)), prompts=examples.PROMPTS)
+    queried = (*bases, *(run for run in runs if run.config.pruner == examples.PRUNERS[0]))  # as many as fit the page
+    query = TextQuery(runs=tuple(run.id for run in queried), prompts=examples.PROMPTS)
     typed_json.write(EXAMPLE, ask(query))
     print(EXAMPLE)
     return 0

@@ -43,7 +43,7 @@ def assets(tiny_folder, tmp_path, monkeypatch):
     tiny |= {"eval_windows": 3, "eval_length": 32, "threads": 1}
     monkeypatch.setattr(examples, "DEMO_SETTINGS", tiny)
     monkeypatch.setattr(examples, "PRUNERS", ("wanda", "magnitude"))
-    monkeypatch.setattr(examples, "METHODS", ("sds",))
+    monkeypatch.setattr(examples, "METHODS", ("sds", "sds-admm"))
     monkeypatch.setattr(examples, "FOLDER", tmp_path)
     monkeypatch.setattr(examples, "PROMPTS", ("The model", "A text"))
     monkeypatch.setattr(make, "ASSET", tmp_path / "lab-layer.safetensors")
@@ -64,7 +64,7 @@ def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root,
     monkeypatch.setattr(job, "start_process", here)
     assert main(["examples"]) == 0
     made = {path.name for path in assets.iterdir() if path.is_file()}
-    packed = {f"{method}-{pruner}.zip" for method in ("base", "sds") for pruner in ("wanda", "magnitude")}
+    packed = {f"{method}-{pruner}.zip" for method in ("base", "sds", "sds-admm") for pruner in ("wanda", "magnitude")}
     assert made == {*packed, "lab-layer.safetensors", "example-text.json"}
     assert read_lab_layer(make.ASSET).about["layer"] == "model.layers.1.self_attn.v_proj"
     result = parse(TextResult, make.EXAMPLE.read_text(encoding="utf-8"))
@@ -72,12 +72,12 @@ def test_examples_remakes_every_shipped_file(assets, in_this_process, runs_root,
     here = {name: _table(open_run(name)) for name in ids()}
     monkeypatch.setenv("SDS_RUNS", str(runs_root.parent / "elsewhere"))
     taken = examples.unpack_all()
-    assert len(taken) == 4 and all(run.id in here for run in taken)
+    assert len(taken) == 6 and all(run.id in here for run in taken)
     for run in taken:
         pd.testing.assert_frame_equal(_table(run), here[run.id])
     experiment, *others = experiments()
     assert not others and experiment.next_phase(experiment.variants) is None
-    assert experiment.next_phase([Variant("sds-admm", "wanda")]) == 1, "the shipped runs hold no weights to go on from"
+    assert experiment.next_phase([Variant("adjusted", "wanda")]) == 1, "the shipped runs hold no weights to go on from"
 
 
 def test_failed_example_leaves_shipped_files_alone(assets, in_this_process, monkeypatch, capsys):
