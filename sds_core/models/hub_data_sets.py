@@ -17,6 +17,7 @@ from yaml import YAMLError
 from sds_core.errors import SDSError
 from sds_core.files import total_size
 from sds_core.models.hub_reach import hub_reachable
+from sds_core.models.text_spec import DEFAULT_CONFIG
 
 CARD = "README.md"
 DATA = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".gz", ".zst", ".xz", ".bz2", ".zip", ".arrow", ".tar")
@@ -106,8 +107,9 @@ def _columns(name: str, folder: Path) -> Iterator[tuple[str, str, str]]:
     known = [*_described(folder), *_prepared(name)]
     for info in known:
         texts = [one for one, kind in info.columns.items() if kind in ("string", "large_string")]
+        config = "" if info.config == DEFAULT_CONFIG else info.config
         for column in ["text"] if "text" in texts else texts[:1]:
-            yield from ((info.config, split, column) for split in info.splits)
+            yield from ((config, split, column) for split in info.splits)
     if not known:
         yield "", "train", "text"
 
@@ -152,7 +154,6 @@ def _prepared(name: str) -> Iterator[_Info]:
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
             columns = {one: str(kind.get("dtype")) for one, kind in info["features"].items()}
-            config = "" if info["config_name"] == "default" else info["config_name"]
-            yield _Info(config, list(info["splits"]), columns)
+            yield _Info(info["config_name"], list(info["splits"]), columns)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue

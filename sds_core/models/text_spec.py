@@ -20,6 +20,8 @@ ROW_MODES = ("stripped", "whole")
 """Rows of a text without their line ends, or as they are."""
 SELF = "self"
 PYTHON_DOCS = "python-docs"
+DEFAULT_CONFIG = "default"
+"""What data sets call a configuration that has no name of its own; an empty field of a hub name means it too."""
 TABLES = (".jsonl", ".parquet", ".csv")
 """Name endings of tables."""
 ALLOWED = f"{SELF}, {PYTHON_DOCS}, a .txt file, a .jsonl, .parquet or .csv FILE:COLUMN, or hub:ID:CONFIG:SPLIT:COLUMN"
@@ -236,7 +238,10 @@ def _identity(source: str) -> str:
         return source
     if source.startswith("hub:"):
         fields = source.split(":")
-        return ":".join([*fields[:3], fields[3] or "train", *fields[4:]]) if len(fields) > 3 else source
+        if len(fields) < 4:
+            return source
+        hub, name, config, split, *rest = fields
+        return ":".join([hub, name, "" if config == DEFAULT_CONFIG else config, split or "train", *rest])
     path, column = file_and_column(source)
     return f"{os.path.realpath(os.path.expanduser(path))}:{column}"
 

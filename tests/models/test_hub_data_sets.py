@@ -74,6 +74,17 @@ def test_cached_sets_are_listed_with_sizes_and_texts(cache: Path) -> None:
     ]
 
 
+def test_a_text_that_card_and_copy_describe_is_listed_once(cache: Path) -> None:
+    card = CARD.replace("config_name: small", "config_name: default")
+    store(cache, "someone/told", {"README.md": card, "train.jsonl": lines("a", column="story")})
+    info = cache / "datasets" / "someone___told" / "default" / "0.0.0" / "abc" / "dataset_info.json"
+    info.parent.mkdir(parents=True)
+    columns = {"story": {"dtype": "string"}}
+    info.write_text(json.dumps({"features": columns, "config_name": "default", "splits": {"train": {}, "test": {}}}))
+    (told,) = cached_data_sets()
+    assert told.texts == ("hub:someone/told::train:story", "hub:someone/told::test:story")
+
+
 @pytest.mark.parametrize("card", ["---\n- a\n---\n", "---\ndataset_info: [3]\n---\n", "---\n{\n---\n", "\x00"])
 def test_a_card_that_says_nothing_hides_no_data_set(cache: Path, card: str) -> None:
     store(cache, "someone/odd", {"README.md": card, "train.jsonl": lines("a")})

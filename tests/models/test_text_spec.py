@@ -143,6 +143,11 @@ def test_a_text_that_would_give_no_window_is_named() -> None:
         ("a.csv", "a.csv:text", ("a.csv@0-50%", "a.csv:text@50-100%")),
         ("a.csv:title", "a.csv:text", ("a.csv:title", "a.csv:text")),
         ("hub:a/b:c::text", "hub:a/b:c:train:text", ("hub:a/b:c::text@0-50%", "hub:a/b:c:train:text@50-100%")),
+        (
+            "hub:a/b:::text",
+            "hub:a/b:default:train:text",
+            ("hub:a/b:::text@0-50%", "hub:a/b:default:train:text@50-100%"),
+        ),
         ("hub:a/b:c:train:text", "hub:a/b:c:test:text", ("hub:a/b:c:train:text", "hub:a/b:c:test:text")),
         ("a.txt@0-50%", "a.txt@50-100%", ("a.txt@0-50%", "a.txt@50-100%")),
         ("a.txt@900-1000", "a.txt@0-900", ("a.txt@900-1000", "a.txt@0-900")),
