@@ -48,6 +48,8 @@ def _main() -> None:
     from tokenizers import Tokenizer  # the app itself only starts this
 
     tokenizer = Tokenizer.from_file(sys.argv[1])
+    tokenizer.no_truncation()  # both may have been saved with it
+    tokenizer.no_padding()
     counted = len(tokenizer.encode(sys.stdin.buffer.read().decode(), add_special_tokens=False))
     os.write(1, str(counted).encode())
 

@@ -18,6 +18,16 @@ def test_tokens_are_counted_as_the_tokenizer_makes_them(tiny_folder: Path) -> No
     assert count_tokens(tiny_folder / "nowhere", text) is None
 
 
+@pytest.mark.parametrize("words", [1, 100])
+def test_saved_truncation_and_padding_change_no_count(tiny_folder: Path, tmp_path: Path, words: int) -> None:
+    expected = count_tokens(tiny_folder, "model " * words)
+    tokenizer = Tokenizer.from_file(str(tiny_folder / "tokenizer.json"))
+    tokenizer.enable_truncation(32)
+    tokenizer.enable_padding(length=32)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert count_tokens(tmp_path, "model " * words) == expected != 32
+
+
 def test_a_tokenizer_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Finding no piece of a long word takes time that grows with the square of its length."""
     model = {"type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "", "vocab": {"?": 0}}
