@@ -65,6 +65,22 @@ def position_limit(config: PreTrainedConfig) -> int | None:
     return int(limit) if limit and limit > 0 else None
 
 
+def refuse_long_windows(config: PreTrainedConfig, length: int, name: str) -> None:
+    """Refuse windows of more tokens than a model has positions.
+
+    Args:
+        config: its configuration.
+        length: tokens in a window.
+        name: its name, for the message.
+
+    Raises:
+        SDSError: they are longer.
+    """
+    positions = position_limit(config)
+    if positions and length > positions:
+        raise SDSError(f"windows of {length} tokens are too long", allowed=f"{name} knows {positions}")
+
+
 def build_skeleton(source: Path, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
     """Build the model on `meta`, without weights; this takes no memory.
 

@@ -15,6 +15,7 @@ from sds_core.models.code_identity import code_identity, families
 from sds_core.models.device import pick_device
 from sds_core.models.generate import generate
 from sds_core.models.load import load_model
+from sds_core.models.model_config import refuse_long_windows
 from sds_core.models.special_tokens import start_tokens
 
 BATCH = 32
@@ -62,8 +63,8 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
         A line of progress after each batch, then the file's name.
 
     Raises:
-        SDSError: the numbers are out of range, `out` exists, the tokenizer has no token to begin a text with, or the
-            file cannot be written, which is checked in advance as far as possible.
+        SDSError: the numbers are out of range, `out` exists, the model knows fewer positions, the tokenizer has no
+            token to begin a text with, or the file cannot be written, which is checked in advance as far as possible.
     """
     if count < 1 or length < 2:
         raise SDSError("nothing to write", got=f"{count} windows of {length}", allowed="1 or more windows of 2 or more")
@@ -74,6 +75,7 @@ def write_self_text(name: str, count: int, length: int, seed: int, out: str | No
     path = own or self_text_file(loaded)
     require_writable(path)
     start, model = start_tokens(loaded), loaded.model
+    refuse_long_windows(model.config, length, name)
     if len(start) >= length:
         raise SDSError(f"windows of {length} tokens have no room after {len(start)} start tokens", cure="longer ones")
     torch.nn.Module.to(model, pick_device())

@@ -10,7 +10,7 @@ from sds_core.models.calibration import calibration_windows, evaluation_windows
 from sds_core.models.device import pick_device
 from sds_core.models.exclude import exclude_layers
 from sds_core.models.load import LoadedModel, load_model
-from sds_core.models.model_config import position_limit
+from sds_core.models.model_config import refuse_long_windows
 from sds_core.models.structure import ModelStructure, find_blocks
 from sds_core.runs.config import RunConfig
 from sds_core.runs.run_context import RunContext
@@ -43,7 +43,7 @@ class ModelCache:
         if not config.partial:
             _refuse_mostly_unprunable(self._structure, config.model)
         structure = exclude_layers(self._structure, config.exclude.split())
-        _refuse_long_windows(config, self._loaded)
+        refuse_long_windows(self._loaded.model.config, max(config.length, config.eval_length), config.model)
         pattern = config.parsed_pattern()
         for block in structure.blocks:
             for linear in block.linears:
@@ -108,10 +108,3 @@ def _refuse_mostly_unprunable(structure: ModelStructure, name: str) -> None:
             "layers that can be pruned",
             cure="prune those alone with --partial, or take another model",
         )
-
-
-def _refuse_long_windows(config: RunConfig, loaded: LoadedModel) -> None:
-    positions = position_limit(loaded.model.config)
-    longest = max(config.length, config.eval_length)
-    if positions and longest > positions:
-        raise SDSError(f"windows of {longest} tokens are too long", allowed=f"{config.model} knows {positions}")

@@ -158,6 +158,12 @@ def test_nothing_to_write_is_refused(tiny_folder: Path, count: int, length: int)
 
 
 @pytest.mark.usefixtures("on_cpu")
+def test_windows_beyond_the_models_positions_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SDSError, match=r"windows of 257 tokens are too long; allowed: .* knows 256"):
+        next(write_self_text(str(tiny_folder), 1, 257, seed=0, out=str(tmp_path / "own.safetensors")))
+
+
+@pytest.mark.usefixtures("on_cpu")
 def test_written_texts_begin_like_read_ones(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_model(str(tiny_folder))
     loaded = replace(loaded, tokenizer=with_template(loaded.tokenizer, "A B $A <s>"))
