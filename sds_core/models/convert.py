@@ -1,13 +1,12 @@
 """Convert a model whose weights are pickled (`*.bin`) to safetensors, running no code from the files."""
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import user_path, write_json
+from sds_core.files import refuse_pointer, user_path, write_json
 from sds_core.models.companion_files import copy_companions, copy_portable
 from sds_core.models.find_model import BESIDE, description_files, download
 from sds_core.models.free_memory import out_of_memory
@@ -65,17 +64,23 @@ def _convert_weights(source: Path, target: Path) -> None:
         save_tensors(target / new, tensors, {"format": "pt"})
         weight_map |= dict.fromkeys(tensors, new)
         size += sum(tensor.nbytes for tensor in tensors.values())
+        del tensors  # before the next file is read
     write_json(target / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
     """The tensors of a file; those that share memory with others are copied, since safetensors cannot share."""
     try:
+        refuse_pointer(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        if not isinstance(values, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in values.items()
+        ):
             raise SDSError(f"{path} is not a list of named tensors", cure="take a copy of the model in safetensors")
-        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in values.items()}
-    except (OSError, RuntimeError, EOFError, MemoryError, ValueError, pickle.UnpicklingError) as error:
+        return _apart(values)
+    except SDSError:
+        raise
+    except Exception as error:  # a corrupt file makes the library raise errors of any type
         if full := out_of_memory(error):
             raise full from error
         if isinstance(error, OSError):
@@ -84,3 +89,20 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors, or is broken: {first_line(error)}",
             cure="take a copy of the model in safetensors; code in files is never run",
         ) from error
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy each tensor that shares its memory or is not contiguous, in its place; return the same dict.
+
+    The first of several that share all of their memory keeps it.
+    """
+    seen = set[int]()
+    for name in tensors:
+        tensor = tensors[name].detach()
+        memory = tensor.untyped_storage()
+        alone = memory.nbytes() == tensor.nbytes and memory.data_ptr() not in seen
+        seen.add(memory.data_ptr())
+        kept = alone and tensor.is_contiguous()
+        # In place: memory that no tensor needs any more is freed before the next copy.
+        tensors[name] = tensor if kept else tensor.clone(memory_format=torch.contiguous_format)
+    return tensors

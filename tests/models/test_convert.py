@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 
 from sds_core.__main__ import main
 from sds_core.errors import SDSError
+from sds_core.files import POINTER
 from sds_core.models.convert import convert
 from sds_core.models.load import load_model
+from sds_core.models.tensor_files import save_tensors
 
 
 @pytest.fixture
@@ -51,13 +53,16 @@ def test_files_that_may_not_be_written_are_converted_without_their_code(pickled:
     [
         (PermissionError(errno.EACCES, "Permission denied"), r"pytorch_model\.bin cannot be read: .*Permission denied"),
         (MemoryError(), "memory ran out"),
+        (IndexError("pop from empty list"), "holds more than tensors, or is broken: pop from empty list"),
+        (KeyError(7), "holds more than tensors, or is broken: 7"),
+        (AssertionError(), "holds more than tensors, or is broken: AssertionError"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes."),
             "8,192 MB",
         ),
     ],
 )
-def test_a_pickle_that_cannot_be_read_is_not_called_broken(
+def test_a_pickle_that_cannot_be_read_is_a_sentence_with_the_cause(
     pickled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
 ) -> None:
     def fail(*_, **__):
@@ -66,6 +71,33 @@ def test_a_pickle_that_cannot_be_read_is_not_called_broken(
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(SDSError, match=why):
         convert(str(pickled), tmp_path / "new")
+
+
+def test_a_pointer_to_a_pickle_is_called_one(pickled: Path, tmp_path: Path) -> None:
+    (pickled / "pytorch_model.bin").write_bytes(POINTER + b"v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(SDSError, match=r"pytorch_model\.bin is a pointer to the file.*git lfs pull"):
+        convert(str(pickled), tmp_path / "new")
+
+
+def test_only_weights_that_share_memory_or_lie_in_pieces_are_copied(
+    pickled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = torch.load(pickled / "pytorch_model.bin", weights_only=True)
+    up, gate, down = (f"model.layers.1.mlp.{name}_proj.weight" for name in ("up", "gate", "down"))
+    values[up], values[gate] = torch.stack([values[up], values[gate]])  # neither has all of their memory
+    values[down] = values[down].T.contiguous().T
+    read, copied = {name: value.data_ptr() for name, value in values.items()}, set[str]()
+
+    def save(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        copied.update(name for name, tensor in tensors.items() if tensor.data_ptr() != read[name])
+        save_tensors(path, tensors, metadata)
+
+    monkeypatch.setattr(torch, "load", lambda *_, **__: dict(values))
+    monkeypatch.setattr("sds_core.models.convert.save_tensors", save)
+    convert(str(pickled), tmp_path / "new")
+    assert copied == {up, gate, down, "model.embed_tokens.weight"}  # the head, which shares its memory, comes first
+    state = load_model(str(tmp_path / "new")).model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in values.items())
 
 
 def test_several_pickles_are_converted_file_by_file(pickled: Path, tmp_path: Path) -> None:
