@@ -21,7 +21,9 @@ from sds_core.models.text_spec import DEFAULT_CONFIG
 
 CARD = "README.md"
 DATA = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".gz", ".zst", ".xz", ".bz2", ".zip", ".arrow", ".tar")
-"""Name endings of files with rows; a data set that was only streamed leaves others in the cache."""
+"""Name endings of files with rows."""
+DESCRIPTIONS = ("dataset_info", "dataset_infos", "README")
+"""Names, without endings, of files that have no rows: a data set that was only streamed leaves them in the cache."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _cached() -> Iterator[tuple[Path, Path]]:
     """Yield every data set's place in the cache, and its newest version there that has rows."""
     for path in sorted(Path(constants.HF_HUB_CACHE).glob("datasets--*")):
         for folder in sorted(path.glob("snapshots/*"), key=lambda one: one.stat().st_mtime, reverse=True):
-            if any(file.suffix in DATA for file in folder.rglob("*")):
+            if any(file.suffix in DATA and file.stem not in DESCRIPTIONS for file in folder.rglob("*")):
                 yield path, folder
                 break
 

@@ -57,7 +57,7 @@ def test_cached_sets_are_listed_with_sizes_and_texts(cache: Path) -> None:
     told = store(cache, "someone/Told", {"README.md": CARD, "train.jsonl": lines("a", column="story")})
     guessed = store(cache, "someone/guessed", {"train.jsonl": lines("a")})
     (cache / "hub" / "datasets--someone--guessed" / "blobs" / "0.incomplete").symlink_to(cache / "meanwhile in place")
-    store(cache, "someone/streamed", {"README.md": CARD})  # nothing but its card came
+    store(cache, "someone/streamed", {"README.md": CARD, "dataset_infos.json": "{}"})  # nothing with rows came
     prepared = store(cache, "someone/NewsSet", {"train.jsonl": lines("a")})
     info = cache / "datasets" / "someone___news_set" / "default" / "0.0.0" / "abc" / "dataset_info.json"
     info.parent.mkdir(parents=True)
