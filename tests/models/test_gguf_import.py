@@ -191,15 +191,26 @@ def test_a_missing_gguf_file_is_named(tmp_path: Path, own_cache: Path) -> None:
     assert not own_cache.exists()
 
 
-def test_a_full_disk_is_noticed_before_converting(
+def test_a_disk_without_room_for_the_weights_is_noticed_before_converting(
     tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_gguf(tiny_folder, tmp_path / "tiny.gguf")
-    usage = shutil.disk_usage(tmp_path)._replace(free=path.stat().st_size)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(SDSError, match=r"\d+ MB are needed in .*, 0 MB are free.*SDS_CACHE"):
+    size = sum(weight.nbytes for weight in load_file(tiny_folder / "model.safetensors").values())
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size - 1))
+    with pytest.raises(SDSError, match=r"\d+ MB are needed in .*models, 0 MB are free.*SDS_CACHE"):
         find_model(str(path))
     assert leftovers(own_cache) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
+    assert find_model(str(path)).is_dir()
+
+
+def test_a_part_of_a_split_gguf_file_is_to_be_merged(tiny_folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    path = write_gguf(tiny_folder, tmp_path / "tiny-00002-of-00003.gguf", leave_out=UP)
+    merge = rf"llama-gguf-split --merge {tmp_path}/tiny-00001-of-00003\.gguf NEW\.gguf"
+    with pytest.raises(SDSError, match=rf"is one of several files that hold a model together\. Merge them, .*{merge}"):
+        find_model(str(path))
+    assert find_model(str(write_gguf(tiny_folder, tmp_path / "tiny-00001-of-00001.gguf"))).is_dir()
 
 
 @pytest.mark.parametrize(
