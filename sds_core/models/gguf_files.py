@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import cache_folder
+from sds_core.files import cache_folder, refuse_pointer
 from sds_core.models.cache import file_sha256
 from sds_core.models.code_identity import code_identity
 
@@ -49,6 +49,7 @@ def check_gguf(path: Path) -> None:
     if not path.is_file():
         raise SDSError("there is no such GGUF file", got=path)
     try:
+        refuse_pointer(path)
         with open(path, "rb") as file:
             magic = file.read(len(MAGIC))
     except OSError as error:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from sds_core.errors import SDSError
-from sds_core.files import STALE
+from sds_core.files import POINTER, STALE
 from sds_core.models import gguf_import
 from sds_core.models.find_model import find_model
 from sds_core.models.gguf_import import convert_gguf
@@ -211,6 +211,12 @@ def test_a_part_of_a_split_gguf_file_is_to_be_merged(tiny_folder: Path, tmp_path
     with pytest.raises(SDSError, match=rf"is one of several files that hold a model together\. Merge them, .*{merge}"):
         find_model(str(path))
     assert find_model(str(write_gguf(tiny_folder, tmp_path / "tiny-00001-of-00001.gguf"))).is_dir()
+
+
+def test_a_pointer_to_a_gguf_file_is_called_one(tmp_path: Path, own_cache: Path) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(POINTER + b"v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(SDSError, match=r"tiny\.gguf is a pointer to the file.*git lfs pull"):
+        find_model(str(tmp_path / "tiny.gguf"))
 
 
 @pytest.mark.parametrize(
