@@ -61,7 +61,7 @@ def _each_once(path: Path) -> Iterator[None]:
     parse, table = gguf.GGUFReader, gguf.get_tensor_name_map
     parsed = functools.cache(lambda: parse(path))
     names = vars(gguf)
-    names["GGUFReader"] = lambda asked: parsed() if Path(asked) == path else parse(asked)
+    names["GGUFReader"] = lambda asked: parsed() if Path(asked).absolute() == path.absolute() else parse(asked)
     names["get_tensor_name_map"] = functools.cache(table)
     try:
         yield
@@ -70,17 +70,19 @@ def _each_once(path: Path) -> Iterator[None]:
 
 
 def _dequantise(path: Path, target: Path) -> None:
+    """Write the model and the tokenizer of a GGUF file into an empty folder."""
     from gguf import GGUFReader  # as slow as transformers; see `_unused_entries`
 
     try:
-        where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
-        skeleton = build_skeleton(path, AutoConfig.from_pretrained(path.parent, **where), "float32")
+        # The library prefers a tokenizer.json beside the file, and looks a mere name up in the current folder first.
+        where = {"gguf_file": str(path.absolute()), "local_files_only": True, "trust_remote_code": False}
+        skeleton = build_skeleton(path, AutoConfig.from_pretrained(target, **where), "float32")
         elements = sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
         require_space(target.parent, torch.float32.itemsize * elements)
         rest_on_disk("memory", path, skeleton, copies=1, converted=True)
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
+        tokenizer = AutoTokenizer.from_pretrained(target, **where)
         loading: Any = AutoModelForCausalLM.from_pretrained(
-            path.parent, dtype=torch.float32, output_loading_info=True, **where
+            target, dtype=torch.float32, output_loading_info=True, **where
         )
         model, report = loading
         unused = _unused_entries(path, skeleton)

@@ -58,13 +58,38 @@ def test_a_gguf_file_is_converted_once(
     assert find_model(str(shutil.copy(path, tmp_path / "elsewhere"))) == first
 
 
+def test_files_beside_a_gguf_file_change_nothing(folder: Path, tmp_path: Path, own_cache: Path) -> None:
+    path = write_gguf(folder, tmp_path / "tiny.gguf")
+    alone = load_model(str(path)).sha256
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] = {token: 287 - place for token, place in tokenizer["model"]["vocab"].items()}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", "unk_token": "a"}))
+    change_config(folder, rms_norm_eps=0.5)
+    shutil.rmtree(own_cache)
+    assert load_model(str(shutil.copy(path, folder))).sha256 == alone
+
+
+def test_the_gguf_file_that_is_named_is_read_not_one_of_its_name_here(
+    folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    path = write_gguf(folder, tmp_path / "there" / "tiny.gguf")
+    change_weights(folder, lambda weights: weights[UP].mul_(2))
+    write_gguf(folder, tmp_path / "tiny.gguf")
+    monkeypatch.chdir(tmp_path)
+    named = load_file(find_model(str(path)) / "model.safetensors")[UP]
+    assert torch.equal(2 * named, load_file(folder / "model.safetensors")[UP])
+
+
 @pytest.mark.parametrize("costly", ["GGUFReader", "get_tensor_name_map"])
 def test_a_gguf_file_is_parsed_and_named_once(
     costly: str, tiny_folder: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, make = [], getattr(gguf, costly)
     monkeypatch.setattr(gguf, costly, counted := lambda *given: calls.append(given) or make(*given))
-    convert_gguf(write_gguf(tiny_folder, tmp_path / "tiny.gguf"))
+    monkeypatch.chdir(tmp_path)
+    convert_gguf(write_gguf(tiny_folder, Path("tiny.gguf")))
     assert len(calls) == 1 and getattr(gguf, costly) is counted
 
 
