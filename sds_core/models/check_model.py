@@ -19,7 +19,14 @@ from sds_core.models.known_families import causal_families, refuse_encoder_decod
 from sds_core.models.quantisation import method_in, refuse
 from sds_core.models.text_spec import TextSpec, unwritten
 from sds_core.models.token_count import TOKENIZER
-from sds_core.models.weight_files import CONFIG, WeightFiles, has_weights, weight_files
+from sds_core.models.weight_files import (
+    CONFIG,
+    NAMED_FILE,
+    WeightFiles,
+    has_weights,
+    refuse_other_weights,
+    weight_files,
+)
 
 OTHER_TOKENIZERS = ("*.model", "vocab.*", "merges.txt", "*.tiktoken", "tekken.json", "tokenizer_config.json")
 """Tokenizer files of families without a `tokenizer.json`."""
@@ -97,6 +104,7 @@ def _check_config(folder: Path) -> None:
     if not isinstance(fields, dict):
         raise SDSError(f"bad configuration in {folder}: it is not a table of settings", allowed=allowed)
     refuse_encoder_decoder(fields.get("is_encoder_decoder"), folder)
+    refuse_other_weights(fields.get(NAMED_FILE), folder)
     parts = _parts(fields)
     family = fields.get("model_type")
     known = causal_families()

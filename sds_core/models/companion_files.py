@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sds_core.files import parse_json, write_json
-from sds_core.models.weight_files import CONFIG
+from sds_core.models.weight_files import CONFIG, NAMED_FILE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -69,7 +69,7 @@ def write_config(source: Path, target: Path, model: PreTrainedModel) -> None:
     fields, config = _fields(source / CONFIG), model.config
     if fields.get("model_type") != config.model_type:
         fields = _fields(target / CONFIG)
-    for name in (CODE, *QUANTISATION):
+    for name in (CODE, NAMED_FILE, *QUANTISATION):
         fields.pop(name, None)
     precision = "dtype" if "dtype" in fields else "torch_dtype"
     fields |= {"architectures": [type(model).__name__], precision: str(model.dtype).removeprefix("torch.")}

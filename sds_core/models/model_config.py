@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from sds_core.errors import SDSError, first_line
 from sds_core.files import parse_json
 from sds_core.models.known_families import refuse_encoder_decoder
-from sds_core.models.weight_files import CONFIG
+from sds_core.models.weight_files import CONFIG, NAMED_FILE, refuse_other_weights
 
 UNLIMITED = 1 << 30
 """Length of a sliding window that no text reaches, in tokens."""
@@ -23,7 +23,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """The configuration of the model in a folder, as transformers reads it.
 
     Raises:
-        SDSError: transformers cannot read it, it asks for code of its own, or is no decoder alone.
+        SDSError: transformers cannot read it, it asks for code of its own or for other weights, or is no decoder alone.
     """
     try:
         config = _without_implementations(
@@ -33,6 +33,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     except Exception as error:  # a hostile configuration makes the libraries raise errors of any type
         raise _bad_config(folder, error) from error
     refuse_encoder_decoder(config.is_encoder_decoder, folder)
+    refuse_other_weights(getattr(config, NAMED_FILE, None), folder)
     return config
 
 

@@ -17,6 +17,8 @@ SINGLE = "model.safetensors"
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 """File names of transformers: weights in a single file, the configuration, and the index of several files."""
+NAMED_FILE = "transformers_weights"
+"""The field of a configuration that has transformers load a file of any other name."""
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 """One of several files, with their number."""
 
@@ -113,6 +115,26 @@ def has_weights(folder: Path) -> bool:
     if (folder / SINGLE).is_file():
         return True
     return (folder / INDEX).is_file() and all((folder / name).is_file() for name in shard_names(folder / INDEX))
+
+
+def refuse_other_weights(named: object, folder: Path) -> None:
+    """Refuse a configuration that names other weights than those which are checked, hashed and read from disk.
+
+    Args:
+        named: its `transformers_weights`; None without.
+        folder: the model's folder, with or without weights.
+
+    Raises:
+        SDSError: it does.
+    """
+    usual = [name for name in (SINGLE, INDEX) if (folder / name).is_file()][:1] or [SINGLE, INDEX]
+    if named is not None and named not in usual:
+        raise SDSError(
+            f"bad configuration in {folder}: {NAMED_FILE}",
+            got=named,
+            allowed=" or ".join(usual),
+            cure="load the model with transformers and save it again, which leaves this field out",
+        )
 
 
 def shard_names(index: Path) -> list[str]:

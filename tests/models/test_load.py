@@ -15,6 +15,7 @@ from sds_core.errors import SDSError
 from sds_core.models import load, memory
 from sds_core.models.cache import file_sha256
 from sds_core.models.calibration import tokenize
+from sds_core.models.check_model import check_local
 from sds_core.models.load import load_model
 from tests.models.families import LLAMA, build, randomised
 from tests.models.folders import UP, change_config, change_weights
@@ -101,6 +102,24 @@ def test_the_fingerprint_changes_with_every_file(tiny_folder: Path, folder: Path
 def test_the_fingerprint_covers_tokenizer_files_of_every_kind(folder: Path, name: str) -> None:
     (folder / name).write_text("#version: 0.2\n")
     assert name in load_model(str(folder)).sha256
+
+
+@pytest.mark.parametrize("weights", ["memory", "disk"])
+@pytest.mark.parametrize("named", ["other.safetensors", "model.safetensors.index.json", "model.safetensors"])
+def test_a_configuration_may_not_name_weights_that_are_not_the_checked_ones(
+    folder: Path, named: str, weights: str
+) -> None:
+    change_config(folder, transformers_weights=named)
+    shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"metadata": {}, "weight_map": {"a": "other.safetensors"}}')
+    if named == "model.safetensors":
+        assert "model.safetensors" in load_model(str(folder), weights=weights).sha256
+    else:
+        for check in (lambda: load_model(str(folder), weights=weights), lambda: check_local(str(folder))):
+            with pytest.raises(
+                SDSError, match=f"transformers_weights: got '{named}'; allowed: model.safetensors. Load"
+            ):
+                check()
 
 
 def cut_short(folder: Path) -> None:
