@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sds_core.files import parse_json, write_json
+from sds_core.models import quantisation
 from sds_core.models.weight_files import CONFIG, NAMED_FILE
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ CODE = "auto_map"
 """The field that names classes in Python files of the model's repository, which are neither run nor copied."""
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """The class of a tokenizer held entirely in tokenizer.json: in transformers 5, and the name that version 4 knows."""
-QUANTISATION = ("quantization_config", "compression_config")
-"""Configuration fields that do not apply to restored weights."""
 
 
 def copy_companions(source: Path, target: Path) -> None:
@@ -69,7 +68,7 @@ def write_config(source: Path, target: Path, model: PreTrainedModel) -> None:
     fields, config = _fields(source / CONFIG), model.config
     if fields.get("model_type") != config.model_type:
         fields = _fields(target / CONFIG)
-    for name in (CODE, NAMED_FILE, *QUANTISATION):
+    for name in (CODE, NAMED_FILE, *quantisation.FIELDS):
         fields.pop(name, None)
     precision = "dtype" if "dtype" in fields else "torch_dtype"
     fields |= {"architectures": [type(model).__name__], precision: str(model.dtype).removeprefix("torch.")}

@@ -16,6 +16,7 @@ RESTORED = ("fp8", "mxfp4")
 SIDE_FILES = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gptq", "quant_config.json": "awq"}
 """Files beside `config.json` by which some tools mark a quantised model, and what they stand for."""
 FIELDS = ("quantization_config", "compression_config")
+"""Fields of a configuration that describe a quantisation."""
 CURES = {
     "bitsandbytes": "take the model that it was made from, or save it again after bitsandbytes' model.dequantize()",
     "compressed-tensors": "take the model that it was made from, or decompress it with the compressed-tensors package",
