@@ -1,7 +1,6 @@
 """The user's cache folder, and digests of files."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from sds_core.files import cache_folder
@@ -16,8 +15,3 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of files whose digest is another than before, or that are gone; new files change nothing."""
-    return [name for name, sha256 in before.items() if now.get(name) != sha256]

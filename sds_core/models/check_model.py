@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import parse_json
 from sds_core.models.cache import self_text_folder
+from sds_core.models.companion_files import TOKENIZERS
 from sds_core.models.find_model import cached_folder, download, gguf_file, model_folder, refuse_adapter
 from sds_core.models.gguf_files import DEMO, check_gguf, converted_folder
 from sds_core.models.known_families import causal_families, refuse_encoder_decoder
@@ -27,9 +28,6 @@ from sds_core.models.weight_files import (
     refuse_other_weights,
     weight_files,
 )
-
-OTHER_TOKENIZERS = ("*.model", "vocab.*", "merges.txt", "*.tiktoken", "tekken.json", "tokenizer_config.json")
-"""Tokenizer files of families without a `tokenizer.json`."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def _parts(fields: dict[str, Any]) -> list[dict[str, Any]]:
 def _check_tokenizer(folder: Path) -> None:
     if _has_json(folder):
         _read_tokenizer(folder)
-    elif not any(any(folder.glob(pattern)) for pattern in OTHER_TOKENIZERS):
+    elif not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         raise SDSError(
             f"the model in {folder} has no tokenizer",
             cure=f"it needs {TOKENIZER}, or the tokenizer files of its family",

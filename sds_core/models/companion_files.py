@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
 """A copy is under the model's licence; hubs keep it in a file of one of these names."""
-COMPANIONS = (
-    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges*", "*.model", "*.tiktoken"),
-    *("tekken.json", "emoji.json", "byte_maps.json", "normalizer.json", "word_*.json", "*_vocab.json", "dict.txt"),
+TOKENIZERS = (
+    *("tokenizer*.json", "tokenizer.model*", "*.model", "*.tiktoken", "vocab.*", "vocab-*.json", "*_vocab.json"),
+    *("merges.txt", "tekken.json", "emoji.json", "byte_maps.json", "normalizer.json", "word_*.json", "dict.txt"),
     *("bpe.codes", "prophetnet.tokenizer"),
-    *("*.jinja", "chat_template*", "additional_chat_templates/*.jinja"),
-    *("*processor_config.json", "generation_config.json", *LICENCES),
 )
-"""Tokenizer, chat templates, processor, generation settings, licence."""
+"""Files of which libraries make a tokenizer, whatever its family."""
+SETTINGS = (
+    *("special_tokens_map.json", "added_tokens.json", "*.jinja", "chat_template*.json"),
+    *("*processor_config.json", "generation_config.json"),
+)
+"""Files that complete a tokenizer, chat templates, settings of a processor and of generation."""
+COMPANIONS = (*TOKENIZERS, *SETTINGS, "additional_chat_templates/*.jinja", *LICENCES)
+"""What lies beside a model's weights and configuration."""
 CODE = "auto_map"
 """The field that names classes in Python files of the model's repository, which are neither run nor copied."""
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"

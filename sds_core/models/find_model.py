@@ -1,8 +1,9 @@
 """Find the folder that holds a model's files, given a hub id, a folder, a GGUF file or `demo`."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
@@ -10,17 +11,18 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import DENIED, FULL, disk_error, refuse_pointer, total_size
-from sds_core.models.companion_files import LICENCES
+from sds_core.models.companion_files import LICENCES, SETTINGS, TOKENIZERS
 from sds_core.models.gguf_files import DEMO, demo_file
 from sds_core.models.hub_reach import hub_reachable
+from sds_core.models.quantisation import SIDE_FILES
 from sds_core.models.weight_files import CONFIG, INDEX, SINGLE, has_weights, shard_names, weight_files
 from sds_core.options import is_unicode
 
-DESCRIPTION = ["*.json", "*.txt", "*.model", "*.jinja"]
-"""Files of configuration and tokenizer."""
+ADAPTER = "adapter_config.json"
+DESCRIPTION = [CONFIG, ADAPTER, "*.index.json", *SIDE_FILES, *TOKENIZERS, *SETTINGS]
+"""Files of configuration and tokenizer that libraries read; a note beside them is no part of the model."""
 BESIDE = [*DESCRIPTION, *LICENCES]
 """Files to download beside the weights."""
-ADAPTER = "adapter_config.json"
 ABSENT = (401, 403, 404)
 """Answers of the hub to who asks for what there is not, or not for them."""
 _HUB_ADDRESS = re.compile(r"(?:https?|hf)://(?:huggingface\.co/|hf\.co/)?([\w.-]+(?:/(?!tree|blob|resolve)[\w.-]+)?)")
@@ -91,8 +93,20 @@ def model_files(folder: Path) -> list[Path]:
 
 def description_files(folder: Path) -> list[Path]:
     """A model's files of configuration and tokenizer; no library looks for one whose name is not UTF-8."""
-    found = (path for path in folder.iterdir() if path.is_file() and any(map(path.match, DESCRIPTION)))
-    return [path for path in found if is_unicode(path.name)]
+    return [path for path in folder.iterdir() if path.is_file() and _describes(path.name) and is_unicode(path.name)]
+
+
+def _describes(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in DESCRIPTION)
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of a model's files whose digest is another than before, or that are gone.
+
+    New files change nothing; nor does what older records count to a model, such as a note beside it.
+    """
+    names = [name for name, sha256 in before.items() if now.get(name) != sha256]
+    return [name for name in names if name.endswith(".safetensors") or _describes(PurePath(name).name)]
 
 
 def cached_folder(name: str) -> Path | None:

@@ -9,11 +9,11 @@ import torch
 from sds_core.errors import SDSError
 from sds_core.files import require_space
 from sds_core.models.bfloat16 import is_faster
-from sds_core.models.cache import changed_files
 from sds_core.models.calibration import bos_used
 from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, pick_device, use_threads
 from sds_core.models.distillation import require_memory
+from sds_core.models.find_model import changed_files
 from sds_core.models.outliers import owl
 from sds_core.models.routes import route_change
 from sds_core.pruning.pattern import Pattern, Unstructured

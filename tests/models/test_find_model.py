@@ -12,7 +12,7 @@ import pytest
 from sds_core.errors import SDSError
 from sds_core.models import find_model as find
 from sds_core.models import gguf_import
-from sds_core.models.find_model import find_model
+from sds_core.models.find_model import changed_files, find_model
 from sds_core.models.load import load_model
 
 
@@ -25,8 +25,13 @@ def test_a_folder_is_found_from_here_and_from_home(folder: Path, monkeypatch: py
 
 def test_a_file_whose_name_is_not_utf8_is_no_part_of_the_model(folder: Path) -> None:
     before = load_model(str(folder)).sha256
-    (folder / os.fsdecode(b"notes \xff.txt")).write_text("mine")
+    (folder / os.fsdecode(b"vocab.\xff")).write_text("mine")
     assert load_model(str(folder)).sha256 == before
+
+
+def test_a_note_that_an_old_record_counts_to_the_model_may_go() -> None:
+    before = {"config.json": "1", "notes.txt": "2", "checkpoint/model.safetensors": "3", "tokenizer.json": "4"}
+    assert changed_files(before, {"tokenizer.json": "4"}) == ["config.json", "checkpoint/model.safetensors"]
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused(

@@ -98,7 +98,14 @@ def test_the_fingerprint_changes_with_every_file(tiny_folder: Path, folder: Path
     assert load_model(str(folder)).fingerprint != before
 
 
-@pytest.mark.parametrize("name", ["merges.txt", "tokenizer.model", "chat_template.jinja"])
+@pytest.mark.parametrize("name", ["notes.txt", "trainer_state.json", "LICENSE.txt", "tokenizer notes.txt"])
+def test_what_lies_beside_a_model_does_not_change_its_fingerprint(folder: Path, name: str) -> None:
+    before = load_model(str(folder)).fingerprint
+    (folder / name).write_text("{}")
+    assert load_model(str(folder)).fingerprint == before
+
+
+@pytest.mark.parametrize("name", ["merges.txt", "tokenizer.model", "chat_template.jinja", "a.tiktoken"])
 def test_the_fingerprint_covers_tokenizer_files_of_every_kind(folder: Path, name: str) -> None:
     (folder / name).write_text("#version: 0.2\n")
     assert name in load_model(str(folder)).sha256
