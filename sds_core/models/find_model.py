@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import DENIED, FULL, disk_error, refuse_pointer, total_size
@@ -153,7 +153,7 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
         revision: commit; None for the newest.
 
     Raises:
-        SDSError: there is no such model, or the hub cannot be reached.
+        SDSError: there is no such model, the hub cannot be reached, or the download breaks off.
     """
     try:
         where = snapshot_download(
@@ -167,17 +167,19 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
         return Path(where)
     except HFValidationError:
         raise _not_a_name(name) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError, RuntimeError) as error:  # of the client, of files, and of its part written in Rust
         if isinstance(error, OSError) and error.errno in (*FULL, *DENIED):
             raise disk_error(Path(HF_HUB_CACHE), error) from error
-        reason = "it is not on this machine and the hub is out of reach"
-        if isinstance(error, HfHubHTTPError) and error.response is not None:
+        cure = "check the name and the network (for a gated model set HF_TOKEN), or use demo or a local folder"
+        if isinstance(error, LocalEntryNotFoundError):
+            reason = "it is not on this machine and the hub is out of reach"
+        elif isinstance(error, HfHubHTTPError) and error.response is not None:
             status = error.response.status_code
             reason = "the hub does not offer it" if status in ABSENT else f"the hub answers with status {status}"
-        raise SDSError(
-            f"model {name!r} cannot be loaded: {reason}",
-            cure="check the name and the network (for a gated model set HF_TOKEN), or use demo or a local folder",
-        ) from error
+        else:
+            reason = f"the download broke off ({first_line(error)})"
+            cure = "start again; what was downloaded is kept"
+        raise SDSError(f"model {name!r} cannot be loaded: {reason}", cure=cure) from error
 
 
 def _not_a_name(name: str) -> SDSError:

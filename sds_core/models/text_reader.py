@@ -56,6 +56,7 @@ def read_text(source: str, rows: str = "stripped") -> str:
 def _hub_texts(source: str) -> list[str]:
     """The rows of a hub dataset's column, streamed up to `HUB_CHARACTERS`."""
     from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HTTPError
 
     fields = source.split(":")[1:]
     if len(fields) != 4 or not fields[0]:
@@ -76,10 +77,13 @@ def _hub_texts(source: str) -> list[str]:
             if total >= HUB_CHARACTERS:
                 break
         return texts
-    except (OSError, ValueError, TypeError, DatasetsError) as error:  # a TypeError: columns that change their type
+    # A TypeError: columns that change their type. A RuntimeError: a script, which newer versions do not run.
+    except (OSError, ValueError, TypeError, RuntimeError, HTTPError, DatasetsError) as error:
+        scripted = isinstance(error, RuntimeError) and "scripts are no longer supported" in str(error)
+        cure = "check its name and the network, or use self or a local file"
         raise SDSError(
             f"the dataset {name} cannot be read: {first_line(error)}",
-            cure="check its name and the network, or use self or a local file",
+            cure="take a copy of it in Parquet" if scripted else cure,
         ) from error
 
 

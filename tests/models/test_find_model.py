@@ -8,6 +8,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.errors import HTTPError
 
 from sds_core.errors import SDSError
 from sds_core.models import find_model as find
@@ -89,6 +90,16 @@ def test_unreachable_hub_is_reported_within_seconds(
     with pytest.raises(SDSError, match=r"^model 'someone/model' cannot be loaded.*out of reach\. Check the name"):
         load_model("someone/model")
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("error", [HTTPError("peer closed connection"), RuntimeError("CAS service"), OSError("reset")])
+def test_a_download_that_breaks_off_can_be_started_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(find, "snapshot_download", fail)
+    with pytest.raises(SDSError, match=rf"the download broke off \({error}\)\. Start again; .* is kept"):
+        find_model("someone/model")
 
 
 @pytest.mark.parametrize("offline", [True, False])

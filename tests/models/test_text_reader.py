@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from huggingface_hub.errors import HTTPError
 
 from sds_core.errors import SDSError
 from sds_core.models import hub_data_sets, text_reader
@@ -158,6 +159,21 @@ def test_incomplete_hub_name_is_refused_with_an_example(source: str) -> None:
 def test_unreachable_hub_dataset_is_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     fake_hub(monkeypatch, error)
     with pytest.raises(SDSError, match=r"^the dataset a/b cannot be read: no route\. Check its name"):
+        read_text("hub:a/b:c:train:text")
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (RuntimeError("Dataset scripts are no longer supported, but found b.py"), "Take a copy of it in Parquet"),
+        (HTTPError("peer closed connection"), "Check its name and the network"),
+    ],
+)
+def test_a_dataset_that_is_a_script_or_breaks_off_has_its_cure(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, cure: str
+) -> None:
+    fake_hub(monkeypatch, error)
+    with pytest.raises(SDSError, match=f"the dataset a/b cannot be read: {error}. {cure}"):
         read_text("hub:a/b:c:train:text")
 
 
