@@ -13,8 +13,16 @@ from tokenizers import Tokenizer
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import parse_json
 from sds_core.models.cache import self_text_folder
-from sds_core.models.companion_files import TOKENIZERS
-from sds_core.models.find_model import cached_folder, download, gguf_file, model_folder, refuse_adapter
+from sds_core.models.companion_files import has_tokenizer
+from sds_core.models.find_model import (
+    cached_folder,
+    download,
+    gguf_file,
+    is_complete,
+    model_folder,
+    refuse_adapter,
+    require_hub,
+)
 from sds_core.models.gguf_files import DEMO, check_gguf, converted_folder
 from sds_core.models.known_families import causal_families, refuse_encoder_decoder
 from sds_core.models.quantisation import method_in, refuse
@@ -24,7 +32,6 @@ from sds_core.models.weight_files import (
     CONFIG,
     NAMED_FILE,
     WeightFiles,
-    has_weights,
     refuse_other_weights,
     weight_files,
 )
@@ -47,7 +54,9 @@ def check_model(name: str) -> None:
         SDSError: there is no such model, its files are not sound, or the hub cannot be reached.
     """
     if check_local(name) is None:
-        _check_config(download(name, [CONFIG]))
+        folder = download(name, [CONFIG])
+        require_hub(name)
+        _check_config(folder)
 
 
 def check_calibration(name: str, text: str) -> None:
@@ -74,7 +83,7 @@ def check_local(name: str) -> LocalModel | None:
         return LocalModel(folder, weight_bytes(folder)) if folder.is_dir() else LocalModel(None, path.stat().st_size)
     named = model_folder(name)
     found = named or cached_folder(name)
-    if found is None or (named is None and not has_weights(found)):
+    if found is None or (named is None and not is_complete(found)):
         return None
     refuse_adapter(found, name)
     _check_config(found)
@@ -120,7 +129,7 @@ def _parts(fields: dict[str, Any]) -> list[dict[str, Any]]:
 def _check_tokenizer(folder: Path) -> None:
     if _has_json(folder):
         _read_tokenizer(folder)
-    elif not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+    elif not has_tokenizer(folder):
         raise SDSError(
             f"the model in {folder} has no tokenizer",
             cure=f"it needs {TOKENIZER}, or the tokenizer files of its family",

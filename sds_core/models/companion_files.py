@@ -35,6 +35,11 @@ NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """The class of a tokenizer held entirely in tokenizer.json: in transformers 5, and the name that version 4 knows."""
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a file of which a tokenizer can be made."""
+    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
+
+
 def copy_companions(source: Path, target: Path) -> None:
     """Copy the files beside the weights from one model folder to another."""
     for path in _companions(source):

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError,
 
 from sds_core.errors import SDSError, first_line
 from sds_core.files import DENIED, FULL, disk_error, refuse_pointer, total_size
-from sds_core.models.companion_files import LICENCES, SETTINGS, TOKENIZERS
+from sds_core.models.companion_files import LICENCES, SETTINGS, TOKENIZERS, has_tokenizer
 from sds_core.models.gguf_files import DEMO, demo_file
 from sds_core.models.hub_reach import hub_reachable
 from sds_core.models.quantisation import SIDE_FILES
@@ -172,7 +172,8 @@ def download(name: str, files: Sequence[str], revision: str | None = None) -> Pa
             raise disk_error(Path(HF_HUB_CACHE), error) from error
         cure = "check the name and the network (for a gated model set HF_TOKEN), or use demo or a local folder"
         if isinstance(error, LocalEntryNotFoundError):
-            reason = "it is not on this machine and the hub is out of reach"
+            part = "completely " if cached_folder(name) else ""
+            reason = f"it is not {part}on this machine and the hub is out of reach"
         elif isinstance(error, HfHubHTTPError) and error.response is not None:
             status = error.response.status_code
             reason = "the hub does not offer it" if status in ABSENT else f"the hub answers with status {status}"
@@ -187,6 +188,28 @@ def _not_a_name(name: str) -> SDSError:
     return SDSError("not a model name", got=name, allowed=allowed)
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a version of a hub model in the local hub cache has all that is loaded.
+
+    Raises:
+        SDSError: the index of its weights is broken.
+    """
+    return (folder / CONFIG).is_file() and has_weights(folder) and has_tokenizer(folder)
+
+
+def require_hub(name: str) -> None:
+    """Refuse a hub model of which a part must be downloaded, and cannot be.
+
+    Raises:
+        SDSError: the hub is out of reach.
+    """
+    if not hub_reachable():
+        raise SDSError(
+            f"model {name!r} cannot be loaded: it is not completely on this machine and the hub is out of reach",
+            cure="check the network, or use demo or a local folder",
+        )
+
+
 def _download_model(name: str) -> Path:
     """Download a hub model's description and the one set of weights that is loaded; repositories may hold several."""
     folder = download(name, BESIDE)
@@ -195,6 +218,8 @@ def _download_model(name: str) -> Path:
         download(name, [SINGLE], folder.name)
     if not has_weights(folder) and (folder / INDEX).is_file():
         download(name, shard_names(folder / INDEX), folder.name)
+    if not is_complete(folder):
+        require_hub(name)
     if not has_weights(folder):
         raise SDSError(
             f"model {name!r} has no safetensors",

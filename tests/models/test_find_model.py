@@ -1,6 +1,7 @@
 """A model's files are found by folder, hub id, GGUF file or `demo`, or its name is refused in a sentence."""
 
 import importlib.metadata
+import json
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ from huggingface_hub.errors import HTTPError
 from sds_core.errors import SDSError
 from sds_core.models import find_model as find
 from sds_core.models import gguf_import
+from sds_core.models.check_model import check_model
 from sds_core.models.find_model import changed_files, find_model
 from sds_core.models.load import load_model
 
@@ -102,20 +104,47 @@ def test_a_download_that_breaks_off_can_be_started_again(monkeypatch: pytest.Mon
         find_model("someone/model")
 
 
+@pytest.fixture
+def cached(tiny_folder: Path, hub_cache: Path) -> Path:
+    """The snapshot of `someone/model` in the cache."""
+    entry, revision = hub_cache / "models--someone--model", "0123456789abcdef0123456789abcdef01234567"
+    (entry / "refs").mkdir(parents=True)
+    (entry / "refs" / "main").write_text(revision)
+    return shutil.copytree(tiny_folder, entry / "snapshots" / revision)
+
+
+@pytest.mark.parametrize("gone", ["config.json", "model.safetensors", "a shard", "tokenizer*"])
+def test_a_half_filled_cache_and_no_network_is_what_is_said(cached: Path, gone: str) -> None:
+    if gone == "a shard":
+        (cached / "model.safetensors").rename(cached / "model-00001-of-00002.safetensors")
+        files = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+        (cached / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    for path in cached.glob(gone):
+        path.unlink()
+    for ask in (find_model, check_model):
+        with pytest.raises(SDSError, match=r"it is not (completely )?on this machine and the hub is out of reach"):
+            ask("someone/model")
+
+
+def test_a_tokenizer_that_is_not_in_the_cache_is_left_to_the_download(
+    cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in cached.glob("tokenizer*"):
+        path.unlink()
+    monkeypatch.setattr(find, "hub_reachable", lambda: True)
+    monkeypatch.setattr(find, "snapshot_download", lambda *_, **__: str(cached))
+    check_model("someone/model")
+
+
 @pytest.mark.parametrize("offline", [True, False])
 def test_cached_hub_model_loads_without_network(
-    tiny_folder: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+    tiny_folder: Path, cached: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
-    revision = "0123456789abcdef0123456789abcdef01234567"
-    entry = hub_cache / "models--someone--model"
-    shutil.copytree(tiny_folder, entry / "snapshots" / revision)
-    (entry / "refs").mkdir()
-    (entry / "refs" / "main").write_text(revision)
     began = time.monotonic()
     loaded = load_model("someone/model")
     assert time.monotonic() - began < 10
-    assert loaded.name == "someone/model" and loaded.folder == entry / "snapshots" / revision
+    assert loaded.name == "someone/model" and loaded.folder == cached
     assert loaded.sha256 == load_model(str(tiny_folder)).sha256
 
 
