@@ -59,7 +59,7 @@ def model_folder(name: str) -> Path | None:
     """Return the folder that a name refers to; None for a hub id.
 
     Raises:
-        SDSError: there is no such folder, no model in it, or only pointers to its files.
+        SDSError: there is no such folder, no model in it, only pointers to its files, or one that cannot be read.
     """
     path = _path(name)
     if not path.is_dir():
@@ -69,12 +69,32 @@ def model_folder(name: str) -> Path | None:
         cure = f"name the model by its id: {address[1]}" if address else None
         allowed = "a hub id such as owner/name, a folder, a .gguf file or demo"
         raise SDSError("there is no such model folder or file", got=name, allowed=allowed, cure=cure)
+    _refuse_unreadable(path)
     refuse_adapter(path, name)
     if not (path / CONFIG).is_file():
         raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
-    for file in [*description_files(path), *path.glob("*.safetensors")]:
-        refuse_pointer(file)
     return path.resolve()
+
+
+def _refuse_unreadable(folder: Path) -> None:
+    """Refuse a folder in which a file of a model cannot be read, or is only a link or a pointer to what is not there.
+
+    Raises:
+        SDSError: there is such a file; it is named.
+    """
+    try:
+        for file in sorted(folder.iterdir()):
+            if not (_describes(file.name) or file.suffix == ".safetensors"):
+                continue
+            if file.is_file():
+                refuse_pointer(file)
+            elif file.is_symlink() and not file.exists():
+                raise SDSError(
+                    f"{file} is a link to a file that is not there",
+                    cure="copy the folder with its links followed: cp -rL",
+                )
+    except OSError as error:
+        raise SDSError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _path(name: str) -> Path:

@@ -1,5 +1,6 @@
 """A model's files are found by folder, hub id, GGUF file or `demo`, or its name is refused in a sentence."""
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -48,6 +49,25 @@ def test_a_folder_whose_name_is_not_utf8_is_refused(
 def test_a_folder_without_a_configuration_holds_no_model(tmp_path: Path) -> None:
     with pytest.raises(SDSError, match=r"this folder holds no model.*config\.json"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_links_that_lead_nowhere_are_named_with_the_way_to_copy_them(folder: Path, tmp_path: Path, name: str) -> None:
+    """As a snapshot of the hub's cache has them once it is copied with `cp -r`."""
+    (folder / name).unlink()
+    (folder / name).symlink_to(tmp_path / "blobs" / "0123")
+    for ask in (find_model, check_model):
+        with pytest.raises(SDSError, match=rf"{name} is a link to a file that is not there\. Copy .*: cp -rL"):
+            ask(str(folder))
+
+
+def test_a_file_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(find, "refuse_pointer", refuse)  # whoever runs the tests may read everything
+    with pytest.raises(SDSError, match=r"copy/config\.json cannot be read: Permission denied"):
+        find_model(str(folder))
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./gone", "../gone", "a/b/c", "~/no-such-folder-here"])
