@@ -77,6 +77,8 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     config = read_config(folder)
     restored = restore_or_refuse(config, folder)
     files = WeightFiles(folder)
+    if dtype == "auto" and config.dtype is None:
+        dtype = _stored_dtype(files)
     skeleton = build_skeleton(folder, config, dtype)
     on_disk = rest_on_disk(weights, folder, skeleton, copies)
     try:
@@ -99,6 +101,19 @@ def load_model(name: str, dtype: str = "auto", weights: str = "memory", copies: 
     tokenizer = _load_tokenizer(folder)
     sha256 = {path.name: file_sha256(path) for path in model_files(folder)}
     return LoadedModel(name, folder, model.eval(), tokenizer, sha256, store)
+
+
+def _stored_dtype(files: WeightFiles) -> str:
+    """Return the precision of the first weight, as transformers takes it where the configuration names none.
+
+    Raises:
+        SDSError: all weights are quantised.
+    """
+    plain = [name for name, stored in files.dtypes.items() if stored in PLAIN_DTYPES]
+    if not plain:
+        refuse_quantised(files.shapes, files.folder)
+        return "auto"  # there are no weights, which is refused with their names
+    return str(files.get(plain[0]).dtype).removeprefix("torch.")
 
 
 def _load_whole(folder: Path, config: PreTrainedConfig, dtype: str) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -140,11 +155,6 @@ def _load_non_block_weights(
             + (f", first {odd[0]}" if odd else ""),
             cure="save the model again, or load it into memory: --weights memory",
         )
-    if dtype == "auto" and config.dtype is None:
-        plain = [name for name, stored in files.dtypes.items() if stored in PLAIN_DTYPES]
-        if not plain:
-            refuse_quantised(files.shapes, files.folder)
-        dtype = str(files.get(plain[0]).dtype).removeprefix("torch.")
     wanted: Any = config.dtype if dtype == "auto" else getattr(torch, dtype)
     weights = {name: placeholder(parameter, wanted) for name, parameter in in_blocks.items()}
     weights |= _read_outside(in_blocks, skeleton, stored)

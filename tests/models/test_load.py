@@ -205,6 +205,18 @@ def test_what_a_model_needs_is_what_its_weights_take(folder: Path, monkeypatch: 
         load_model(str(folder))
 
 
+@pytest.mark.parametrize("weights", ["auto", "memory", "disk"])
+def test_a_configuration_without_precision_leaves_it_to_the_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    change_weights(folder, lambda tensors: tensors.update({k: v.to(torch.bfloat16) for k, v in tensors.items()}))
+    change_config(folder, dtype=None)
+    needed = sum(value.nbytes for value in load_file(folder / "model.safetensors").values())
+    monkeypatch.setattr(memory, "free_memory", lambda: needed)
+    loaded = load_model(str(folder), weights=weights)
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
+
+
 def test_tied_embeddings_are_loaded_and_counted_once(folder: Path) -> None:
     change_config(folder, tie_word_embeddings=True)
     change_weights(folder, lambda weights: weights.pop("lm_head.weight"))
