@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import parse_json
 from sds_core.models.cache import self_text_folder
-from sds_core.models.companion_files import has_tokenizer
+from sds_core.models.companion_files import has_tokenizer, refuse_without_sentencepiece
 from sds_core.models.find_model import (
     cached_folder,
     download,
@@ -134,6 +134,7 @@ def _check_tokenizer(folder: Path) -> None:
             f"the model in {folder} has no tokenizer",
             cure=f"it needs {TOKENIZER}, or the tokenizer files of its family",
         )
+    refuse_without_sentencepiece(folder)
 
 
 def _has_json(folder: Path) -> bool:

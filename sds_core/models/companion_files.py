@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sds_core.errors import SDSError
 from sds_core.files import parse_json, write_json
 from sds_core.models import quantisation
 from sds_core.models.weight_files import CONFIG, NAMED_FILE
@@ -22,6 +24,8 @@ TOKENIZERS = (
     *("bpe.codes", "prophetnet.tokenizer"),
 )
 """Files of which libraries make a tokenizer, whatever its family."""
+WITHOUT_SENTENCEPIECE = ("tokenizer.json", "tekken.json", "tiktoken.model", "*.tiktoken", "vocab.*", "merges.txt")
+"""Files of which transformers makes a tokenizer without that package, even where a `*.model` lies beside them."""
 SETTINGS = (
     *("special_tokens_map.json", "added_tokens.json", "*.jinja", "chat_template*.json"),
     *("*processor_config.json", "generation_config.json"),
@@ -38,6 +42,20 @@ NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds a file of which a tokenizer can be made."""
     return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
+
+
+def refuse_without_sentencepiece(folder: Path) -> None:
+    """Refuse a tokenizer that only the package sentencepiece reads, where that is not installed.
+
+    Raises:
+        SDSError: it is one, as in Llama 2's own files.
+    """
+    others = any(any(folder.glob(pattern)) for pattern in WITHOUT_SENTENCEPIECE)
+    if any(folder.glob("*.model")) and not others and not any(map(find_spec, ("sentencepiece", "tiktoken"))):
+        raise SDSError(
+            f"the tokenizer in {folder} needs the package sentencepiece",
+            cure="install it with: pip install sentencepiece",
+        )
 
 
 def copy_companions(source: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from sds_core.errors import SDSError, first_line, is_fault_of_file
 from sds_core.files import cache_folder
 from sds_core.models.cache import file_sha256
+from sds_core.models.companion_files import refuse_without_sentencepiece
 from sds_core.models.converted_weights import ConvertedWeights
 from sds_core.models.find_model import find_model, model_files
 from sds_core.models.free_memory import out_of_memory
@@ -192,6 +193,7 @@ def _record_untied(model: PreTrainedModel) -> None:
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    refuse_without_sentencepiece(folder)
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except BaseException as error:  # as above; a panic in the library is not an Exception

@@ -9,8 +9,10 @@ import huggingface_hub.constants
 import pytest
 
 from sds_core.errors import SDSError
+from sds_core.models import companion_files
 from sds_core.models.check_model import check_calibration, check_local, check_model
 from sds_core.models.known_families import causal_families
+from sds_core.models.load import load_model
 from tests.models.families import FAMILIES
 from tests.models.folders import change_config
 from tests.models.gguf_files import write_gguf
@@ -45,6 +47,18 @@ def test_a_spoiled_folder_is_refused_by_name(folder: Path, spoil, said: str) -> 
     spoil(folder)
     with pytest.raises(SDSError, match=said):
         check_local(str(folder))
+
+
+def test_a_tokenizer_of_sentencepiece_names_the_package_that_it_needs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")  # as Llama 2's own files have it
+    monkeypatch.setattr(companion_files, "find_spec", lambda _: None)
+    for ask in (check_local, load_model):
+        with pytest.raises(SDSError, match=r"needs the package sentencepiece\. .*: pip install sentencepiece"):
+            ask(str(folder))
+    monkeypatch.setattr(companion_files, "find_spec", lambda name: name == "sentencepiece")
+    assert check_local(str(folder))
 
 
 def test_an_index_must_name_files_that_are_there(folder: Path) -> None:
