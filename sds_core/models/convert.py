@@ -8,9 +8,10 @@ from torch import Tensor
 from sds_core.errors import SDSError, first_line
 from sds_core.files import refuse_pointer, user_path, write_json
 from sds_core.models.companion_files import copy_companions, copy_portable
-from sds_core.models.find_model import BESIDE, description_files, download
+from sds_core.models.find_model import BESIDE, download
 from sds_core.models.free_memory import out_of_memory
 from sds_core.models.load import load_model
+from sds_core.models.model_files import description_files
 from sds_core.models.tensor_files import new_model_folder, save_tensors
 from sds_core.models.weight_files import INDEX, SINGLE, shard_names
 

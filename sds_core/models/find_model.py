@@ -1,26 +1,22 @@
 """Find the folder that holds a model's files, given a hub id, a folder, a GGUF file or `demo`."""
 
 import re
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePath
+from collections.abc import Sequence
+from pathlib import Path
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError
 
 from sds_core.errors import SDSError, first_line
-from sds_core.files import DENIED, FULL, disk_error, refuse_pointer, total_size
-from sds_core.models.companion_files import LICENCES, SETTINGS, TOKENIZERS, has_tokenizer
+from sds_core.files import DENIED, FULL, disk_error, total_size
+from sds_core.models.companion_files import LICENCES, has_tokenizer
 from sds_core.models.gguf_files import DEMO, demo_file
 from sds_core.models.hub_reach import hub_reachable
-from sds_core.models.quantisation import SIDE_FILES
-from sds_core.models.weight_files import CONFIG, INDEX, SINGLE, has_weights, shard_names, weight_files
+from sds_core.models.model_files import ADAPTER, DESCRIPTION, refuse_unreadable
+from sds_core.models.weight_files import CONFIG, INDEX, SINGLE, has_weights, shard_names
 from sds_core.options import is_unicode
 
-ADAPTER = "adapter_config.json"
-DESCRIPTION = [CONFIG, ADAPTER, "*.index.json", *SIDE_FILES, *TOKENIZERS, *SETTINGS]
-"""Files of configuration and tokenizer that libraries read; a note beside them is no part of the model."""
 BESIDE = [*DESCRIPTION, *LICENCES]
 """Files to download beside the weights."""
 ABSENT = (401, 403, 404)
@@ -69,32 +65,11 @@ def model_folder(name: str) -> Path | None:
         cure = f"name the model by its id: {address[1]}" if address else None
         allowed = "a hub id such as owner/name, a folder, a .gguf file or demo"
         raise SDSError("there is no such model folder or file", got=name, allowed=allowed, cure=cure)
-    _refuse_unreadable(path)
+    refuse_unreadable(path)
     refuse_adapter(path, name)
     if not (path / CONFIG).is_file():
         raise SDSError("this folder holds no model", got=name, allowed="config.json and *.safetensors in it")
     return path.resolve()
-
-
-def _refuse_unreadable(folder: Path) -> None:
-    """Refuse a folder in which a file of a model cannot be read, or is only a link or a pointer to what is not there.
-
-    Raises:
-        SDSError: there is such a file; it is named.
-    """
-    try:
-        for file in sorted(folder.iterdir()):
-            if not (_describes(file.name) or file.suffix == ".safetensors"):
-                continue
-            if file.is_file():
-                refuse_pointer(file)
-            elif file.is_symlink() and not file.exists():
-                raise SDSError(
-                    f"{file} is a link to a file that is not there",
-                    cure="copy the folder with its links followed: cp -rL",
-                )
-    except OSError as error:
-        raise SDSError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _path(name: str) -> Path:
@@ -104,29 +79,6 @@ def _path(name: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise SDSError(f"not a model name: {first_line(error)}", got=name) from error
     return path
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files that make up the model in a folder, by name: description files, and the weights that are loaded."""
-    return sorted([*description_files(folder), *weight_files(folder)])
-
-
-def description_files(folder: Path) -> list[Path]:
-    """A model's files of configuration and tokenizer; no library looks for one whose name is not UTF-8."""
-    return [path for path in folder.iterdir() if path.is_file() and _describes(path.name) and is_unicode(path.name)]
-
-
-def _describes(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in DESCRIPTION)
-
-
-def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of a model's files whose digest is another than before, or that are gone.
-
-    New files change nothing; nor does what older records count to a model, such as a note beside it.
-    """
-    names = [name for name, sha256 in before.items() if now.get(name) != sha256]
-    return [name for name in names if name.endswith(".safetensors") or _describes(PurePath(name).name)]
 
 
 def cached_folder(name: str) -> Path | None:

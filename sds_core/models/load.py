@@ -23,7 +23,7 @@ from sds_core.files import cache_folder
 from sds_core.models.cache import file_sha256
 from sds_core.models.companion_files import refuse_without_sentencepiece
 from sds_core.models.converted_weights import ConvertedWeights
-from sds_core.models.find_model import find_model, model_files
+from sds_core.models.find_model import find_model
 from sds_core.models.free_memory import out_of_memory
 from sds_core.models.loading_report import (
     PLAIN_DTYPES,
@@ -35,6 +35,7 @@ from sds_core.models.loading_report import (
 )
 from sds_core.models.memory import rest_on_disk
 from sds_core.models.model_config import build_skeleton, read_config
+from sds_core.models.model_files import model_files
 from sds_core.models.quantisation import restore_or_refuse
 from sds_core.models.weight_files import WeightFiles
 from sds_core.models.weight_store import DiskWeightStore, WeightStore, placeholder, stored_blocks

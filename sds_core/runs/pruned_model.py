@@ -6,8 +6,8 @@ from functools import partial
 
 from sds_core.errors import SDSError
 from sds_core.models.exclude import exclude_layers
-from sds_core.models.find_model import changed_files
 from sds_core.models.load import LoadedModel, load_model
+from sds_core.models.model_files import changed_files
 from sds_core.models.structure import Block, find_blocks
 from sds_core.runs.checkpoint import Checkpoints
 from sds_core.runs.external import FILES

@@ -13,7 +13,7 @@ from sds_core.models.calibration import bos_used
 from sds_core.models.code_identity import families
 from sds_core.models.device import allow_fast_matmul, pick_device, use_threads
 from sds_core.models.distillation import require_memory
-from sds_core.models.find_model import changed_files
+from sds_core.models.model_files import changed_files
 from sds_core.models.outliers import owl
 from sds_core.models.routes import route_change
 from sds_core.pruning.pattern import Pattern, Unstructured

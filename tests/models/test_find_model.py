@@ -1,6 +1,5 @@
 """A model's files are found by folder, hub id, GGUF file or `demo`, or its name is refused in a sentence."""
 
-import errno
 import importlib.metadata
 import json
 import os
@@ -16,7 +15,7 @@ from sds_core.errors import SDSError
 from sds_core.models import find_model as find
 from sds_core.models import gguf_import
 from sds_core.models.check_model import check_model
-from sds_core.models.find_model import changed_files, find_model
+from sds_core.models.find_model import find_model
 from sds_core.models.load import load_model
 
 
@@ -25,17 +24,6 @@ def test_a_folder_is_found_from_here_and_from_home(folder: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(folder.parent))
     monkeypatch.chdir(folder if name == "~/copy" else folder.parent)
     assert find_model(name) == folder.resolve()
-
-
-def test_a_file_whose_name_is_not_utf8_is_no_part_of_the_model(folder: Path) -> None:
-    before = load_model(str(folder)).sha256
-    (folder / os.fsdecode(b"vocab.\xff")).write_text("mine")
-    assert load_model(str(folder)).sha256 == before
-
-
-def test_a_note_that_an_old_record_counts_to_the_model_may_go() -> None:
-    before = {"config.json": "1", "notes.txt": "2", "checkpoint/model.safetensors": "3", "tokenizer.json": "4"}
-    assert changed_files(before, {"tokenizer.json": "4"}) == ["config.json", "checkpoint/model.safetensors"]
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused(
@@ -49,25 +37,6 @@ def test_a_folder_whose_name_is_not_utf8_is_refused(
 def test_a_folder_without_a_configuration_holds_no_model(tmp_path: Path) -> None:
     with pytest.raises(SDSError, match=r"this folder holds no model.*config\.json"):
         load_model(str(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_links_that_lead_nowhere_are_named_with_the_way_to_copy_them(folder: Path, tmp_path: Path, name: str) -> None:
-    """As a snapshot of the hub's cache has them once it is copied with `cp -r`."""
-    (folder / name).unlink()
-    (folder / name).symlink_to(tmp_path / "blobs" / "0123")
-    for ask in (find_model, check_model):
-        with pytest.raises(SDSError, match=rf"{name} is a link to a file that is not there\. Copy .*: cp -rL"):
-            ask(str(folder))
-
-
-def test_a_file_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(find, "refuse_pointer", refuse)  # whoever runs the tests may read everything
-    with pytest.raises(SDSError, match=r"copy/config\.json cannot be read: Permission denied"):
-        find_model(str(folder))
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./gone", "../gone", "a/b/c", "~/no-such-folder-here"])
