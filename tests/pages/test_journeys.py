@@ -107,6 +107,7 @@ def test_examples_are_compared_and_taken_away(workshop, visitor, tmp_path, monke
     visitor.open(f"/compare?runs={','.join(taken)}")
     visitor.page.get_by_text("All numbers").click()
     visitor.page.get_by_text("clearly better").first.wait_for()
+    visitor.idle()  # a page that is still drawn may replace the button under the click
     with visitor.page.expect_download() as got:
         visitor.page.locator(".st-key-csv button").click()
     got.value.save_as(tmp_path / "comparison.csv")

@@ -192,9 +192,9 @@ def test_a_file_added_to_the_model_changes_no_answer(runs, here, tiny_folder, tm
     own = shutil.copytree(tiny_folder, tmp_path / "model")
     for run in runs:
         (run.folder / "config.json").write_text(json.dumps(run.raw_config() | {"model": str(own)}))
-    (own / "notes.txt").write_text("a reminder")
-    change_model(runs[1], sha256=runs[1].model().sha256 | {"notes.txt": "met by this run alone"})
-    assert "notes.txt changed since" in failed(asked(runs))
+    (own / "dict.txt").write_text("of a tokenizer of another kind")
+    change_model(runs[1], sha256=runs[1].model().sha256 | {"dict.txt": "met by this run alone"})
+    assert "dict.txt changed since" in failed(asked(runs))
     change_model(runs[1], sha256=runs[0].model().sha256)
     assert answered(asked(runs)) is not None
 
