@@ -7,7 +7,6 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import layout, url_state
 from pages.ui.micro_parts import Computed, Example, matrix, next_step, show
-from sds_core.figures.style import per_cent
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.micro import PATTERN
 from sds_core.pruning.adjust import solve_kept
@@ -33,7 +32,7 @@ def dense(example: Example, grids: DeltaGenerator) -> Computed:
     lost, returned = first.mask & ~kept.mask, kept.mask & ~first.mask
     st.markdown(
         "In a round, every weight may move again, the zeros too, until the output is nearly right (*re-dense*, V): "
-        f"its error is **{per_cent(example.problem.loss(moved))}**. The memory U (ADMM’s *dual* variable) adds up what "
+        f"its error is **{example.error(moved)}**. The memory U (ADMM’s *dual* variable) adds up what "
         "earlier prunes removed. This round’s prune looks at V + U and keeps what is coloured there: "
         f"**{int(returned.sum())}** of {int(kept.mask.sum())} weights are not in the first mask."
     )
@@ -68,7 +67,7 @@ def again(example: Example, grids: DeltaGenerator) -> Computed:
     }
     with grids.container(horizontal=True):
         for label, pruned in errors.items():
-            st.metric(label, per_cent(problem.loss(pruned.weight)), help=GLOSSARY["output error"], width=230)
+            st.metric(label, example.error(pruned.weight), help=GLOSSARY["output error"], width=230)
     if chosen == "first prune":
         st.markdown("The second prune is no better here, so the first one stays, with its weights solved.")
     else:

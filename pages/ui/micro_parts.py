@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pages.ui import layout
 from pages.ui.pictures.micro import Matrix, Micro, mount
+from sds_core.figures.style import per_cent
 from sds_core.lesson import micro
 from sds_core.pruning.layer_problem import LayerProblem, Pruned
 from sds_core.pruning.methods import SDSAdmm
@@ -49,6 +50,10 @@ class Example:
     def row(self) -> int:
         """The row to predict, from 0."""
         return micro.telling_row(self.problem)
+
+    def error(self, weight: Tensor) -> str:
+        """Return the output error of a weight, in per cent."""
+        return per_cent(float(self.problem.output_error(weight)))
 
     @cached_property
     def rounds(self) -> list[micro.ADMMRound]:

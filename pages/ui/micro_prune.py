@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pages.ui import layout, url_state
 from pages.ui.micro_parts import Computed, Example, matrix, next_step, show
-from sds_core.figures.style import per_cent
 from sds_core.lesson import micro
 from sds_core.lesson.glossary import GLOSSARY
 from sds_core.lesson.micro import PATTERN
@@ -106,10 +105,10 @@ def prune(example: Example, grids: DeltaGenerator) -> Computed:
     problem, first, row = example.problem, example.first, example.row
     others = {name: cls().solve(problem, PATTERN) for name, cls in PRUNERS.items() if name != example.name}
     besides = ", and with ".join(
-        f"{pruner_title(name)} it would be {per_cent(problem.loss(pruned.weight))}" for name, pruned in others.items()
+        f"{pruner_title(name)} it would be {example.error(pruned.weight)}" for name, pruned in others.items()
     )
     st.markdown(
-        f"{verdict(example)} The layer’s output error is now **{per_cent(problem.loss(first.weight))}** (squared); "
+        f"{verdict(example)} The layer’s output error is now **{example.error(first.weight)}** (squared); "
         f"with {besides}.",
         help=GLOSSARY["output error"],
     )

@@ -178,7 +178,7 @@ def _sweep(options: argparse.Namespace) -> int:
             slurm_array(runs, user_path(options.slurm))
         print(f"created {len(runs)} runs; start them with: sbatch {options.slurm}")
         return 0
-    by_model = [[c for c in configs if c.model == model] for model in dict.fromkeys(options.models)]
+    by_model = [[c for c in configs if c.model == model] for model in dict.fromkeys(c.model for c in configs)]
     return max(_run_together(group) for group in by_model)
 
 

@@ -95,7 +95,7 @@ def _state(layer: LabLayer, first: Pruned, value: Pruned | Tensor) -> State:
     return State(
         curve=curve(counted.counts, weight.numel()),
         zeros=counted.zeros / weight.numel(),
-        seen=layer.seen.loss(weight),
-        held_out=layer.held_out.loss(weight),
+        seen=float(layer.seen.output_error(weight)),
+        held_out=float(layer.held_out.output_error(weight)),
         changed=None if mask is None else read(mask_change(first.mask, mask)),
     )

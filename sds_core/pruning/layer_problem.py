@@ -114,11 +114,14 @@ class LayerProblem:
             return float(self.energy(change))
         return float(self.energy(change) - self._relative(2 * inner(change, self.shift)))
 
+    def output_error(self, weight: Tensor) -> Tensor:
+        """‖(V − W) X‖² / ‖W X‖² for V (R, C), whatever the target is: the energy of the change."""
+        return self.energy(weight - self.weight)
+
     def energy(self, change: Tensor) -> Tensor:
         """tr(D H Dᵀ) / tr(W H Wᵀ) = ‖D X‖² / ‖W X‖² for D (R, C): the effect of a change of weights on the outputs.
 
-        Of D = V − W it is the output error of V, whatever the target is. A float64 scalar tensor, without waiting for
-        the device.
+        A float64 scalar tensor, without waiting for the device.
         """
         return self._relative(curvature(change, self.gram.matrix))
 

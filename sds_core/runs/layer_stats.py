@@ -17,7 +17,6 @@ from sds_core.pruning.distribution import (
     statistics,
     weight_corner,
 )
-from sds_core.pruning.layer_problem import LayerProblem
 from sds_core.pruning.reading import Reading, number, read_all
 from sds_core.pruning.stages import RecordedStage
 from sds_core.pruning.wanda import wanda_mask
@@ -84,7 +83,7 @@ class _Readings:
 
     def _numbers(self, stage: str, weight: Tensor, mask: Tensor | None, round: int) -> dict[str, Any]:
         """Return the fields that are the same wherever the weight occurs."""
-        loss = self._errors.get(id(weight), partial(_output_error, self._solved.problem, weight))
+        loss = self._errors.get(id(weight), partial(self._solved.problem.output_error, weight))
         return {
             "histogram": histogram(weight, self._dense_std),
             "statistics": statistics(weight, self._dense_std, mask),
@@ -97,11 +96,7 @@ class _Readings:
     def _held_out(self, stage: str, weight: Tensor) -> Tensor | float:
         if self._solved.held_out is None:
             return NOTHING
-        return 0.0 if stage == "dense" else _output_error(self._solved.held_out, weight)
-
-
-def _output_error(problem: LayerProblem, weight: Tensor) -> Tensor:
-    return problem.energy(weight - problem.weight)
+        return 0.0 if stage == "dense" else self._solved.held_out.output_error(weight)
 
 
 def _norms(norms: Tensor) -> Reading[list[float]]:
